@@ -1,0 +1,296 @@
+//! How a change is shown: lines of data; a reporter colours them and nothing computes them a second way.
+
+use std::fmt::Write as _;
+
+use similar::TextDiff;
+
+use crate::transport::command::{Program, quote};
+use crate::transport::{Command, Content, Node, PathChange, Permissions};
+
+use super::{Change, On, StateChange};
+
+/// Lines beyond this many are counted, not shown.
+const MAX_LINES: usize = 2000;
+/// Unchanged lines around a difference.
+const CONTEXT: usize = 3;
+
+/// A change made readable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diff {
+    pub lines: Vec<Line>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// `--- path ...`, `+++ path ...`, `@@ ... @@`.
+    Header(String),
+    Context(String),
+    Removed(String),
+    Added(String),
+    /// What a reviewer must not miss: something becomes world-readable, world-writable or setuid.
+    Warning(String),
+}
+
+/// Whether content may be shown; `no_log` and vault content may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrecy {
+    Open,
+    Hidden,
+}
+
+impl Line {
+    /// The line as printed without colour.
+    pub fn text(&self) -> String {
+        match self {
+            Line::Header(text) => text.clone(),
+            Line::Context(text) => format!(" {text}"),
+            Line::Removed(text) => format!("-{text}"),
+            Line::Added(text) => format!("+{text}"),
+            Line::Warning(text) => format!("! {text}"),
+        }
+    }
+}
+
+impl Change {
+    /// Returns how this change is shown.
+    pub fn diff(&self, secrecy: Secrecy) -> Diff {
+        let lines = match self {
+            Change::Path { on, change } => path_lines(*on, change, secrecy),
+            Change::State(state) => state_lines(state, secrecy),
+            Change::Run { command } => vec![Line::Added(match secrecy {
+                Secrecy::Open => format!("run: {}", command_line(command)),
+                Secrecy::Hidden => "run: (hidden by no_log)".into(),
+            })],
+            Change::Transfer(transfer) => transfer.lines(),
+        };
+        Diff { lines }
+    }
+}
+
+fn path_lines(on: On, change: &PathChange, secrecy: Secrecy) -> Vec<Line> {
+    let (before, after) = (change.before(), change.after());
+    let place = if on == On::Controller { " (on the controller)" } else { "" };
+    let mut lines = vec![
+        Line::Header(format!("--- {}{place}  {}", change.path(), describe(before))),
+        Line::Header(format!("+++ {}{place}  {}", change.path(), describe(after))),
+    ];
+    if let Some(validate) = change.validate() {
+        lines.push(Line::Header(format!("    validated by: {validate}")));
+    }
+    lines.extend(permission_lines(before.permissions(), after.permissions(), after));
+    if before.content() != after.content() {
+        lines.extend(content_lines(before.content(), after.content(), secrecy));
+    }
+    lines
+}
+
+/// Returns one line for a node: kind, mode both ways, owner and group, size or target.
+pub fn describe(node: &Node) -> String {
+    let Some(permissions) = node.permissions() else { return "absent".into() };
+    let letter = match node {
+        Node::Directory { .. } => 'd',
+        Node::Link { .. } => 'l',
+        Node::Special { letter, .. } => *letter,
+        _ => '-',
+    };
+    let mut text = format!(
+        "{letter}{} {:04o} {}:{}",
+        symbolic(permissions.mode),
+        permissions.mode,
+        permissions.owner.name,
+        permissions.group.name
+    );
+    match node {
+        Node::File { content, modified, .. } => {
+            let _ = write!(text, ", {} bytes", content.size);
+            if let Some(seconds) = modified {
+                let _ = write!(text, ", modified {seconds}");
+            }
+        }
+        Node::Directory { modified: Some(seconds), .. } => {
+            let _ = write!(text, ", modified {seconds}");
+        }
+        Node::Link { target, .. } => {
+            let _ = write!(text, " -> {target}");
+        }
+        _ => {}
+    }
+    text
+}
+
+/// Returns the nine letters of `ls -l`, with `s`, `S`, `t` and `T`.
+pub fn symbolic(mode: u32) -> String {
+    let special = [(0o4000, 's', 'S'), (0o2000, 's', 'S'), (0o1000, 't', 'T')];
+    let mut text = String::new();
+    for (index, (bit, set, bare)) in special.into_iter().enumerate() {
+        let triple = mode >> (6 - 3 * index) & 7;
+        text.push(if triple & 4 != 0 { 'r' } else { '-' });
+        text.push(if triple & 2 != 0 { 'w' } else { '-' });
+        text.push(match (mode & bit != 0, triple & 1 != 0) {
+            (false, false) => '-',
+            (false, true) => 'x',
+            (true, true) => set,
+            (true, false) => bare,
+        });
+    }
+    text
+}
+
+/// Returns the permission differences, and a warning for each dangerous bit that is new.
+fn permission_lines(before: Option<&Permissions>, after: Option<&Permissions>, node: &Node) -> Vec<Line> {
+    let Some(new) = after else { return Vec::new() };
+    let mut lines = Vec::new();
+    if let Some(old) = before {
+        let mut pairs = vec![
+            ("owner", old.owner.name.clone(), new.owner.name.clone(), old.owner != new.owner),
+            ("group", old.group.name.clone(), new.group.name.clone(), old.group != new.group),
+        ];
+        if !matches!(node, Node::Link { .. }) {
+            let mode = |mode: u32| format!("{mode:04o} {}", symbolic(mode));
+            pairs.insert(0, ("mode", mode(old.mode), mode(new.mode), old.mode != new.mode));
+        }
+        for (what, old, new, differs) in pairs {
+            if differs {
+                lines.push(Line::Removed(format!("{what}: {old}")));
+                lines.push(Line::Added(format!("{what}: {new}")));
+            }
+        }
+    }
+    if matches!(node, Node::Link { .. }) {
+        return lines;
+    }
+    let old = before.map_or(0, |permissions| permissions.mode);
+    let added = new.mode & !old;
+    let directory = matches!(node, Node::Directory { .. });
+    // A sticky directory such as /tmp is open to all by design, but it is still worth a word.
+    let bits = [(0o0002, "world-writable"), (0o4000, "setuid"), (0o2000, "setgid")];
+    for (bit, word) in bits {
+        if added & bit != 0 && !(bit == 0o2000 && directory) {
+            lines.push(Line::Warning(format!("becomes {word}")));
+        }
+    }
+    if added & 0o0004 != 0 {
+        lines.push(Line::Warning("becomes world-readable".into()));
+    }
+    lines
+}
+
+fn content_lines(before: Option<&Content>, after: Option<&Content>, secrecy: Secrecy) -> Vec<Line> {
+    let texts = (text_of(before), text_of(after));
+    match texts {
+        (Some(old), Some(new)) if secrecy == Secrecy::Open => unified(old, new),
+        _ => {
+            let show = |content: &Content| {
+                let digest = content.digest.as_ref().map_or("unknown", |digest| digest.0.as_str());
+                format!("content: {} bytes, sha256 {digest}", content.size)
+            };
+            let removed = before.map(|content| Line::Removed(show(content)));
+            removed.into_iter().chain(after.map(|content| Line::Added(show(content)))).collect()
+        }
+    }
+}
+
+/// Returns the content as text; nothing counts as empty text. `None`: binary, or not here.
+fn text_of(content: Option<&Content>) -> Option<&str> {
+    let Some(content) = content else { return Some("") };
+    let bytes = content.bytes()?;
+    let binary = bytes.iter().take(8192).any(|byte| *byte == 0);
+    std::str::from_utf8(bytes).ok().filter(|_| !binary)
+}
+
+/// Returns a unified diff's hunks, with `\ No newline at end of file` where it applies.
+fn unified(old: &str, new: &str) -> Vec<Line> {
+    let diff = TextDiff::configure().timeout(std::time::Duration::from_millis(300)).diff_lines(old, new);
+    let mut lines = Vec::new();
+    for hunk in diff.unified_diff().context_radius(CONTEXT).iter_hunks() {
+        lines.push(Line::Header(hunk.header().to_string()));
+        for change in hunk.iter_changes() {
+            let value = change.to_string_lossy();
+            let text = value.strip_suffix('\n').unwrap_or(&value).to_string();
+            lines.push(match change.tag() {
+                similar::ChangeTag::Equal => Line::Context(text),
+                similar::ChangeTag::Delete => Line::Removed(text),
+                similar::ChangeTag::Insert => Line::Added(text),
+            });
+            if change.missing_newline() {
+                lines.push(Line::Header("\\ No newline at end of file".into()));
+            }
+        }
+    }
+    let more = lines.len().saturating_sub(MAX_LINES);
+    if more > 0 {
+        lines.truncate(MAX_LINES);
+        lines.push(Line::Header(format!("... and {more} more lines")));
+    }
+    lines
+}
+
+fn state_lines(state: &StateChange, secrecy: Secrecy) -> Vec<Line> {
+    let mut lines = vec![Line::Header(format!("--- {}", state.what())), Line::Header(format!("+++ {}", state.what()))];
+    lines.extend(state.before().lines().map(|line| Line::Removed(line.into())));
+    lines.extend(state.after().lines().map(|line| Line::Added(line.into())));
+    for command in state.by() {
+        lines.push(Line::Header(match secrecy {
+            Secrecy::Open => format!("    by: {}", command_line(command)),
+            Secrecy::Hidden => "    by: (hidden by no_log)".into(),
+        }));
+    }
+    lines
+}
+
+/// Returns a command as a person would type it.
+pub fn command_line(command: &Command) -> String {
+    match &command.program {
+        Program::Argv(words) => words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "),
+        Program::Shell { script, .. } => script.clone(),
+        Program::Raw(text) => text.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::Owner;
+
+    fn node(text: &str, mode: u32, owner: &str) -> Node {
+        let owner = Owner { id: 7, name: owner.into() };
+        let permissions = Permissions { mode, owner: owner.clone(), group: owner };
+        Node::File { content: Content::here(text.as_bytes()), permissions, modified: None }
+    }
+
+    fn shown(before: Node, after: Node) -> String {
+        let change = Change::path("/c", before, after).expect("a difference");
+        change.diff(Secrecy::Open).lines.iter().map(|line| line.text() + "\n").collect()
+    }
+
+    #[test]
+    fn content_mode_and_owner_are_shown_together() {
+        let text = shown(node("a\n", 0o640, "root"), node("b\n", 0o666, "mail"));
+        assert_eq!(
+            text,
+            "--- /c  -rw-r----- 0640 root:root, 2 bytes\n+++ /c  -rw-rw-rw- 0666 mail:mail, 2 bytes\n\
+             -mode: 0640 rw-r-----\n+mode: 0666 rw-rw-rw-\n-owner: root\n+owner: mail\n-group: root\n+group: mail\n\
+             ! becomes world-writable\n! becomes world-readable\n@@ -1 +1 @@\n-a\n+b\n"
+        );
+    }
+
+    #[test]
+    fn a_new_file_shows_its_permissions_and_all_its_content() {
+        let text = shown(Node::Absent, node("x\ny", 0o600, "root"));
+        assert!(text.starts_with("--- /c  absent\n+++ /c  -rw------- 0600 root:root, 3 bytes\n"), "{text}");
+        assert!(text.ends_with("+x\n+y\n\\ No newline at end of file\n"), "{text}");
+    }
+
+    #[test]
+    fn hidden_content_is_size_and_digest() {
+        let change = Change::path("/c", node("secret", 0o600, "a"), node("other", 0o600, "a")).unwrap();
+        let text: String = change.diff(Secrecy::Hidden).lines.iter().map(Line::text).collect();
+        assert!(!text.contains("secret\n") && !text.contains("other") && text.contains("sha256"), "{text}");
+    }
+
+    #[test]
+    fn setuid_is_marked() {
+        assert_eq!(symbolic(0o4755), "rwsr-xr-x");
+        assert!(shown(node("", 0o755, "r"), node("", 0o4755, "r")).contains("! becomes setuid"));
+    }
+}

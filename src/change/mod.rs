@@ -1,0 +1,86 @@
+//! One difference between a host as it is and as it was asked to be: shown, saved, applied as the same value.
+
+use serde::{Deserialize, Serialize};
+
+use crate::transport::{Command, Node, PathChange};
+
+pub mod apply;
+pub mod diff;
+pub mod transfer;
+
+pub use apply::{Applied, ApplyError, Reach, apply};
+pub use diff::{Diff, Line, Secrecy};
+pub use transfer::Transfer;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// A path becomes exactly this node: absent, file, directory, link; content, mode, owner, group, times where asked.
+    Path { on: On, change: PathChange },
+    /// Something only commands can move: a service, an account, a database built from a file.
+    State(StateChange),
+    /// A command with no state to compare: shown as it is, opaque.
+    Run { command: Command },
+    /// Messages that stream from one host to another at apply time: itemised, counted, resumable.
+    Transfer(Transfer),
+}
+
+/// Which machine a path is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum On {
+    Host,
+    /// The machine Cutover runs on (`fetch`).
+    Controller,
+}
+
+/// `probe` prints the state; `before` and `after` are what it prints, without trailing white space.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StateChange {
+    what: String,
+    probe: Command,
+    before: String,
+    after: String,
+    by: Vec<Command>,
+}
+
+impl StateChange {
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    pub fn probe(&self) -> &Command {
+        &self.probe
+    }
+
+    pub fn before(&self) -> &str {
+        &self.before
+    }
+
+    pub fn after(&self) -> &str {
+        &self.after
+    }
+
+    /// The commands that move the state, in order; a failing one stops the rest.
+    pub fn by(&self) -> &[Command] {
+        &self.by
+    }
+}
+
+impl Change {
+    /// Returns the change of a path on the task's host, if there is one.
+    pub fn path(path: impl Into<String>, before: Node, after: Node) -> Option<Change> {
+        PathChange::new(path, before, after).map(|change| Change::Path { on: On::Host, change })
+    }
+
+    /// Returns the change of a state, if there is one. `what` names it for people and for `Pending`: `service xinetd`.
+    pub fn state(
+        what: impl Into<String>,
+        probe: Command,
+        (before, after): (String, String),
+        by: Vec<Command>,
+    ) -> Option<Change> {
+        let what = what.into();
+        (before != after).then_some(Change::State(StateChange { what, probe, before, after, by }))
+    }
+}

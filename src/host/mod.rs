@@ -1,0 +1,175 @@
+//! A host as a module sees it: readable, never writable, with what a check would already have changed.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use crate::error::Diagnostic;
+use crate::transport::{
+    Command, Entry, Identity, Links, Machines, Node, Output, Owner, Transport, TransportError, Want,
+};
+
+mod pending;
+
+pub use pending::Pending;
+
+/// One host, through what is pending, then through its transport. It has no method that writes.
+#[derive(Clone)]
+pub struct View {
+    pub name: String,
+    transport: Arc<dyn Transport>,
+    pending: Arc<Mutex<Pending>>,
+    controller: Arc<Controller>,
+    machines: Arc<dyn Machines>,
+}
+
+/// What a task may read on the controller: its files and its variables.
+pub struct Controller {
+    /// Where relative file names are looked up, in order: the role's directories, then the playbook's.
+    pub search: Vec<PathBuf>,
+    /// Renders the text of a template file with the task's variables.
+    pub render: Box<Render>,
+    pub transport: Arc<dyn Transport>,
+}
+
+/// Renders the template `text` that was read from `path`.
+pub type Render = dyn Fn(&Path, &str, &TemplateOptions) -> Result<String, Diagnostic> + Send + Sync;
+
+/// Jinja2's own settings, as the `template` module takes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateOptions {
+    pub trim_blocks: bool,
+    pub lstrip_blocks: bool,
+    pub block_start: String,
+    pub block_end: String,
+    pub variable_start: String,
+    pub variable_end: String,
+    pub comment_start: String,
+    pub comment_end: String,
+}
+
+impl Default for TemplateOptions {
+    fn default() -> TemplateOptions {
+        TemplateOptions {
+            trim_blocks: true,
+            lstrip_blocks: false,
+            block_start: "{%".into(),
+            block_end: "%}".into(),
+            variable_start: "{{".into(),
+            variable_end: "}}".into(),
+            comment_start: "{#".into(),
+            comment_end: "#}".into(),
+        }
+    }
+}
+
+impl Controller {
+    /// Finds a file that a task names: absolute, or below one of the search directories, there in `kind`
+    /// (`files`, `templates`) first and then in the directory itself.
+    pub fn find(&self, kind: &str, name: &str) -> Result<PathBuf, Diagnostic> {
+        let name = Path::new(name);
+        let mut places = Vec::new();
+        for directory in &self.search {
+            places.extend([directory.join(kind).join(name), directory.join(name)]);
+        }
+        if name.is_absolute() {
+            places = vec![name.to_path_buf()];
+        }
+        places.dedup();
+        let found = places.iter().find(|place| place.exists()).cloned();
+        found.ok_or_else(|| {
+            let looked: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
+            Diagnostic::new(format!("no file `{}` on the controller", name.display()))
+                .hint(format!("looked for {}", looked.join(", ")))
+        })
+    }
+}
+
+impl View {
+    pub fn new(
+        name: &str,
+        transport: Arc<dyn Transport>,
+        pending: Arc<Mutex<Pending>>,
+        (controller, machines): (Arc<Controller>, Arc<dyn Machines>),
+    ) -> View {
+        View { name: name.into(), transport, pending, controller, machines }
+    }
+
+    pub fn identity(&self) -> &Identity {
+        self.transport.identity()
+    }
+
+    pub fn controller(&self) -> &Controller {
+        &self.controller
+    }
+
+    /// Looks at one path; a link is looked at itself, not through.
+    pub async fn look(&self, path: &str, want: Want) -> Result<Node, TransportError> {
+        let nodes = self.look_all(&[(path.to_string(), Links::Keep)], want).await?;
+        Ok(nodes.into_iter().next().unwrap_or(Node::Absent))
+    }
+
+    /// Looks at many paths in one exchange.
+    pub async fn look_all(&self, paths: &[(String, Links)], want: Want) -> Result<Vec<Node>, TransportError> {
+        let known: Vec<Option<Node>> = {
+            let pending = self.pending();
+            paths.iter().map(|(path, links)| pending.look(path, *links)).collect()
+        };
+        let open: Vec<_> =
+            paths.iter().zip(&known).filter(|(_, node)| node.is_none()).map(|(path, _)| path.clone()).collect();
+        let mut found = match open.is_empty() {
+            true => Vec::new(),
+            false => self.transport.look(&open, want).await?,
+        }
+        .into_iter();
+        Ok(known.into_iter().map(|node| node.or_else(|| found.next()).unwrap_or(Node::Absent)).collect())
+    }
+
+    /// Lists everything below a directory, sorted by path; links are not followed.
+    pub async fn list(&self, directory: &str, depth: Option<u32>) -> Result<Vec<Entry>, TransportError> {
+        let entries = match self.pending().look(directory, Links::Keep) {
+            Some(Node::Absent) => return Ok(Vec::new()),
+            // Made by an earlier change: the host itself has nothing there yet.
+            Some(_) => self.transport.list(directory, depth).await?,
+            None => self.transport.list(directory, depth).await?,
+        };
+        Ok(self.pending().overlay(directory, depth, entries))
+    }
+
+    /// Resolves a user; one that the host does not have is an error that says so.
+    pub async fn user(&self, name: &str) -> Result<Owner, TransportError> {
+        let found = self.transport.user(name).await?;
+        found.ok_or_else(|| TransportError::Refused(format!("`{}` has no user `{name}`", self.name)))
+    }
+
+    pub async fn group(&self, name: &str) -> Result<Owner, TransportError> {
+        let found = self.transport.group(name).await?;
+        found.ok_or_else(|| TransportError::Refused(format!("`{}` has no group `{name}`", self.name)))
+    }
+
+    /// Runs a command that only reads. The module answers for that.
+    pub async fn probe(&self, command: &Command) -> Result<Output, TransportError> {
+        self.transport.run(command).await
+    }
+
+    /// Returns a state as pending, or as its probe prints it, without trailing white space.
+    pub async fn state(&self, what: &str, probe: &Command) -> Result<String, TransportError> {
+        if let Some(state) = self.pending().state(what) {
+            return Ok(state);
+        }
+        Ok(self.transport.run(probe).await?.text().trim_end().to_string())
+    }
+
+    /// Returns another host of the run to read from. Its pending changes are not seen.
+    pub async fn peer(&self, host: &str) -> Result<View, TransportError> {
+        let transport = self.machines.machine(host).await?;
+        let mut view = self.clone();
+        view.name = host.into();
+        view.transport = transport;
+        view.pending = Arc::default();
+        Ok(view)
+    }
+
+    fn pending(&self) -> std::sync::MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

@@ -1,0 +1,112 @@
+//! What a check has planned on a host so far: later tasks see it as if it had been done.
+
+use std::collections::BTreeMap;
+
+use crate::change::{Change, On};
+use crate::transport::{Entry, Links, Node};
+
+/// Planned `after`s by path and by state.
+#[derive(Debug, Default)]
+pub struct Pending {
+    paths: BTreeMap<String, Node>,
+    states: BTreeMap<String, String>,
+}
+
+impl Pending {
+    /// Takes over what a change would make true.
+    pub fn record(&mut self, change: &Change) {
+        match change {
+            Change::Path { on: On::Host, change } => {
+                self.paths.insert(change.path().to_string(), change.after().clone());
+            }
+            Change::State(state) => {
+                self.states.insert(state.what().to_string(), state.after().to_string());
+            }
+            // A file on the controller is no part of this host; what a command or a transfer changes is not known.
+            Change::Path { on: On::Controller, .. } | Change::Run { .. } | Change::Transfer(_) => {}
+        }
+    }
+
+    /// Returns what `path` would be, where a planned change decides it.
+    pub fn look(&self, path: &str, links: Links) -> Option<Node> {
+        let mut path = clean(path);
+        for _ in 0..40 {
+            match self.paths.get(&path) {
+                Some(Node::Link { target, .. }) if links == Links::Follow => path = join(parent(&path), target),
+                Some(node) => return Some(node.clone()),
+                None => return self.below_something_new(&path).then_some(Node::Absent),
+            }
+        }
+        Some(Node::Absent)
+    }
+
+    pub fn state(&self, what: &str) -> Option<String> {
+        self.states.get(what).cloned()
+    }
+
+    /// Puts what is planned over what a listing of `directory` found.
+    pub fn overlay(&self, directory: &str, depth: Option<u32>, found: Vec<Entry>) -> Vec<Entry> {
+        let prefix = format!("{}/", clean(directory).trim_end_matches('/'));
+        let mut entries: BTreeMap<String, Node> = found
+            .into_iter()
+            .filter(|entry| !self.below_something_new(&entry.path))
+            .map(|entry| (entry.path, entry.node))
+            .collect();
+        for (path, node) in self.paths.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix)) {
+            let level = path[prefix.len()..].matches('/').count() as u32 + 1;
+            match node {
+                Node::Absent => drop(entries.remove(path)),
+                _ if depth.is_none_or(|depth| level <= depth) => drop(entries.insert(path.clone(), node.clone())),
+                _ => {}
+            }
+        }
+        entries.into_iter().map(|(path, node)| Entry { path, node }).collect()
+    }
+
+    /// Says whether an ancestor of `path` would be removed or newly made by a planned change, so that
+    /// nothing but planned changes can be below it.
+    fn below_something_new(&self, path: &str) -> bool {
+        std::iter::successors(Some(parent(path)), |path| (*path != "/").then(|| parent(path)))
+            .any(|ancestor| matches!(self.paths.get(ancestor), Some(Node::Absent)))
+    }
+}
+
+/// Returns the directory of an absolute path; `/` for the root itself.
+pub fn parent(path: &str) -> &str {
+    match path.trim_end_matches('/').rfind('/') {
+        Some(0) | None => "/",
+        Some(at) => &path[..at],
+    }
+}
+
+/// Returns an absolute path without double slashes, `.` and trailing slashes. `..` stays: links decide it.
+pub fn clean(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    format!("/{}", parts.join("/"))
+}
+
+fn join(directory: &str, target: &str) -> String {
+    if target.starts_with('/') { clean(target) } else { clean(&format!("{directory}/{target}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::{Content, Owner, Permissions};
+
+    fn file(text: &str) -> Node {
+        let root = Owner { id: 0, name: "root".into() };
+        let permissions = Permissions { mode: 0o644, owner: root.clone(), group: root };
+        Node::File { content: Content::here(text.as_bytes()), permissions, modified: None }
+    }
+
+    #[test]
+    fn a_planned_file_is_seen_and_its_removed_parent_hides_the_rest() {
+        let mut pending = Pending::default();
+        pending.record(&Change::path("/etc/a", Node::Absent, file("x")).unwrap());
+        pending.record(&Change::path("/srv", file("y"), Node::Absent).unwrap());
+        assert_eq!(pending.look("/etc//a", Links::Follow), Some(file("x")));
+        assert_eq!(pending.look("/srv/deep/file", Links::Keep), Some(Node::Absent));
+        assert_eq!(pending.look("/etc/b", Links::Keep), None);
+    }
+}

@@ -1,0 +1,200 @@
+//! A module's arguments: declared once, coerced as Ansible coerces them, read into a typed struct.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::error::Diagnostic;
+
+use super::Entry;
+
+/// One documented argument.
+pub struct Argument {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// One sentence, with the unit where there is one.
+    pub help: &'static str,
+    pub required: bool,
+    pub aliases: &'static [&'static str],
+    /// The only values allowed; empty means any.
+    pub choices: &'static [&'static str],
+    /// Ansible has this argument and Cutover does not: why, and what to do instead.
+    pub refused: Option<&'static str>,
+}
+
+/// What an argument's value is turned into before it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    /// `yes`, `"true"`, `1` and their like.
+    Bool,
+    Int,
+    Float,
+    /// Text that names a path; `~` is the remote home directory.
+    Path,
+    /// A list; text is split at commas, any other single value becomes a list of one.
+    List,
+    Map,
+    /// A file mode: a number (octal was read by YAML), `"0644"` or `"u=rw,go=r"`; always handed on as text, numbers in octal.
+    Mode,
+    /// As written.
+    Any,
+}
+
+impl Argument {
+    pub const fn new(name: &'static str, kind: Kind, help: &'static str) -> Argument {
+        Argument { name, kind, help, required: false, aliases: &[], choices: &[], refused: None }
+    }
+
+    pub const fn required(mut self) -> Argument {
+        self.required = true;
+        self
+    }
+
+    pub const fn alias(mut self, aliases: &'static [&'static str]) -> Argument {
+        self.aliases = aliases;
+        self
+    }
+
+    pub const fn choices(mut self, choices: &'static [&'static str]) -> Argument {
+        self.choices = choices;
+        self
+    }
+
+    pub const fn refused(mut self, why: &'static str) -> Argument {
+        self.refused = Some(why);
+        self
+    }
+
+    fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.aliases.contains(&name)
+    }
+}
+
+/// The arguments of one task for one host: rendered, known by name, coerced.
+#[derive(Clone, Debug, Default)]
+pub struct Arguments(Map<String, Value>);
+
+impl Entry {
+    /// Finds an argument by its name or an alias.
+    pub fn argument(&self, name: &str) -> Option<&'static Argument> {
+        self.all().find(|argument| argument.is_called(name))
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &'static Argument> {
+        self.arguments.iter().flat_map(|group| group.iter())
+    }
+
+    /// Says what is wrong with an argument's name, before its value is known.
+    pub fn check_name(&self, name: &str) -> Result<(), Diagnostic> {
+        match self.argument(name) {
+            Some(Argument { refused: Some(why), .. }) => {
+                Err(Diagnostic::new(format!("argument `{name}` of `{}` is not supported", self.name)).hint(*why))
+            }
+            Some(_) => Ok(()),
+            None => Err(Diagnostic::new(format!("unknown argument `{name}` for `{}`", self.name))
+                .suggest(name, self.all().filter(|argument| argument.refused.is_none()).map(|argument| argument.name))),
+        }
+    }
+
+    /// Coerces rendered values and checks names, choices and what is required.
+    pub fn arguments(&self, rendered: Map<String, Value>) -> Result<Arguments, Diagnostic> {
+        let mut arguments = Map::new();
+        for (name, value) in rendered {
+            self.check_name(&name)?;
+            let Some(argument) = self.argument(&name) else { continue };
+            if value.is_null() {
+                continue;
+            }
+            let coerced = coerce(argument.kind, value).map_err(|value| {
+                let message =
+                    format!("argument `{name}` of `{}` should be {}, not {value}", self.name, argument.kind.noun());
+                Diagnostic::new(message)
+            })?;
+            if let (false, Some(text)) = (argument.choices.is_empty(), coerced.as_str())
+                && !argument.choices.contains(&text)
+            {
+                let message = format!("argument `{name}` of `{}` cannot be `{text}`", self.name);
+                let hint = format!("one of: {}", argument.choices.join(", "));
+                return Err(Diagnostic::new(message).hint(hint));
+            }
+            arguments.insert(argument.name.into(), coerced);
+        }
+        match self.all().find(|argument| argument.required && !arguments.contains_key(argument.name)) {
+            Some(argument) => {
+                let message = format!("`{}` needs the argument `{}`", self.name, argument.name);
+                Err(Diagnostic::new(message).hint(argument.help))
+            }
+            None => Ok(Arguments(arguments)),
+        }
+    }
+}
+
+impl Arguments {
+    /// Reads the arguments into a module's own struct; absent ones need a serde default or an `Option`.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Diagnostic> {
+        serde_json::from_value(Value::Object(self.0.clone())).map_err(|error| Diagnostic::new(error.to_string()))
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+}
+
+impl Kind {
+    fn noun(self) -> &'static str {
+        match self {
+            Kind::Text | Kind::Path => "text",
+            Kind::Bool => "a boolean",
+            Kind::Int => "a whole number",
+            Kind::Float => "a number",
+            Kind::List => "a list",
+            Kind::Map => "a mapping",
+            Kind::Mode => "a file mode such as `\"0644\"` or `u=rw,go=r`",
+            Kind::Any => "a value",
+        }
+    }
+}
+
+/// Returns the value in the form its kind has, or the value back.
+fn coerce(kind: Kind, value: Value) -> Result<Value, Value> {
+    match (kind, &value) {
+        (Kind::Any, _) => Ok(value),
+        (Kind::Text | Kind::Path, Value::String(_)) => Ok(value),
+        (Kind::Text | Kind::Path, Value::Bool(flag)) => Ok(if *flag { "True" } else { "False" }.into()),
+        (Kind::Text | Kind::Path, Value::Number(_)) => Ok(value.to_string().into()),
+        (Kind::Text, Value::Array(_) | Value::Object(_)) => Ok(value.to_string().into()),
+        (Kind::Bool, _) => boolean(&value).map(Value::Bool).ok_or(value),
+        (Kind::Int, Value::Number(number)) if number.is_i64() || number.is_u64() => Ok(value),
+        (Kind::Int, Value::String(text)) => text.trim().parse::<i64>().map(Value::from).map_err(|_| value),
+        (Kind::Float, Value::Number(_)) => Ok(value),
+        (Kind::Float, Value::String(text)) => text.trim().parse::<f64>().map(Value::from).map_err(|_| value),
+        (Kind::List, Value::Array(_)) => Ok(value),
+        (Kind::List, Value::String(text)) => Ok(text.split(',').map(|item| Value::from(item.trim())).collect()),
+        (Kind::List, Value::Number(_) | Value::Bool(_)) => Ok(Value::Array(vec![value])),
+        (Kind::Map, Value::Object(_)) => Ok(value),
+        (Kind::Mode, Value::String(_)) => Ok(value),
+        (Kind::Mode, Value::Number(number)) => match number.as_u64() {
+            Some(mode) if mode <= 0o7777 => Ok(format!("{mode:04o}").into()),
+            _ => Err(value),
+        },
+        _ => Err(value),
+    }
+}
+
+/// Reads a boolean as Ansible's `boolean()` does.
+pub fn boolean(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(flag) => Some(*flag),
+        Value::Number(number) => match number.as_f64() {
+            Some(1.0) => Some(true),
+            Some(0.0) => Some(false),
+            _ => None,
+        },
+        Value::String(text) => match text.trim().to_lowercase().as_str() {
+            "y" | "yes" | "on" | "1" | "true" | "t" | "1.0" => Some(true),
+            "n" | "no" | "off" | "0" | "false" | "f" | "0.0" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
+}

@@ -1,0 +1,5 @@
+//! Modules for mail: control files, accounts, stored messages.
+
+use super::Entry;
+
+pub const MODULES: &[&Entry] = &[];

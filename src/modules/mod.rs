@@ -1,0 +1,95 @@
+//! What a task can ask for: one file a module, one table of them all.
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+
+use crate::change::Change;
+use crate::error::Diagnostic;
+use crate::host::View;
+use crate::transport::TransportError;
+
+pub mod arguments;
+pub mod files;
+pub mod mail;
+pub mod system;
+
+pub use arguments::{Argument, Arguments, Kind};
+
+/// Every module, by theme. Docs, argument checks and law tests are loops over [`all`].
+const MODULES: &[&[&Entry]] = &[files::MODULES, mail::MODULES, system::MODULES];
+
+/// Returns every module.
+pub fn all() -> impl Iterator<Item = &'static Entry> {
+    MODULES.iter().flat_map(|theme| theme.iter().copied())
+}
+
+/// A module: typed arguments, and one question it can answer.
+#[async_trait]
+pub trait Module: Send + Sync {
+    /// Returns what must change for `host` to be as asked, in order.
+    async fn plan(&self, host: &View) -> Result<Planned, ModuleError>;
+}
+
+/// A row of the table: how a module is called, documented and built.
+pub struct Entry {
+    pub name: &'static str,
+    /// One line, for lists.
+    pub summary: &'static str,
+    /// Groups of arguments; shared groups stand in several modules.
+    pub arguments: &'static [&'static [Argument]],
+    /// The argument that a task's bare text goes to: `command: uptime`.
+    pub free_form: Option<&'static str>,
+    /// A task that runs as it stands, shown in the reference.
+    pub example: &'static str,
+    /// Builds the module from checked arguments.
+    pub build: fn(&Arguments) -> Result<Box<dyn Module>, Diagnostic>,
+}
+
+/// What `register:` sees, without `changed`, `failed` and `diff`, which the runner adds.
+pub type Results = Map<String, Value>;
+
+/// A module's answer.
+pub struct Planned {
+    /// Empty means: the host is as asked.
+    pub changes: Vec<Change>,
+    pub result: Outcome,
+    pub warnings: Vec<String>,
+}
+
+pub enum Outcome {
+    Known(Results),
+    /// The last `Change::Run` or `Change::Transfer` decides: unknown in a check. The runner adds what applying it gave to
+    /// these: `rc`, `stdout`, `stderr` and their lines, or the transfer's counts.
+    Applied(Results),
+}
+
+/// Why a module has no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum ModuleError {
+    /// The host is in a state in which the task cannot be done; `result` is registered beside `msg`.
+    #[error("{message}")]
+    Failed { message: String, result: Results },
+    /// The user's error, found only now: a missing `src`, a template that fails.
+    #[error("{0}")]
+    Wrong(#[from] Diagnostic),
+    #[error(transparent)]
+    Host(#[from] TransportError),
+}
+
+impl ModuleError {
+    pub fn failed(message: impl Into<String>) -> ModuleError {
+        ModuleError::Failed { message: message.into(), result: Results::new() }
+    }
+}
+
+impl Planned {
+    pub fn new(changes: Vec<Change>, result: Results) -> Planned {
+        Planned { changes, result: Outcome::Known(result), warnings: Vec::new() }
+    }
+}
+
+/// Finds a module by its short or its full name (`ansible.builtin.copy`, `ansible.legacy.copy`).
+pub fn find(name: &str) -> Option<&'static Entry> {
+    let short = name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("ansible.legacy.")).unwrap_or(name);
+    all().find(|entry| entry.name == short)
+}

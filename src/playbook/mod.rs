@@ -1,0 +1,156 @@
+//! What was written: plays, blocks and tasks with their places, imports resolved, nothing rendered.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::Place;
+use crate::vars::Layer;
+use crate::yaml::Yaml;
+
+#[derive(Clone, Debug, Default)]
+pub struct Playbook {
+    pub plays: Vec<Play>,
+}
+
+/// One play. Roles of `roles:` and static imports already stand in its steps.
+#[derive(Clone, Debug)]
+pub struct Play {
+    /// `name`, or the hosts pattern as written.
+    pub name: String,
+    pub place: Place,
+    /// Text or a list of texts; may be templated with extra vars.
+    pub hosts: Yaml,
+    /// `None`: as the configuration says (on).
+    pub gather_facts: Option<Yaml>,
+    pub vars: Arc<Layer>,
+    pub vars_files: Vec<Yaml>,
+    pub pre_tasks: Vec<Step>,
+    /// Then `roles`, each as a block of its tasks.
+    pub roles: Vec<Step>,
+    pub tasks: Vec<Step>,
+    pub post_tasks: Vec<Step>,
+    /// The play's own and its roles', in Ansible's order.
+    pub handlers: Vec<Arc<Task>>,
+    /// Batches, each a number or a percentage; empty: all hosts at once.
+    pub serial: Vec<Yaml>,
+    pub any_errors_fatal: Option<Yaml>,
+    pub max_fail_percentage: Option<Yaml>,
+    /// What the play's tasks inherit, already merged into them; the implicit fact gathering needs it too.
+    pub keywords: Arc<Keywords>,
+    /// The playbook's directory: `files/`, `templates/` and relative names are looked up here after the role's.
+    pub directory: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+pub enum Step {
+    Task(Arc<Task>),
+    Block(Arc<Block>),
+}
+
+#[derive(Clone, Debug)]
+pub struct Block {
+    pub keywords: Arc<Keywords>,
+    pub block: Vec<Step>,
+    pub rescue: Vec<Step>,
+    pub always: Vec<Step>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Task {
+    pub keywords: Arc<Keywords>,
+    /// The module or runner action, by its short name if it is a builtin: `copy`, `include_tasks`.
+    pub action: String,
+    /// Where the action's name stands.
+    pub action_place: Place,
+    /// Arguments by name, `key=value` text and `args:` already merged in.
+    pub arguments: Vec<(Yaml, Yaml)>,
+    /// Bare text: `command: uptime`.
+    pub free_form: Option<Yaml>,
+    pub loop_over: Option<Loop>,
+    pub register: Option<String>,
+    pub changed_when: Option<Yaml>,
+    pub failed_when: Option<Yaml>,
+    pub until: Option<Yaml>,
+    pub retries: Option<Yaml>,
+    /// Seconds.
+    pub delay: Option<Yaml>,
+    pub notify: Vec<Yaml>,
+    pub listen: Vec<String>,
+    pub delegate_to: Option<Yaml>,
+    pub delegate_facts: Option<Yaml>,
+    pub run_once: Option<Yaml>,
+    /// Seconds; 0 means no limit.
+    pub timeout: Option<Yaml>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Loop {
+    /// A list, or text that renders to one.
+    pub items: Yaml,
+    /// `items` for `loop`; `with_X` runs its value through lookup `X` (`with_items` flattens one level).
+    pub lookup: Option<String>,
+    pub control: LoopControl,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct LoopControl {
+    /// `item` unless set.
+    pub loop_var: Option<String>,
+    pub index_var: Option<String>,
+    pub label: Option<Yaml>,
+    /// Seconds between items.
+    pub pause: Option<Yaml>,
+    pub extended: Option<Yaml>,
+    pub break_when: Option<Yaml>,
+}
+
+/// What a play, role, block or task may say, and those below inherit: the loader merges it downwards, so a task's
+/// own `Keywords` are complete.
+#[derive(Clone, Debug)]
+pub struct Keywords {
+    pub name: Option<Yaml>,
+    pub place: Option<Place>,
+    /// All must hold: those of the enclosing blocks, includes and roles first.
+    pub when: Vec<Yaml>,
+    /// The union of one's own and all inherited tags.
+    pub tags: Vec<String>,
+    /// Block and task vars; the inner ones win.
+    pub vars: Arc<Layer>,
+    /// Innermost last: later entries win.
+    pub environment: Vec<Yaml>,
+    pub become_on: Option<Yaml>,
+    pub become_user: Option<Yaml>,
+    pub become_method: Option<Yaml>,
+    pub become_flags: Option<Yaml>,
+    pub become_exe: Option<Yaml>,
+    pub remote_user: Option<Yaml>,
+    pub port: Option<Yaml>,
+    pub connection: Option<Yaml>,
+    pub no_log: Option<Yaml>,
+    pub check_mode: Option<Yaml>,
+    pub diff: Option<Yaml>,
+    pub ignore_errors: Option<Yaml>,
+    pub ignore_unreachable: Option<Yaml>,
+    pub any_errors_fatal: Option<Yaml>,
+    pub throttle: Option<Yaml>,
+    /// The role that these tasks belong to.
+    pub role: Option<Arc<Role>>,
+    /// Variables given to an include or import of these tasks.
+    pub include_params: Arc<Layer>,
+    /// The directory of the file in which this was written.
+    pub directory: PathBuf,
+}
+
+/// A role as found on disk, with what its tasks see.
+#[derive(Debug)]
+pub struct Role {
+    pub name: String,
+    /// Absolute: `role_path`.
+    pub path: PathBuf,
+    pub defaults: Arc<Layer>,
+    pub vars: Arc<Layer>,
+    /// Given where the role is listed or included.
+    pub params: Arc<Layer>,
+    /// The roles through which this one was pulled in, outermost first; their defaults and vars are seen too.
+    pub parents: Vec<Arc<Role>>,
+}

@@ -1,0 +1,1 @@
+//! A host that exists in memory only, for tests.

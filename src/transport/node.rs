@@ -1,0 +1,233 @@
+//! What a path is: absent, a file, a directory, a link; with content and permissions.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// A user or group, both ways. `name` is the number where the host knows no name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    pub id: u32,
+    pub name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Permissions {
+    /// The twelve permission bits, such as `0o644`.
+    pub mode: u32,
+    pub owner: Owner,
+    pub group: Owner,
+}
+
+/// A SHA-256, in lower-case hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Digest(pub String);
+
+/// A file's content: always its size; its digest and bytes where they were asked for or are known.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Content {
+    /// In bytes.
+    pub size: u64,
+    pub digest: Option<Digest>,
+    pub body: Body,
+}
+
+/// Where a content's bytes are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Body {
+    /// Only on the host.
+    There,
+    /// In memory.
+    Here(#[serde(with = "base64_bytes")] Arc<[u8]>),
+    /// In a file of the controller, which is streamed when the change is applied.
+    File(PathBuf),
+}
+
+/// What a path is. Equality compares what can be compared: digests if both sides have one, else sizes;
+/// times only if both sides ask for one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Node {
+    Absent,
+    File {
+        content: Content,
+        permissions: Permissions,
+        modified: Option<i64>,
+    },
+    Directory {
+        permissions: Permissions,
+        modified: Option<i64>,
+    },
+    /// The target as stored. A link's own mode means nothing.
+    Link {
+        target: String,
+        permissions: Permissions,
+    },
+    /// A socket, FIFO or device; the letter `ls -l` shows.
+    Special {
+        letter: char,
+        permissions: Permissions,
+    },
+}
+
+/// One path's difference. `before == after` cannot be built.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PathChange {
+    path: String,
+    before: Node,
+    after: Node,
+    /// A shell command in which `%s` is the temp file; a non-zero status keeps the path as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    validate: Option<String>,
+}
+
+impl PathChange {
+    /// `path` is absolute. Returns nothing where there is no difference.
+    pub fn new(path: impl Into<String>, before: Node, after: Node) -> Option<PathChange> {
+        (before != after).then(|| PathChange { path: path.into(), before, after, validate: None })
+    }
+
+    pub fn validated_by(mut self, command: Option<String>) -> PathChange {
+        self.validate = command;
+        self
+    }
+
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub fn before(&self) -> &Node {
+        &self.before
+    }
+
+    pub fn after(&self) -> &Node {
+        &self.after
+    }
+
+    pub fn validate(&self) -> Option<&str> {
+        self.validate.as_deref()
+    }
+}
+
+impl Content {
+    /// Returns the content for bytes that are here, with their digest.
+    pub fn here(bytes: impl Into<Arc<[u8]>>) -> Content {
+        let bytes = bytes.into();
+        Content { size: bytes.len() as u64, digest: Some(Digest::of(&bytes)), body: Body::Here(bytes) }
+    }
+
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match &self.body {
+            Body::Here(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+}
+
+impl PartialEq for Content {
+    fn eq(&self, other: &Content) -> bool {
+        match (&self.digest, &other.digest) {
+            (Some(left), Some(right)) => left == right,
+            _ => self.size == other.size,
+        }
+    }
+}
+
+impl Digest {
+    pub fn of(bytes: &[u8]) -> Digest {
+        use sha2::Digest as _;
+        Digest(hex(&sha2::Sha256::digest(bytes)))
+    }
+}
+
+/// Returns the bytes in lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl PartialEq for Node {
+    fn eq(&self, other: &Node) -> bool {
+        let same_time = |left: &Option<i64>, right: &Option<i64>| left.is_none() || right.is_none() || left == right;
+        match (self, other) {
+            (Node::Absent, Node::Absent) => true,
+            (
+                Node::File { content: a, permissions: b, modified: c },
+                Node::File { content: x, permissions: y, modified: z },
+            ) => a == x && b == y && same_time(c, z),
+            (Node::Directory { permissions: a, modified: b }, Node::Directory { permissions: x, modified: y }) => {
+                a == x && same_time(b, y)
+            }
+            // A link's mode cannot be set; its owner can.
+            (Node::Link { target: a, permissions: b }, Node::Link { target: x, permissions: y }) => {
+                a == x && b.owner == y.owner && b.group == y.group
+            }
+            (Node::Special { letter: a, permissions: b }, Node::Special { letter: x, permissions: y }) => {
+                a == x && b == y
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Node {
+    pub fn exists(&self) -> bool {
+        !matches!(self, Node::Absent)
+    }
+
+    pub fn permissions(&self) -> Option<&Permissions> {
+        match self {
+            Node::Absent => None,
+            Node::File { permissions, .. }
+            | Node::Directory { permissions, .. }
+            | Node::Link { permissions, .. }
+            | Node::Special { permissions, .. } => Some(permissions),
+        }
+    }
+
+    /// Returns the same node with other permissions; an absent one stays absent.
+    pub fn with_permissions(mut self, new: Permissions) -> Node {
+        match &mut self {
+            Node::Absent => {}
+            Node::File { permissions, .. }
+            | Node::Directory { permissions, .. }
+            | Node::Link { permissions, .. }
+            | Node::Special { permissions, .. } => *permissions = new,
+        }
+        self
+    }
+
+    pub fn content(&self) -> Option<&Content> {
+        match self {
+            Node::File { content, .. } => Some(content),
+            _ => None,
+        }
+    }
+
+    /// Names the kind as Ansible's `state` does.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Node::Absent => "absent",
+            Node::File { .. } => "file",
+            Node::Directory { .. } => "directory",
+            Node::Link { .. } => "link",
+            Node::Special { .. } => "special",
+        }
+    }
+}
+
+mod base64_bytes {
+    use std::sync::Arc;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub fn serialize<S: Serializer>(bytes: &Arc<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<[u8]>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        STANDARD.decode(text).map(Arc::from).map_err(D::Error::custom)
+    }
+}

@@ -1,0 +1,1 @@
+//! A host over SSH; the only place that knows russh.

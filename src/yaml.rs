@@ -1,0 +1,394 @@
+//! A YAML 1.1 tree in which every node knows its place, resolved as PyYAML resolves it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use libyaml_safer::{EventData as Event, Parser, ScalarStyle};
+use serde_json::Value;
+
+use crate::error::{Diagnostic, Place, Source};
+
+const MAX_DEPTH: usize = 200;
+const MAX_NODES: usize = 5_000_000;
+
+/// One node: what it is, where it stands, and how it was written.
+#[derive(Clone, Debug)]
+pub struct Yaml {
+    pub data: Arc<Data>,
+    pub place: Place,
+    /// A tag such as `!unsafe` or `!vault`, as written.
+    pub tag: Option<Arc<str>>,
+    pub style: Style,
+}
+
+/// How a scalar was written; it decides where a position inside the text lies in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    Plain,
+    Quoted,
+    Block,
+    Collection,
+}
+
+#[derive(Clone, Debug)]
+pub enum Data {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(String),
+    List(Vec<Yaml>),
+    /// In the order written, keys unique, merge keys applied.
+    Map(Vec<(Yaml, Yaml)>),
+}
+
+impl Yaml {
+    /// Returns a plain text node at `place`, for text that did not come from YAML (`-e k=v`, INI).
+    pub fn text_at(text: impl Into<String>, place: &Place) -> Yaml {
+        Yaml { data: Arc::new(Data::Text(text.into())), place: place.clone(), tag: None, style: Style::Quoted }
+    }
+
+    pub fn as_str(&self) -> Option<&str> {
+        match &*self.data {
+            Data::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn as_list(&self) -> Option<&[Yaml]> {
+        match &*self.data {
+            Data::List(list) => Some(list),
+            _ => None,
+        }
+    }
+
+    pub fn as_map(&self) -> Option<&[(Yaml, Yaml)]> {
+        match &*self.data {
+            Data::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    pub fn is_null(&self) -> bool {
+        matches!(*self.data, Data::Null)
+    }
+
+    /// Returns the value under `key`, where this is a mapping that has it.
+    pub fn get(&self, key: &str) -> Option<&Yaml> {
+        self.as_map()?.iter().find(|(name, _)| name.as_str() == Some(key)).map(|(_, value)| value)
+    }
+
+    /// Returns the value as written, templates and all. Keys that are not text are written as Python prints them.
+    pub fn to_value(&self) -> Value {
+        match &*self.data {
+            Data::Null => Value::Null,
+            Data::Bool(value) => Value::Bool(*value),
+            Data::Int(value) => Value::from(*value),
+            Data::Float(value) => Value::from(*value),
+            Data::Text(value) => Value::from(value.as_str()),
+            Data::List(list) => list.iter().map(Yaml::to_value).collect(),
+            Data::Map(map) => map.iter().map(|(key, value)| (key.key(), value.to_value())).collect(),
+        }
+    }
+
+    /// Returns this node's text as a mapping key.
+    pub fn key(&self) -> String {
+        match &*self.data {
+            Data::Null => "None".into(),
+            Data::Bool(true) => "True".into(),
+            Data::Bool(false) => "False".into(),
+            Data::Int(value) => value.to_string(),
+            Data::Float(value) => value.to_string(),
+            Data::Text(value) => value.clone(),
+            Data::List(_) | Data::Map(_) => self.to_value().to_string(),
+        }
+    }
+
+    /// Names the kind of node for an error: `a list`, `a mapping`, `text`, ...
+    pub fn kind(&self) -> &'static str {
+        match &*self.data {
+            Data::Null => "nothing",
+            Data::Bool(_) => "a boolean",
+            Data::Int(_) | Data::Float(_) => "a number",
+            Data::Text(_) => "text",
+            Data::List(_) => "a list",
+            Data::Map(_) => "a mapping",
+        }
+    }
+}
+
+/// Reads every document of `source`.
+///
+/// Errors carry the place: syntax, duplicate keys, unknown aliases, a nesting deeper than 200.
+pub fn load(source: &Arc<Source>) -> Result<Vec<Yaml>, Diagnostic> {
+    // libyaml-safer 0.3 panics on a few malformed inputs; a panic there is the input's error, not ours.
+    let quiet = std::panic::AssertUnwindSafe(|| read_documents(source));
+    std::panic::catch_unwind(quiet).unwrap_or_else(|_| {
+        let start = Place::new(source, 1, 1);
+        Err(Diagnostic::new("this YAML cannot be read").at(&start).hint("check quotes, tags and brackets"))
+    })
+}
+
+fn read_documents(source: &Arc<Source>) -> Result<Vec<Yaml>, Diagnostic> {
+    // Without a final newline the parser panics on some valid files.
+    let text = format!("{}\n", source.text);
+    let mut bytes = text.as_bytes();
+    let mut parser = Parser::new();
+    parser.set_input_string(&mut bytes);
+    let mut reader = Reader { parser, source, anchors: HashMap::new(), nodes: 0 };
+    let mut documents = Vec::new();
+    loop {
+        match reader.next()?.0 {
+            Event::StreamEnd => return Ok(documents),
+            Event::DocumentStart { .. } => {
+                reader.anchors.clear();
+                let (event, place) = reader.next()?;
+                documents.push(reader.node(event, place, 0)?);
+            }
+            _ => {}
+        }
+    }
+}
+
+struct Reader<'r, 't> {
+    parser: Parser<&'r mut &'t [u8]>,
+    source: &'r Arc<Source>,
+    anchors: HashMap<String, Yaml>,
+    nodes: usize,
+}
+
+impl Reader<'_, '_> {
+    fn next(&mut self) -> Result<(Event, Place), Diagnostic> {
+        let event = self.parser.parse().map_err(|error| self.syntax_error(&error))?;
+        let mark = event.start_mark;
+        let place = Place::new(self.source, mark.line as u32 + 1, mark.column as u32 + 1);
+        Ok((event.data, place))
+    }
+
+    fn syntax_error(&self, error: &libyaml_safer::Error) -> Diagnostic {
+        let diagnostic = Diagnostic::new(format!("bad YAML: {}", error.problem()));
+        let Some(mark) = error.problem_mark() else { return diagnostic.at(&Place::new(self.source, 1, 1)) };
+        let place = Place::new(self.source, mark.line as u32 + 1, mark.column as u32 + 1);
+        let line = self.source.text.lines().nth(mark.line as usize).unwrap_or("");
+        let hint = if line.trim_start_matches(' ').starts_with('\t') {
+            "YAML is indented with spaces; replace the tab"
+        } else if line.contains(": {{") {
+            "a value that starts with `{{` needs quotes: `key: \"{{ value }}\"`"
+        } else {
+            "compare the indentation and quotes with the lines above"
+        };
+        diagnostic.at(&place).hint(hint)
+    }
+
+    fn node(&mut self, event: Event, place: Place, depth: usize) -> Result<Yaml, Diagnostic> {
+        self.nodes += 1;
+        if depth > MAX_DEPTH {
+            return Err(Diagnostic::new(format!("nesting deeper than {MAX_DEPTH}")).at(&place));
+        }
+        if self.nodes > MAX_NODES {
+            return Err(Diagnostic::new(format!("more than {MAX_NODES} values in one file")).at(&place));
+        }
+        let (anchor, tag, data, style) = match event {
+            Event::Alias { anchor } => {
+                let unknown = || Diagnostic::new(format!("unknown alias `*{anchor}`")).at(&place);
+                return self.anchors.get(&anchor).cloned().ok_or_else(unknown);
+            }
+            Event::Scalar { anchor, tag, value, style, plain_implicit, .. } => {
+                let core = matches!(
+                    tag.as_deref().and_then(|tag| tag.strip_prefix("tag:yaml.org,2002:")),
+                    Some("int" | "float" | "bool" | "null")
+                );
+                let plain = tag.is_none() && style == ScalarStyle::Plain && plain_implicit;
+                let data = if plain || core { resolve(&value) } else { Data::Text(value) };
+                let style = match style {
+                    ScalarStyle::Plain => Style::Plain,
+                    ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
+                    _ => Style::Quoted,
+                };
+                (anchor, tag, data, style)
+            }
+            Event::SequenceStart { anchor, tag, .. } => {
+                let mut list = Vec::new();
+                loop {
+                    let (event, place) = self.next()?;
+                    if let Event::SequenceEnd = event {
+                        break;
+                    }
+                    list.push(self.node(event, place, depth + 1)?);
+                }
+                (anchor, tag, Data::List(list), Style::Collection)
+            }
+            Event::MappingStart { anchor, tag, .. } => (anchor, tag, self.mapping(depth)?, Style::Collection),
+            other => return Err(Diagnostic::new(format!("unexpected {other:?}")).at(&place)),
+        };
+        let node = Yaml { data: Arc::new(data), place, tag: tag.map(Arc::from), style };
+        if let Some(anchor) = anchor {
+            self.anchors.insert(anchor, node.clone());
+        }
+        Ok(node)
+    }
+
+    fn mapping(&mut self, depth: usize) -> Result<Data, Diagnostic> {
+        let mut own: Vec<(Yaml, Yaml)> = Vec::new();
+        let mut merged: Vec<(Yaml, Yaml)> = Vec::new();
+        let mut seen: HashMap<String, Place> = HashMap::new();
+        loop {
+            let (event, place) = self.next()?;
+            if let Event::MappingEnd = event {
+                break;
+            }
+            let key = self.node(event, place, depth + 1)?;
+            let (event, place) = self.next()?;
+            let value = self.node(event, place, depth + 1)?;
+            if key.style == Style::Plain && key.as_str() == Some("<<") {
+                merged.extend(mappings_to_merge(&value)?);
+                continue;
+            }
+            if let Some(first) = seen.insert(key.key(), key.place.clone()) {
+                let message = format!("duplicate key `{}`", key.key());
+                let hint = format!("it is already set in line {}; keep one of them", first.line);
+                return Err(Diagnostic::new(message).at(&key.place).hint(hint));
+            }
+            own.push((key, value));
+        }
+        for (key, value) in merged {
+            if !seen.contains_key(&key.key()) {
+                seen.insert(key.key(), key.place.clone());
+                own.push((key, value));
+            }
+        }
+        Ok(Data::Map(own))
+    }
+}
+
+/// Returns the entries that a merge key brings, the ones that win first (YAML 1.1, `tag:yaml.org,2002:merge`).
+fn mappings_to_merge(value: &Yaml) -> Result<Vec<(Yaml, Yaml)>, Diagnostic> {
+    let wrong = || Diagnostic::new("`<<` needs a mapping or a list of mappings").at(&value.place);
+    match &*value.data {
+        Data::Map(map) => Ok(map.clone()),
+        Data::List(list) => {
+            let maps = list.iter().map(|item| item.as_map().ok_or_else(wrong)).collect::<Result<Vec<_>, _>>()?;
+            Ok(maps.concat())
+        }
+        _ => Err(wrong()),
+    }
+}
+
+/// Resolves a plain scalar as PyYAML's implicit resolver does; dates stay text.
+pub fn resolve(text: &str) -> Data {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Data::Null,
+        "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => return Data::Bool(true),
+        "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => return Data::Bool(false),
+        ".nan" | ".NaN" | ".NAN" => return Data::Float(f64::NAN),
+        _ => {}
+    }
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if matches!(digits, ".inf" | ".Inf" | ".INF") {
+        return Data::Float(f64::from(sign) * f64::INFINITY);
+    }
+    if let Some(number) = integer(digits) {
+        return Data::Int(i64::from(sign) * number);
+    }
+    match float(digits) {
+        Some(number) => Data::Float(f64::from(sign) * number),
+        None => Data::Text(text.into()),
+    }
+}
+
+/// Reads binary, octal, decimal, hexadecimal and base 60, `_` allowed between digits.
+fn integer(digits: &str) -> Option<i64> {
+    let radix = |digits: &str, radix: u32| {
+        let valid = !digits.is_empty() && digits.chars().all(|c| c == '_' || c.is_digit(radix));
+        valid.then(|| i64::from_str_radix(&digits.replace('_', ""), radix).ok()).flatten()
+    };
+    if digits == "0" {
+        return Some(0);
+    }
+    if let Some(rest) = digits.strip_prefix("0b") {
+        return radix(rest, 2);
+    }
+    if let Some(rest) = digits.strip_prefix("0x") {
+        return radix(rest, 16);
+    }
+    if let Some(rest) = digits.strip_prefix('0') {
+        return radix(rest, 8);
+    }
+    if !digits.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    if digits.contains(':') {
+        return base_sixty(digits);
+    }
+    radix(digits, 10)
+}
+
+fn base_sixty(digits: &str) -> Option<i64> {
+    let mut parts = digits.split(':');
+    let mut number: i64 = parts.next()?.replace('_', "").parse().ok()?;
+    for part in parts {
+        let valid = matches!(part.len(), 1 | 2) && part.bytes().all(|b| b.is_ascii_digit());
+        let part: i64 = valid.then(|| part.parse().ok()).flatten().filter(|part| *part < 60)?;
+        number = number.checked_mul(60)?.checked_add(part)?;
+    }
+    Some(number)
+}
+
+/// Reads `1.5`, `1.`, `.5`, `1.0e+3`. As in YAML 1.1 the dot and the exponent's sign are required: `1e3` is text.
+fn float(digits: &str) -> Option<f64> {
+    let (whole, rest) = digits.split_once('.')?;
+    let (fraction, exponent) = match rest.find(['e', 'E']) {
+        Some(at) => (&rest[..at], Some(&rest[at + 1..])),
+        None => (rest, None),
+    };
+    let valid = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || b == b'_');
+    let signed = |exponent: &str| {
+        exponent.strip_prefix(['+', '-']).is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let starts = whole.starts_with(|c: char| c.is_ascii_digit())
+        || (whole.is_empty() && fraction.starts_with(|c: char| c.is_ascii_digit()));
+    if !starts || !valid(whole) || !valid(fraction) || !exponent.is_none_or(signed) {
+        return None;
+    }
+    let text = format!("0{whole}.{fraction}0e{}", exponent.unwrap_or("+0")).replace('_', "");
+    text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Value, String> {
+        let source = Arc::new(Source { path: "t.yml".into(), text: text.into() });
+        load(&source).map(|documents| documents[0].to_value()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn plain_scalars_are_yaml_1_1() {
+        let value = read("[yes, off, 0644, 12:30, 1_000, 1e3, 1.5, ~, '0644', 0x1f, 2026-11-23, 08]").unwrap();
+        let expected = r#"[true,false,420,750,1000,"1e3",1.5,null,"0644",31,"2026-11-23","08"]"#;
+        assert_eq!(value.to_string(), expected);
+    }
+
+    #[test]
+    fn merge_keys_do_not_override() {
+        let value = read("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n").unwrap();
+        assert_eq!(value["b"].to_string(), r#"{"y":3,"x":1}"#);
+    }
+
+    #[test]
+    fn a_duplicate_key_names_both_lines() {
+        let error = read("a: 1\nb: 2\na: 3\n").unwrap_err();
+        assert!(error.contains("duplicate key `a`") && error.contains("t.yml:3:1"), "{error}");
+        assert!(error.contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn a_tab_is_named() {
+        let error = read("a:\n\tb: 1\n").unwrap_err();
+        assert!(error.contains("replace the tab"), "{error}");
+    }
+}
