@@ -80,11 +80,12 @@ impl KnownHosts {
     }
 
     /// Refuses a key that is revoked, differs from every known one, or belongs to a host that is not known.
-    pub fn check(&self, key: &PublicKey) -> Result<(), Refusal> {
+    pub fn check(&self, key: &PublicKey) -> Result<(), Box<Refusal>> {
         let same = |entry: &&Entry| entry.key.key_data() == key.key_data();
         let (name, shown) = (self.name.clone(), key.clone());
         if let Some(entry) = self.entries.iter().filter(|entry| entry.kind == Kind::Revoked).find(same) {
-            return Err(Refusal::Revoked { name, key: shown, file: entry.file.clone(), line: entry.line });
+            let (file, line) = (entry.file.clone(), entry.line);
+            return Err(Box::new(Refusal::Revoked { name, key: shown, file, line }));
         }
         if self.keys().any(|entry| same(&entry)) {
             return Ok(());
@@ -93,12 +94,12 @@ impl KnownHosts {
         let exact = || self.keys().filter(|entry| entry.kind == Kind::Exact);
         let known =
             exact().find(|entry| same_type(&entry.key.algorithm(), &key.algorithm())).or_else(|| exact().next());
-        Err(match known {
+        Err(Box::new(match known {
             Some(Entry { file, line, key: known, .. }) => {
                 Refusal::Changed { name, key: shown, known: known.clone(), file: file.clone(), line: *line }
             }
             None => Refusal::Unknown { name, key: shown, file: self.file.clone() },
-        })
+        }))
     }
 
     /// Adds the key to the first file, and to what is known here.
@@ -286,7 +287,7 @@ mod tests {
     }
 
     fn verdict(text: &str, host: &str, port: u16) -> &'static str {
-        match known(text, host, port).check(&key(ONE)) {
+        match known(text, host, port).check(&key(ONE)).map_err(|refusal| *refusal) {
             Ok(()) => "known",
             Err(Refusal::Unknown { .. }) => "unknown",
             Err(Refusal::Changed { .. }) => "changed",

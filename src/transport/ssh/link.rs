@@ -52,7 +52,11 @@ impl Link {
         let unreachable =
             |error: &dyn std::fmt::Display| TransportError::Unreachable(format!("{}: {error}", report.place));
         Report::set(&report.stage, "connecting");
-        let known = KnownHosts::read(&target.known_hosts, &target.address, target.port).await;
+        let files = match target.host_key_checking {
+            HostKeyChecking::Off => &[],
+            HostKeyChecking::Strict | HostKeyChecking::AcceptNew => target.known_hosts.as_slice(),
+        };
+        let known = KnownHosts::read(files, &target.address, target.port).await;
         let known = known.map_err(|error| unreachable(&error))?;
         let stream = TcpStream::connect((target.address.as_str(), target.port)).await;
         let stream = stream.map_err(|error| unreachable(&error))?;
@@ -166,13 +170,15 @@ impl client::Handler for Verifier {
         let PublicKeyOrCertificate::PublicKey { key, .. } = key else { return Ok(false) };
         let refusal = match self.known.check(key) {
             Ok(()) => return Ok(true),
-            Err(Refusal::Unknown { .. }) if self.checking == HostKeyChecking::AcceptNew => {
-                match self.known.learn(key).await {
-                    Ok(()) => return Ok(true),
-                    Err(error) => format!("cannot write its host key to a known-hosts file: {error}"),
+            Err(refusal) => match *refusal {
+                Refusal::Unknown { .. } if self.checking == HostKeyChecking::AcceptNew => {
+                    match self.known.learn(key).await {
+                        Ok(()) => return Ok(true),
+                        Err(error) => format!("cannot write its host key to a known-hosts file: {error}"),
+                    }
                 }
-            }
-            Err(refusal) => refusal.to_string(),
+                refusal => refusal.to_string(),
+            },
         };
         Report::set(&self.report.refusal, refusal);
         Ok(false)
