@@ -15,7 +15,12 @@ const MUCH: usize = 64 * 1024 * 1024;
 
 /// Bytes in which a lost or swapped block shows.
 fn numbers(length: usize) -> Vec<u8> {
-    (0..length as u64 / 8).flat_map(u64::to_le_bytes).collect()
+    let block: Vec<u8> = (0..8192).flat_map(u64::to_le_bytes).collect();
+    let mut bytes = block.repeat(length / block.len());
+    for (number, block) in bytes.chunks_exact_mut(block.len()).enumerate() {
+        block[..8].copy_from_slice(&number.to_le_bytes());
+    }
+    bytes
 }
 
 fn is_alive(pid: &str) -> bool {
@@ -47,12 +52,13 @@ async fn a_killed_program_has_the_status_a_shell_would_give_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_does_not_read_its_input_ends() {
+    let much = numbers(MUCH);
     for (name, ssh) in Both::connect().await.connections.iter() {
-        for start in ["exit 3", "head -c 10 >/dev/null; exit 3"] {
-            let channel = ssh.start(start).await.expect("a channel");
-            assert_eq!(finish(channel, numbers(MUCH)).await.status, Ok(3), "{name}: {start}");
-            let channel = ssh.stream(start).await.expect("a channel");
-            assert_eq!(finish(channel, numbers(MUCH)).await.status, Ok(3), "{name}: {start}");
+        for program in ["exit 3", "head -c 10 >/dev/null; exit 3"] {
+            for channel in [ssh.start(program).await, ssh.stream(program).await] {
+                let ended = finish(channel.expect("a channel"), much.clone()).await;
+                assert_eq!(ended.status, Ok(3), "{name}: {program}");
+            }
         }
     }
 }
@@ -205,7 +211,7 @@ async fn twenty_programs_run_at_once() {
 async fn programs_one_after_the_other_share_one_connection() {
     let sshd = Sshd::start("");
     let ssh = connect(sshd.target()).await;
-    for _ in 0..30 {
+    for _ in 0..10 {
         assert_eq!(finish(ssh.start("true").await.expect("a channel"), Vec::new()).await.status, Ok(0));
     }
     for _ in 0..5 {
@@ -237,6 +243,18 @@ async fn the_embedded_server_ends_the_children_of_a_program_too() {
     assert!(is_alive(&pid));
     embedded.server.drop_connections();
     assert!(wait_for(|| !is_alive(&pid)), "{pid} lives on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_program_leaves_in_the_background_outlives_it() {
+    for (name, ssh) in Both::connect().await.connections.iter() {
+        let channel = ssh.start("sleep 1000 >/dev/null 2>&1 & echo $!").await.expect("a channel");
+        let pid = String::from_utf8(finish(channel, Vec::new()).await.stdout).expect("a number");
+        // A second program, so that the first one's end has been dealt with on the other side.
+        finish(ssh.start("true").await.expect("a channel"), Vec::new()).await;
+        assert!(is_alive(&pid), "{name}");
+        run(Command::new("kill").arg(pid.trim()));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
