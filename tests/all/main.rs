@@ -1,0 +1,4 @@
+//! The tests that need more than one part: real servers, real files, the whole program.
+
+mod ssh;
+mod sshd;
