@@ -2,4 +2,16 @@
 
 use super::Entry;
 
-pub const MODULES: &[&Entry] = &[];
+mod blockinfile;
+mod edit;
+mod lineinfile;
+mod mode;
+mod pattern;
+mod place;
+mod replace;
+mod rights;
+
+#[cfg(test)]
+mod bench;
+
+pub const MODULES: &[&Entry] = &[&blockinfile::BLOCKINFILE, &lineinfile::LINEINFILE, &replace::REPLACE];
