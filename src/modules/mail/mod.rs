@@ -2,4 +2,9 @@
 
 use super::Entry;
 
-pub const MODULES: &[&Entry] = &[];
+mod control;
+mod dangers;
+pub mod qmail;
+mod send;
+
+pub const MODULES: &[&Entry] = &[&control::ENTRY];
