@@ -2,3 +2,4 @@
 
 mod ssh;
 mod sshd;
+mod transport_laws;
