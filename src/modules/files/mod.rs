@@ -12,6 +12,6 @@ mod replace;
 mod rights;
 
 #[cfg(test)]
-mod bench;
+pub mod bench;
 
 pub const MODULES: &[&Entry] = &[&blockinfile::BLOCKINFILE, &lineinfile::LINEINFILE, &replace::REPLACE];

@@ -147,9 +147,10 @@ fn read_entries(fields: &Fields, file: &ControlFile) -> Result<Vec<Wanted>, Diag
         let wrong = match (file.shape, pairs.as_slice()) {
             (_, []) => Some(format!("`qmail_control` needs `entries` to put into `{name}`")),
             (Shape::Single, [_, _, ..]) => Some(format!("`{name}` has one value, not {}", pairs.len())),
-            (Shape::Keyed, pairs) => pairs.iter().find(|(_, value)| value.is_none()).map(|(key, _)| {
-                format!("the entry `{key}` of `{name}` has no `:`, so qmail would ignore it")
-            }),
+            (Shape::Keyed, pairs) => pairs
+                .iter()
+                .find(|(_, value)| value.is_none())
+                .map(|(key, _)| format!("the entry `{key}` of `{name}` has no `:`, so qmail would ignore it")),
             _ => None,
         };
         if let Some(message) = wrong {
@@ -183,7 +184,9 @@ fn check_text(key: &str, value: Option<&str>, file: &ControlFile) -> Result<(), 
     }
     match file.shape {
         Shape::List if key.is_empty() => refuse("is empty"),
-        Shape::List if file.name == "locals" && key.starts_with('.') => refuse("is a suffix, and `locals` matches whole names only"),
+        Shape::List if file.name == "locals" && key.starts_with('.') => {
+            refuse("is a suffix, and `locals` matches whole names only")
+        }
         _ if key.starts_with('#') => refuse("would be a comment"),
         Shape::Keyed if file.name == "smtproutes" && value.is_some_and(|value| !value.is_empty()) => {
             match Relay::read(value.unwrap_or("")) {
@@ -220,11 +223,12 @@ impl Module for QmailControl {
             .map_err(ModuleError::failed)?;
         let mut warnings = verdict.warnings;
         let mut routes = verdict.routed;
-        if name == "smtproutes" && self.fields.state == State::Present {
+        if name == "smtproutes" && edit.is_some() && self.fields.state == State::Present {
             let asked = self.wanted.iter().map(|want| (want.key.clone(), want.value.clone().unwrap_or_default()));
             routes.extend(asked.filter(|(_, relay)| !relay.is_empty()));
         }
-        warnings.extend(self.check_relays(host, (&routes, before.get("me").map_or("", |me| qmail::first_line(me)))).await?);
+        warnings
+            .extend(self.check_relays(host, (&routes, before.get("me").map_or("", |me| qmail::first_line(me)))).await?);
         let path = self.path(name);
         let mut changes: Vec<Change> = Change::path(&path, node, planned).into_iter().collect();
         if self.fields.effect == Effective::Auto {
@@ -239,7 +243,10 @@ impl Module for QmailControl {
         }
         let mut result = Results::new();
         result.insert("path".into(), json!(path));
-        Ok(Planned { changes, result: Outcome::Known(result), warnings })
+        // A restart of which no state tells has only its own status to say that it failed.
+        let opaque = changes.iter().any(|change| matches!(change, Change::Run { .. }));
+        let result = if opaque { Outcome::Applied(result) } else { Outcome::Known(result) };
+        Ok(Planned { changes, result, warnings })
     }
 }
 
@@ -260,7 +267,9 @@ impl QmailControl {
     /// Reads the file itself and those that decide what an edit of it means, in one exchange.
     async fn look(&self, host: &View) -> Result<(Node, Texts), ModuleError> {
         let mut names = vec![self.file.name];
-        names.extend(["me", "locals", "virtualdomains", "smtproutes"].into_iter().filter(|name| *name != self.file.name));
+        names.extend(
+            ["me", "locals", "virtualdomains", "smtproutes"].into_iter().filter(|name| *name != self.file.name),
+        );
         let paths: Vec<_> = names.iter().map(|name| (self.path(name), Links::Keep)).collect();
         let nodes = host.look_all(&paths, Want::Content).await?;
         let mut texts = Texts::new();
@@ -269,7 +278,10 @@ impl QmailControl {
                 Node::Absent => {}
                 Node::File { content, .. } => {
                     let bytes = content.bytes().ok_or_else(|| {
-                        ModuleError::failed(format!("`{}` cannot be read\nhint: run as a user that may: `become: true`", self.path(name)))
+                        ModuleError::failed(format!(
+                            "`{}` cannot be read\nhint: run as a user that may: `become: true`",
+                            self.path(name)
+                        ))
                     })?;
                     texts.insert(name, qmail::decode(bytes));
                 }
@@ -321,7 +333,8 @@ impl QmailControl {
                 )));
             }
             if relay.address().is_none() && named_in(&hosts, &relay.host) {
-                warnings.push(format!("`{}` is in /etc/hosts, which qmail-remote never reads: it asks DNS", relay.host));
+                warnings
+                    .push(format!("`{}` is in /etc/hosts, which qmail-remote never reads: it asks DNS", relay.host));
             }
         }
         Ok(warnings)
@@ -337,4 +350,101 @@ fn named_in(hosts: &str, name: &str) -> bool {
 fn new_permissions(host: &View) -> Permissions {
     let identity = host.identity();
     Permissions { mode: 0o644, owner: identity.user.clone(), group: identity.group.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::modules::files::bench::Bench;
+
+    fn bench() -> Bench {
+        let bench = Bench::new();
+        bench.host.file("/var/qmail/control/me", "old.example\n", 0o644);
+        bench.host.file("/var/qmail/control/locals", "old.example\n", 0o644);
+        bench.host.file("/var/qmail/control/virtualdomains", "# Plesk\na.example:1\nb.example:2\n", 0o640);
+        bench.host.on(network::ADDRESSES, 0, "2: eth0    inet 10.77.0.10/24 brd 10.77.0.255 scope global eth0\n");
+        bench
+    }
+
+    fn task(file: &str, entries: Value, state: &str) -> Value {
+        json!({"file": file, "entries": entries, "state": state, "effect": "none"})
+    }
+
+    #[tokio::test]
+    async fn forwarding_is_planned_whole_in_a_check() {
+        let bench = bench();
+        let pending = Arc::default();
+        let out = task("virtualdomains", json!(["a.example"]), "absent");
+        let early = bench.plan_after(&pending, "qmail_control", out.clone()).await.err().unwrap().to_string();
+        assert!(early.contains("#5.4.6"), "{early}");
+        let route = task("smtproutes", json!({"a.example": "10.77.0.20"}), "present");
+        bench.plan_after(&pending, "qmail_control", route).await.unwrap();
+        let planned = bench.plan_after(&pending, "qmail_control", out).await.unwrap();
+        bench.apply(&planned.changes).await;
+        let text = bench.host.read("/var/qmail/control/virtualdomains").unwrap();
+        assert_eq!(text, "# Plesk\nb.example:2\n");
+        assert_eq!(bench.mode("/var/qmail/control/virtualdomains"), 0o640);
+    }
+
+    #[tokio::test]
+    async fn an_entry_is_put_in_once() {
+        let bench = bench();
+        bench.twice("qmail_control", task("rcpthosts", json!(["a.example", "b.example"]), "present")).await;
+        assert_eq!(bench.host.read("/var/qmail/control/rcpthosts").unwrap(), "a.example\nb.example\n");
+        bench.twice("qmail_control", task("concurrencyremote", json!(40), "present")).await;
+        bench.twice("qmail_control", task("concurrencyremote", Value::Null, "absent")).await;
+        assert!(!bench.exists("/var/qmail/control/concurrencyremote"));
+    }
+
+    #[tokio::test]
+    async fn a_route_back_to_the_host_itself_is_refused() {
+        let bench = bench();
+        for relay in ["10.77.0.10", "127.0.0.1:2525", "[10.77.0.10]", "OLD.example"] {
+            let error = bench.fails("qmail_control", task("smtproutes", json!({"a.example": relay}), "present")).await;
+            assert!(error.contains("loop"), "{error}");
+        }
+        let mut back = task("smtproutes", json!({"a.example": "10.77.0.10"}), "present");
+        back["allow_self"] = true.into();
+        assert_eq!(bench.plan("qmail_control", back).await.unwrap().changes.len(), 1);
+        bench.host.file("/var/qmail/control/smtproutes", ":10.77.0.10\n", 0o644);
+        let error = bench.fails("qmail_control", task("virtualdomains", json!(["a.example"]), "absent")).await;
+        assert!(error.contains("loop"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_relay_known_to_etc_hosts_alone_is_warned_of() {
+        let bench = bench();
+        bench.host.file("/etc/hosts", "10.77.0.20 new.example new # lab\n", 0o644);
+        let planned =
+            bench.plan("qmail_control", task("smtproutes", json!(["a.example:new.example"]), "present")).await;
+        assert!(planned.unwrap().warnings[0].contains("asks DNS"));
+    }
+
+    #[tokio::test]
+    async fn entries_that_qmail_reads_otherwise_are_refused_before_any_host_is_asked() {
+        let bench = bench();
+        for (file, entries) in [
+            ("smtproutes", json!(["a.example:[::1]"])),
+            ("smtproutes", json!(["a.example: 10.77.0.20"])),
+            ("smtproutes", json!(["a.example:10.77.0.20\r"])),
+            ("smtproutes", json!([" a.example:10.77.0.20"])),
+            ("virtualdomains", json!(["a.example"])),
+            ("locals", json!([".example"])),
+            ("locals", json!(["b\u{fc}ro.example"])),
+            ("local", json!(["a.example"])),
+            ("me", json!(["a", "b"])),
+        ] {
+            let planned = bench.plan("qmail_control", task(file, entries, "present")).await;
+            assert!(matches!(planned, Err(ModuleError::Wrong(_))), "{file}");
+        }
+        assert_eq!(bench.host.exchanges(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_locals_file_is_not_removed() {
+        let error = bench().fails("qmail_control", json!({"file": "locals", "state": "absent"})).await;
+        assert!(error.contains("`old.example`"), "{error}");
+    }
 }

@@ -57,9 +57,9 @@ impl EditOf<'_> {
                      entries out by key; an empty file accepts no domain"
                     .into()),
                 "me" => Err("every program of qmail needs the file `me`".into()),
-                "virtualdomains" | "morercpthosts" => {
-                    Err(format!("`{name}` is emptied by key, not removed: its absence cannot be told from an old state"))
-                }
+                "virtualdomains" | "morercpthosts" => Err(format!(
+                    "`{name}` is emptied by key, not removed: its absence cannot be told from an old state"
+                )),
                 _ => Ok(()),
             },
             (false, true) if name == "locals" && !me.is_empty() && !qmail::contains(&self.after["locals"], me) => {
@@ -69,7 +69,9 @@ impl EditOf<'_> {
                 ))
             }
             (false, true) if name == "rcpthosts" => {
-                verdict.warnings.push("there was no `rcpthosts`: every domain was accepted, now only its entries are".into());
+                verdict
+                    .warnings
+                    .push("there was no `rcpthosts`: every domain was accepted, now only its entries are".into());
                 Ok(())
             }
             _ => Ok(()),
@@ -106,7 +108,9 @@ impl EditOf<'_> {
                 true => "take that entry out too".to_string(),
                 false => format!("write the exception `{key}:` into `virtualdomains`"),
             };
-            return Err(format!("mail for `{key}` would still stay here, by `{line}` in `virtualdomains`\nhint: {hint}"));
+            return Err(format!(
+                "mail for `{key}` would still stay here, by `{line}` in `virtualdomains`\nhint: {hint}"
+            ));
         }
         let domain = address.rsplit('@').next().unwrap_or(key);
         match qmail::route(self.after.get("smtproutes").map_or("", String::as_str), domain) {
@@ -125,7 +129,8 @@ impl EditOf<'_> {
 
     /// Warns of a domain that is not local and loses its route.
     fn lost_route(&self, domain: &str) -> Option<String> {
-        let route = |texts: &Texts| texts.get("smtproutes").and_then(|text| qmail::route(text, domain).map(String::from));
+        let route =
+            |texts: &Texts| texts.get("smtproutes").and_then(|text| qmail::route(text, domain).map(String::from));
         let lost = route(self.before).is_some_and(|relay| !relay.is_empty()) && route(self.after).is_none();
         let remote = tables(self.before).fate(&format!("{ANYBODY}@{domain}")) == Fate::Remote;
         (lost && remote && !domain.is_empty()).then(|| {
@@ -207,7 +212,9 @@ mod tests {
 
     #[test]
     fn the_files_whose_absence_means_something_are_not_removed() {
-        for (name, word) in [("locals", "host.example"), ("rcpthosts", "relays"), ("me", "every"), ("virtualdomains", "key")] {
+        for (name, word) in
+            [("locals", "host.example"), ("rcpthosts", "relays"), ("me", "every"), ("virtualdomains", "key")]
+        {
             let before = texts(&[(name, "host.example\n")]);
             let mut after = before.clone();
             after.remove(name);

@@ -2,9 +2,11 @@
 
 use super::Entry;
 
+pub mod assign;
 mod control;
 mod dangers;
 pub mod qmail;
 mod send;
+mod users;
 
-pub const MODULES: &[&Entry] = &[&control::ENTRY];
+pub const MODULES: &[&Entry] = &[&control::ENTRY, &users::ENTRY];

@@ -6,15 +6,14 @@
 
 use crate::change::Change;
 use crate::host::View;
-use crate::transport::command::quote;
 use crate::modules::ModuleError;
 use crate::transport::Command;
+use crate::transport::command::quote;
 
 use super::qmail::{ControlFile, Effect};
 
 /// Prints the id of every process named `qmail-send`, with tools of POSIX.
-const FIND: &str =
-    "ps -A -o pid= -o comm= | while read -r pid name; do case $name in qmail-send|*/qmail-send) echo \"$pid\";; esac; done";
+const FIND: &str = "ps -A -o pid= -o comm= | while read -r pid name; do case $name in qmail-send|*/qmail-send) echo \"$pid\";; esac; done";
 
 /// `unread FILE`: says whether a process in `$pids` started before the last change of a file, or perhaps did.
 const TIMES: &str = r#"started() {
@@ -77,7 +76,8 @@ impl QmailSend<'_> {
             return Ok((None, warning));
         }
         if found == NO_MUTEX {
-            let message = format!("there is no `{}/queue/lock/sendmutex`, so no qmail-send uses `{}`", self.home, self.control);
+            let message =
+                format!("there is no `{}/queue/lock/sendmutex`, so no qmail-send uses `{}`", self.home, self.control);
             let hint = "set `directory` to the control directory of the installation, or `effect: none`";
             return Err(ModuleError::failed(format!("{message}\nhint: {hint}")));
         }
@@ -155,6 +155,7 @@ pub enum Edit {
     Remove,
 }
 
-const REREAD: [&str; 2] = ["locals or virtualdomains changed since qmail-send read them", "as in locals and virtualdomains"];
+const REREAD: [&str; 2] =
+    ["locals or virtualdomains changed since qmail-send read them", "as in locals and virtualdomains"];
 const RESTART: [&str; 2] = ["changed since qmail-send started", "in use"];
 const NEWMRH: [&str; 2] = ["older than morercpthosts", "made from morercpthosts as it is"];

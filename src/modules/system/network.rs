@@ -20,9 +20,11 @@ mod tests {
 
     #[test]
     fn addresses_of_ip_and_both_ifconfigs_are_read() {
-        let ip = "1: lo    inet 127.0.0.1/8 scope host lo\\ valid_lft forever\n2: eth0    inet 10.0.0.5/24 brd 10.0.0.255\n";
+        let ip =
+            "1: lo    inet 127.0.0.1/8 scope host lo\\ valid_lft forever\n2: eth0    inet 10.0.0.5/24 brd 10.0.0.255\n";
         assert_eq!(ipv4(ip), ["127.0.0.1", "10.0.0.5"].map(|address| address.parse::<Ipv4Addr>().unwrap()));
-        let old = "eth0  Link encap:Ethernet\n      inet addr:10.0.0.5  Bcast:10.0.0.255\n      inet6 addr: fe80::1/64\n";
+        let old =
+            "eth0  Link encap:Ethernet\n      inet addr:10.0.0.5  Bcast:10.0.0.255\n      inet6 addr: fe80::1/64\n";
         assert_eq!(ipv4(old), [Ipv4Addr::new(10, 0, 0, 5)]);
         assert_eq!(ipv4("em0: flags=8843\n\tinet 10.0.0.5 netmask 0xffffff00\n"), [Ipv4Addr::new(10, 0, 0, 5)]);
     }
