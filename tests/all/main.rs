@@ -1,4 +1,5 @@
-//! The tests that need more than one part: real servers, real files, the whole program.
+//! Every integration test, in one binary.
 
 mod ssh;
 mod sshd;
+mod transport_laws;
