@@ -8,6 +8,7 @@ mod copy;
 mod edit;
 mod fetch;
 mod file;
+mod find;
 mod install;
 mod json;
 mod lineinfile;
@@ -31,6 +32,7 @@ pub const MODULES: &[&Entry] = &[
     &copy::COPY,
     &fetch::FETCH,
     &file::FILE,
+    &find::FIND,
     &lineinfile::LINEINFILE,
     &replace::REPLACE,
     &slurp::SLURP,
