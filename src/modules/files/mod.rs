@@ -25,7 +25,7 @@ mod template;
 mod times;
 
 #[cfg(test)]
-mod bench;
+pub mod bench;
 
 pub const MODULES: &[&Entry] = &[
     &blockinfile::BLOCKINFILE,
