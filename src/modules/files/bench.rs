@@ -20,6 +20,7 @@ pub struct Bench {
 }
 
 impl Bench {
+    #[allow(clippy::new_without_default)]
     pub fn new() -> Bench {
         Bench::login("root")
     }

@@ -86,6 +86,9 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
         (true, None) => Writing { rights: Rights::default(), ..copy.writing.clone() }.check()?,
         (false, _) => copy.writing.check()?,
     }
+    if copy.dest.is_empty() {
+        return Err(Diagnostic::new("`dest` of `copy` is empty"));
+    }
     copy.directories().check()?;
     Ok(Box::new(copy))
 }

@@ -7,11 +7,11 @@ use crate::change::Change;
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
-use crate::transport::{Body, Content, Links, Node, Permissions, Want};
+use crate::transport::{Body, Content, Links, Node, Want};
 
 use super::place::{Place, join, make_directories, parent, results_of};
 use super::rights::{New, RIGHTS, Rights};
-use super::times::{Time, now};
+use super::times::Time;
 
 pub const FILE: Entry = Entry {
     name: "file",
@@ -155,6 +155,9 @@ impl Module for File {
 
 impl File {
     async fn absent(&self, host: &View, place: Place) -> Result<Planned, ModuleError> {
+        if place.path == "/" {
+            return Err(ModuleError::failed("`/` is not removed"));
+        }
         let mut changes = Vec::new();
         if let Node::Directory { .. } = place.node {
             let entries = host.list(&place.path, None).await?;
@@ -269,7 +272,6 @@ impl File {
         }
         let mut planned = planned(changes, &place.path, &after);
         if let crate::modules::Outcome::Known(results) = &mut planned.result {
-            results.insert("dest".into(), place.path.as_str().into());
             results.insert("src".into(), target.into());
         }
         Ok(planned)
@@ -311,7 +313,7 @@ fn planned(changes: Vec<Change>, path: &str, after: &Node) -> Planned {
 }
 
 fn state_of(path: &str, node: &Node) -> Results {
-    let pairs = [("path", path), ("state", node.kind())];
+    let pairs = [("path", path), ("dest", path), ("state", node.kind())];
     pairs.into_iter().map(|(name, value)| (name.to_string(), value.into())).collect()
 }
 
@@ -321,6 +323,8 @@ mod tests {
 
     use super::*;
     use crate::modules::files::bench::{Bench, afters};
+    use crate::modules::files::times::now;
+    use crate::transport::Permissions;
 
     fn permissions(bench: &Bench, path: &str) -> Permissions {
         bench.host.node(path, Links::Keep).permissions().unwrap().clone()
@@ -428,5 +432,7 @@ mod tests {
         bench.host.file("/etc/f", "x", 0o644);
         assert!(bench.fails("file", json!({"path": "/etc/f", "state": "directory"})).await.contains("already exists"));
         assert!(bench.fails("file", json!({"path": "/etc/f", "mode": "rw"})).await.contains("no file mode"));
+        assert!(bench.fails("file", json!({"path": "//", "state": "absent"})).await.contains("not removed"));
+        assert!(bench.fails("file", json!({"path": "", "state": "absent"})).await.contains("empty path"));
     }
 }

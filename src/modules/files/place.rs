@@ -57,6 +57,10 @@ impl Writing {
 impl Place {
     /// Looks at `path`; where it is a link to be followed, at what it leads to. One exchange, and one more for each link.
     pub async fn look(host: &View, path: &str, links: Links, want: Want) -> Result<Place, ModuleError> {
+        if path.is_empty() {
+            // An empty variable must not come to mean the home directory.
+            return Err(ModuleError::failed("an empty path"));
+        }
         let mut path = absolute(host, path);
         for _ in 0..MAX_LINKS {
             let asked = [(path.clone(), Links::Keep), (parent(&path).to_string(), Links::Follow)];

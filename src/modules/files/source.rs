@@ -47,11 +47,13 @@ fn read_local(path: &Path, name: String, links: Links, items: &mut Vec<Item>) ->
         let target = std::fs::read_link(path).map_err(failed)?.to_string_lossy().into_owned();
         items.push(Item { name, what: What::Link { target } });
     } else if metadata.is_dir() {
+        if path.is_symlink() && leads_up(path).map_err(failed)? {
+            return Err(failed(std::io::Error::other("this link leads to a directory that it is in")));
+        }
         items.push(Item { name: name.clone(), what: What::Directory });
         let entries = std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(failed)?;
         let mut names: Vec<_> = entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
         names.sort();
-        // A loop of links ends by the system's own limit on a path (`ELOOP`, `ENAMETOOLONG`).
         for below in names {
             let relative = if name.is_empty() { below.clone() } else { format!("{name}/{below}") };
             read_local(&path.join(below), relative, links, items)?;
@@ -61,6 +63,12 @@ fn read_local(path: &Path, name: String, links: Links, items: &mut Vec<Item>) ->
         items.push(Item { name, what: What::File { content, mode } });
     }
     Ok(())
+}
+
+/// Says whether a link is below the directory that it leads to: what is below it would have no end.
+fn leads_up(link: &Path) -> std::io::Result<bool> {
+    let above = link.parent().unwrap_or(link).canonicalize()?;
+    Ok(above.starts_with(link.canonicalize()?))
 }
 
 /// Returns a controller file's content: here if it is small, else where it is, with its digest.
