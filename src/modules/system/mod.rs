@@ -10,5 +10,8 @@ mod script;
 mod service;
 mod shell;
 
+#[cfg(test)]
+pub mod bench;
+
 pub const MODULES: &[&Entry] =
     &[&command::COMMAND, &ping::PING, &shell::RAW, &script::SCRIPT, &service::SERVICE, &shell::SHELL];
