@@ -10,7 +10,7 @@ use crate::change::Change;
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results};
-use crate::transport::{Content, Links, Node, Want};
+use crate::transport::{Content, INLINE_LIMIT, Links, Node, Want};
 
 use super::install::{INSTALLING, Install};
 use super::json::python_json;
@@ -188,7 +188,7 @@ impl Copy {
                 (join(&base, &item.name), links)
             })
             .collect();
-        let nodes = host.look_all(&paths, Want::Content).await?;
+        let nodes = present(host, items, &paths).await?;
         let mut directories = HashMap::from([(base.clone(), root)]);
         for (item, ((path, _), node)) in items.iter().zip(paths.into_iter().zip(nodes)) {
             let above = directories.get(parent(&path)).cloned().unwrap_or(Node::Absent);
@@ -236,7 +236,7 @@ impl Copy {
             return Ok(Vec::new());
         }
         if self.follow && matches!(place.node, Node::Link { .. }) {
-            place = Place::look(host, &place.path, Links::Follow, Want::Content).await?;
+            place = Place::look(host, &place.path, Links::Follow, Want::Digest).await?;
         }
         Ok(place.write(host, content, &self.writing(mode)).await?.0)
     }
@@ -260,6 +260,22 @@ impl Copy {
     }
 }
 
+/// Looks at what is where a tree goes: the digests in one exchange, the contents that differ in another.
+async fn present(host: &View, items: &[Item], paths: &[(String, Links)]) -> Result<Vec<Node>, ModuleError> {
+    let mut nodes = host.look_all(paths, Want::Digest).await?;
+    let differs = |item: &Item, node: &Node| match (&item.what, node.content()) {
+        (What::File { content, .. }, Some(found)) => content != found && found.size <= INLINE_LIMIT,
+        _ => false,
+    };
+    let open: Vec<usize> = (0..nodes.len()).filter(|index| differs(&items[*index], &nodes[*index])).collect();
+    if !open.is_empty() {
+        let asked: Vec<_> = open.iter().map(|index| paths[*index].clone()).collect();
+        let found = host.look_all(&asked, Want::Content).await?;
+        open.into_iter().zip(found).for_each(|(index, node)| nodes[index] = node);
+    }
+    Ok(nodes)
+}
+
 /// Returns `content` as text: JSON for what is not a scalar.
 fn content_text(content: &Value) -> String {
     match content {
@@ -278,6 +294,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::change::{Line, Secrecy};
     use crate::modules::files::bench::{Bench, afters};
 
     #[tokio::test]
@@ -379,6 +396,36 @@ mod tests {
         let planned = bench.plan_after(&pending, "lineinfile", edit.clone()).await.unwrap();
         assert_eq!(afters(&planned.changes)[0].1.content().unwrap().bytes().unwrap(), b"a\nb\n");
         assert!(bench.plan_after(&pending, "lineinfile", edit).await.unwrap().changes.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_check_and_the_run_show_the_same_lines() {
+        let bench = Bench::new();
+        bench.host.file("/etc/me", "old\n", 0o644);
+        let tasks = [
+            ("file", json!({"path": "/etc/me", "mode": "0600"})),
+            ("lineinfile", json!({"path": "/etc/me", "line": "more", "backup": true})),
+            ("copy", json!({"content": "new\n", "dest": "/etc/me"})),
+            ("copy", json!({"content": "new\n", "dest": "/etc/me", "owner": "mail"})),
+        ];
+        let lines = |planned: Planned| -> Vec<_> {
+            planned.changes.iter().flat_map(|change| change.diff(Secrecy::Open).lines).collect()
+        };
+        let (pending, mut checked, mut run) = (Arc::default(), Vec::new(), Vec::new());
+        for (module, arguments) in tasks.clone() {
+            checked.extend(lines(bench.plan_after(&pending, module, arguments).await.unwrap()));
+        }
+        for (module, arguments) in tasks {
+            let planned = bench.plan(module, arguments).await.unwrap();
+            bench.apply(&planned.changes).await;
+            run.extend(lines(planned));
+        }
+        assert!(run.iter().any(|line| line.text() == "-old") && run.iter().any(|line| line.text() == "+more"));
+        let timeless = |lines: Vec<Line>| -> Vec<String> {
+            let text = |line: &Line| line.text().split(", modified").next().unwrap_or_default().to_string();
+            lines.iter().map(text).collect()
+        };
+        assert_eq!(timeless(checked), timeless(run));
     }
 
     #[tokio::test]
