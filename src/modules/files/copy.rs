@@ -130,7 +130,7 @@ impl Copy {
 
     /// The rights of directories that have to be made.
     fn directories(&self) -> Rights {
-        Rights { mode: self.directory_mode.clone(), ..self.writing.rights.clone() }
+        self.writing.rights.with_mode(self.directory_mode.clone())
     }
 
     /// The way to write a file whose source has `mode`.
@@ -213,7 +213,7 @@ impl Copy {
 
     /// Returns what a directory of the tree becomes; one that is there keeps its mode.
     async fn directory(&self, host: &View, place: &Place) -> Result<Node, ModuleError> {
-        let rights = Rights { mode: None, ..self.writing.rights.clone() };
+        let rights = self.writing.rights.with_mode(None);
         let permissions = match &place.node {
             Node::Absent => self.directories().fresh(host, New::Directory, &place.parent).await?,
             Node::Directory { permissions, .. } => {
@@ -439,6 +439,9 @@ mod tests {
             assert_eq!(bench.exchanges(module, arguments.clone()).await, 1, "{module} {arguments}");
         }
         assert_eq!(bench.exchanges("copy", json!({"src": "tree", "dest": "/srv"})).await, 2);
+        let before = bench.host.exchanges();
+        bench.plan("copy", json!({"src": "tree", "dest": "/new", "owner": "mail", "group": "mail"})).await.unwrap();
+        assert_eq!(bench.host.exchanges() - before, 4, "a name is asked for once");
     }
 
     #[tokio::test]

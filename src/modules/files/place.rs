@@ -172,8 +172,7 @@ pub async fn make_directories(host: &View, path: &str, rights: &Rights) -> Resul
     let path = absolute(host, path);
     let ends = path.match_indices('/').map(|(at, _)| at).skip(1).chain([path.len()]);
     let steps: Vec<(String, Links)> = ends.map(|end| (path[..end].to_string(), Links::Follow)).collect();
-    let mut above =
-        Node::Directory { permissions: rights.fresh(host, New::Directory, &Node::Absent).await?, modified: None };
+    let mut above = Node::Absent;
     let mut changes = Vec::new();
     let nodes = host.look_all(&steps, Want::Attributes).await?;
     for ((step, _), node) in steps.into_iter().zip(nodes) {
