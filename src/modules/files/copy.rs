@@ -10,7 +10,7 @@ use crate::change::Change;
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results};
-use crate::transport::{Content, Links, Node, Want};
+use crate::transport::{Content, INLINE_LIMIT, Links, Node, Want};
 
 use super::install::{INSTALLING, Install};
 use super::json::python_json;
@@ -130,7 +130,7 @@ impl Copy {
 
     /// The rights of directories that have to be made.
     fn directories(&self) -> Rights {
-        Rights { mode: self.directory_mode.clone(), ..self.writing.rights.clone() }
+        self.writing.rights.with_mode(self.directory_mode.clone())
     }
 
     /// The way to write a file whose source has `mode`.
@@ -188,7 +188,7 @@ impl Copy {
                 (join(&base, &item.name), links)
             })
             .collect();
-        let nodes = host.look_all(&paths, Want::Content).await?;
+        let nodes = present(host, items, &paths).await?;
         let mut directories = HashMap::from([(base.clone(), root)]);
         for (item, ((path, _), node)) in items.iter().zip(paths.into_iter().zip(nodes)) {
             let above = directories.get(parent(&path)).cloned().unwrap_or(Node::Absent);
@@ -213,7 +213,7 @@ impl Copy {
 
     /// Returns what a directory of the tree becomes; one that is there keeps its mode.
     async fn directory(&self, host: &View, place: &Place) -> Result<Node, ModuleError> {
-        let rights = Rights { mode: None, ..self.writing.rights.clone() };
+        let rights = self.writing.rights.with_mode(None);
         let permissions = match &place.node {
             Node::Absent => self.directories().fresh(host, New::Directory, &place.parent).await?,
             Node::Directory { permissions, .. } => {
@@ -236,7 +236,7 @@ impl Copy {
             return Ok(Vec::new());
         }
         if self.follow && matches!(place.node, Node::Link { .. }) {
-            place = Place::look(host, &place.path, Links::Follow, Want::Content).await?;
+            place = Place::look(host, &place.path, Links::Follow, Want::Digest).await?;
         }
         Ok(place.write(host, content, &self.writing(mode)).await?.0)
     }
@@ -260,6 +260,22 @@ impl Copy {
     }
 }
 
+/// Looks at what is where a tree goes: the digests in one exchange, the contents that differ in another.
+async fn present(host: &View, items: &[Item], paths: &[(String, Links)]) -> Result<Vec<Node>, ModuleError> {
+    let mut nodes = host.look_all(paths, Want::Digest).await?;
+    let differs = |item: &Item, node: &Node| match (&item.what, node.content()) {
+        (What::File { content, .. }, Some(found)) => content != found && found.size <= INLINE_LIMIT,
+        _ => false,
+    };
+    let open: Vec<usize> = (0..nodes.len()).filter(|index| differs(&items[*index], &nodes[*index])).collect();
+    if !open.is_empty() {
+        let asked: Vec<_> = open.iter().map(|index| paths[*index].clone()).collect();
+        let found = host.look_all(&asked, Want::Content).await?;
+        open.into_iter().zip(found).for_each(|(index, node)| nodes[index] = node);
+    }
+    Ok(nodes)
+}
+
 /// Returns `content` as text: JSON for what is not a scalar.
 fn content_text(content: &Value) -> String {
     match content {
@@ -278,6 +294,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::change::Secrecy;
     use crate::modules::files::bench::{Bench, afters};
 
     #[tokio::test]
@@ -382,6 +399,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_check_and_the_run_show_the_same_lines() {
+        let bench = Bench::new();
+        bench.host.file("/etc/me", "old\n", 0o644);
+        let tasks = [
+            ("file", json!({"path": "/etc/me", "mode": "0600"})),
+            ("lineinfile", json!({"path": "/etc/me", "line": "more", "backup": true})),
+            ("copy", json!({"content": "new\n", "dest": "/etc/me"})),
+            ("copy", json!({"content": "new\n", "dest": "/etc/me", "owner": "mail"})),
+        ];
+        let lines = |planned: Planned| -> Vec<_> {
+            planned.changes.iter().flat_map(|change| change.diff(Secrecy::Open).lines).collect()
+        };
+        let (pending, mut checked, mut run) = (Arc::default(), Vec::new(), Vec::new());
+        for (module, arguments) in tasks.clone() {
+            checked.extend(lines(bench.plan_after(&pending, module, arguments).await.unwrap()));
+        }
+        for (module, arguments) in tasks {
+            let planned = bench.plan(module, arguments).await.unwrap();
+            bench.apply(&planned.changes).await;
+            run.extend(lines(planned));
+        }
+        assert!(run.iter().any(|line| line.text() == "-old") && run.iter().any(|line| line.text() == "+more"));
+        assert_eq!(checked, run);
+    }
+
+    #[tokio::test]
     async fn what_is_as_asked_costs_one_exchange() {
         let bench = Bench::new();
         bench.source("files/me", "x\n").source("templates/me.j2", "x\n").source("files/tree/sub/a", "A");
@@ -396,6 +439,9 @@ mod tests {
             assert_eq!(bench.exchanges(module, arguments.clone()).await, 1, "{module} {arguments}");
         }
         assert_eq!(bench.exchanges("copy", json!({"src": "tree", "dest": "/srv"})).await, 2);
+        let before = bench.host.exchanges();
+        bench.plan("copy", json!({"src": "tree", "dest": "/new", "owner": "mail", "group": "mail"})).await.unwrap();
+        assert_eq!(bench.host.exchanges() - before, 4, "a name is asked for once");
     }
 
     #[tokio::test]

@@ -135,7 +135,7 @@ impl Module for File {
             Some(State::Absent | State::Link { .. }) => Links::Keep,
             _ => self.links,
         };
-        let want = if self.state == Some(State::Absent) { Want::Content } else { Want::Digest };
+        let want = if self.state == Some(State::Absent) { Want::Content } else { Want::Attributes };
         let place = Place::look(host, &self.path, links, want).await?;
         let state = match (&self.state, &place.node) {
             (Some(state), _) => state.clone(),
@@ -244,12 +244,17 @@ impl File {
             _ => target,
         };
         let end = join(parent(&place.path), &target);
-        let led = host.look_all(&[(end.clone(), Links::Follow)], Want::Digest).await?.remove(0);
+        let led = host.look_all(&[(end.clone(), Links::Follow)], Want::Attributes).await?.remove(0);
         if !led.exists() && !self.force {
             let message = format!("`{end}` does not exist; `force: true` makes the link nevertheless");
             return Err(ModuleError::failed(message));
         }
         self.may_replace(host, &place).await?;
+        let place = match &place.node {
+            // What is replaced is shown, and can be brought back.
+            Node::File { .. } => Place::look(host, &place.path, Links::Keep, Want::Content).await?,
+            _ => place,
+        };
         // Who owns the target is meant, unless links are not to be followed.
         let through = self.links == Links::Follow && led.exists();
         let rights = if through { Rights::default() } else { self.rights.clone() };
@@ -267,7 +272,7 @@ impl File {
         let after = Node::Link { target: target.clone(), permissions };
         let mut changes = Vec::from_iter(place.change(after.clone()));
         if through && !self.rights.is_empty() {
-            let end = Place::look(host, &end, Links::Follow, Want::Digest).await?;
+            let end = Place::look(host, &end, Links::Follow, Want::Attributes).await?;
             changes.extend(end.change(self.kept(host, &end.node).await?));
         }
         let mut planned = planned(changes, &place.path, &after);

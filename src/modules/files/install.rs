@@ -53,21 +53,21 @@ impl Install<'_> {
                     format!("`{}` is a directory; with `content` the destination has to be a file", self.dest);
                 return Err(ModuleError::failed(message));
             };
-            let mut place = Place::look(host, &inside(name), self.links, Want::Content).await?;
+            let mut place = Place::look(host, &inside(name), self.links, Want::Digest).await?;
             let mut changes = Vec::new();
             if place.parent == Node::Absent {
                 (changes, place.parent) = make_directories(host, self.dest, &self.directories).await?;
             }
             return Ok((place, changes));
         }
-        let place = Place::look(host, self.dest, Links::Keep, Want::Content).await?;
+        let place = Place::look(host, self.dest, Links::Keep, Want::Digest).await?;
         let through = match &place.node {
-            Node::Link { .. } => Place::look(host, self.dest, Links::Follow, Want::Content).await?,
+            Node::Link { .. } => Place::look(host, self.dest, Links::Follow, Want::Digest).await?,
             _ => place.clone(),
         };
         match (&through.node, self.name) {
             (Node::Directory { .. }, Some(name)) => {
-                Ok((Place::look(host, &inside(base_name(name)), self.links, Want::Content).await?, Vec::new()))
+                Ok((Place::look(host, &inside(base_name(name)), self.links, Want::Digest).await?, Vec::new()))
             }
             (Node::Directory { .. }, None) => {
                 Err(ModuleError::failed(format!("`{}` is a directory; with `content` it has to be a file", self.dest)))

@@ -10,7 +10,7 @@ use crate::transport::{Content, Links};
 
 use super::install::{INSTALLING, Install};
 use super::place::{WRITING, Writing, base_name};
-use super::rights::{RIGHTS, Rights};
+use super::rights::RIGHTS;
 use super::source::{What, local};
 
 pub const TEMPLATE: Entry = Entry {
@@ -92,7 +92,7 @@ impl Module for Template {
             name: Some(base_name(&self.src)),
             links: if self.follow { Links::Follow } else { Links::Keep },
             force: self.force.unwrap_or(true),
-            directories: Rights { mode: None, ..writing.rights.clone() },
+            directories: writing.rights.with_mode(None),
             writing: &writing,
         };
         let mut planned = install.plan(host, Content::here(self.ended(&text).into_bytes())).await?;
