@@ -2,4 +2,6 @@
 
 use super::Entry;
 
+pub mod network;
+
 pub const MODULES: &[&Entry] = &[];
