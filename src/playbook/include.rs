@@ -135,3 +135,90 @@ impl Reader<'_> {
         self.notices.open |= notices.open;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::vars::{Layer, Var};
+    use crate::yaml::Yaml;
+
+    use super::super::testing::{Tree, outline_of};
+    use super::*;
+
+    fn first_task(tree: &Tree) -> Arc<Task> {
+        let play = tree.load().unwrap_or_else(|errors| panic!("{errors}")).plays.remove(0);
+        let mut step = play.tasks[0].clone();
+        loop {
+            step = match step {
+                Step::Task(task) => return task,
+                Step::Block(block) => block.block[0].clone(),
+            }
+        }
+    }
+
+    const BLOCK: &str = "\
+- hosts: all
+  tasks:
+    - block:
+        - include_tasks:
+            file: '{{ which }}.yml'
+            apply: {tags: applied, become: yes}
+          when: own
+          tags: own
+          vars: {v: 1}
+      when: around
+      vars: {w: 1}
+";
+
+    #[test]
+    fn an_include_hands_on_its_surroundings_and_what_it_applies() {
+        let tree =
+            Tree::new(&[("site.yml", BLOCK), ("a.yml", "- ping:\n- include_tasks: b.yml\n"), ("b.yml", "- ping:\n")]);
+        let task = first_task(&tree);
+        assert_eq!(task.free_form.as_ref().map(Yaml::key).as_deref(), Some("{{ which }}.yml"));
+        let item = Layer::from_iter([("item".to_string(), Var::Written(task.free_form.clone().unwrap()))]);
+        let included = tree.loader.include_tasks(&task, "a.yml", &item).unwrap();
+        let inherited = "when:around tags:applied vars:w=1 params:v=1&item=\"{{ which }}.yml\" become:True";
+        assert_eq!(outline_of(&included.steps), format!("ping {inherited}\ninclude_tasks <b.yml> {inherited}\n"));
+    }
+
+    #[test]
+    fn an_include_of_a_missing_file_says_where_it_looked() {
+        let tree = Tree::new(&[("site.yml", BLOCK)]);
+        let error = tree.loader.include_tasks(&first_task(&tree), "gone.yml", &Layer::new()).unwrap_err();
+        let drawn = tree.relative(&error.to_string());
+        assert!(drawn.contains("`gone.yml` is not there\n --> site.yml:4:11"), "{drawn}");
+        assert!(drawn.ends_with("= hint: looked for gone.yml, tasks/gone.yml"), "{drawn}");
+    }
+
+    #[test]
+    fn an_included_role_brings_its_handlers() {
+        let tree = Tree::new(&[
+            ("site.yml", "- hosts: all\n  tasks:\n    - include_role: {name: '{{ r }}', tasks_from: '{{ f }}'}\n"),
+            ("roles/a/tasks/other.yml", "- command: other\n"),
+            ("roles/a/handlers/main.yml", "- name: h\n  ping:\n"),
+        ]);
+        let from = RoleFiles { tasks: Some("other".into()), ..RoleFiles::default() };
+        let included = tree.loader.include_role(&first_task(&tree), "a", from, &Layer::new()).unwrap();
+        assert_eq!(outline_of(&included.steps), "block of a\n  command <other>\n");
+        assert!(included.handlers[0].answers_to("a : h", "h") && included.handlers[0].answers_to("h", "h"));
+        assert!(!included.handlers[0].answers_to("b : h", "h"));
+        assert_eq!(included.roles[0].name, "a");
+    }
+
+    #[test]
+    fn errors_of_a_known_include_show_before_the_run() {
+        let tree = Tree::new(&[
+            (
+                "site.yml",
+                "- hosts: all\n  tasks:\n    - include_tasks: a.yml\n    - include_role: {name: r}\n    - ping:\n      notify: h\n",
+            ),
+            ("a.yml", "- include_tasks: a.yml\n  when: again\n- copyy: x\n"),
+            ("roles/r/tasks/main.yml", "- ping:\n  wehn: x\n"),
+            ("roles/r/handlers/main.yml", "- name: h\n  ping:\n"),
+        ]);
+        assert_eq!(
+            tree.load().unwrap_err(),
+            "error: unknown module or keyword `copyy`\n --> a.yml:3:3\n  |\n3 | - copyy: x\n  |   ^^^^^\n  |\n  = hint: did you mean `copy`?\n\nerror: `wehn` is not a keyword of a task\n --> roles/r/tasks/main.yml:2:3\n  |\n2 |   wehn: x\n  |   ^^^^\n  |\n  = hint: did you mean `when`?"
+        );
+    }
+}

@@ -171,6 +171,9 @@ pub const LOOP_CONTROL: &[Keyword] = &[
 ];
 
 impl Kind {
+    pub const ALL: &[Kind] =
+        &[Kind::Play, Kind::ImportPlaybook, Kind::Role, Kind::Block, Kind::Task, Kind::Handler, Kind::Apply];
+
     fn tables(self) -> &'static [&'static [Keyword]] {
         match self {
             Kind::Play => &[PLAY, INHERITED],
@@ -314,8 +317,7 @@ mod tests {
 
     #[test]
     fn no_table_names_a_keyword_twice() {
-        for kind in [Kind::Play, Kind::ImportPlaybook, Kind::Role, Kind::Block, Kind::Task, Kind::Handler, Kind::Apply]
-        {
+        for kind in Kind::ALL {
             let mut names: Vec<_> = kind.keywords().map(|keyword| keyword.name).collect();
             let count = names.len();
             names.sort_unstable();
@@ -326,8 +328,7 @@ mod tests {
 
     #[test]
     fn every_keyword_has_a_sentence() {
-        let kinds = [Kind::Play, Kind::ImportPlaybook, Kind::Role, Kind::Block, Kind::Handler];
-        for keyword in kinds.into_iter().flat_map(Kind::keywords).chain(LOOP_CONTROL) {
+        for keyword in Kind::ALL.iter().flat_map(|kind| kind.keywords()).chain(LOOP_CONTROL) {
             assert!(keyword.help.ends_with('.'), "{}", keyword.name);
         }
     }

@@ -16,7 +16,7 @@ use super::{Include, Keywords, Role, Section, Task};
 /// Imports deeper than this are a mistake that no cycle shows.
 const MAX_IMPORTS: usize = 64;
 /// Aliases and repeated imports can blow a few lines up to any number of steps.
-const MAX_STEPS: usize = 1_000_000;
+const MAX_STEPS: usize = 200_000;
 
 pub(super) struct Reader<'l> {
     pub loader: &'l Loader,
