@@ -110,6 +110,17 @@ mod tests {
     }
 
     #[test]
+    fn nesting_without_end_is_refused() {
+        let parts: Vec<(String, String)> = (0..40)
+            .map(|n| (format!("t{n}.yml"), format!("- block:\n    - block:\n        - import_tasks: t{}.yml\n", n + 1)))
+            .collect();
+        let mut files = vec![("site.yml", "- hosts: all\n  tasks:\n    - import_tasks: t0.yml\n")];
+        files.extend(parts.iter().map(|(name, text)| (name.as_str(), text.as_str())));
+        let error = Tree::new(&files).load().unwrap_err();
+        assert!(error.starts_with("error: blocks and imports are nested deeper than 64\n --> t21.yml:1:3"), "{error}");
+    }
+
+    #[test]
     fn a_playbook_is_no_tasks_file() {
         let tree = Tree::new(&[
             ("site.yml", "- hosts: all\n  tasks:\n    - import_tasks: play.yml\n    - import_tasks: map.yml\n"),

@@ -7,11 +7,12 @@ use crate::error::{Diagnostics, Place};
 use crate::vars::Layer;
 use crate::yaml::Yaml;
 
+use super::files;
 use super::inherit::over;
 use super::keywords::{Kind, is_template};
 use super::load::Loader;
 use super::reader::Reader;
-use super::role::Wanted;
+use super::role::{Wanted, vars_candidates};
 use super::{Include, Keywords, Role, Step, Task};
 
 /// What an include stands for on the hosts that reached it.
@@ -93,6 +94,18 @@ impl Reader<'_> {
         let directory = path.parent().unwrap_or(Path::new("")).to_path_buf();
         let keywords = Arc::new(Keywords { directory, ..keywords });
         self.within(&path, place, |reader, document| reader.steps(document.as_ref(), &keywords)).unwrap_or_default()
+    }
+
+    /// Reads the file that an `include_vars` names, where it is known and there already, for the sake of its errors.
+    pub fn read_vars_ahead(&mut self, task: &Task) {
+        let file = task.arguments.iter().find(|(key, _)| key.key() == "file").map(|(_, value)| value);
+        let Some(file) = file.or(task.free_form.as_ref()).filter(|file| !is_template(&file.key())) else { return };
+        let role = task.keywords.role.as_ref().map(|role| role.path.clone());
+        let directories: Vec<PathBuf> =
+            role.into_iter().chain([task.keywords.directory.clone(), self.directory.clone()]).collect();
+        if let Some(path) = files::first_file(vars_candidates(&file.key(), &directories)) {
+            self.vars_of(&path, &file.place);
+        }
     }
 
     /// Reads what an include names, where that is known already, for the sake of its errors and its handlers' names.
@@ -212,13 +225,17 @@ mod tests {
                 "site.yml",
                 "- hosts: all\n  tasks:\n    - include_tasks: a.yml\n    - include_role: {name: r}\n    - ping:\n      notify: h\n",
             ),
-            ("a.yml", "- include_tasks: a.yml\n  when: again\n- copyy: x\n"),
+            (
+                "a.yml",
+                "- include_tasks: a.yml\n  when: again\n- copyy: x\n- include_vars: gone.yml\n- include_vars: v.yml\n",
+            ),
+            ("vars/v.yml", "- 1\n"),
             ("roles/r/tasks/main.yml", "- ping:\n  wehn: x\n"),
             ("roles/r/handlers/main.yml", "- name: h\n  ping:\n"),
         ]);
         assert_eq!(
             tree.load().unwrap_err(),
-            "error: unknown module or keyword `copyy`\n --> a.yml:3:3\n  |\n3 | - copyy: x\n  |   ^^^^^\n  |\n  = hint: did you mean `copy`?\n\nerror: `wehn` is not a keyword of a task\n --> roles/r/tasks/main.yml:2:3\n  |\n2 |   wehn: x\n  |   ^^^^\n  |\n  = hint: did you mean `when`?"
+            "error: unknown module or keyword `copyy`\n --> a.yml:3:3\n  |\n3 | - copyy: x\n  |   ^^^^^\n  |\n  = hint: did you mean `copy`?\n\nerror: a file of variables should be a mapping, not a list\n --> vars/v.yml:1:1\n  |\n1 | - 1\n  | ^\n  |\n  = hint: write `name: value`, without `- `\n\nerror: `wehn` is not a keyword of a task\n --> roles/r/tasks/main.yml:2:3\n  |\n2 |   wehn: x\n  |   ^^^^\n  |\n  = hint: did you mean `when`?"
         );
     }
 }

@@ -146,7 +146,7 @@ impl Reader<'_> {
     }
 
     /// Returns the variables of one file.
-    fn vars_of(&mut self, file: &Path, place: &Place) -> Layer {
+    pub fn vars_of(&mut self, file: &Path, place: &Place) -> Layer {
         let document = self.loader.files.document(file).map_err(|error| error.or_at(place));
         let Some(Some(root)) = self.errors.catch(document) else { return Layer::new() };
         if root.as_map().is_none() {
@@ -158,8 +158,7 @@ impl Reader<'_> {
 
     /// Reads a file of variables, looked for in `vars/` of each directory, then in it.
     pub fn vars_file(&mut self, name: &str, directories: &[PathBuf], place: &Place) -> Layer {
-        let in_each = |directory: &PathBuf| [directory.join("vars").join(name), directory.join(name)];
-        let candidates: Vec<PathBuf> = directories.iter().flat_map(in_each).map(|path| normal(&path)).collect();
+        let candidates = vars_candidates(name, directories);
         match first_file(candidates.iter().cloned()) {
             Some(file) => self.vars_of(&file, place),
             None => {
@@ -206,6 +205,12 @@ impl Reader<'_> {
         }
         found
     }
+}
+
+/// Returns where a file of variables is looked for: in `vars/` of each directory, then in it.
+pub(super) fn vars_candidates(name: &str, directories: &[PathBuf]) -> Vec<PathBuf> {
+    let in_each = |directory: &PathBuf| [directory.join("vars").join(name), directory.join(name)];
+    directories.iter().flat_map(in_each).map(|path| normal(&path)).collect()
 }
 
 /// Returns how a role was listed, beside its name: two of the same text are the same role.

@@ -96,8 +96,10 @@ impl Reader<'_> {
             keywords: Arc::new(keywords),
         };
         self.notices.notified.extend(task.notify.iter().cloned());
-        if task.include.is_some() {
-            self.read_ahead(&task);
+        match task.action.as_str() {
+            "include_vars" if self.ahead.is_some() => self.read_vars_ahead(&task),
+            _ if task.include.is_some() => self.read_ahead(&task),
+            _ => {}
         }
         vec![Step::Task(Arc::new(task))]
     }
