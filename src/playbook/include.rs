@@ -127,10 +127,7 @@ impl Reader<'_> {
         if !self.ahead.as_mut().is_some_and(|ahead| ahead.insert(once)) {
             return;
         }
-        // An include may lead back to itself under a condition, so the chain of imports starts anew; what is found is let go.
-        let mut aside = Reader::resume(self.loader, &include);
-        aside.play_vars = self.play_vars.clone();
-        aside.ahead = self.ahead.take();
+        let mut aside = self.aside(&include);
         if task.action == "include_tasks" {
             aside.included_tasks(&include, &named.key(), &Layer::new(), &named.place);
         } else {
@@ -140,12 +137,7 @@ impl Reader<'_> {
             let (name, place) = (named.key(), named.place.clone());
             aside.role(Wanted { name, place, from, params: Layer::new(), once: None }, keywords);
         }
-        let Reader { errors, ahead, notices, .. } = aside;
-        self.ahead = ahead;
-        self.errors.extend(errors);
-        self.notices.notified.extend(notices.notified);
-        self.notices.handlers.extend(notices.handlers);
-        self.notices.open |= notices.open;
+        self.rejoin(aside);
     }
 }
 

@@ -35,7 +35,7 @@ impl Reader<'_> {
                 }
             }
         }
-        if let Some(tags) = node.get("tags") {
+        if let Some(tags) = node.get("tags").filter(|tags| !tags.is_null()) {
             self.add_tags(tags, &mut keywords);
         }
         keywords

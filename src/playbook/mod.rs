@@ -56,6 +56,7 @@ pub struct Play {
     /// Batches, each a number or a percentage; empty: all hosts at once.
     pub serial: Vec<Yaml>,
     pub any_errors_fatal: Option<Yaml>,
+    /// A number, text such as `30%`, or a template.
     pub max_fail_percentage: Option<Yaml>,
     pub force_handlers: Option<Yaml>,
     /// One of `inventory`, `reverse_inventory`, `sorted`, `reverse_sorted`, `shuffle`, or a template.

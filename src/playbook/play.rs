@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_play_keeps_what_its_run_needs() {
-        let play = "- hosts: a:b\n  gather_facts: no\n  serial: [1, '30%']\n  max_fail_percentage: 20\n  any_errors_fatal: yes\n  force_handlers: yes\n  order: sorted\n  vars_files: [v.yml, ['{{ x }}.yml', v.yml]]\n  strategy: linear\n  collections: [a.b]\n";
+        let play = "- hosts: a:b\n  gather_facts: no\n  serial: [1, '30%']\n  max_fail_percentage: 20%\n  tags:\n  any_errors_fatal: yes\n  force_handlers: yes\n  order: sorted\n  vars_files: [v.yml, ['{{ x }}.yml', v.yml]]\n  strategy: linear\n  collections: [a.b]\n";
         let tree = Tree::new(&[("site.yml", play), ("vars/v.yml", "a: 1\n")]);
         let play = tree.load().unwrap().plays.remove(0);
         assert_eq!((play.name.as_str(), play.serial.len(), play.vars_files.len()), ("a:b", 2, 2));

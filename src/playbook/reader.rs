@@ -77,6 +77,29 @@ impl<'l> Reader<'l> {
         Reader { section: include.section, ..Reader::new(loader, include.directory.clone()) }
     }
 
+    /// Returns a reader for what an include names, read ahead. The include may lead back to itself under a condition, so
+    /// the chain of imports starts anew.
+    pub fn aside(&mut self, include: &Include) -> Reader<'l> {
+        Reader {
+            play_vars: self.play_vars.clone(),
+            ahead: self.ahead.take(),
+            depth: self.depth,
+            steps: self.steps,
+            ..Reader::resume(self.loader, include)
+        }
+    }
+
+    /// Takes over what a reader aside has found, but not the tasks.
+    pub fn rejoin(&mut self, aside: Reader<'l>) {
+        let Reader { errors, ahead, notices, steps, .. } = aside;
+        self.errors.extend(errors);
+        self.ahead = ahead;
+        self.notices.notified.extend(notices.notified);
+        self.notices.handlers.extend(notices.handlers);
+        self.notices.open |= notices.open;
+        self.steps = steps;
+    }
+
     /// Runs `read` on the document of a file that is imported at `place`; notes a cycle instead of following it.
     pub fn within<T>(
         &mut self,
