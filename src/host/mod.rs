@@ -126,11 +126,11 @@ impl View {
 
     /// Lists everything below a directory, sorted by path; links are not followed.
     pub async fn list(&self, directory: &str, depth: Option<u32>) -> Result<Vec<Entry>, TransportError> {
-        let entries = match self.pending().look(directory, Links::Keep) {
+        // A binding of its own: the lock has to be free before the host is asked.
+        let known = self.pending().look(directory, Links::Keep);
+        let entries = match known {
             Some(Node::Absent) => return Ok(Vec::new()),
-            // Made by an earlier change: the host itself has nothing there yet.
-            Some(_) => self.transport.list(directory, depth).await?,
-            None => self.transport.list(directory, depth).await?,
+            _ => self.transport.list(directory, depth).await?,
         };
         Ok(self.pending().overlay(directory, depth, entries))
     }

@@ -2,4 +2,11 @@
 
 use super::Entry;
 
-pub const MODULES: &[&Entry] = &[];
+pub mod assign;
+mod control;
+mod dangers;
+pub mod qmail;
+mod send;
+mod users;
+
+pub const MODULES: &[&Entry] = &[&control::ENTRY, &users::ENTRY];
