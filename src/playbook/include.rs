@@ -196,6 +196,18 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_apply_shows_before_the_run() {
+        let apply =
+            "- hosts: all\n  tasks:\n    - include_tasks: {file: '{{ f }}', apply: {becom: yes, diff: maybe}}\n";
+        let error = Tree::new(&[("site.yml", apply)]).load().unwrap_err();
+        assert!(
+            error.contains("`becom` is not a keyword of `apply`") && error.contains("did you mean `become`?"),
+            "{error}"
+        );
+        assert!(error.contains("`diff` should be a boolean, not `maybe`"), "{error}");
+    }
+
+    #[test]
     fn an_included_role_brings_its_handlers() {
         let tree = Tree::new(&[
             ("site.yml", "- hosts: all\n  tasks:\n    - include_role: {name: '{{ r }}', tasks_from: '{{ f }}'}\n"),

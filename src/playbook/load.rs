@@ -17,7 +17,7 @@ pub type RenderName = Box<dyn Fn(&Yaml, Layer) -> Result<String, Diagnostic> + S
 /// What loading needs to know; kept for the run, whose includes it reads.
 #[derive(Default)]
 pub struct Loader {
-    /// The short names of all modules and of the runner's own actions.
+    /// The short names of all modules and of the runner's own actions; imports are the loader's and not among them.
     pub actions: Vec<&'static str>,
     /// The names that `with_X` may have; empty: not checked here.
     pub lookups: Vec<&'static str>,
@@ -182,7 +182,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4000))]
+        #![proptest_config(ProptestConfig::with_cases(3000))]
 
         #[test]
         fn no_mutation_panics_and_every_error_can_be_drawn(

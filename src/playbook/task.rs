@@ -128,6 +128,8 @@ impl Reader<'_> {
                 return None;
             }
             self.check_keys(apply, Kind::Apply);
+            // Merged again when the include is reached; here for the errors.
+            self.keywords(apply, Kind::Apply, parent);
         }
         let vars = node.get("vars").map(|vars| self.own_vars(vars)).unwrap_or_default();
         let (directory, section) = (self.directory.clone(), self.section);
