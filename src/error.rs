@@ -134,6 +134,22 @@ impl Diagnostics {
         other.0.into_iter().for_each(|diagnostic| self.push(diagnostic));
     }
 
+    /// Sorts the errors of each file by line; the files stay in the order in which they were read.
+    pub fn in_order(mut self) -> Diagnostics {
+        let path = |error: &Diagnostic| error.place.as_ref().map(|place| place.source.path.clone());
+        let mut files: Vec<Option<PathBuf>> = Vec::new();
+        for error in &self.0 {
+            if !files.contains(&path(error)) {
+                files.push(path(error));
+            }
+        }
+        self.0.sort_by_key(|error| {
+            let place = error.place.as_ref().map(|place| (place.line, place.column));
+            (files.iter().position(|file| *file == path(error)), place)
+        });
+        self
+    }
+
     /// Keeps the value, or notes the error and returns nothing.
     pub fn catch<T>(&mut self, result: Result<T, Diagnostic>) -> Option<T> {
         result.map_err(|diagnostic| self.push(diagnostic)).ok()

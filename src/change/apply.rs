@@ -34,6 +34,8 @@ pub struct Reach<'a> {
     pub host: &'a dyn Transport,
     pub controller: &'a dyn Transport,
     pub machines: &'a dyn Machines,
+    /// Told how far a long change is, as text for people.
+    pub progress: &'a (dyn Fn(String) + Send + Sync),
 }
 
 /// Makes `change` true, if the host is still in its `before` state.

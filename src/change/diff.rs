@@ -78,6 +78,7 @@ fn path_lines(on: On, change: &PathChange, secrecy: Secrecy) -> Vec<Line> {
         lines.push(Line::Header(format!("    validated by: {validate}")));
     }
     lines.extend(permission_lines(before.permissions(), after.permissions(), after));
+    lines.extend(time_lines(before.modified(), after.modified()));
     if before.content() != after.content() {
         lines.extend(match (change.secret_field(), secrecy) {
             (Some(field), Secrecy::Open) => masked_lines(before.content(), after.content(), field),
@@ -125,14 +126,8 @@ pub fn describe(node: &Node) -> String {
         permissions.group.name
     );
     match node {
-        Node::File { content, modified, .. } => {
+        Node::File { content, .. } => {
             let _ = write!(text, ", {} bytes", content.size);
-            if let Some(seconds) = modified {
-                let _ = write!(text, ", modified {seconds}");
-            }
-        }
-        Node::Directory { modified: Some(seconds), .. } => {
-            let _ = write!(text, ", modified {seconds}");
         }
         Node::Link { target, .. } => {
             let _ = write!(text, " -> {target}");
@@ -158,6 +153,21 @@ pub fn symbolic(mode: u32) -> String {
         });
     }
     text
+}
+
+/// Returns the difference of modification times where one is asked for.
+fn time_lines(before: Option<i64>, after: Option<i64>) -> Vec<Line> {
+    let show = |seconds: i64| match jiff::Timestamp::from_second(seconds) {
+        Ok(time) => format!("modified: {time}"),
+        Err(_) => format!("modified: {seconds}"),
+    };
+    match after {
+        Some(new) if before != Some(new) => {
+            let removed = before.map(|old| Line::Removed(show(old)));
+            removed.into_iter().chain([Line::Added(show(new))]).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Returns the permission differences, and a warning for each dangerous bit that is new.

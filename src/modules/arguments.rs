@@ -96,28 +96,30 @@ impl Entry {
         }
     }
 
+    /// Coerces one value and checks it against its choices.
+    pub fn check_value(&self, name: &str, value: Value) -> Result<Value, Diagnostic> {
+        self.check_name(name)?;
+        let Some(argument) = self.argument(name) else { return Ok(value) };
+        let coerced = coerce(argument.kind, value).map_err(|value| {
+            let noun = argument.kind.noun();
+            Diagnostic::new(format!("argument `{name}` of `{}` should be {noun}, not {value}", self.name))
+        })?;
+        match coerced.as_str() {
+            Some(text) if !argument.choices.is_empty() && !argument.choices.contains(&text) => {
+                let message = format!("argument `{name}` of `{}` cannot be `{text}`", self.name);
+                Err(Diagnostic::new(message).hint(format!("one of: {}", argument.choices.join(", "))))
+            }
+            _ => Ok(coerced),
+        }
+    }
+
     /// Coerces rendered values and checks names, choices and what is required.
     pub fn arguments(&self, rendered: Map<String, Value>) -> Result<Arguments, Diagnostic> {
         let mut arguments = Map::new();
         for (name, value) in rendered {
             self.check_name(&name)?;
-            let Some(argument) = self.argument(&name) else { continue };
-            if value.is_null() {
-                continue;
-            }
-            let coerced = coerce(argument.kind, value).map_err(|value| {
-                let message =
-                    format!("argument `{name}` of `{}` should be {}, not {value}", self.name, argument.kind.noun());
-                Diagnostic::new(message)
-            })?;
-            if let (false, Some(text)) = (argument.choices.is_empty(), coerced.as_str())
-                && !argument.choices.contains(&text)
-            {
-                let message = format!("argument `{name}` of `{}` cannot be `{text}`", self.name);
-                let hint = format!("one of: {}", argument.choices.join(", "));
-                return Err(Diagnostic::new(message).hint(hint));
-            }
-            if arguments.insert(argument.name.into(), coerced).is_some() {
+            let Some(argument) = self.argument(&name).filter(|_| !value.is_null()) else { continue };
+            if arguments.insert(argument.name.into(), self.check_value(&name, value)?).is_some() {
                 let message = format!("argument `{}` of `{}` is given twice", argument.name, self.name);
                 let hint = format!("`{name}` is another name for it, or the other way round; keep one");
                 return Err(Diagnostic::new(message).hint(hint));

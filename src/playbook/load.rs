@@ -40,29 +40,22 @@ impl Loader {
     }
 }
 
-/// Loads a playbook with everything it imports; returns every error that can be found before anything runs.
-pub fn load(path: &Path, loader: &Loader) -> Result<Playbook, Diagnostics> {
+/// Loads a playbook with everything it imports; returns what could be read, and every error in it.
+pub fn load_all(path: &Path, loader: &Loader) -> (Playbook, Diagnostics) {
     let path = normal(path);
-    let document = loader.files.document(&path)?;
+    let document = match loader.files.document(&path) {
+        Ok(document) => document,
+        Err(error) => return (Playbook::default(), error.into()),
+    };
     let mut reader = Reader::start(loader, &path);
     let plays = reader.plays(&path, document, &Imported::default());
-    in_order(reader.errors).or(Playbook { plays })
+    (Playbook { plays }, reader.errors)
 }
 
-/// Sorts the errors of each file by line; the files stay in the order in which they were read.
-fn in_order(mut errors: Diagnostics) -> Diagnostics {
-    let path = |error: &Diagnostic| error.place.as_ref().map(|place| place.source.path.clone());
-    let mut files: Vec<Option<PathBuf>> = Vec::new();
-    for error in &errors.0 {
-        if !files.contains(&path(error)) {
-            files.push(path(error));
-        }
-    }
-    errors.0.sort_by_key(|error| {
-        let place = error.place.as_ref().map(|place| (place.line, place.column));
-        (files.iter().position(|file| *file == path(error)), place)
-    });
-    errors
+/// Loads a playbook with everything it imports, or returns every error that can be found before anything runs.
+pub fn load(path: &Path, loader: &Loader) -> Result<Playbook, Diagnostics> {
+    let (playbook, errors) = load_all(path, loader);
+    errors.in_order().or(playbook)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ mod task;
 mod testing;
 
 pub use include::{Included, RoleFiles};
-pub use load::{Loader, RenderName, load};
+pub use load::{Loader, RenderName, load, load_all};
 
 #[derive(Clone, Debug, Default)]
 pub struct Playbook {

@@ -35,6 +35,7 @@ pub struct Content {
 
 /// Where a content's bytes are.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Body {
     /// Only on the host.
     There,
@@ -47,6 +48,7 @@ pub enum Body {
 /// What a path is. Equality compares what can be compared: digests if both sides have one, else sizes;
 /// times only if both sides ask for one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Node {
     Absent,
     File {
@@ -212,6 +214,14 @@ impl Node {
     pub fn content(&self) -> Option<&Content> {
         match self {
             Node::File { content, .. } => Some(content),
+            _ => None,
+        }
+    }
+
+    /// Returns the modification time, in seconds since 1970, where it is known or asked for.
+    pub fn modified(&self) -> Option<i64> {
+        match self {
+            Node::File { modified, .. } | Node::Directory { modified, .. } => *modified,
             _ => None,
         }
     }

@@ -93,6 +93,18 @@ impl Fleet {
         Ok(warnings)
     }
 
+    /// Returns what is known before any host is chosen: the extra vars.
+    pub fn extra_scope(&self) -> Scope {
+        Scope::new(vec![self.extra.clone()])
+    }
+
+    /// Forgets what was gathered about a host (`meta: clear_facts`).
+    pub fn clear_facts(&self, host: &str) {
+        if let Some(learnt) = self.write().learnt.get_mut(host) {
+            learnt.facts = HostVars::default().facts;
+        }
+    }
+
     /// Returns what a task on `host` sees, from Ansible's 22 levels; each is stronger than the ones above it:
     ///
     /// 1. command line values such as `-u` (the runner's, no variables)

@@ -16,7 +16,7 @@ mod known;
 
 pub use directory::{VarsDirectory, sorted_names};
 pub use extra::extra;
-pub use fleet::Fleet;
+pub use fleet::{Fleet, TaskLayers};
 
 /// A variable as it is stored.
 #[derive(Clone, Debug)]
@@ -51,6 +51,13 @@ impl Scope {
     pub fn with(&self, layer: Layer) -> Scope {
         let mut scope = self.clone();
         scope.layers.insert(0, Arc::new(layer));
+        scope
+    }
+
+    /// Returns a scope in which `layer` is weaker than all others.
+    pub fn over(&self, layer: Arc<Layer>) -> Scope {
+        let mut scope = self.clone();
+        scope.layers.push(layer);
         scope
     }
 

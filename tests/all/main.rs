@@ -1,5 +1,9 @@
 //! The tests that need more than one part: real servers, real files, the whole program.
 
+mod architecture;
+mod cli;
+mod language;
+mod program;
 mod ssh;
 mod sshd;
 mod transport_laws;

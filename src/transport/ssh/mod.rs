@@ -27,7 +27,7 @@ pub use known_hosts::HostKeyChecking;
 use link::Link;
 
 /// How to reach one host, and as whom.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     /// The inventory's name, for errors.
     pub name: String,

@@ -1,0 +1,70 @@
+//! The command line: subcommands, their flags, and how the process ends.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::commands::{doc, play};
+use crate::error::Diagnostics;
+
+/// Runs Ansible-style playbooks over its own SSH and shows every change before it makes it.
+///
+/// Hosts need nothing but a POSIX `sh`. Exit codes: 0 ok, 1 an error of yours (nothing was touched), 2 a host failed,
+/// 4 a host was unreachable.
+#[derive(Parser)]
+#[command(name = "cutover", version, arg_required_else_help = true, max_term_width = 100)]
+enum Cli {
+    Play(play::Arguments),
+    Doc(doc::Arguments),
+}
+
+/// Runs the program with the process's arguments.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            // clap's own code for bad usage is 2, which here means that a host failed.
+            return ExitCode::from(if error.use_stderr() { 1 } else { 0 });
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("error: the async runtime did not start: {error}")),
+    };
+    let ended = runtime.block_on(async {
+        match cli {
+            Cli::Play(arguments) => play::run(&arguments).await,
+            Cli::Doc(arguments) => doc::run(&arguments),
+        }
+    });
+    // A prompt or a remote process that nobody waits for any more must not hold up the exit.
+    runtime.shutdown_background();
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(Stop::Wrong(errors)) => fail(&errors.to_string()),
+        // The reader of our output has gone (`| head`): nothing is left to say.
+        Err(Stop::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(1),
+        Err(Stop::Output(error)) => fail(&format!("error: the output cannot be written: {error}")),
+    }
+}
+
+/// Why a subcommand ended without an exit code of its own.
+#[derive(Debug)]
+pub enum Stop {
+    /// The user's errors; nothing was touched.
+    Wrong(Diagnostics),
+    /// Standard output is gone or full.
+    Output(std::io::Error),
+}
+
+impl<E: Into<Diagnostics>> From<E> for Stop {
+    fn from(errors: E) -> Stop {
+        Stop::Wrong(errors.into())
+    }
+}
+
+fn fail(text: &str) -> ExitCode {
+    anstream::eprintln!("{text}");
+    ExitCode::from(1)
+}

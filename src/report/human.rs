@@ -1,0 +1,225 @@
+//! A run as people read it: Ansible's form, with every change shown before it is made.
+
+use std::io::{IsTerminal as _, Write};
+
+use anstyle::{AnsiColor, Style};
+use serde_json::Value;
+
+use crate::change::{Diff, Line};
+use crate::modules::Results;
+use crate::run::{Event, Mode, Subject, TaskKind, Verdict};
+
+use super::Recap;
+
+const WIDTH: usize = 79;
+
+/// Prints events as they come. Data goes to `out`, the progress line to stderr if that is a terminal.
+pub struct Human<W: Write> {
+    out: W,
+    mode: Mode,
+    verbosity: u8,
+    /// Diffs are printed.
+    diffs: bool,
+    /// The task at hand is one whose result is printed.
+    speaks: bool,
+    progress: Option<indicatif::ProgressBar>,
+    recap: Recap,
+    /// Identical blocks of diff lines of one task, so that the second host's is one line.
+    shown: Vec<(Vec<Line>, String)>,
+}
+
+impl<W: Write> Human<W> {
+    pub fn new(out: W, mode: Mode, (verbosity, diffs): (u8, bool)) -> Human<W> {
+        let progress = std::io::stderr().is_terminal().then(|| {
+            let style = indicatif::ProgressStyle::with_template("{spinner} {msg}");
+            let bar = indicatif::ProgressBar::new_spinner();
+            match style {
+                Ok(style) => bar.with_style(style),
+                Err(_) => bar,
+            }
+        });
+        Human { out, mode, verbosity, diffs, speaks: false, progress, recap: Recap::default(), shown: Vec::new() }
+    }
+
+    /// Takes in one event. Errors are those of `out`: a closed pipe ends the run.
+    pub fn event(&mut self, event: &Event) -> std::io::Result<()> {
+        self.recap.add(event);
+        if let Event::Progress { subject, text } = event {
+            if let Some(bar) = &self.progress {
+                bar.set_message(format!("{}: {text}", name(subject)));
+                bar.tick();
+            }
+            return Ok(());
+        }
+        if let Some(bar) = &self.progress {
+            bar.finish_and_clear();
+        }
+        match event {
+            Event::PlayStarted { name } => self.banner(&format!("PLAY [{name}]"))?,
+            Event::PlayWithoutHosts => writeln!(self.out, "skipping: no hosts matched")?,
+            Event::TaskStarted { kind, name, place, speaks } => {
+                let word = if *kind == TaskKind::Handler { "RUNNING HANDLER" } else { "TASK" };
+                self.speaks = *speaks;
+                self.shown.clear();
+                self.banner(&format!("{word} [{name}]"))?;
+                if self.verbosity >= 2 {
+                    writeln!(self.out, "task path: {place}")?;
+                }
+            }
+            Event::Planned { subject, diffs } if self.diffs => self.diffs(subject, diffs)?,
+            Event::Finished { subject, verdict, result } => self.finished(subject, *verdict, result)?,
+            Event::Included { what, hosts } => {
+                self.line(AnsiColor::Cyan, &format!("included: {what} for {}", hosts.join(", ")))?;
+            }
+            Event::Warning(text) => self.line(AnsiColor::Magenta, &format!("[WARNING]: {text}"))?,
+            Event::Planned { .. } | Event::Rescued { .. } | Event::Progress { .. } => {}
+        }
+        self.out.flush()
+    }
+
+    /// Prints the recap and returns it.
+    pub fn finish(mut self) -> std::io::Result<Recap> {
+        self.banner("PLAY RECAP")?;
+        let recap = std::mem::take(&mut self.recap);
+        let width = recap.hosts.keys().map(|host| host.len()).max().unwrap_or(0).max(26);
+        for (host, counts) in &recap.hosts {
+            let color = match (counts.failed + counts.unreachable, counts.changed) {
+                (1.., _) => AnsiColor::Red,
+                (0, 1..) => AnsiColor::Yellow,
+                _ => AnsiColor::Green,
+            };
+            let changed = if self.mode == Mode::Check { "would-change" } else { "changed" };
+            let mut text = format!(
+                "{} : ok={:<4} {changed}={:<4} unreachable={:<4} failed={:<4} skipped={:<4} rescued={:<4} ignored={:<4}",
+                paint(color, &format!("{host:<width$}")),
+                counts.ok,
+                counts.changed,
+                counts.unreachable,
+                counts.failed,
+                counts.skipped,
+                counts.rescued,
+                counts.ignored
+            );
+            if self.mode == Mode::Check {
+                text.push_str(&format!(" unknown={:<4}", counts.unknown));
+            }
+            writeln!(self.out, "{}", text.trim_end())?;
+        }
+        writeln!(self.out)?;
+        self.out.flush()?;
+        Ok(recap)
+    }
+
+    fn banner(&mut self, title: &str) -> std::io::Result<()> {
+        let stars = WIDTH.saturating_sub(title.chars().count() + 1).max(3);
+        writeln!(self.out, "\n{title} {}", "*".repeat(stars))
+    }
+
+    fn line(&mut self, color: AnsiColor, text: &str) -> std::io::Result<()> {
+        writeln!(self.out, "{}", paint(color, text))
+    }
+
+    fn diffs(&mut self, subject: &Subject, diffs: &[Diff]) -> std::io::Result<()> {
+        let lines: Vec<Line> = diffs.iter().flat_map(|diff| diff.lines.iter().cloned()).collect();
+        if let Some((_, host)) = self.shown.iter().find(|(known, _)| *known == lines) {
+            let text = format!("{}: the same changes as on {host}", name(subject));
+            return self.line(AnsiColor::Cyan, &text);
+        }
+        for line in &lines {
+            let color = match line {
+                Line::Header(_) => AnsiColor::Cyan,
+                Line::Removed(_) => AnsiColor::Red,
+                Line::Added(_) => AnsiColor::Green,
+                Line::Warning(_) => AnsiColor::Magenta,
+                Line::Context(_) => {
+                    writeln!(self.out, "{}", line.text())?;
+                    continue;
+                }
+            };
+            self.line(color, &line.text())?;
+        }
+        self.shown.push((lines, name(subject)));
+        Ok(())
+    }
+
+    fn finished(&mut self, subject: &Subject, verdict: Verdict, result: &Results) -> std::io::Result<()> {
+        let changed = if self.mode == Mode::Check { "would change" } else { "changed" };
+        let name = name(subject);
+        let item = subject.item.as_ref().map(|item| format!(" => (item={item})")).unwrap_or_default();
+        let message = result.get("msg").and_then(Value::as_str).unwrap_or_default();
+        match verdict {
+            Verdict::Ok => self.result(AnsiColor::Green, &format!("ok: [{name}]{item}"), result),
+            Verdict::Changed => self.result(AnsiColor::Yellow, &format!("{changed}: [{name}]{item}"), result),
+            Verdict::Skipped => self.line(AnsiColor::Cyan, &format!("skipping: [{name}]{item}")),
+            Verdict::Unknown => self.line(AnsiColor::Magenta, &format!("unknown: [{name}]{item} => {message}")),
+            Verdict::Failed | Verdict::Ignored if subject.item.is_some() => {
+                self.failure(&format!("failed: [{name}]{item}"), result)?;
+                self.ignoring(verdict)
+            }
+            Verdict::Failed | Verdict::Ignored => {
+                let word = if result.contains_key("unreachable") { "UNREACHABLE!" } else { "FAILED!" };
+                self.failure(&format!("fatal: [{name}]: {word}"), result)?;
+                self.ignoring(verdict)
+            }
+            Verdict::Unreachable => self.failure(&format!("fatal: [{name}]: UNREACHABLE!"), result),
+            Verdict::Summed { failed: true, ignored, .. } => {
+                self.line(AnsiColor::Red, &format!("fatal: [{name}]: FAILED! => one or more items failed"))?;
+                self.ignoring(if ignored { Verdict::Ignored } else { Verdict::Failed })
+            }
+            Verdict::Summed { .. } => Ok(()),
+        }
+    }
+
+    fn ignoring(&mut self, verdict: Verdict) -> std::io::Result<()> {
+        match verdict {
+            Verdict::Ignored => self.line(AnsiColor::Cyan, "...ignoring"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Prints a good result: the message of a `debug`, everything with `-v`.
+    fn result(&mut self, color: AnsiColor, head: &str, result: &Results) -> std::io::Result<()> {
+        let shown: Results = match self.verbosity {
+            0 => result.iter().filter(|_| self.speaks).map(|(name, value)| (name.clone(), value.clone())).collect(),
+            _ => result.clone(),
+        };
+        if shown.is_empty() {
+            return self.line(color, head);
+        }
+        let json = serde_json::to_string_pretty(&Value::Object(shown)).unwrap_or_default();
+        self.line(color, &format!("{head} => {json}"))
+    }
+
+    /// Prints why something failed: the message, then what a command said.
+    fn failure(&mut self, head: &str, result: &Results) -> std::io::Result<()> {
+        let message = result.get("msg").map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_string));
+        let message = message.unwrap_or_else(|| {
+            result.get("censored").map_or(String::new(), |text| text.as_str().unwrap_or_default().into())
+        });
+        self.line(AnsiColor::Red, &format!("{head} => {message}"))?;
+        for stream in ["stdout", "stderr"] {
+            let text = result.get(stream).and_then(Value::as_str).unwrap_or_default();
+            for line in text.lines() {
+                self.line(AnsiColor::Red, &format!("  {stream}: {line}"))?;
+            }
+        }
+        if self.verbosity > 0 {
+            let json = serde_json::to_string_pretty(&Value::Object(result.clone())).unwrap_or_default();
+            self.line(AnsiColor::Red, &json)?;
+        }
+        Ok(())
+    }
+}
+
+fn name(subject: &Subject) -> String {
+    match &subject.delegate {
+        Some(delegate) => format!("{} -> {delegate}", subject.host),
+        None => subject.host.clone(),
+    }
+}
+
+/// Colours a text; the stream it goes to strips colours where they do not belong.
+fn paint(color: AnsiColor, text: &str) -> String {
+    let style = Style::new().fg_color(Some(color.into()));
+    format!("{style}{text}{style:#}")
+}

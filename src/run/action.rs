@@ -1,0 +1,328 @@
+//! What never touches a host is not a module: the runner's own actions.
+
+use std::io::{BufRead as _, IsTerminal as _};
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::error::{Diagnostic, Diagnostics};
+use crate::modules::Results;
+use crate::modules::arguments::boolean;
+use crate::playbook::Task;
+use crate::vars::Var;
+use crate::yaml::Yaml;
+
+use super::doing::{Doing, Done, Trouble, skip};
+use super::play::{Batch, Split};
+use super::{Mode, lock};
+
+/// A row of the table of runner actions.
+pub struct Action {
+    pub name: &'static str,
+    pub summary: &'static str,
+    /// The arguments it takes; `None`: any (`set_fact`).
+    pub arguments: Option<&'static [&'static str]>,
+    /// The argument that bare text goes to.
+    pub free_form: Option<&'static str>,
+}
+
+/// Every runner action, sorted by name.
+pub const ACTIONS: &[Action] = &[
+    row("add_host", "Adds a host to the inventory of this run", None, None),
+    row("assert", "Fails unless conditions hold", Some(&["that", "fail_msg", "msg", "success_msg", "quiet"]), None),
+    row("debug", "Prints a message or a variable", Some(&["msg", "var", "verbosity"]), None),
+    row("fail", "Fails with a message", Some(&["msg"]), None),
+    row("group_by", "Puts hosts into groups by a key", Some(&["key", "parents"]), None),
+    row(
+        "include_role",
+        "Runs a role at this point of the play",
+        Some(&[
+            "name",
+            "tasks_from",
+            "vars_from",
+            "defaults_from",
+            "handlers_from",
+            "apply",
+            "allow_duplicates",
+            "public",
+            "rolespec_validate",
+        ]),
+        None,
+    ),
+    row("include_tasks", "Runs a task file at this point of the play", Some(&["file", "apply"]), Some("file")),
+    row(
+        "include_vars",
+        "Reads variables from a file",
+        Some(&["file", "dir", "name", "depth", "extensions", "files_matching", "ignore_files"]),
+        Some("file"),
+    ),
+    row(
+        "meta",
+        "Tells the runner something: flush_handlers, end_play, end_host, end_batch, noop, clear_facts, clear_host_errors, reset_connection",
+        Some(&[]),
+        Some("free_form"),
+    ),
+    row("pause", "Waits for a time or for Enter", Some(&["seconds", "minutes", "prompt", "echo"]), None),
+    row("set_fact", "Sets variables of a host", None, None),
+];
+
+const fn row(
+    name: &'static str,
+    summary: &'static str,
+    arguments: Option<&'static [&'static str]>,
+    free_form: Option<&'static str>,
+) -> Action {
+    Action { name, summary, arguments, free_form }
+}
+
+/// Finds an action by its short name.
+pub fn find(name: &str) -> Option<&'static Action> {
+    ACTIONS.iter().find(|action| action.name == name)
+}
+
+impl Doing<'_> {
+    /// Performs a runner action.
+    pub(super) async fn action(&self) -> Result<Done, Trouble> {
+        let name = self.task.action.as_str();
+        let Some(action) = find(name) else {
+            return Err(Diagnostic::new(format!("unknown module `{name}`")).at(&self.task.action_place).into());
+        };
+        match name {
+            // Conditions and variable names are not templates.
+            "assert" => return self.assert(),
+            "debug" => return self.debug(),
+            _ => {}
+        }
+        let arguments = self.arguments(action.free_form)?;
+        match name {
+            "set_fact" => self.set_fact(arguments),
+            "fail" => {
+                let message = arguments.get("msg").map_or("Failed as requested from task".into(), text_of);
+                Err(Trouble::failed(message))
+            }
+            "include_tasks" | "include_role" => self.inclusion(&arguments),
+            "include_vars" => self.include_vars(&arguments),
+            "add_host" => self.add_host(arguments),
+            "group_by" => self.group_by(&arguments),
+            "pause" => self.pause(&arguments).await,
+            other => Err(Trouble::failed(format!("`{other}` cannot stand here"))),
+        }
+    }
+
+    /// Returns an argument as written.
+    fn written(&self, name: &str) -> Option<&Yaml> {
+        self.task.arguments.iter().find(|(key, _)| key.as_str() == Some(name)).map(|(_, value)| value)
+    }
+
+    fn rendered(&self, name: &str) -> Result<Option<Value>, Trouble> {
+        let node = self.written(name);
+        Ok(node.map(|node| self.templates().render(node, &self.scope)).transpose()?)
+    }
+
+    fn assert(&self) -> Result<Done, Trouble> {
+        let Some(that) = self.written("that") else {
+            return Err(Diagnostic::new("`assert` needs the argument `that`").at(&self.task.action_place).into());
+        };
+        let conditions = that.as_list().map_or_else(|| vec![that.clone()], <[Yaml]>::to_vec);
+        for condition in &conditions {
+            if !self.templates().condition(condition, &self.scope)? {
+                let message = match self.rendered("fail_msg")?.or(self.rendered("msg")?) {
+                    Some(message) => text_of(&message),
+                    None => "Assertion failed".into(),
+                };
+                let mut result = Results::new();
+                result.insert("assertion".into(), condition.to_value());
+                result.insert("evaluated_to".into(), false.into());
+                return Err(Trouble::Failed { message, result });
+            }
+        }
+        let message = self.rendered("success_msg")?.unwrap_or_else(|| "All assertions passed".into());
+        Ok(with("msg", message))
+    }
+
+    fn debug(&self) -> Result<Done, Trouble> {
+        let verbosity = self.rendered("verbosity")?.and_then(|value| value.as_u64().or(text_of(&value).parse().ok()));
+        if verbosity.unwrap_or(0) > u64::from(self.batch.run.options.verbosity) {
+            return Ok(skip("Verbosity threshold not met."));
+        }
+        let Some(var) = self.written("var") else {
+            let message = self.rendered("msg")?.unwrap_or_else(|| "Hello world!".into());
+            return Ok(with("msg", message));
+        };
+        let name = var.as_str().map_or_else(|| var.key(), str::to_string);
+        let expression =
+            Yaml::text_at(format!("{{{{ {} }}}}", name.trim_start_matches("{{").trim_end_matches("}}")), &var.place);
+        let value = self.templates().render(&expression, &self.scope)?;
+        Ok(with(&name, value))
+    }
+
+    fn set_fact(&self, mut arguments: Map<String, Value>) -> Result<Done, Trouble> {
+        arguments.remove("cacheable");
+        if arguments.is_empty() {
+            return Err(Diagnostic::new("`set_fact` needs at least one `name: value`")
+                .at(&self.task.action_place)
+                .into());
+        }
+        for (name, value) in &arguments {
+            self.batch.run.fleet.set_fact(self.fact_host(), name, Var::Known(value.clone()));
+        }
+        Ok(with("ansible_facts_set", Value::Object(arguments)))
+    }
+
+    /// The host that a fact belongs to: the task's own, even when delegated.
+    fn fact_host(&self) -> &str {
+        self.host
+    }
+
+    fn include_vars(&self, arguments: &Map<String, Value>) -> Result<Done, Trouble> {
+        let place = &self.task.action_place;
+        let (kind, name) = match (arguments.get("file"), arguments.get("dir")) {
+            (Some(file), _) => ("vars", text_of(file)),
+            (None, Some(directory)) => ("vars", text_of(directory)),
+            (None, None) => return Err(Diagnostic::new("`include_vars` needs `file` or `dir`").at(place).into()),
+        };
+        let mut places = Vec::new();
+        for directory in self.scope.search.iter() {
+            places.extend([directory.join(kind).join(&name), directory.join(&name)]);
+        }
+        let Some(path) = places.iter().find(|path| path.exists()) else {
+            let looked: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
+            let error = Diagnostic::new(format!("no vars file `{name}`")).at(place);
+            return Err(error.hint(format!("looked for {}", looked.join(", "))).into());
+        };
+        let mut layer = crate::vars::files::read(path)?;
+        let names: Value = layer.keys().cloned().map(Value::from).collect();
+        if let Some(name) = arguments.get("name").map(text_of) {
+            let source = crate::vars::files::source(path)?;
+            let document = crate::vars::files::document(&source)?;
+            layer = document.into_iter().map(|document| (name.clone(), Var::Written(document))).collect();
+        }
+        self.batch.run.fleet.include_vars(self.host, layer);
+        Ok(with("ansible_included_var_names", names))
+    }
+
+    fn add_host(&self, mut arguments: Map<String, Value>) -> Result<Done, Trouble> {
+        let name = ["name", "hostname", "host"].iter().find_map(|key| arguments.remove(*key));
+        let Some(name) = name.map(|name| text_of(&name)) else {
+            return Err(Diagnostic::new("`add_host` needs the argument `name`").at(&self.task.action_place).into());
+        };
+        let groups = ["groups", "group", "groupname"].iter().find_map(|key| arguments.remove(*key));
+        let groups = words(groups.as_ref());
+        let vars = arguments.into_iter().map(|(name, value)| (name, Var::Known(value))).collect();
+        let changed = self.batch.run.fleet.add_host(&name, &groups, vars)?;
+        Ok(Done { changed, ..with("add_host", name.into()) })
+    }
+
+    fn group_by(&self, arguments: &Map<String, Value>) -> Result<Done, Trouble> {
+        let Some(key) = arguments.get("key").map(text_of) else {
+            return Err(Diagnostic::new("`group_by` needs the argument `key`").at(&self.task.action_place).into());
+        };
+        let group = key.replace(' ', "-");
+        let changed = self.batch.run.fleet.group_by(self.host, &group, &words(arguments.get("parents")))?;
+        Ok(Done { changed, ..with("add_group", group.into()) })
+    }
+
+    async fn pause(&self, arguments: &Map<String, Value>) -> Result<Done, Trouble> {
+        let number = |name: &str| arguments.get(name).and_then(|value| value.as_f64().or(text_of(value).parse().ok()));
+        let seconds = number("seconds").or(number("minutes").map(|minutes| minutes * 60.0));
+        if let Some(seconds) = seconds {
+            tokio::time::sleep(Duration::from_secs_f64(seconds.max(0.0))).await;
+            return Ok(with("delta", seconds.into()));
+        }
+        let prompt = arguments.get("prompt").map_or("Press enter to continue".into(), text_of);
+        if self.mode == Mode::Check || !std::io::stdin().is_terminal() {
+            return Ok(with("user_input", "".into()));
+        }
+        let ask = tokio::task::spawn_blocking(move || {
+            anstream::eprint!("{prompt}: ");
+            let mut line = String::new();
+            std::io::stdin().lock().read_line(&mut line).map(|_| line)
+        });
+        let line = ask.await.map_err(|error| Trouble::failed(error.to_string()))?;
+        let line = line.map_err(|error| Trouble::failed(format!("no answer: {error}")))?;
+        Ok(with("user_input", line.trim_end().into()))
+    }
+}
+
+impl Batch<'_> {
+    /// Performs a `meta` task, for all hosts at once.
+    pub(super) async fn meta(&self, task: &Task, hosts: Vec<String>) -> Result<Split, Diagnostics> {
+        let word = task.free_form.as_ref().and_then(|node| node.as_str()).unwrap_or_default().trim().to_string();
+        let mut chosen = Vec::new();
+        for host in &hosts {
+            let scope = self.scope(host, &self.layers(&task.keywords, host), &task.keywords);
+            let mut holds = true;
+            for condition in &task.keywords.when {
+                let value = self.run.templates.condition(condition, &scope);
+                holds &= value.map_err(|failure| super::play::wrong(failure, condition))?;
+            }
+            if holds {
+                chosen.push(host.clone());
+            }
+        }
+        match word.as_str() {
+            "flush_handlers" => {
+                let left = self.flush_handlers(chosen.clone()).await?;
+                let going: Vec<String> =
+                    hosts.iter().filter(|host| !chosen.contains(host) || left.contains(host)).cloned().collect();
+                let failed = hosts.iter().filter(|host| !going.contains(host)).cloned().collect();
+                return Ok(Split { going, failed });
+            }
+            "end_host" => lock(&self.state).ended.extend(chosen),
+            // The first host decides for all, as in Ansible.
+            "end_play" | "end_batch" if chosen.first() == hosts.first() => {
+                lock(&self.state).ended.extend(self.hosts.clone())
+            }
+            "clear_facts" => chosen.iter().for_each(|host| self.run.fleet.clear_facts(host)),
+            "clear_host_errors" => lock(&self.run.progress.out).clear(),
+            "reset_connection" => {
+                for host in &chosen {
+                    let scope = self.scope(host, &self.layers(&task.keywords, host), &task.keywords);
+                    if let Ok((login, _)) = self.run.connections.login(host, &task.keywords, &scope) {
+                        self.run.connections.forget(&login);
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(Split { going: hosts, failed: Vec::new() })
+    }
+}
+
+/// The words `meta` understands.
+pub const META: &[&str] = &[
+    "clear_facts",
+    "clear_host_errors",
+    "end_batch",
+    "end_host",
+    "end_play",
+    "flush_handlers",
+    "noop",
+    "reset_connection",
+];
+
+fn with(name: &str, value: Value) -> Done {
+    let mut result = Results::new();
+    result.insert(name.into(), value);
+    Done { result, ..Done::default() }
+}
+
+fn text_of(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_string)
+}
+
+/// Returns the words of a list or of comma-separated text.
+fn words(value: Option<&Value>) -> Vec<String> {
+    match value {
+        Some(Value::Array(items)) => items.iter().map(text_of).collect(),
+        Some(Value::Null) | None => Vec::new(),
+        Some(other) => {
+            text_of(other).split(',').map(|word| word.trim().to_string()).filter(|word| !word.is_empty()).collect()
+        }
+    }
+}
+
+/// Reads `no`, `false` and their like, for actions whose arguments have no table.
+pub fn is_true(value: Option<&Value>) -> bool {
+    value.and_then(boolean).unwrap_or(false)
+}

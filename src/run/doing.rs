@@ -1,0 +1,391 @@
+//! One task on one host: conditions, retries, time limits, verdicts, and what is registered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::change::Secrecy;
+use crate::error::{Diagnostic, Diagnostics};
+use crate::modules::{self, ModuleError, Results};
+use crate::playbook::Task;
+use crate::template::{Failure, Templates};
+use crate::transport::TransportError;
+use crate::vars::{Layer, Scope, TaskLayers, Var};
+use crate::yaml::Yaml;
+
+use super::include::Inclusion;
+use super::play::Batch;
+use super::task::Ended;
+use super::{Event, Mode, Subject, Verdict, result};
+
+/// One task at work on one host, for one item of its loop or without one.
+pub(super) struct Doing<'a> {
+    pub batch: &'a Batch<'a>,
+    pub task: &'a Task,
+    pub host: &'a str,
+    pub layers: TaskLayers,
+    pub scope: Scope,
+    pub mode: Mode,
+    pub secrecy: Secrecy,
+    pub show_diff: bool,
+    pub subject: Subject,
+}
+
+/// What an attempt came to.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    pub changed: bool,
+    pub skipped: bool,
+    /// The result is not known in a check: it would come from something that was not run.
+    pub unknown: bool,
+    pub result: Results,
+    pub inclusions: Vec<Inclusion>,
+}
+
+/// Why an attempt came to nothing.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    Failed { message: String, result: Results },
+    Unreachable(String),
+    Unknown(Arc<str>),
+}
+
+impl Trouble {
+    pub(super) fn failed(message: impl Into<String>) -> Trouble {
+        Trouble::Failed { message: message.into(), result: Results::new() }
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Trouble {
+        match failure {
+            Failure::Unknown(what) => Trouble::Unknown(what),
+            Failure::Wrong(diagnostic) => diagnostic.into(),
+        }
+    }
+}
+
+impl From<Diagnostic> for Trouble {
+    fn from(diagnostic: Diagnostic) -> Trouble {
+        Trouble::failed(diagnostic.to_string().trim_start_matches("error: "))
+    }
+}
+
+impl From<Diagnostics> for Trouble {
+    fn from(diagnostics: Diagnostics) -> Trouble {
+        Trouble::failed(diagnostics.to_string().trim_start_matches("error: "))
+    }
+}
+
+impl From<TransportError> for Trouble {
+    fn from(error: TransportError) -> Trouble {
+        match error {
+            TransportError::Unreachable(why) => Trouble::Unreachable(why),
+            other => Trouble::failed(other.to_string()),
+        }
+    }
+}
+
+impl From<ModuleError> for Trouble {
+    fn from(error: ModuleError) -> Trouble {
+        match error {
+            ModuleError::Failed { message, result } => Trouble::Failed { message, result },
+            ModuleError::Wrong(diagnostic) => diagnostic.into(),
+            ModuleError::Host(error) => error.into(),
+        }
+    }
+}
+
+impl<'a> Doing<'a> {
+    pub(super) fn templates(&self) -> &Templates {
+        &self.batch.run.templates
+    }
+
+    /// A task without a loop.
+    pub(super) async fn once(&self, ignored: (bool, bool)) -> Ended {
+        let attempt = self.attempt().await;
+        let attempt = attempt.and_then(|done| if done.changed { self.notify().map(|()| done) } else { Ok(done) });
+        let (verdict, done) = self.conclude(attempt, ignored);
+        self.report(verdict, &done.result);
+        let registered = self.registered(&done);
+        Ended {
+            host: self.host.into(),
+            verdict,
+            result: Value::Object(done.result),
+            registered: Some(registered),
+            inclusions: done.inclusions,
+        }
+    }
+
+    pub(super) fn number(&self, node: &Yaml) -> Result<f64, Trouble> {
+        let value = self.templates().render(node, &self.scope)?;
+        let number = value.as_f64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));
+        number.ok_or_else(|| Diagnostic::new(format!("this should be a number, not {value}")).at(&node.place).into())
+    }
+
+    /// Says whether every `when` holds.
+    pub(super) fn holds(&self) -> Result<bool, Trouble> {
+        for condition in &self.task.keywords.when {
+            if !self.templates().condition(condition, &self.scope)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Does the task as often as `until` and `retries` ask for.
+    pub(super) async fn attempt(&self) -> Result<Done, Trouble> {
+        if !self.holds()? {
+            return Ok(skip("Conditional result was False"));
+        }
+        let Some(until) = &self.task.until else {
+            let retries = match &self.task.retries {
+                // Without `until`, `retries` alone repeats a task that fails.
+                Some(node) => self.number(node)? as u64,
+                None => 0,
+            };
+            let mut attempt = self.bounded().await;
+            for _ in 0..retries {
+                if !matches!(&attempt, Err(Trouble::Failed { .. })) {
+                    break;
+                }
+                self.delay().await?;
+                attempt = self.bounded().await;
+            }
+            return attempt;
+        };
+        let retries =
+            self.task.retries.as_ref().map(|node| self.number(node)).transpose()?.unwrap_or(3.0).max(1.0) as u64;
+        let mut tries = 1;
+        loop {
+            let attempt = self.bounded().await;
+            let result = match &attempt {
+                Ok(done) if done.unknown || done.skipped => return attempt,
+                Ok(done) => done.result.clone(),
+                Err(Trouble::Failed { message, result }) => failure(message, result.clone()),
+                Err(_) => return attempt,
+            };
+            let reached = self.templates().condition(until, &self.scope_with(&result))?;
+            if reached || tries > retries {
+                return match (reached, attempt) {
+                    (true, Ok(mut done)) => {
+                        done.result.insert("attempts".into(), tries.into());
+                        Ok(done)
+                    }
+                    (false, Ok(mut done)) => {
+                        done.result.insert("attempts".into(), (tries - 1).into());
+                        let message = format!("`until` did not hold after {} retries", tries - 1);
+                        Err(Trouble::Failed { message, result: done.result })
+                    }
+                    (_, attempt) => attempt,
+                };
+            }
+            tries += 1;
+            self.delay().await?;
+        }
+    }
+
+    async fn delay(&self) -> Result<(), Trouble> {
+        let seconds = self.task.delay.as_ref().map(|node| self.number(node)).transpose()?.unwrap_or(5.0);
+        tokio::time::sleep(Duration::from_secs_f64(seconds.max(0.0))).await;
+        Ok(())
+    }
+
+    /// Does the task once, within `timeout`, and applies `changed_when` and `failed_when`.
+    async fn bounded(&self) -> Result<Done, Trouble> {
+        let seconds = self.task.timeout.as_ref().map(|node| self.number(node)).transpose()?.unwrap_or(0.0);
+        let limit = (seconds > 0.0).then(|| Duration::from_secs_f64(seconds));
+        let attempt = match limit {
+            None => self.perform(None).await,
+            // The command's own limit ends it on the host; the outer one is for everything else.
+            Some(limit) => {
+                match tokio::time::timeout(limit + Duration::from_secs(5), self.perform(Some(limit))).await {
+                    Ok(attempt) => attempt,
+                    Err(_) => Err(Trouble::failed(format!("no end within {seconds} seconds (`timeout`)"))),
+                }
+            }
+        };
+        self.judge(attempt)
+    }
+
+    fn judge(&self, attempt: Result<Done, Trouble>) -> Result<Done, Trouble> {
+        let (mut result, mut done) = match attempt {
+            Ok(done) if done.skipped => return Ok(done),
+            Ok(done) => (done.result.clone(), done),
+            Err(Trouble::Failed { message, result }) if self.task.failed_when.is_some() => {
+                let result = failure(&message, result);
+                (result.clone(), Done { result, ..Done::default() })
+            }
+            other => return other,
+        };
+        result.entry("changed").or_insert(done.changed.into());
+        let scope = if done.unknown { self.unknown_scope() } else { self.scope_with(&result) };
+        if let Some(node) = &self.task.changed_when {
+            match self.templates().condition(node, &scope) {
+                Ok(changed) => done.changed = changed,
+                Err(Failure::Unknown(_)) if done.unknown => {}
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+        match &self.task.failed_when {
+            None => {}
+            Some(node) => match self.templates().condition(node, &scope) {
+                Ok(true) => {
+                    let message = match result.get("msg").and_then(Value::as_str) {
+                        Some(message) => message.to_string(),
+                        None => "`failed_when` holds".to_string(),
+                    };
+                    return Err(Trouble::Failed { message, result: done.result });
+                }
+                Ok(false) => drop(done.result.remove("failed")),
+                Err(Failure::Unknown(_)) if done.unknown => {}
+                Err(failure) => return Err(failure.into()),
+            },
+        }
+        Ok(done)
+    }
+
+    /// The scope in which the result has its registered name, as `until` and its like see it.
+    pub(super) fn scope_with(&self, result: &Results) -> Scope {
+        match &self.task.register {
+            None => self.scope.clone(),
+            Some(name) => {
+                let mut layer = Layer::new();
+                layer.insert(name.clone(), Var::Known(Value::Object(result.clone())));
+                self.scope.with(layer)
+            }
+        }
+    }
+
+    fn unknown_scope(&self) -> Scope {
+        match &self.task.register {
+            None => self.scope.clone(),
+            Some(name) => {
+                let mut layer = Layer::new();
+                layer.insert(name.clone(), Var::Unknown(self.unknown_name()));
+                self.scope.with(layer)
+            }
+        }
+    }
+
+    /// Names this task's result for "needs ...": what is not known and where it would come from.
+    fn unknown_name(&self) -> Arc<str> {
+        let place = self.task.keywords.place.as_ref().unwrap_or(&self.task.action_place);
+        let name = self.task.register.as_deref().unwrap_or("the result");
+        let task = self.task.keywords.name.as_ref().and_then(|name| name.as_str()).unwrap_or(&self.task.action);
+        format!("`{name}` from task `{task}` ({}:{})", place.source.path.display(), place.line).into()
+    }
+
+    async fn perform(&self, limit: Option<Duration>) -> Result<Done, Trouble> {
+        match modules::find(&self.task.action) {
+            Some(entry) => self.module(entry, limit).await,
+            None => self.action().await,
+        }
+    }
+
+    /// Renders the task's arguments; its bare text goes to the module's free-form argument.
+    pub(super) fn arguments(&self, free_form: Option<&str>) -> Result<Map<String, Value>, Trouble> {
+        let mut rendered = Map::new();
+        for (key, value) in &self.task.arguments {
+            let node = Yaml { data: Arc::new(crate::yaml::Data::List(vec![value.clone()])), ..value.clone() };
+            // In a list of one, `omit` leaves nothing.
+            let Value::Array(values) = self.templates().render(&node, &self.scope)? else { continue };
+            if let Some(value) = values.into_iter().next() {
+                rendered.insert(key.key(), value);
+            }
+        }
+        if let (Some(name), Some(text)) = (free_form, &self.task.free_form) {
+            let value = match self.templates().render(text, &self.scope)? {
+                Value::String(text) => text,
+                other => other.to_string(),
+            };
+            rendered.insert(name.into(), value.into());
+        }
+        Ok(rendered)
+    }
+
+    /// Turns an attempt into a verdict and the result that is registered.
+    pub(super) fn conclude(
+        &self,
+        attempt: Result<Done, Trouble>,
+        (ignore, ignore_unreachable): (bool, bool),
+    ) -> (Verdict, Done) {
+        match attempt {
+            Ok(done) => {
+                let verdict = match (done.skipped, done.changed) {
+                    (true, _) => Verdict::Skipped,
+                    (_, true) => Verdict::Changed,
+                    _ => Verdict::Ok,
+                };
+                (verdict, done)
+            }
+            Err(Trouble::Failed { message, result }) => {
+                let verdict = if ignore { Verdict::Ignored } else { Verdict::Failed };
+                let result = failure(&message, result);
+                (verdict, Done { result, ..Done::default() })
+            }
+            Err(Trouble::Unreachable(message)) => {
+                let mut result = failure(&message, Results::new());
+                result.insert("unreachable".into(), true.into());
+                let verdict = if ignore_unreachable { Verdict::Ignored } else { Verdict::Unreachable };
+                (verdict, Done { result, ..Done::default() })
+            }
+            Err(Trouble::Unknown(what)) => {
+                let mut result = Results::new();
+                result.insert("msg".into(), format!("unknown until run: needs {what}").into());
+                (Verdict::Unknown, Done { unknown: true, result, ..Done::default() })
+            }
+        }
+    }
+
+    pub(super) fn registered(&self, done: &Done) -> Var {
+        if done.unknown {
+            return Var::Unknown(self.unknown_name());
+        }
+        let mut result = done.result.clone();
+        result.entry("changed").or_insert(done.changed.into());
+        result.entry("failed").or_insert(false.into());
+        Var::Known(Value::Object(result))
+    }
+
+    pub(super) fn report(&self, verdict: Verdict, result: &Results) {
+        let result = match self.secrecy {
+            Secrecy::Open => result.clone(),
+            Secrecy::Hidden => result::censored(result),
+        };
+        let delegate = self.task.delegate_to.as_ref().and_then(|node| self.templates().render(node, &self.scope).ok());
+        let delegate = delegate.and_then(|name| name.as_str().map(str::to_string));
+        let subject = Subject { delegate, ..self.subject.clone() };
+        self.batch.run.send(Event::Finished { subject, verdict, result });
+    }
+
+    /// Notifies the handlers that the task names.
+    pub(super) fn notify(&self) -> Result<(), Trouble> {
+        for node in &self.task.notify {
+            let names = match self.templates().render(node, &self.scope)? {
+                Value::Array(names) => names,
+                name => vec![name],
+            };
+            for name in names.iter().filter_map(Value::as_str) {
+                self.batch.notify(self.host, name).map_err(|error| error.at(&node.place))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failure(message: &str, mut result: Results) -> Results {
+    result.entry("msg").or_insert(message.into());
+    result.insert("failed".into(), true.into());
+    result.entry("changed").or_insert(false.into());
+    result
+}
+
+pub(super) fn skip(reason: &str) -> Done {
+    let mut result = Results::new();
+    result.insert("changed".into(), false.into());
+    result.insert("skipped".into(), true.into());
+    result.insert("skip_reason".into(), reason.into());
+    Done { skipped: true, result, ..Done::default() }
+}

@@ -1,0 +1,85 @@
+//! What just happened, as data without formatting; reporters, statistics and the exit code are folds over it.
+
+use crate::change::Diff;
+use crate::modules::Results;
+
+#[derive(Clone, Debug)]
+pub enum Event {
+    PlayStarted {
+        name: String,
+    },
+    /// No host of the inventory is in the play's pattern.
+    PlayWithoutHosts,
+    TaskStarted {
+        kind: TaskKind,
+        /// With the role's name in front: `role : name`.
+        name: String,
+        /// `FILE:LINE`.
+        place: String,
+        /// The result is what the task is for (`debug`): it is printed without `-v`.
+        speaks: bool,
+    },
+    /// A task's changes on one host, before any of them is made.
+    Planned {
+        subject: Subject,
+        diffs: Vec<Diff>,
+    },
+    /// How far a long change is.
+    Progress {
+        subject: Subject,
+        text: String,
+    },
+    Finished {
+        subject: Subject,
+        verdict: Verdict,
+        result: Results,
+    },
+    /// A task file or role was included for these hosts.
+    Included {
+        what: String,
+        hosts: Vec<String>,
+    },
+    /// A rescue section took over on this host.
+    Rescued {
+        host: String,
+    },
+    Warning(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskKind {
+    Task,
+    Handler,
+}
+
+/// Where something happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    pub host: String,
+    /// The host that did it instead, with `delegate_to`.
+    pub delegate: Option<String>,
+    /// The loop item's label.
+    pub item: Option<String>,
+}
+
+/// A task's end on one host, or that of one item of its loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Ok,
+    /// In a check: would change.
+    Changed,
+    Skipped,
+    Failed,
+    /// Failed, and `ignore_errors` says to go on.
+    Ignored,
+    Unreachable,
+    /// It depends on a result that a check cannot know.
+    Unknown,
+    /// The sum of a loop's items, which have been reported one by one.
+    Summed {
+        changed: bool,
+        failed: bool,
+        ignored: bool,
+        skipped: bool,
+    },
+}

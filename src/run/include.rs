@@ -1,0 +1,109 @@
+//! Task files and roles that are included while a play runs.
+
+use serde_json::{Map, Value};
+
+use crate::error::{Diagnostic, Diagnostics};
+use crate::playbook::{RoleFiles, Step, Task};
+use crate::vars::{Layer, Var};
+
+use super::doing::{Doing, Done, Trouble};
+use super::play::{Batch, Split};
+use super::{Event, lock};
+
+/// One inclusion as one host asked for it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Inclusion {
+    pub what: What,
+    /// The loop's item and its companions: the included tasks see them.
+    pub item: Map<String, Value>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum What {
+    /// A task file, as named.
+    Tasks(String),
+    Role(String, RoleFiles),
+}
+
+impl Batch<'_> {
+    /// Runs what hosts included: equal inclusions together, in the order of their first appearance.
+    pub(super) async fn include(
+        &self,
+        task: &Task,
+        going: Vec<String>,
+        wanted: Vec<(String, Vec<Inclusion>)>,
+    ) -> Result<Split, Diagnostics> {
+        let mut distinct: Vec<(Inclusion, Vec<String>)> = Vec::new();
+        for (host, inclusions) in wanted {
+            for inclusion in inclusions {
+                match distinct.iter_mut().find(|(known, _)| *known == inclusion) {
+                    Some((_, hosts)) => hosts.push(host.clone()),
+                    None => distinct.push((inclusion, vec![host.clone()])),
+                }
+            }
+        }
+        let mut split = Split { going, failed: Vec::new() };
+        for (inclusion, hosts) in distinct {
+            let hosts: Vec<String> = hosts.into_iter().filter(|host| split.going.contains(host)).collect();
+            if hosts.is_empty() {
+                continue;
+            }
+            let what = match &inclusion.what {
+                What::Tasks(name) | What::Role(name, _) => name.clone(),
+            };
+            self.run.send(Event::Included { what, hosts: hosts.clone() });
+            let steps = self.load(task, &inclusion)?;
+            let after = self.steps(&steps, hosts.clone()).await?;
+            split.going.retain(|host| !hosts.contains(host) || after.going.contains(host));
+            split.failed.extend(after.failed);
+        }
+        Ok(split)
+    }
+
+    fn load(&self, task: &Task, inclusion: &Inclusion) -> Result<Vec<Step>, Diagnostics> {
+        let item: Layer =
+            inclusion.item.iter().map(|(name, value)| (name.clone(), Var::Known(value.clone()))).collect();
+        let loader = &self.run.loader;
+        let included = match &inclusion.what {
+            What::Tasks(file) => loader.include_tasks(task, file, &item)?,
+            What::Role(name, from) => loader.include_role(task, name, from.clone(), &item)?,
+        };
+        super::verify::steps(&included.steps, &self.run.templates)?;
+        let mut state = lock(&self.state);
+        state.handlers.extend(included.handlers);
+        state.exports.extend(included.roles);
+        Ok(included.steps)
+    }
+}
+
+impl Doing<'_> {
+    /// Decides what an `include_tasks` or `include_role` task includes.
+    pub(super) fn inclusion(&self, arguments: &Map<String, Value>) -> Result<Done, Trouble> {
+        let text = |name: &str| arguments.get(name).and_then(Value::as_str).map(str::to_string);
+        let place = &self.task.action_place;
+        let what = if self.task.action == "include_role" {
+            let Some(name) = text("name") else {
+                return Err(Diagnostic::new("`include_role` needs the argument `name`").at(place).into());
+            };
+            let from = RoleFiles {
+                tasks: text("tasks_from"),
+                vars: text("vars_from"),
+                defaults: text("defaults_from"),
+                handlers: text("handlers_from"),
+            };
+            What::Role(name, from)
+        } else {
+            let Some(file) = text("file") else {
+                return Err(Diagnostic::new("`include_tasks` needs a file name").at(place).into());
+            };
+            What::Tasks(file)
+        };
+        let mut item = Map::new();
+        for (name, var) in self.layers.loop_vars.iter() {
+            if let Var::Known(value) = var {
+                item.insert(name.clone(), value.clone());
+            }
+        }
+        Ok(Done { inclusions: vec![Inclusion { what, item }], ..Done::default() })
+    }
+}

@@ -1,0 +1,109 @@
+//! The record of a run on the controller: each change before it is made, with what is needed to undo it.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde_json::{Value, json};
+
+use crate::change::{Change, Diff, Secrecy};
+
+/// One JSON object a line: first `{"run": ...}`, then for each change `{"change": ...}` before it is made and
+/// `{"done": N}` or `{"failed": N}` after. The file is readable by its owner only.
+pub struct Journal {
+    path: PathBuf,
+    file: Mutex<Writer>,
+}
+
+struct Writer {
+    file: File,
+    count: u64,
+}
+
+impl Journal {
+    /// Starts a journal in `directory`, which is made if it is not there.
+    pub fn start(directory: &Path, playbooks: &[String]) -> std::io::Result<Journal> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let now = jiff::Zoned::now();
+        let name = format!("{}-{}.jsonl", now.strftime("%Y%m%dT%H%M%S"), std::process::id());
+        let path = directory.join(name);
+        let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(&path)?;
+        let journal = Journal { path, file: Mutex::new(Writer { file, count: 0 }) };
+        journal.write(&json!({
+            "run": { "format": 1, "version": env!("CARGO_PKG_VERSION"), "started": now.timestamp().to_string(), "playbooks": playbooks }
+        }))?;
+        Ok(journal)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Notes a change that is about to be made; the number names it in `done` and `failed`.
+    pub fn about_to(&self, host: &str, task: &str, (change, secrecy): (&Change, Secrecy)) -> std::io::Result<u64> {
+        let value = match secrecy {
+            Secrecy::Open => serde_json::to_value(change).unwrap_or(Value::Null),
+            // Hidden content is in no journal: such a change can be seen and not undone.
+            Secrecy::Hidden => json!({ "hidden": lines(&change.diff(Secrecy::Hidden)) }),
+        };
+        let number = {
+            let mut writer = self.lock();
+            writer.count += 1;
+            writer.count
+        };
+        self.write(&json!({ "number": number, "host": host, "task": task, "change": value }))?;
+        Ok(number)
+    }
+
+    pub fn done(&self, number: u64) -> std::io::Result<()> {
+        self.write(&json!({ "done": number }))
+    }
+
+    pub fn failed(&self, number: u64, why: &str) -> std::io::Result<()> {
+        self.write(&json!({ "failed": number, "why": why }))
+    }
+
+    fn write(&self, value: &Value) -> std::io::Result<()> {
+        let mut writer = self.lock();
+        writer.file.write_all(format!("{value}\n").as_bytes())?;
+        writer.file.sync_data()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Writer> {
+        self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+fn lines(diff: &Diff) -> Vec<String> {
+    diff.lines.iter().map(|line| line.text()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::{Content, Node, Owner, Permissions};
+
+    #[test]
+    fn hidden_content_is_not_in_the_journal_and_open_content_can_be_restored() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::start(directory.path(), &["a.yml".into()]).unwrap();
+        let root = Owner { id: 0, name: "root".into() };
+        let permissions = Permissions { mode: 0o600, owner: root.clone(), group: root };
+        let content = |text: &str| Content::here(text.as_bytes());
+        let before = Node::File { content: content("geheim1"), permissions: permissions.clone(), modified: None };
+        let after = Node::File { content: content("geheim2"), permissions, modified: None };
+        let change = Change::path("/x", before, after).unwrap();
+        journal.about_to("h", "t", (&change, Secrecy::Hidden)).unwrap();
+        let hidden = std::fs::read_to_string(journal.path()).unwrap();
+        use base64::Engine as _;
+        let encoded = base64::engine::general_purpose::STANDARD.encode("geheim1");
+        assert!(!hidden.contains("geheim") && !hidden.contains(&encoded), "{hidden}");
+        journal.about_to("h", "t", (&change, Secrecy::Open)).unwrap();
+        let open = std::fs::read_to_string(journal.path()).unwrap();
+        let last: Value = serde_json::from_str(open.lines().last().unwrap()).unwrap();
+        let restored: Change = serde_json::from_value(last["change"].clone()).unwrap();
+        assert_eq!(restored, change);
+    }
+}

@@ -1,0 +1,210 @@
+//! A task's loop: its items, one after the other, and their sum.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::change::Secrecy;
+use crate::error::Diagnostic;
+use crate::modules::Results;
+use crate::vars::{Layer, Scope, TaskLayers, Var};
+
+use super::doing::{Doing, Done, Trouble, skip};
+use super::task::Ended;
+use super::{Event, Subject, Verdict};
+
+impl<'a> Doing<'a> {
+    /// A task with a loop: each item in turn, then the sum.
+    pub(super) async fn each(&self, ignored: (bool, bool)) -> Ended {
+        let ended = |verdict, result: Results, registered| Ended {
+            host: self.host.into(),
+            verdict,
+            result: Value::Object(result),
+            registered: Some(registered),
+            inclusions: Vec::new(),
+        };
+        let items = match self.items() {
+            Ok(items) => items,
+            Err(trouble) => {
+                // A condition that holds for no item at all makes an undefined list harmless.
+                let skipped = matches!(self.holds(), Ok(false));
+                let attempt = if skipped { Ok(skip("Conditional result was False")) } else { Err(trouble) };
+                let (verdict, done) = self.conclude(attempt, ignored);
+                self.report(verdict, &done.result);
+                let registered = self.registered(&done);
+                return ended(verdict, done.result, registered);
+            }
+        };
+        let mut sum = Sum::default();
+        let mut inclusions = Vec::new();
+        let count = items.len();
+        for (index, item) in items.into_iter().enumerate() {
+            let one = self.with_item(index, count, item.clone());
+            if index > 0 {
+                one.pause_between().await;
+            }
+            let attempt = one.attempt().await;
+            let attempt = attempt.and_then(|done| if done.changed { one.notify().map(|()| done) } else { Ok(done) });
+            let (verdict, mut done) = one.conclude(attempt, ignored);
+            one.report(verdict, &done.result);
+            let stop = one.breaks(&done);
+            let loop_var = self.loop_var();
+            done.result.insert("ansible_loop_var".into(), loop_var.clone().into());
+            done.result.insert(loop_var, item);
+            inclusions.append(&mut done.inclusions);
+            sum.add(verdict, done);
+            if verdict == Verdict::Unreachable || stop {
+                break;
+            }
+        }
+        let verdict = sum.verdict();
+        if count == 0 {
+            self.report(Verdict::Skipped, &skip("No items in the list").result);
+        } else {
+            self.batch.run.send(Event::Finished { subject: self.subject.clone(), verdict, result: Results::new() });
+        }
+        let unknown = sum.unknown.clone();
+        let result = sum.into_result(count == 0);
+        let registered = match unknown {
+            Some(what) => Var::Unknown(what),
+            None => Var::Known(Value::Object(result.clone())),
+        };
+        Ended { inclusions, ..ended(verdict, result, registered) }
+    }
+
+    /// Returns the loop's items.
+    fn items(&self) -> Result<Vec<Value>, Trouble> {
+        let Some(over) = &self.task.loop_over else { return Ok(Vec::new()) };
+        let value = self.templates().render(&over.items, &self.scope)?;
+        let value = match &over.lookup {
+            Some(lookup) => self.templates().lookup(lookup, &value, &self.scope)?,
+            None => value,
+        };
+        match value {
+            Value::Array(items) => Ok(items),
+            other => {
+                let message = format!("a loop needs a list, not {other}");
+                Err(Diagnostic::new(message).at(&over.items.place).into())
+            }
+        }
+    }
+
+    fn loop_var(&self) -> String {
+        let control = self.task.loop_over.as_ref().map(|over| &over.control);
+        control.and_then(|control| control.loop_var.clone()).unwrap_or_else(|| "item".into())
+    }
+
+    /// Returns the same task at work on one item.
+    fn with_item(&self, index: usize, count: usize, item: Value) -> Doing<'a> {
+        let mut vars = Layer::new();
+        let control = self.task.loop_over.as_ref().map(|over| over.control.clone()).unwrap_or_default();
+        vars.insert(self.loop_var(), Var::Known(item.clone()));
+        vars.insert("ansible_loop_var".into(), Var::Known(self.loop_var().into()));
+        if let Some(name) = &control.index_var {
+            vars.insert(name.clone(), Var::Known(index.into()));
+        }
+        if self.batch.flag_in(control.extended.as_ref(), &self.scope) {
+            let extended = json!({
+                "index": index + 1, "index0": index, "first": index == 0, "last": index + 1 == count,
+                "length": count, "revindex": count - index, "revindex0": count - index - 1,
+            });
+            vars.insert("ansible_loop".into(), Var::Known(extended));
+        }
+        let mut layers = self.layers.clone();
+        layers.loop_vars = Arc::new(vars);
+        let scope = self.batch.scope(self.host, &layers, &self.task.keywords);
+        let label = match &control.label {
+            Some(node) => self.templates().render(node, &scope).unwrap_or(item),
+            None => item,
+        };
+        let label = match (self.secrecy, label) {
+            (Secrecy::Hidden, _) => "(hidden by no_log)".into(),
+            (_, Value::String(text)) => text,
+            (_, other) => other.to_string(),
+        };
+        let subject = Subject { item: Some(label), ..self.subject.clone() };
+        Doing { layers, scope, subject, ..*self.same() }
+    }
+
+    fn same(&self) -> Box<Doing<'a>> {
+        Box::new(Doing {
+            batch: self.batch,
+            task: self.task,
+            host: self.host,
+            layers: TaskLayers::default(),
+            scope: Scope::default(),
+            mode: self.mode,
+            secrecy: self.secrecy,
+            show_diff: self.show_diff,
+            subject: self.subject.clone(),
+        })
+    }
+
+    async fn pause_between(&self) {
+        let pause = self.task.loop_over.as_ref().and_then(|over| over.control.pause.as_ref());
+        if let Some(seconds) = pause.and_then(|node| self.number(node).ok()) {
+            tokio::time::sleep(Duration::from_secs_f64(seconds.max(0.0))).await;
+        }
+    }
+
+    fn breaks(&self, done: &Done) -> bool {
+        let Some(node) = self.task.loop_over.as_ref().and_then(|over| over.control.break_when.as_ref()) else {
+            return false;
+        };
+        self.batch.flag_in(Some(node), &self.scope_with(&done.result))
+    }
+}
+
+/// A loop's results so far.
+#[derive(Default)]
+struct Sum {
+    changed: bool,
+    failed: bool,
+    ignored: bool,
+    unreachable: bool,
+    /// At least one item did something.
+    done: bool,
+    unknown: Option<Arc<str>>,
+    results: Vec<Value>,
+}
+
+impl Sum {
+    fn add(&mut self, verdict: Verdict, done: Done) {
+        self.changed |= verdict == Verdict::Changed;
+        self.failed |= matches!(verdict, Verdict::Failed | Verdict::Ignored);
+        self.ignored |= verdict == Verdict::Ignored;
+        self.unreachable |= verdict == Verdict::Unreachable;
+        self.done |= verdict != Verdict::Skipped;
+        if done.unknown {
+            self.unknown.get_or_insert_with(|| "the results of a loop".into());
+        }
+        let mut result = done.result;
+        result.entry("changed").or_insert((verdict == Verdict::Changed).into());
+        result.entry("failed").or_insert(false.into());
+        if verdict == Verdict::Skipped {
+            result.insert("skipped".into(), true.into());
+        }
+        self.results.push(Value::Object(result));
+    }
+
+    fn verdict(&self) -> Verdict {
+        if self.unreachable {
+            return Verdict::Unreachable;
+        }
+        Verdict::Summed { changed: self.changed, failed: self.failed, ignored: self.ignored, skipped: !self.done }
+    }
+
+    fn into_result(self, empty: bool) -> Results {
+        let message = if self.failed { "One or more items failed" } else { "All items completed" };
+        let mut result = Results::new();
+        result.insert("results".into(), Value::Array(self.results));
+        result.insert("msg".into(), message.into());
+        result.insert("changed".into(), self.changed.into());
+        result.insert("failed".into(), self.failed.into());
+        if empty || !self.done {
+            result.insert("skipped".into(), true.into());
+        }
+        result
+    }
+}

@@ -1,0 +1,112 @@
+//! A run: playbooks against an inventory, in Ansible's order, each change planned, shown, journalled and applied.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::error::{Diagnostic, Diagnostics};
+use crate::host::Pending;
+use crate::playbook::tags::Selection;
+use crate::playbook::{Loader, Playbook};
+use crate::template::Templates;
+use crate::vars::Fleet;
+
+pub mod action;
+pub mod connections;
+mod doing;
+pub mod event;
+mod include;
+pub mod journal;
+mod looped;
+mod module;
+pub mod play;
+mod result;
+mod task;
+pub mod verify;
+
+pub use connections::{Connections, Login};
+pub use event::{Event, Subject, TaskKind, Verdict};
+pub use journal::Journal;
+
+/// Whether changes are made or only shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Check,
+    Apply,
+}
+
+/// What the command line decides about a run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub mode: Mode,
+    /// `--limit`.
+    pub limit: Option<String>,
+    pub tags: Selection,
+    /// `--start-at-task`: a name or a glob.
+    pub start_at: Option<String>,
+    /// How many hosts work on one task at once.
+    pub forks: usize,
+    pub verbosity: u8,
+}
+
+/// Everything one run shares.
+pub struct Run {
+    pub options: Options,
+    pub fleet: Arc<Fleet>,
+    pub templates: Arc<Templates>,
+    pub connections: Arc<Connections>,
+    pub loader: Loader,
+    /// `None` in a check, which makes no change.
+    pub journal: Option<Journal>,
+    pub events: UnboundedSender<Event>,
+    pub progress: Progressing,
+}
+
+/// What a run has learnt so far, beside variables.
+#[derive(Default)]
+pub struct Progressing {
+    pending: Mutex<HashMap<String, Arc<Mutex<Pending>>>>,
+    /// Hosts that failed or could not be reached: no later play touches them.
+    out: Mutex<BTreeSet<String>>,
+    /// Set once `--start-at-task` has matched.
+    started: Mutex<bool>,
+}
+
+impl Run {
+    /// Plays all playbooks, in order.
+    ///
+    /// Errors are the user's and were found before any host was touched by the play they belong to;
+    /// what hosts answer becomes events.
+    pub async fn play(&self, playbooks: &[Playbook]) -> Result<(), Diagnostics> {
+        *lock(&self.progress.started) = self.options.start_at.is_none();
+        for playbook in playbooks {
+            for play in &playbook.plays {
+                if self.one_play(play).await? == play::Flow::Stop {
+                    return Ok(());
+                }
+            }
+        }
+        match (&self.options.start_at, *lock(&self.progress.started)) {
+            (Some(name), false) => {
+                let hint = "`cutover play --list-tasks` prints every task's name";
+                Err(Diagnostic::new(format!("no task is named `{name}`")).hint(hint).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn send(&self, event: Event) {
+        // A reporter that is gone has said so; the run goes on.
+        let _ = self.events.send(event);
+    }
+
+    fn pending(&self, host: &str) -> Arc<Mutex<Pending>> {
+        lock(&self.progress.pending).entry(host.to_string()).or_default().clone()
+    }
+}
+
+/// Locks a mutex whose holders never panic half-way.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}

@@ -1,0 +1,209 @@
+//! A module's task on one host: arguments rendered, the plan shown, its changes journalled and made.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::change::{self, Applied, ApplyError, Change, Diff, Reach};
+use crate::error::Diagnostic;
+use crate::host::{Controller, View};
+use crate::modules::{Entry, ModuleError, Outcome, Planned};
+use crate::template::Failure;
+use crate::transport::{Transport, TransportError};
+use crate::yaml::Data;
+
+use super::connections::Peers;
+use super::doing::{Doing, Done, Trouble};
+use super::{Event, Login, Mode, Subject, lock, result};
+
+impl Doing<'_> {
+    /// Plans a module, shows what it would change, and makes it so.
+    pub(super) async fn module(&self, entry: &'static Entry, limit: Option<Duration>) -> Result<Done, Trouble> {
+        let arguments = self.arguments(entry.free_form)?;
+        let place = &self.task.action_place;
+        let arguments = entry.arguments(arguments).map_err(|error| error.or_at(place))?;
+        let module = (entry.build)(&arguments).map_err(|error| error.or_at(place))?;
+        let machine = self.machine().await?;
+        let planned = module.plan(&machine.view).await;
+        let mut planned = planned.inspect_err(|error| {
+            if matches!(error, ModuleError::Host(TransportError::Unreachable(_))) {
+                self.batch.run.connections.forget(&machine.login);
+            }
+        })?;
+        self.finish_commands(&mut planned, limit)?;
+        planned.warnings.iter().for_each(|warning| self.batch.run.send(Event::Warning(warning.clone())));
+        self.show(&machine, &planned);
+        let changed = !planned.changes.is_empty();
+        let applied = match self.mode {
+            Mode::Apply => Some(self.apply(&machine, &planned.changes).await?),
+            Mode::Check => {
+                let pending = self.batch.run.pending(&machine.host);
+                planned.changes.iter().for_each(|change| lock(&pending).record(change));
+                None
+            }
+        };
+        self.done(changed, planned.result, applied)
+    }
+
+    fn done(&self, changed: bool, outcome: Outcome, applied: Option<Applied>) -> Result<Done, Trouble> {
+        let (mut result, unknown) = match (outcome, applied) {
+            (Outcome::Known(result), _) => (result, false),
+            (Outcome::Applied(result), Some(applied)) => (result::merged(result, applied), false),
+            (Outcome::Applied(result), None) => (result, true),
+        };
+        if let Some(Value::Object(facts)) = result.get("ansible_facts") {
+            self.batch.run.fleet.add_facts(self.host, facts.clone());
+        }
+        let skipped = result.get("skipped").and_then(Value::as_bool).unwrap_or(false);
+        result.insert("changed".into(), changed.into());
+        let status = result.get("rc").and_then(Value::as_i64).unwrap_or(0);
+        if status != 0 && self.task.failed_when.is_none() && !skipped {
+            let message = format!("non-zero return code {status}");
+            return Err(Trouble::Failed { message, result });
+        }
+        Ok(Done { changed, skipped, unknown, result, inclusions: Vec::new() })
+    }
+
+    /// Gives commands the task's environment and time limit.
+    fn finish_commands(&self, planned: &mut Planned, limit: Option<Duration>) -> Result<(), Trouble> {
+        let mut environment = Vec::new();
+        for node in &self.task.keywords.environment {
+            let maps = match self.templates().render(node, &self.scope)? {
+                Value::Array(maps) => maps,
+                map => vec![map],
+            };
+            for map in maps.iter().filter_map(Value::as_object) {
+                for (name, value) in map {
+                    let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+                    environment.retain(|(known, _): &(String, String)| known != name);
+                    environment.push((name.clone(), text));
+                }
+            }
+        }
+        for change in &mut planned.changes {
+            if let Change::Run { command } = change {
+                command.environment.splice(0..0, environment.iter().cloned());
+                command.timeout = command.timeout.or(limit);
+            }
+        }
+        Ok(())
+    }
+
+    fn show(&self, machine: &Machine, planned: &Planned) {
+        // A command that the task declares to change nothing is no change to be shown.
+        let reads_only = self.task.changed_when.as_ref().is_some_and(|node| matches!(*node.data, Data::Bool(false)));
+        let shown = planned.changes.iter().filter(|change| !(reads_only && matches!(change, Change::Run { .. })));
+        let diffs: Vec<Diff> = shown.map(|change| change.diff(self.secrecy)).collect();
+        if !self.show_diff || diffs.is_empty() {
+            return;
+        }
+        self.batch.run.send(Event::Planned { subject: machine.subject(&self.subject), diffs });
+    }
+
+    /// Makes the changes, in order, each in the journal first.
+    async fn apply(&self, machine: &Machine, changes: &[Change]) -> Result<Applied, Trouble> {
+        let run = self.batch.run;
+        let controller = run.connections.controller().await?;
+        let progress = |text: String| {
+            run.send(Event::Progress { subject: machine.subject(&self.subject), text });
+        };
+        let reach = Reach {
+            host: &*machine.transport,
+            controller: &*controller,
+            machines: &*machine.peers,
+            progress: &progress,
+        };
+        let name = self.task.keywords.name.as_ref().and_then(|name| name.as_str()).unwrap_or(&self.task.action);
+        let mut last = Applied::default();
+        let unwritable = |error: std::io::Error| Trouble::failed(format!("the journal cannot be written: {error}"));
+        for change in changes {
+            let number = match &run.journal {
+                Some(journal) => {
+                    Some(journal.about_to(&machine.host, name, (change, self.secrecy)).map_err(unwritable)?)
+                }
+                None => None,
+            };
+            let applied = change::apply(change, reach).await;
+            match (&applied, &run.journal, number) {
+                (Ok(_), Some(journal), Some(number)) => journal.done(number).map_err(unwritable)?,
+                (Err(error), Some(journal), Some(number)) => {
+                    journal.failed(number, &error.to_string()).map_err(unwritable)?;
+                }
+                _ => {}
+            }
+            last = applied.map_err(|error| match error {
+                ApplyError::Host(error) => {
+                    run.connections.forget(&machine.login);
+                    Trouble::from(error)
+                }
+                other => Trouble::failed(other.to_string()),
+            })?;
+        }
+        Ok(last)
+    }
+
+    /// Returns the machine this task works on: its host, or the one it is delegated to.
+    pub(super) async fn machine(&self) -> Result<Machine, Trouble> {
+        let run = self.batch.run;
+        let keywords = &self.task.keywords;
+        let delegate = match &self.task.delegate_to {
+            None => None,
+            Some(node) => match self.templates().render(node, &self.scope)? {
+                Value::String(name) => Some(name),
+                other => {
+                    return Err(Diagnostic::new(format!("`delegate_to` should be a host, not {other}"))
+                        .at(&node.place)
+                        .into());
+                }
+            },
+        };
+        let host = delegate.clone().unwrap_or_else(|| self.host.to_string());
+        let scope = match &delegate {
+            None => self.scope.clone(),
+            Some(name) => run.fleet.scope(name, &self.layers),
+        };
+        let (login, user) = run.connections.login(&host, keywords, &scope)?;
+        let transport = run.connections.transport(&login, user).await?;
+        let peers = Arc::new(Peers {
+            connections: run.connections.clone(),
+            keywords: keywords.clone(),
+            layers: self.layers.clone(),
+        });
+        let controller = Arc::new(self.controller().await?);
+        let view = View::new(&host, transport.clone(), run.pending(&host), (controller, peers.clone()));
+        Ok(Machine { host, delegate, login, transport, peers, view })
+    }
+
+    async fn controller(&self) -> Result<Controller, Trouble> {
+        let (templates, scope) = (self.batch.run.templates.clone(), self.scope.clone());
+        let render = move |path: &std::path::Path, text: &str, options: &crate::host::TemplateOptions| {
+            let source = crate::error::Source { path: path.to_path_buf(), text: text.to_string() };
+            templates.text(&Arc::new(source), &scope, options).map_err(|failure| match failure {
+                Failure::Wrong(diagnostic) => diagnostic,
+                Failure::Unknown(what) => Diagnostic::new(format!("it needs {what}, which is known only after a run")),
+            })
+        };
+        Ok(Controller {
+            search: self.scope.search.to_vec(),
+            render: Box::new(render),
+            transport: self.batch.run.connections.controller().await?,
+        })
+    }
+}
+
+/// The machine a task works on.
+pub(super) struct Machine {
+    pub host: String,
+    pub delegate: Option<String>,
+    pub login: Login,
+    pub transport: Arc<dyn Transport>,
+    pub peers: Arc<Peers>,
+    pub view: View,
+}
+
+impl Machine {
+    fn subject(&self, subject: &Subject) -> Subject {
+        Subject { delegate: self.delegate.clone(), ..subject.clone() }
+    }
+}

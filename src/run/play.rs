@@ -1,0 +1,431 @@
+//! One play: its hosts in batches, its sections in order, handlers flushed at their points.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use futures::future::{BoxFuture, FutureExt as _};
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use crate::error::{Diagnostic, Diagnostics};
+use crate::playbook::{Block, Play, Role, Step, Task};
+use crate::template::{Failure, Templates};
+use crate::vars::{Fleet, Layer, Scope, Var};
+use crate::yaml::Yaml;
+
+use super::{Event, Run, TaskKind, lock};
+
+/// Whether the run goes on after a play.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    Go,
+    Stop,
+}
+
+/// One batch of a play under way.
+pub(super) struct Batch<'r> {
+    pub run: &'r Run,
+    pub play: &'r Play,
+    /// The hosts of this batch, in inventory order.
+    pub hosts: Vec<String>,
+    /// The hosts of the whole play.
+    pub all: Vec<String>,
+    /// `vars_files`, read per host because their names may need its variables.
+    pub vars_files: HashMap<String, Arc<Layer>>,
+    pub state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    /// The play's handlers and those that included roles brought.
+    pub handlers: Vec<Arc<Task>>,
+    /// Roles whose defaults and vars every task of the play sees.
+    pub exports: Vec<Arc<Role>>,
+    /// Per host and role text, the listing of the role that has run there (`allow_duplicates: false`).
+    pub listed: HashMap<(String, Arc<str>), Arc<Role>>,
+    /// Per host, the indices of notified handlers.
+    pub notified: HashMap<String, BTreeSet<usize>>,
+    /// Hosts that `meta: end_host` or `end_play` took out without a failure.
+    pub ended: BTreeSet<String>,
+    /// All hosts that failed in this batch, rescued ones not among them.
+    pub failed: BTreeSet<String>,
+    pub unreachable: BTreeSet<String>,
+    /// `any_errors_fatal` or `max_fail_percentage` has stopped the play.
+    pub aborted: bool,
+}
+
+/// Which hosts a sequence of steps left going, and which failed in it.
+#[derive(Debug, Default)]
+pub(super) struct Split {
+    pub going: Vec<String>,
+    pub failed: Vec<String>,
+}
+
+impl Run {
+    pub(super) async fn one_play(&self, play: &Play) -> Result<Flow, Diagnostics> {
+        self.send(Event::PlayStarted { name: play.name.clone() });
+        let hosts = self.play_hosts(play)?;
+        if hosts.is_empty() {
+            self.send(Event::PlayWithoutHosts);
+            return Ok(Flow::Go);
+        }
+        for warning in self.fleet.add_play_directory(&play.directory)? {
+            self.send(Event::Warning(warning));
+        }
+        let batches = self.batches(play, &hosts)?;
+        for batch_hosts in batches {
+            let out = lock(&self.progress.out).clone();
+            let batch_hosts: Vec<String> = batch_hosts.into_iter().filter(|host| !out.contains(host)).collect();
+            if batch_hosts.is_empty() {
+                continue;
+            }
+            let vars_files = self.vars_files(play, &batch_hosts)?;
+            let state = State { handlers: play.handlers.clone(), exports: play.exports.clone(), ..State::default() };
+            let batch =
+                Batch { run: self, play, hosts: batch_hosts, all: hosts.clone(), vars_files, state: Mutex::new(state) };
+            let stop = batch.play().await?;
+            let state = lock(&batch.state);
+            let mut out = lock(&self.progress.out);
+            out.extend(state.failed.iter().chain(&state.unreachable).cloned());
+            if stop || state.aborted {
+                // Ansible ends the whole run when a play is aborted or a batch has no host left.
+                return Ok(if state.aborted || hosts.iter().all(|host| out.contains(host)) {
+                    Flow::Stop
+                } else {
+                    Flow::Go
+                });
+            }
+        }
+        Ok(Flow::Go)
+    }
+
+    /// Returns the hosts of a play that this run may still touch, in the play's order.
+    pub fn play_hosts(&self, play: &Play) -> Result<Vec<String>, Diagnostics> {
+        let mut hosts = hosts(play, self.options.limit.as_deref(), (&self.fleet, &self.templates))?;
+        let out = lock(&self.progress.out);
+        hosts.retain(|host| !out.contains(host));
+        Ok(hosts)
+    }
+
+    /// Splits the hosts as `serial` says; its last entry repeats.
+    fn batches(&self, play: &Play, hosts: &[String]) -> Result<Vec<Vec<String>>, Diagnostics> {
+        let scope = self.fleet.extra_scope();
+        let mut sizes = Vec::new();
+        for entry in &play.serial {
+            let value = self.templates.render(entry, &scope).map_err(|failure| wrong(failure, entry))?;
+            let size = batch_size(&value, hosts.len()).ok_or_else(|| {
+                let message = format!("`serial` should be a number or a percentage, not {value}");
+                Diagnostic::new(message).at(&entry.place)
+            })?;
+            sizes.push(size);
+        }
+        let mut batches = Vec::new();
+        let mut rest = hosts;
+        let mut index = 0;
+        while !rest.is_empty() {
+            let size = sizes.get(index).or(sizes.last()).copied().filter(|size| *size > 0).unwrap_or(rest.len());
+            let (batch, more) = rest.split_at(size.min(rest.len()));
+            batches.push(batch.to_vec());
+            rest = more;
+            index += 1;
+        }
+        Ok(batches)
+    }
+
+    fn vars_files(&self, play: &Play, hosts: &[String]) -> Result<HashMap<String, Arc<Layer>>, Diagnostics> {
+        let mut read: IndexMap<PathBuf, Layer> = IndexMap::new();
+        let mut layers = HashMap::new();
+        for host in hosts {
+            let mut layer = Layer::new();
+            for entry in &play.vars_files {
+                let scope = self
+                    .fleet
+                    .scope(host, &crate::vars::TaskLayers { play_vars: play.vars.clone(), ..Default::default() });
+                let path = self.vars_file(play, entry, &scope)?;
+                if !read.contains_key(&path) {
+                    read.insert(path.clone(), crate::vars::files::read(&path).map_err(|error| at(error, entry))?);
+                }
+                layer.extend(read[&path].clone());
+            }
+            layers.insert(host.clone(), Arc::new(layer));
+        }
+        Ok(layers)
+    }
+
+    /// Returns the file that an entry of `vars_files` names: a name, or the first of a list that exists.
+    fn vars_file(&self, play: &Play, entry: &Yaml, scope: &Scope) -> Result<PathBuf, Diagnostics> {
+        let names = match self.templates.render(entry, scope).map_err(|failure| wrong(failure, entry))? {
+            Value::Array(names) => names,
+            name => vec![name],
+        };
+        let paths: Vec<PathBuf> =
+            names.iter().filter_map(Value::as_str).map(|name| play.directory.join(name)).collect();
+        paths.iter().find(|path| path.exists()).cloned().ok_or_else(|| {
+            let looked: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+            Diagnostic::new("no such vars file")
+                .at(&entry.place)
+                .hint(format!("looked for {}", looked.join(", ")))
+                .into()
+        })
+    }
+}
+
+/// Returns the hosts that a play's pattern and `--limit` leave, in the play's order.
+pub fn hosts(
+    play: &Play,
+    limit: Option<&str>,
+    (fleet, templates): (&Arc<Fleet>, &Templates),
+) -> Result<Vec<String>, Diagnostics> {
+    let scope = fleet.extra_scope();
+    let pattern = templates.render(&play.hosts, &scope).map_err(|failure| wrong(failure, &play.hosts))?;
+    let pattern = match pattern {
+        Value::String(text) => text,
+        Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+        other => {
+            let message = format!("`hosts` should be text or a list of texts, not {other}");
+            return Err(Diagnostic::new(message).at(&play.hosts.place).into());
+        }
+    };
+    let mut hosts = fleet.select(&pattern).map_err(|error| error.or_at(&play.hosts.place))?;
+    if let Some(limit) = limit {
+        let allowed = fleet.limit(limit)?;
+        hosts.retain(|host| allowed.contains(host));
+    }
+    let order = match &play.order {
+        None => Value::Null,
+        Some(order) => templates.render(order, &scope).map_err(|failure| wrong(failure, order))?,
+    };
+    match order.as_str() {
+        Some("reverse_inventory") => hosts.reverse(),
+        Some("sorted") => hosts.sort(),
+        Some("reverse_sorted") => hosts.sort_by(|left, right| right.cmp(left)),
+        _ => {}
+    }
+    Ok(hosts)
+}
+
+impl Batch<'_> {
+    /// Plays all sections on this batch. Returns whether no host is left.
+    async fn play(&self) -> Result<bool, Diagnostics> {
+        let mut going = self.hosts.clone();
+        if self.gathers_facts()? {
+            going = self.gather_facts(going).await?.going;
+        }
+        let play = self.play;
+        for section in [&play.pre_tasks, &play.roles, &play.tasks, &play.post_tasks] {
+            going = self.steps(section, going).await?.going;
+            // Roles and tasks share one flush, after the tasks (Ansible flushes after pre_tasks, tasks, post_tasks).
+            if !std::ptr::eq(section, &play.roles) {
+                going = self.flush_handlers(going).await?;
+            }
+        }
+        if self.truth(play.force_handlers.as_ref())?.unwrap_or(false) {
+            let failed: Vec<String> = lock(&self.state).failed.iter().cloned().collect();
+            self.flush_handlers(failed).await?;
+        }
+        Ok(going.is_empty())
+    }
+
+    fn gathers_facts(&self) -> Result<bool, Diagnostics> {
+        let wanted = self.truth(self.play.gather_facts.as_ref())?.unwrap_or(true);
+        // Tags select the implicit task as they do one tagged `always`.
+        Ok(wanted && self.run.options.start_at.is_none() && self.run.options.tags.selects(&["always".to_string()]))
+    }
+
+    /// Reads a play's own switch, which only extra vars can template.
+    fn truth(&self, node: Option<&Yaml>) -> Result<Option<bool>, Diagnostics> {
+        let scope = self.run.fleet.extra_scope();
+        let read = |node| self.run.templates.condition(node, &scope).map_err(|failure| wrong(failure, node));
+        node.map(read).transpose()
+    }
+
+    /// Runs steps on hosts, all hosts together through each step.
+    pub(super) fn steps<'a>(
+        &'a self,
+        steps: &'a [Step],
+        hosts: Vec<String>,
+    ) -> BoxFuture<'a, Result<Split, Diagnostics>> {
+        async move {
+            let mut split = Split { going: hosts, failed: Vec::new() };
+            for step in steps {
+                self.drop_ended(&mut split.going);
+                if split.going.is_empty() {
+                    break;
+                }
+                let hosts = std::mem::take(&mut split.going);
+                let after = match step {
+                    Step::Task(task) => self.task_on(task, hosts, TaskKind::Task).await?,
+                    Step::Block(block) => self.block(block, hosts).await?,
+                };
+                split.going = after.going;
+                split.failed.extend(after.failed);
+            }
+            Ok(split)
+        }
+        .boxed()
+    }
+
+    fn drop_ended(&self, hosts: &mut Vec<String>) {
+        let state = lock(&self.state);
+        hosts.retain(|host| !state.ended.contains(host) && !state.unreachable.contains(host));
+    }
+
+    async fn block(&self, block: &Block, hosts: Vec<String>) -> Result<Split, Diagnostics> {
+        let mut split = self.steps(&block.block, hosts).await?;
+        let aborted = lock(&self.state).aborted && block.rescue.is_empty();
+        if !block.rescue.is_empty() && !split.failed.is_empty() {
+            let mut failed = std::mem::take(&mut split.failed);
+            {
+                let mut state = lock(&self.state);
+                state.aborted = false;
+                failed.retain(|host| !state.unreachable.contains(host));
+                failed.iter().for_each(|host| drop(state.failed.remove(host)));
+            }
+            failed.iter().for_each(|host| self.run.send(Event::Rescued { host: host.clone() }));
+            let rescued = self.steps(&block.rescue, failed).await?;
+            split.going.extend(rescued.going);
+            split.failed = rescued.failed;
+        }
+        if !block.always.is_empty() {
+            let mut all: Vec<String> = split.going.iter().chain(&split.failed).cloned().collect();
+            all.retain(|host| !lock(&self.state).unreachable.contains(host));
+            let always = self.steps(&block.always, all).await?;
+            split
+                .failed
+                .extend(always.failed.into_iter().filter(|host| split.going.contains(host)).collect::<Vec<_>>());
+            split.going.retain(|host| always.going.contains(host));
+        }
+        let order = |host: &String| self.hosts.iter().position(|other| other == host);
+        split.going.sort_by_key(order);
+        split.going.retain(|host| !split.failed.contains(host) && !aborted);
+        Ok(split)
+    }
+
+    /// Runs the handlers that `hosts` notified, in the order they are defined, until no new one is notified.
+    pub(super) async fn flush_handlers(&self, hosts: Vec<String>) -> Result<Vec<String>, Diagnostics> {
+        let mut going = hosts;
+        let mut index = 0;
+        loop {
+            let next = {
+                let mut state = lock(&self.state);
+                if index >= state.handlers.len() {
+                    break;
+                }
+                let notified: Vec<String> = going
+                    .iter()
+                    .filter(|host| state.notified.get_mut(*host).is_some_and(|indices| indices.remove(&index)))
+                    .cloned()
+                    .collect();
+                (state.handlers[index].clone(), notified)
+            };
+            let (handler, notified) = next;
+            if !notified.is_empty() {
+                let after = self.task_on(&handler, notified.clone(), TaskKind::Handler).await?;
+                going.retain(|host| !notified.contains(host) || after.going.contains(host));
+            }
+            index += 1;
+        }
+        self.drop_ended(&mut going);
+        Ok(going)
+    }
+
+    /// Takes note of a notification; an unknown name is an error that suggests a handler there is.
+    pub(super) fn notify(&self, host: &str, topic: &str) -> Result<(), Diagnostic> {
+        let handlers = lock(&self.state).handlers.clone();
+        let names: Vec<String> = handlers.iter().map(|handler| self.handler_name(handler, host)).collect();
+        let answers: Vec<usize> =
+            (0..handlers.len()).filter(|index| handlers[*index].answers_to(topic, &names[*index])).collect();
+        // Of several handlers with one name the last is meant; a topic reaches all that listen.
+        let listens = |index: &usize| handlers[*index].listen.iter().any(|listened| listened == topic);
+        let named = answers.iter().rfind(|index| !listens(index)).copied();
+        let chosen: Vec<usize> = answers.iter().copied().filter(listens).chain(named).collect();
+        if chosen.is_empty() {
+            let error = Diagnostic::new(format!("no handler is named `{topic}` or listens to it"));
+            return Err(error.suggest(topic, names.iter().map(String::as_str)));
+        }
+        lock(&self.state).notified.entry(host.to_string()).or_default().extend(chosen);
+        Ok(())
+    }
+
+    fn handler_name(&self, handler: &Task, host: &str) -> String {
+        let Some(name) = &handler.keywords.name else { return String::new() };
+        let scope = self.run.fleet.scope(host, &self.layers(&handler.keywords, host));
+        match self.run.templates.render(name, &scope) {
+            Ok(Value::String(name)) => name,
+            _ => name.as_str().unwrap_or_default().to_string(),
+        }
+    }
+
+    /// Notes failed hosts and says whether the failure stops everyone (`any_errors_fatal`, `max_fail_percentage`).
+    pub(super) fn note_failures(&self, failed: &[String], fatal_for_all: bool) -> Result<bool, Diagnostics> {
+        let mut state = lock(&self.state);
+        state.failed.extend(failed.iter().cloned());
+        if failed.is_empty() {
+            return Ok(false);
+        }
+        let limit = match &self.play.max_fail_percentage {
+            None => None,
+            Some(node) => {
+                let scope = self.run.fleet.extra_scope();
+                let value = self.run.templates.render(node, &scope).map_err(|failure| wrong(failure, node))?;
+                value.as_f64().or_else(|| value.as_str().and_then(|text| text.trim_end_matches('%').parse().ok()))
+            }
+        };
+        let lost = state.failed.len() + state.unreachable.len();
+        let percentage = lost as f64 * 100.0 / self.hosts.len() as f64;
+        if fatal_for_all || limit.is_some_and(|limit| percentage > limit) {
+            state.aborted = true;
+        }
+        Ok(state.aborted)
+    }
+
+    /// The variables of a failed task that a rescue section sees.
+    pub(super) fn set_failed(&self, host: &str, task: &Task, result: &Value) {
+        let name = task.keywords.name.as_ref().and_then(|name| name.as_str()).unwrap_or(&task.action);
+        let failed = serde_json::json!({ "name": name, "action": task.action });
+        self.run.fleet.set_fact(host, "ansible_failed_task", Var::Known(failed));
+        self.run.fleet.set_fact(host, "ansible_failed_result", Var::Known(result.clone()));
+    }
+}
+
+/// Returns how many hosts an entry of `serial` stands for; at least one.
+fn batch_size(value: &Value, hosts: usize) -> Option<usize> {
+    if let Some(number) = value.as_u64() {
+        return Some(number as usize);
+    }
+    let text = value.as_str()?.trim();
+    match text.strip_suffix('%') {
+        Some(percent) => {
+            let percent: f64 = percent.parse().ok()?;
+            Some(((percent / 100.0 * hosts as f64) as usize).max(1))
+        }
+        None => text.parse().ok(),
+    }
+}
+
+/// Turns a failure to render into the user's error; nothing outside a task may depend on an unknown.
+pub(super) fn wrong(failure: Failure, node: &Yaml) -> Diagnostics {
+    match failure {
+        Failure::Wrong(diagnostic) => diagnostic.or_at(&node.place).into(),
+        Failure::Unknown(what) => Diagnostic::new(format!("{what} is not known here")).at(&node.place).into(),
+    }
+}
+
+fn at(error: Diagnostic, node: &Yaml) -> Diagnostics {
+    error.or_at(&node.place).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serial_is_a_number_or_a_percentage_of_at_least_one_host() {
+        assert_eq!(batch_size(&Value::from(3), 10), Some(3));
+        assert_eq!(batch_size(&Value::from("30%"), 10), Some(3));
+        assert_eq!(batch_size(&Value::from("1%"), 10), Some(1));
+        assert_eq!(batch_size(&Value::from("2"), 10), Some(2));
+        assert_eq!(batch_size(&Value::from("many"), 10), None);
+    }
+}

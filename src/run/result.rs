@@ -1,0 +1,36 @@
+//! What a task's result looks like to `register:` and to readers.
+
+use serde_json::Value;
+
+use crate::change::Applied;
+use crate::modules::Results;
+
+/// Adds what applying gave to a module's own fields, under Ansible's names.
+pub fn merged(mut result: Results, applied: Applied) -> Results {
+    if let Some(output) = applied.output {
+        let (stdout, stderr) = (output.text(), output.error_text());
+        // Ansible's `strip_empty_ends`: a module that wants them kept says so.
+        let keep = result.remove("strip_empty_ends") == Some(Value::Bool(false));
+        let strip = |text: String| if keep { text } else { text.trim_end_matches(['\n', '\r']).to_string() };
+        result.insert("rc".into(), output.status.into());
+        for (name, text) in [("stdout", strip(stdout)), ("stderr", strip(stderr))] {
+            result.insert(format!("{name}_lines"), text.lines().map(Value::from).collect());
+            result.insert(name.into(), text.into());
+        }
+    }
+    result.extend(applied.report);
+    result
+}
+
+/// Replaces everything but the verdict's own words, for `no_log`.
+pub fn censored(result: &Results) -> Results {
+    let mut censored = Results::new();
+    for name in ["changed", "failed", "skipped", "unreachable", "skip_reason"] {
+        if let Some(value) = result.get(name) {
+            censored.insert(name.into(), value.clone());
+        }
+    }
+    let text = "the output has been hidden due to the fact that 'no_log: true' was specified for this result";
+    censored.insert("censored".into(), text.into());
+    censored
+}

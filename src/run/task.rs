@@ -1,0 +1,310 @@
+//! One task on its hosts: who runs it, with which variables, and what becomes of each host.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt as _};
+use serde_json::{Value, json};
+
+use crate::change::Secrecy;
+use crate::error::Diagnostics;
+use crate::playbook::{Keywords, Task};
+use crate::vars::{Layer, Scope, TaskLayers, Var};
+use crate::yaml::Yaml;
+
+use super::doing::Doing;
+use super::include::Inclusion;
+use super::play::{Batch, Split};
+use super::{Event, Mode, Subject, TaskKind, Verdict, lock};
+
+/// A host's end of a task.
+pub(super) struct Ended {
+    pub host: String,
+    pub verdict: Verdict,
+    pub result: Value,
+    pub registered: Option<Var>,
+    pub inclusions: Vec<Inclusion>,
+}
+
+impl Batch<'_> {
+    /// Runs a task on hosts and reports on each.
+    pub(super) async fn task_on(
+        &self,
+        task: &Arc<Task>,
+        hosts: Vec<String>,
+        kind: TaskKind,
+    ) -> Result<Split, Diagnostics> {
+        let (hosts, left_out) = self.without_repeated_role(task, hosts);
+        if hosts.is_empty() || (kind == TaskKind::Task && !self.is_selected(task, &hosts)) {
+            return Ok(Split { going: self.in_order(hosts, left_out), failed: Vec::new() });
+        }
+        if task.action == "meta" {
+            return Box::pin(self.meta(task, self.in_order(hosts, left_out))).await;
+        }
+        self.announce(task, &hosts, kind);
+        let once = match &task.run_once {
+            None => false,
+            Some(node) => {
+                let scope = self.run.fleet.scope(&hosts[0], &self.layers(&task.keywords, &hosts[0]));
+                self.run.templates.condition(node, &scope).unwrap_or(false)
+            }
+        };
+        let targets: Vec<String> = if once { hosts[..1].to_vec() } else { hosts.clone() };
+        let work = stream::iter(targets.into_iter().map(|host| self.on_host(task, host)));
+        let mut ended: Vec<Ended> = work.buffer_unordered(self.run.options.forks.max(1)).collect().await;
+        ended.sort_by_key(|end| hosts.iter().position(|host| *host == end.host));
+        let mut split = self.settle(task, hosts, (ended, once)).await?;
+        split.going = self.in_order(split.going, left_out);
+        Ok(split)
+    }
+
+    /// Splits off the hosts on which an equal listing of the task's role has already run.
+    fn without_repeated_role(&self, task: &Task, hosts: Vec<String>) -> (Vec<String>, Vec<String>) {
+        let Some((role, once)) = task.keywords.role.as_ref().and_then(|role| Some((role, role.once.clone()?))) else {
+            return (hosts, Vec::new());
+        };
+        let mut state = lock(&self.state);
+        hosts.into_iter().partition(|host| {
+            let first = state.listed.entry((host.clone(), once.clone())).or_insert_with(|| role.clone());
+            Arc::ptr_eq(first, role)
+        })
+    }
+
+    pub(super) fn in_order(&self, hosts: Vec<String>, more: Vec<String>) -> Vec<String> {
+        let mut all: Vec<String> = hosts.into_iter().chain(more).collect();
+        all.sort_by_key(|host| self.hosts.iter().position(|other| other == host));
+        all
+    }
+
+    /// Takes over what a task came to: variables, notifications, failures, inclusions.
+    async fn settle(
+        &self,
+        task: &Arc<Task>,
+        hosts: Vec<String>,
+        (ended, once): (Vec<Ended>, bool),
+    ) -> Result<Split, Diagnostics> {
+        let mut split = Split::default();
+        let mut inclusions = Vec::new();
+        for end in ended {
+            let affected: Vec<String> = if once { hosts.clone() } else { vec![end.host.clone()] };
+            for host in &affected {
+                if let (Some(name), Some(var)) = (&task.register, &end.registered) {
+                    self.run.fleet.register(host, name, var.clone());
+                }
+            }
+            match end.verdict {
+                Verdict::Unreachable => lock(&self.state).unreachable.extend(affected),
+                Verdict::Failed | Verdict::Summed { failed: true, ignored: false, .. } => {
+                    affected.iter().for_each(|host| self.set_failed(host, task, &end.result));
+                    split.failed.extend(affected);
+                }
+                _ => {
+                    split.going.extend(affected);
+                    inclusions.push((end.host, end.inclusions));
+                }
+            }
+        }
+        let fatal =
+            self.flag(task.keywords.any_errors_fatal.as_ref().or(self.play.any_errors_fatal.as_ref()), &hosts[0]);
+        let unreachable = hosts.len() > split.going.len() + split.failed.len();
+        if self.note_failures(&split.failed, fatal)? || (unreachable && fatal) {
+            lock(&self.state).aborted = true;
+            split.failed.append(&mut split.going);
+        }
+        if inclusions.iter().any(|(_, list)| !list.is_empty()) {
+            let after = self.include(task, std::mem::take(&mut split.going), inclusions).await?;
+            split.going = after.going;
+            split.failed.extend(after.failed);
+        }
+        Ok(split)
+    }
+
+    /// Says whether tags and `--start-at-task` let a task run.
+    fn is_selected(&self, task: &Task, hosts: &[String]) -> bool {
+        let mut started = lock(&self.run.progress.started);
+        if !*started {
+            let wanted = self.run.options.start_at.as_deref().unwrap_or_default();
+            let name = self.name_of(task, &hosts[0]);
+            let bare = name.rsplit(" : ").next().unwrap_or(&name);
+            let glob = globset::Glob::new(wanted).map(|glob| glob.compile_matcher());
+            *started =
+                name == wanted || bare == wanted || glob.is_ok_and(|glob| glob.is_match(&name) || glob.is_match(bare));
+        }
+        *started && self.run.options.tags.selects(&task.keywords.tags)
+    }
+
+    fn announce(&self, task: &Task, hosts: &[String], kind: TaskKind) {
+        let place = task.keywords.place.as_ref().unwrap_or(&task.action_place);
+        self.run.send(Event::TaskStarted {
+            kind,
+            name: self.name_of(task, &hosts[0]),
+            place: format!("{}:{}", place.source.path.display(), place.line),
+            speaks: task.action == "debug",
+        });
+    }
+
+    /// Returns a task's name as shown: rendered where it can be, the role in front, else the action.
+    fn name_of(&self, task: &Task, host: &str) -> String {
+        let keywords = &task.keywords;
+        let name = match &keywords.name {
+            None => task.action.clone(),
+            Some(node) => {
+                let scope = self.run.fleet.scope(host, &self.layers(keywords, host));
+                match self.run.templates.render(node, &scope) {
+                    Ok(Value::String(name)) => name,
+                    Ok(other) => other.to_string(),
+                    Err(_) => node.as_str().unwrap_or(&task.action).to_string(),
+                }
+            }
+        };
+        match &keywords.role {
+            Some(role) => format!("{} : {name}", role.name),
+            None => name,
+        }
+    }
+
+    /// Collects the variables a task brings, beside those of the host.
+    pub(super) fn layers(&self, keywords: &Keywords, host: &str) -> TaskLayers {
+        let mut layers = TaskLayers {
+            play_vars: self.play.vars.clone(),
+            vars_files: self.vars_files.get(host).cloned().unwrap_or_default(),
+            task_vars: keywords.vars.clone(),
+            include_params: keywords.include_params.clone(),
+            ..TaskLayers::default()
+        };
+        let mut magic = self.magic();
+        for role in &lock(&self.state).exports {
+            layers.role_defaults.push(role.defaults.clone());
+            layers.role_vars.push(role.vars.clone());
+        }
+        if let Some(role) = &keywords.role {
+            let family = role.parents.iter().chain([role]);
+            for member in family {
+                layers.role_defaults.push(member.defaults.clone());
+                layers.role_vars.push(member.vars.clone());
+            }
+            layers.role_params = role.params.clone();
+            magic.insert("role_name".into(), Var::Known(role.name.clone().into()));
+            magic.insert("ansible_role_name".into(), Var::Known(role.name.clone().into()));
+            magic.insert("role_path".into(), Var::Known(absolute(&role.path).into()));
+        }
+        layers.magic = Arc::new(magic);
+        layers
+    }
+
+    fn magic(&self) -> Layer {
+        let state = lock(&self.state);
+        let going: Vec<&String> = self
+            .hosts
+            .iter()
+            .filter(|host| !state.failed.contains(*host) && !state.unreachable.contains(*host))
+            .collect();
+        let check = self.run.options.mode == Mode::Check;
+        let values = [
+            ("playbook_dir", json!(absolute(&self.play.directory))),
+            ("ansible_play_name", json!(self.play.name)),
+            ("ansible_play_hosts", json!(going)),
+            ("play_hosts", json!(going)),
+            ("ansible_play_batch", json!(going)),
+            ("ansible_play_hosts_all", json!(self.all)),
+            ("ansible_check_mode", json!(check)),
+            ("ansible_diff_mode", json!(true)),
+            ("ansible_verbosity", json!(self.run.options.verbosity)),
+            ("ansible_forks", json!(self.run.options.forks)),
+            ("ansible_version", json!({"full": "2.19.0", "major": 2, "minor": 19, "revision": 0, "string": "2.19.0"})),
+        ];
+        values.into_iter().map(|(name, value)| (name.to_string(), Var::Known(value))).collect()
+    }
+
+    /// Runs a task on one host, all its items, and reports.
+    async fn on_host(&self, task: &Task, host: String) -> Ended {
+        let keywords = &task.keywords;
+        let layers = self.layers(keywords, &host);
+        let scope = self.scope(&host, &layers, keywords);
+        let flag = |node: &Option<Yaml>| self.flag_in(node.as_ref(), &scope);
+        let secrecy = if flag(&keywords.no_log) { Secrecy::Hidden } else { Secrecy::Open };
+        let mode = match &keywords.check_mode {
+            None => self.run.options.mode,
+            Some(_) if flag(&keywords.check_mode) => Mode::Check,
+            Some(_) => Mode::Apply,
+        };
+        let show_diff = keywords.diff.is_none() || flag(&keywords.diff);
+        let forgiven = (flag(&keywords.ignore_errors), flag(&keywords.ignore_unreachable));
+        let subject = Subject { host: host.clone(), delegate: None, item: None };
+        let doing = Doing { batch: self, task, host: &host, layers, scope, mode, secrecy, show_diff, subject };
+        match &task.loop_over {
+            None => doing.once(forgiven).await,
+            Some(_) => doing.each(forgiven).await,
+        }
+    }
+
+    /// The scope of a task, with the directories its lookups search.
+    pub(super) fn scope(&self, host: &str, layers: &TaskLayers, keywords: &Keywords) -> Scope {
+        let mut scope = self.run.fleet.scope(host, layers);
+        scope.search = self.search(keywords).into();
+        scope
+    }
+
+    fn search(&self, keywords: &Keywords) -> Vec<PathBuf> {
+        let mut directories: Vec<PathBuf> = Vec::new();
+        if let Some(role) = &keywords.role {
+            directories.extend(std::iter::once(role).chain(role.parents.iter().rev()).map(|role| role.path.clone()));
+        }
+        directories.push(keywords.directory.clone());
+        directories.push(self.play.directory.clone());
+        let mut seen = std::collections::HashSet::new();
+        directories.retain(|directory| seen.insert(directory.clone()));
+        directories
+    }
+
+    fn flag(&self, node: Option<&Yaml>, host: &str) -> bool {
+        node.is_some_and(|_| self.flag_in(node, &self.run.fleet.scope(host, &self.layers(&self.play.keywords, host))))
+    }
+
+    pub(super) fn flag_in(&self, node: Option<&Yaml>, scope: &Scope) -> bool {
+        node.is_some_and(|node| self.run.templates.condition(node, scope).unwrap_or(false))
+    }
+
+    pub(super) async fn gather_facts(&self, hosts: Vec<String>) -> Result<Split, Diagnostics> {
+        let task = Arc::new(self.facts_task());
+        self.task_on(&task, hosts, TaskKind::Task).await
+    }
+
+    /// The implicit first task of a play.
+    fn facts_task(&self) -> Task {
+        let place = &self.play.place;
+        let keywords = Keywords {
+            name: Some(Yaml::text_at("Gathering Facts", place)),
+            place: Some(place.clone()),
+            tags: vec!["always".into()],
+            ..(*self.play.keywords).clone()
+        };
+        Task {
+            keywords: Arc::new(keywords),
+            action: "setup".into(),
+            action_place: place.clone(),
+            arguments: Vec::new(),
+            free_form: None,
+            loop_over: None,
+            register: None,
+            changed_when: None,
+            failed_when: None,
+            until: None,
+            retries: None,
+            delay: None,
+            notify: Vec::new(),
+            listen: Vec::new(),
+            delegate_to: None,
+            delegate_facts: None,
+            run_once: None,
+            timeout: None,
+            include: None,
+        }
+    }
+}
+
+/// Returns a path of the controller as text that holds wherever a task uses it.
+fn absolute(path: &std::path::Path) -> String {
+    let current = std::env::current_dir().unwrap_or_default();
+    current.join(path).components().collect::<PathBuf>().display().to_string()
+}

@@ -1,0 +1,193 @@
+//! What can be wrong with a playbook before any host is touched: modules, arguments, templates.
+
+use serde_json::Map;
+
+use crate::error::{Diagnostic, Diagnostics};
+use crate::modules::{self, Entry};
+use crate::playbook::{Keywords, Play, Playbook, Step, Task};
+use crate::template::{Syntax, Templates};
+use crate::vars::{Layer, Var};
+use crate::yaml::{Data, Yaml};
+
+use super::action;
+
+/// Returns every action's name, for suggestions.
+pub fn actions() -> Vec<&'static str> {
+    modules::all().map(|entry| entry.name).chain(action::ACTIONS.iter().map(|action| action.name)).collect()
+}
+
+/// Returns every error in a playbook.
+pub fn playbook(playbook: &Playbook, templates: &Templates) -> Result<(), Diagnostics> {
+    let mut errors = Diagnostics::default();
+    for play in &playbook.plays {
+        verify_play(play, templates, &mut errors);
+    }
+    errors.or(())
+}
+
+/// Returns every error in steps that were included while running.
+pub fn steps(steps: &[Step], templates: &Templates) -> Result<(), Diagnostics> {
+    let mut errors = Diagnostics::default();
+    verify_steps(steps, templates, &mut errors);
+    errors.or(())
+}
+
+fn verify_play(play: &Play, templates: &Templates, errors: &mut Diagnostics) {
+    for node in [&play.hosts].into_iter().chain(&play.vars_files).chain(&play.serial) {
+        errors.extend(templates.check(node, Syntax::Template));
+    }
+    verify_layer(&play.vars, templates, errors);
+    for section in [&play.pre_tasks, &play.roles, &play.tasks, &play.post_tasks] {
+        verify_steps(section, templates, errors);
+    }
+    for handler in &play.handlers {
+        verify_task(handler, templates, errors);
+    }
+}
+
+fn verify_steps(steps: &[Step], templates: &Templates, errors: &mut Diagnostics) {
+    for step in steps {
+        match step {
+            Step::Task(task) => verify_task(task, templates, errors),
+            Step::Block(block) => {
+                for part in [&block.block, &block.rescue, &block.always] {
+                    verify_steps(part, templates, errors);
+                }
+            }
+        }
+    }
+}
+
+fn verify_layer(layer: &Layer, templates: &Templates, errors: &mut Diagnostics) {
+    for var in layer.values() {
+        if let Var::Written(node) = var {
+            errors.extend(templates.check(node, Syntax::Template));
+        }
+    }
+}
+
+fn verify_keywords(keywords: &Keywords, templates: &Templates, errors: &mut Diagnostics) {
+    for condition in &keywords.when {
+        errors.extend(templates.check(condition, Syntax::Expression));
+    }
+    verify_layer(&keywords.vars, templates, errors);
+    let texts = [&keywords.name, &keywords.become_user, &keywords.remote_user];
+    for node in texts.into_iter().flatten().chain(&keywords.environment) {
+        errors.extend(templates.check(node, Syntax::Template));
+    }
+}
+
+fn verify_task(task: &Task, templates: &Templates, errors: &mut Diagnostics) {
+    verify_keywords(&task.keywords, templates, errors);
+    for condition in [&task.changed_when, &task.failed_when, &task.until].into_iter().flatten() {
+        errors.extend(templates.check(condition, Syntax::Expression));
+    }
+    let texts = [&task.delegate_to, &task.retries, &task.delay, &task.timeout];
+    let looped = task.loop_over.as_ref().map(|over| &over.items);
+    for node in texts.into_iter().flatten().chain(looped).chain(&task.notify).chain(&task.free_form) {
+        errors.extend(templates.check(node, Syntax::Template));
+    }
+    for (name, value) in &task.arguments {
+        let syntax = match (task.action.as_str(), name.as_str()) {
+            ("assert", Some("that")) => Syntax::Expression,
+            ("debug", Some("var")) => continue,
+            _ => Syntax::Template,
+        };
+        errors.extend(templates.check(value, syntax));
+    }
+    match (modules::find(&task.action), action::find(&task.action)) {
+        (Some(entry), _) => verify_arguments(entry, task, errors),
+        (None, Some(action)) => verify_action(action, task, errors),
+        (None, None) => errors.push(unknown_module(task)),
+    }
+}
+
+fn unknown_module(task: &Task) -> Diagnostic {
+    let error = Diagnostic::new(format!("unknown module `{}`", task.action)).at(&task.action_place);
+    match task.action.contains('.') {
+        true => error.hint("Cutover has no collections; `cutover doc -l` lists its modules"),
+        false => error.suggest(&task.action, actions()),
+    }
+}
+
+fn verify_action(action: &action::Action, task: &Task, errors: &mut Diagnostics) {
+    if let Some(known) = action.arguments {
+        for (name, _) in &task.arguments {
+            let key = name.key();
+            if !known.contains(&key.as_str()) && action.free_form != Some(&key) {
+                let error = Diagnostic::new(format!("unknown argument `{key}` for `{}`", action.name)).at(&name.place);
+                errors.push(error.suggest(&key, known.iter().copied()));
+            }
+        }
+    }
+    if let (Some(text), None) = (&task.free_form, action.free_form) {
+        errors.push(Diagnostic::new(format!("`{}` takes no bare text", action.name)).at(&text.place));
+    }
+    if action.name == "meta" {
+        let word = task.free_form.as_ref().and_then(|node| node.as_str()).unwrap_or_default().trim();
+        if !action::META.contains(&word) {
+            let error = Diagnostic::new(format!("unknown `meta` word `{word}`")).at(&task.action_place);
+            errors.push(error.hint(format!("one of: {}", action::META.join(", "))));
+        }
+    }
+}
+
+/// Checks names, and values wherever they hold no template.
+fn verify_arguments(entry: &Entry, task: &Task, errors: &mut Diagnostics) {
+    let mut fixed = Map::new();
+    let mut open = false;
+    for (name, value) in &task.arguments {
+        let key = name.key();
+        if let Err(error) = entry.check_name(&key) {
+            errors.push(error.at(&name.place));
+            open = true;
+            continue;
+        }
+        if has_template(value) {
+            open = true;
+            continue;
+        }
+        fixed.insert(key.clone(), value.to_value());
+        if value.is_null() {
+            continue;
+        }
+        if let Err(error) = entry.check_value(&key, value.to_value()) {
+            errors.push(error.at(&value.place));
+            open = true;
+        }
+    }
+    match (&task.free_form, entry.free_form) {
+        (Some(text), None) => {
+            errors.push(Diagnostic::new(format!("`{}` takes no bare text", entry.name)).at(&text.place));
+        }
+        (Some(text), Some(name)) => {
+            fixed.insert(name.into(), text.to_value());
+        }
+        (None, _) => {}
+    }
+    let given = |name: &str| {
+        let free = task.free_form.is_some() && entry.free_form == Some(name);
+        free || task.arguments.iter().any(|(key, _)| entry.argument(&key.key()).is_some_and(|known| known.name == name))
+    };
+    for argument in entry.all().filter(|argument| argument.required && !given(argument.name)) {
+        let message = format!("`{}` needs the argument `{}`", entry.name, argument.name);
+        errors.push(Diagnostic::new(message).at(&task.action_place).hint(argument.help));
+        open = true;
+    }
+    // With every value known, the module itself says what does not go together.
+    if !open {
+        let built = entry.arguments(fixed).and_then(|arguments| (entry.build)(&arguments).map(drop));
+        if let Err(error) = built {
+            errors.push(error.or_at(&task.action_place));
+        }
+    }
+}
+
+fn has_template(node: &Yaml) -> bool {
+    match &*node.data {
+        Data::Text(text) => text.contains("{{") || text.contains("{%"),
+        Data::List(items) => items.iter().any(has_template),
+        Data::Map(entries) => entries.iter().any(|(key, value)| has_template(key) || has_template(value)),
+        _ => false,
+    }
+}

@@ -1,0 +1,153 @@
+//! The map of `docs/architecture.md`, held by a test: who may name whom, and what stands in one place only.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Each part and the parts it may name. A part may always name itself.
+const MAY_NAME: &[(&str, &[&str])] = &[
+    ("error", &[]),
+    ("secret", &[]),
+    ("yaml", &["error"]),
+    ("transport", &["secret"]),
+    ("change", &["transport"]),
+    ("host", &["change", "error", "transport"]),
+    ("inventory", &["error", "vars", "yaml"]),
+    ("vars", &["error", "inventory", "yaml"]),
+    ("template", &["error", "host", "vars", "yaml"]),
+    ("playbook", &["error", "vars", "yaml"]),
+    ("modules", &["change", "error", "host", "transport"]),
+    ("run", &["change", "error", "host", "modules", "playbook", "secret", "template", "transport", "vars", "yaml"]),
+    ("report", &["change", "modules", "run"]),
+    ("lab", &["secret"]),
+    (
+        "commands",
+        &[
+            "change",
+            "cli",
+            "error",
+            "inventory",
+            "lab",
+            "modules",
+            "playbook",
+            "report",
+            "run",
+            "secret",
+            "template",
+            "transport",
+            "vars",
+            "yaml",
+        ],
+    ),
+    ("cli", &["commands", "error"]),
+];
+
+/// Words that stand only below the given paths of `src`.
+const HOMES: &[(&str, &[&str])] = &[
+    ("russh", &["transport/ssh", "lab/server.rs", "lab/server"]),
+    ("minijinja", &["template"]),
+    ("libyaml_safer", &["yaml.rs"]),
+    ("annotate_snippets", &["error.rs"]),
+    // `lookup('pipe')` and a process that outlives `lab up` are the only ones that no transport runs.
+    ("std::process::Command", &["commands/lab.rs", "template/lookups.rs"]),
+    ("tokio::process", &["transport/local.rs", "lab/server.rs", "lab/server"]),
+    ("println!", &[]),
+    ("todo!(", &[]),
+    ("unimplemented!(", &[]),
+    ("dbg!(", &[]),
+];
+
+/// The most lines of a file, above which it needs a reason in `docs/architecture.md`.
+const MOST_LINES: usize = 600;
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    let mut open = vec![root.clone()];
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.push((path.strip_prefix(&root).unwrap().to_path_buf(), text));
+            }
+        }
+    }
+    assert!(found.len() > 40, "the sources were not found");
+    found.sort();
+    found
+}
+
+/// The code without comments and without the unit tests at the end of the file.
+fn code(text: &str) -> String {
+    let code = text.split("#[cfg(test)]").next().unwrap_or(text);
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+fn part(path: &Path) -> String {
+    path.components().next().unwrap().as_os_str().to_string_lossy().trim_end_matches(".rs").to_string()
+}
+
+#[test]
+fn arrows_point_down_only() {
+    let allowed: BTreeMap<&str, &[&str]> = MAY_NAME.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let part = part(&path);
+        if matches!(part.as_str(), "lib" | "main") {
+            continue;
+        }
+        let Some(allowed) = allowed.get(part.as_str()) else {
+            wrong.push(format!("{} is in no row of the table", path.display()));
+            continue;
+        };
+        for (at, _) in code(&text).match_indices("crate::") {
+            let code = code(&text);
+            let named: String = code[at + 7..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if !named.is_empty() && named != part && !allowed.contains(&named.as_str()) {
+                wrong.push(format!("{} names `{named}`", path.display()));
+            }
+        }
+    }
+    wrong.sort();
+    wrong.dedup();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn some_things_have_one_home() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let code = code(&text);
+        for (word, homes) in HOMES {
+            let home = homes.iter().any(|home| path.starts_with(home));
+            let found = code.match_indices(word).any(|(at, _)| {
+                let before = code[..at].chars().next_back();
+                !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+            });
+            if found && !home {
+                wrong.push(format!("{} has `{word}`", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn only_apply_writes_to_a_host() {
+    for (path, text) in sources() {
+        let writes = code(&text).contains("transport.write(") || code(&text).contains("host.write(");
+        assert!(!writes || path == Path::new("change/apply.rs"), "{} writes", path.display());
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_and_is_short() {
+    for (path, text) in sources() {
+        assert!(text.starts_with("//! "), "{} does not say what it is", path.display());
+        // A table of tests is as long as there are facts.
+        let lines = code(&text).lines().count();
+        assert!(lines <= MOST_LINES, "{} has {lines} lines", path.display());
+    }
+}

@@ -1,0 +1,413 @@
+//! Ansible's language, run: what each keyword makes the runner do.
+
+use crate::program::{Printed, Program};
+
+const THREE: &str = "[web]\na\nb\nc\n[all:vars]\nansible_connection=local\n";
+
+/// Runs one playbook against three local hosts, one at a time so that the output has one order.
+fn play(text: &str) -> Printed {
+    play_with(text, "")
+}
+
+fn play_with(text: &str, flags: &str) -> Printed {
+    let program = Program::new();
+    program.file("hosts", THREE).file("play.yml", text);
+    program.run(&format!("play -i hosts -f 1 play.yml {flags}"))
+}
+
+/// The results of debug tasks, in order.
+fn said(printed: &Printed) -> Vec<String> {
+    let lines = printed.stdout.lines().map(str::trim);
+    lines.filter_map(|line| line.strip_prefix("\"msg\": \"")?.strip_suffix('"').map(str::to_string)).collect()
+}
+
+fn counts(printed: &Printed, host: &str) -> String {
+    let line = printed.stdout.lines().find(|line| line.starts_with(&format!("{host} ")) && line.contains(" : ok="));
+    line.unwrap_or_else(|| panic!("no recap of {host} in\n{}", printed.stdout))
+        .split_whitespace()
+        .skip(2)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[test]
+fn a_rescue_takes_over_and_always_runs() {
+    let printed = play(
+        "- hosts: a
+  gather_facts: no
+  tasks:
+    - block:
+        - fail: {msg: broken}
+        - debug: {msg: never}
+      rescue:
+        - debug: {msg: \"rescued {{ ansible_failed_result.msg }}\"}
+      always:
+        - debug: {msg: always}
+    - debug: {msg: after}
+",
+    )
+    .expect(0);
+    assert_eq!(said(&printed), ["rescued broken", "always", "after"]);
+    assert_eq!(counts(&printed, "a"), "ok=3 changed=0 unreachable=0 failed=0 skipped=0 rescued=1 ignored=0");
+}
+
+#[test]
+fn a_failed_rescue_ends_the_host_after_always() {
+    let printed = play(
+        "- hosts: a
+  gather_facts: no
+  tasks:
+    - block:
+        - fail: {msg: one}
+      rescue:
+        - fail: {msg: two}
+      always:
+        - debug: {msg: always}
+    - debug: {msg: never}
+",
+    )
+    .expect(2);
+    assert_eq!(said(&printed), ["always"]);
+}
+
+#[test]
+fn a_failed_host_leaves_and_the_others_go_on() {
+    let printed = play(
+        "- hosts: web
+  gather_facts: no
+  tasks:
+    - fail: {msg: only b}
+      when: inventory_hostname == 'b'
+    - debug: {msg: \"{{ inventory_hostname }}\"}
+- hosts: web
+  gather_facts: no
+  tasks:
+    - debug: {msg: \"second {{ inventory_hostname }}\"}
+",
+    )
+    .expect(2);
+    assert_eq!(said(&printed), ["a", "c", "second a", "second c"]);
+}
+
+#[test]
+fn handlers_run_once_in_their_order_at_their_points() {
+    let printed = play(
+        "- hosts: a
+  gather_facts: no
+  handlers:
+    - name: first
+      debug: {msg: first}
+    - name: second
+      debug: {msg: second}
+      listen: topic
+  tasks:
+    - debug: {msg: one}
+      changed_when: true
+      notify: [topic, first]
+    - debug: {msg: two}
+      changed_when: true
+      notify: second
+    - meta: flush_handlers
+    - debug: {msg: three}
+    - debug: {msg: four}
+      changed_when: true
+      notify: first
+",
+    )
+    .expect(0);
+    assert_eq!(said(&printed), ["one", "two", "first", "second", "three", "four", "first"]);
+}
+
+#[test]
+fn an_unknown_handler_fails_the_task() {
+    let printed = play(
+        "- hosts: a
+  gather_facts: no
+  handlers: [{name: restart it, debug: {msg: x}}]
+  tasks:
+    - debug: {msg: one}
+      changed_when: true
+      notify: restrat it
+",
+    );
+    let all = format!("{}{}", printed.stdout, printed.stderr);
+    assert!(printed.status != 0 && all.contains("restrat it") && all.contains("restart it"), "{all}");
+}
+
+#[test]
+fn serial_plays_batches_one_after_the_other() {
+    let printed = play(
+        "- hosts: web
+  gather_facts: no
+  serial: [1, 2]
+  tasks:
+    - debug: {msg: \"one {{ inventory_hostname }} of {{ ansible_play_batch | length }}\"}
+    - debug: {msg: \"two {{ inventory_hostname }}\"}
+",
+    )
+    .expect(0);
+    assert_eq!(said(&printed), ["one a of 1", "two a", "one b of 2", "one c of 2", "two b", "two c"]);
+}
+
+#[test]
+fn any_errors_fatal_stops_everyone() {
+    let printed = play(
+        "- hosts: web
+  gather_facts: no
+  any_errors_fatal: yes
+  tasks:
+    - fail: {msg: b}
+      when: inventory_hostname == 'b'
+    - debug: {msg: never}
+",
+    )
+    .expect(2);
+    assert!(said(&printed).is_empty());
+}
+
+#[test]
+fn max_fail_percentage_stops_the_play_when_it_is_passed() {
+    let text = |percentage: u32| {
+        format!(
+            "- hosts: web
+  gather_facts: no
+  max_fail_percentage: {percentage}
+  tasks:
+    - fail: {{msg: b}}
+      when: inventory_hostname == 'b'
+    - debug: {{msg: going on}}
+"
+        )
+    };
+    assert_eq!(said(&play(&text(40)).expect(2)), ["going on", "going on"]);
+    assert!(said(&play(&text(30)).expect(2)).is_empty());
+}
+
+#[test]
+fn loops_register_their_items_and_labels_are_shown() {
+    let printed = play(
+        "- hosts: a
+  gather_facts: no
+  tasks:
+    - command: echo {{ item.name }}
+      loop: [{name: x, n: 1}, {name: y, n: 2}]
+      loop_control: {label: \"{{ item.name }}\", index_var: i}
+      register: out
+      changed_when: i == 1
+    - debug: {msg: \"{{ out.results | map(attribute='stdout') | join(',') }} {{ out.changed }}\"}
+    - debug: {msg: \"{{ item }}\"}
+      with_items: [[p, q], r]
+      when: item != 'q'
+",
+    )
+    .expect(0);
+    assert!(
+        printed.stdout.contains("ok: [a] => (item=x)") && printed.stdout.contains("changed: [a] => (item=y)"),
+        "{}",
+        printed.stdout
+    );
+    assert_eq!(said(&printed), ["x,y True", "p", "r"]);
+    assert!(printed.stdout.contains("skipping: [a] => (item=q)"));
+}
+
+#[test]
+fn until_tries_again_and_failed_when_decides() {
+    let printed = play(
+        "- hosts: a
+  gather_facts: no
+  tasks:
+    - shell: echo x >> {{ playbook_dir }}/tries; wc -l < {{ playbook_dir }}/tries
+      register: tries
+      until: tries.stdout | int >= 3
+      retries: 5
+      delay: 0
+    - debug: {msg: \"{{ tries.stdout | trim }} {{ tries.attempts }}\"}
+    - command: 'false'
+      register: result
+      failed_when: result.rc == 7
+    - command: 'false'
+      ignore_errors: yes
+      register: bad
+    - debug: {msg: \"{{ result.rc }} {{ bad is failed }}\"}
+",
+    )
+    .expect(0);
+    assert_eq!(said(&printed), ["3 3", "1 True"]);
+    assert!(printed.stdout.contains("...ignoring"));
+}
+
+#[test]
+fn delegation_and_run_once_keep_facts_where_they_belong() {
+    let printed = play(
+        "- hosts: web
+  gather_facts: no
+  tasks:
+    - set_fact: {me: \"{{ inventory_hostname }}\"}
+      delegate_to: c
+    - command: echo once
+      run_once: yes
+      register: once
+    - debug: {msg: \"{{ me }} {{ once.stdout }} {{ hostvars['b'].me }}\"}
+",
+    )
+    .expect(0);
+    assert_eq!(said(&printed), ["a once b", "b once b", "c once b"]);
+    assert!(printed.stdout.contains("[a -> c]"), "{}", printed.stdout);
+}
+
+#[test]
+fn environment_and_args_reach_commands() {
+    let printed = play(
+        "- hosts: a
+  gather_facts: no
+  environment: {OUTER: o, BOTH: outer}
+  tasks:
+    - shell: echo $OUTER $BOTH $INNER; pwd
+      args: {chdir: /tmp}
+      environment: {INNER: i, BOTH: inner}
+      register: out
+    - debug: {msg: \"{{ out.stdout_lines | join(' ') }}\"}
+",
+    )
+    .expect(0);
+    assert_eq!(said(&printed), ["o inner i /tmp"]);
+}
+
+#[test]
+fn a_timeout_ends_the_task() {
+    let printed = play(
+        "- hosts: a
+  gather_facts: no
+  tasks:
+    - command: sleep 600
+      timeout: 1
+",
+    )
+    .expect(2);
+    assert!(printed.stdout.contains("FAILED!"), "{}", printed.stdout);
+}
+
+#[test]
+fn tags_and_start_at_task_select() {
+    let text = "- hosts: a
+  gather_facts: no
+  tasks:
+    - {name: one, debug: {msg: one}, tags: x}
+    - {name: two, debug: {msg: two}, tags: [y, x]}
+    - {name: three, debug: {msg: three}}
+    - {name: four, debug: {msg: four}, tags: always}
+    - {name: five, debug: {msg: five}, tags: never}
+";
+    assert_eq!(said(&play_with(text, "-t x").expect(0)), ["one", "two", "four"]);
+    assert_eq!(said(&play_with(text, "--skip-tags y").expect(0)), ["one", "three", "four"]);
+    assert_eq!(said(&play_with(text, "--start-at-task three").expect(0)), ["three", "four"]);
+    let missing = play_with(text, "--start-at-task nine").expect(1);
+    assert!(missing.stderr.contains("no task is named `nine`"), "{}", missing.stderr);
+    let listed = play_with(text, "--list-tasks").expect(0);
+    assert!(listed.stdout.contains("      one\tTAGS: [x]"), "{}", listed.stdout);
+}
+
+#[test]
+fn no_log_hides_results_and_differences() {
+    let printed = play(
+        "- hosts: a
+  gather_facts: no
+  tasks:
+    - copy: {content: geheimnis, dest: \"{{ playbook_dir }}/s\"}
+      no_log: yes
+    - command: echo geheimnis
+      no_log: yes
+      register: out
+    - fail: {msg: geheimnis}
+      no_log: yes
+      ignore_errors: yes
+    - debug: {msg: \"length {{ out.stdout | length }}\"}
+",
+    )
+    .expect(0);
+    assert!(!format!("{}{}", printed.stdout, printed.stderr).contains("geheimnis"), "{}", printed.stdout);
+    assert_eq!(said(&printed), ["length 9"]);
+    assert!(printed.stdout.contains("sha256"));
+}
+
+#[test]
+fn roles_and_includes_bring_their_own_files_and_variables() {
+    let program = Program::new();
+    program
+        .file("hosts", THREE)
+        .file("roles/r/defaults/main.yml", "color: default\nsize: small\n")
+        .file("roles/r/vars/main.yml", "size: from role vars\n")
+        .file("roles/r/templates/t.j2", "{{ color }} {{ size }} {{ role_name }}\n")
+        .file("roles/r/handlers/main.yml", "- name: done\n  debug: {msg: handled}\n")
+        .file(
+            "roles/r/tasks/main.yml",
+            "- template: {src: t.j2, dest: '{{ playbook_dir }}/out.{{ color }}'}\n  notify: done\n- include_tasks: more.yml\n  vars: {n: 7}\n",
+        )
+        .file("roles/r/tasks/more.yml", "- debug: {msg: 'more {{ n }}'}\n")
+        .file("extra.yml", "- debug: {msg: 'item {{ item }}'}\n")
+        .file(
+            "play.yml",
+            "- hosts: a
+  gather_facts: no
+  roles:
+    - {role: r, color: red}
+  tasks:
+    - import_tasks: extra.yml
+      vars: {item: static}
+    - include_tasks: extra.yml
+      loop: [1, 2]
+    - include_role: {name: r}
+      vars: {color: blue}
+",
+        );
+    let printed = program.run("play -i hosts -f 1 play.yml").expect(0);
+    assert_eq!(program.read("out.red"), "red from role vars r\n");
+    assert_eq!(program.read("out.blue"), "blue from role vars r\n");
+    assert_eq!(said(&printed), ["more 7", "item static", "item 1", "item 2", "more 7", "handled", "handled"]);
+}
+
+#[test]
+fn a_check_says_what_it_cannot_know() {
+    let printed = play_with(
+        "- hosts: a
+  gather_facts: no
+  tasks:
+    - command: echo yes
+      register: answer
+    - debug: {msg: \"it is {{ answer.stdout }}\"}
+    - debug: {msg: \"not needed\"}
+    - debug: {msg: \"conditional\"}
+      when: answer.stdout == 'yes'
+",
+        "--check",
+    )
+    .expect(0);
+    assert_eq!(said(&printed), ["not needed"]);
+    assert_eq!(
+        printed.stdout.matches("unknown: [a] => unknown until run: needs `answer`").count(),
+        2,
+        "{}",
+        printed.stdout
+    );
+    assert!(counts(&printed, "a").contains("unknown=2"));
+}
+
+#[test]
+fn facts_are_gathered_and_variables_files_read() {
+    let program = Program::new();
+    program
+        .file("hosts", THREE)
+        .file("group_vars/web.yml", "from_group: g\n")
+        .file("host_vars/a.yml", "from_host: h\n")
+        .file("vars/extra.yml", "from_file: f\n")
+        .file(
+            "play.yml",
+            "- hosts: a
+  vars_files: [vars/extra.yml]
+  tasks:
+    - debug: {msg: \"{{ from_group }}{{ from_host }}{{ from_file }} {{ ansible_facts.system }} {{ ansible_system }}\"}
+",
+        );
+    let printed = program.run("play -i hosts play.yml").expect(0);
+    assert_eq!(said(&printed), ["ghf Linux Linux"]);
+}

@@ -1,0 +1,88 @@
+//! The built program, run in a directory of its own with nothing of this user's around it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A directory with playbooks and inventories, and the program to run in it.
+pub struct Program {
+    directory: tempfile::TempDir,
+}
+
+/// What a finished program printed.
+pub struct Printed {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Program {
+    pub fn new() -> Program {
+        Program { directory: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes a file, its directories too.
+    pub fn file(&self, name: &str, text: &str) -> &Program {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+        self
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// Runs `cutover` with words split at spaces.
+    pub fn run(&self, words: &str) -> Printed {
+        self.run_words(&words.split_whitespace().collect::<Vec<_>>())
+    }
+
+    pub fn run_words(&self, words: &[&str]) -> Printed {
+        let output = self.command().args(words).output().unwrap();
+        Printed::from(output, self.directory.path())
+    }
+
+    /// The program with a clean environment: no inventory, no agent, a home and a state directory of its own.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cutover"));
+        command.current_dir(self.directory.path()).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.directory.path());
+        command.env("CUTOVER_STATE_DIR", self.path("state")).env("LC_ALL", "C.UTF-8");
+        command.stdin(std::process::Stdio::null());
+        command
+    }
+}
+
+impl Printed {
+    /// Takes the output over with the test's own directory written as `DIR`.
+    fn from(output: Output, directory: &Path) -> Printed {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(&directory.display().to_string(), "DIR");
+        Printed { status: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// The lines of diffs alone: what would change, or what was changed.
+    pub fn diffs(&self) -> String {
+        let verdicts = [
+            "ok: [",
+            "changed: [",
+            "would change: [",
+            "skipping: [",
+            "fatal: [",
+            "PLAY",
+            "TASK",
+            "RUNNING",
+            "unknown: [",
+        ];
+        let lines = self.stdout.lines().filter(|line| !verdicts.iter().any(|verdict| line.starts_with(verdict)));
+        lines.filter(|line| !line.contains(" : ok=")).map(|line| format!("{line}\n")).collect()
+    }
+
+    pub fn expect(self, status: i32) -> Printed {
+        assert_eq!(self.status, status, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+}
