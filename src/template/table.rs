@@ -1,6 +1,6 @@
 //! What templates mean: one row a fact, each the template, the variables, and the value.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::{Value, json};
 
@@ -9,6 +9,9 @@ use crate::vars::{Scope, layer_of};
 use crate::yaml::{self, Yaml};
 
 use super::{Failure, Templates};
+
+/// One for all rows, as for a run.
+pub(super) static TEMPLATES: LazyLock<Templates> = LazyLock::new(Templates::new);
 
 const VARS: &str = r#"
 x: 5
@@ -45,7 +48,7 @@ pub(super) fn scope() -> Scope {
 pub(super) fn render(text: &str) -> Result<Value, String> {
     let source = Arc::new(Source { path: "play.yml".into(), text: text.into() });
     let place = crate::error::Place::new(&source, 1, 1);
-    Templates::new().render(&Yaml::text_at(text, &place), &scope()).map_err(|failure| match failure {
+    TEMPLATES.render(&Yaml::text_at(text, &place), &scope()).map_err(|failure| match failure {
         Failure::Unknown(what) => format!("unknown: {what}"),
         Failure::Wrong(diagnostic) => diagnostic.to_string(),
     })
@@ -55,7 +58,8 @@ fn check_rows(rows: Vec<(&str, Value)>) {
     let wrong: Vec<String> = rows
         .into_iter()
         .filter_map(|(template, expected)| match render(template) {
-            Ok(found) if found == expected && found.to_string() == expected.to_string() => None,
+            // As text, so that the order of keys counts.
+            Ok(found) if format!("{found}") == format!("{expected}") => None,
             Ok(found) => Some(format!("{template}\n    found {found}\n expected {expected}")),
             Err(error) => Some(format!("{template}\n    {error}")),
         })
