@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use indexmap::IndexMap;
-use minijinja::value::{Rest, Value, ValueKind, ValueOrKwargs};
+use minijinja::value::{Kwargs, Rest, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State};
 
 use super::native::undefined;
@@ -122,6 +122,15 @@ impl Call<'_, '_, '_> {
         given.map(|value| whole(&value)).transpose()
     }
 
+    /// Takes these parameters for a function that knows them by name only.
+    pub fn named(&mut self, names: &[&'static str]) -> Result<Kwargs, Error> {
+        let mut given = Vec::new();
+        for name in names {
+            given.extend(self.next(name)?.map(|value| (*name, value)));
+        }
+        Ok(given.into_iter().collect())
+    }
+
     /// Takes all that is left by position.
     pub fn rest(&mut self) -> Vec<Value> {
         self.positional.drain(..).collect()
@@ -161,7 +170,15 @@ pub(super) fn whole(value: &Value) -> Result<i64, Error> {
 /// Returns the items of a list. Text and mappings are refused, because what was meant cannot be known.
 pub(super) fn list(value: &Value) -> Result<Vec<Value>, Error> {
     match value.kind() {
-        ValueKind::Seq | ValueKind::Iterable => items(value),
+        ValueKind::Seq | ValueKind::Iterable => {
+            let items = items(value)?;
+            match items.iter().position(Value::is_undefined) {
+                Some(index) => {
+                    Err(Error::new(ErrorKind::UndefinedError, format!("item {index} of a list is undefined")))
+                }
+                None => Ok(items),
+            }
+        }
         _ => Err(wrong(format!("expected a list, not {}", python_type(value)))),
     }
 }

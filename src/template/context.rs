@@ -146,6 +146,11 @@ struct Written {
     yaml: Yaml,
 }
 
+/// Returns the name of the variable that a list or mapping was written in, with the way to it.
+pub(super) fn path_of(value: &Value) -> Option<&str> {
+    value.downcast_object_ref::<Written>().map(|written| written.path.as_str())
+}
+
 impl Object for Written {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
         if self.yaml.as_list().is_some() { ObjectRepr::Seq } else { ObjectRepr::Map }

@@ -67,7 +67,8 @@ impl Fault {
             return Fault::Other(Failure::Wrong(syntax(error).at(&place)));
         }
         let Some(name) = undefined_name(detail) else {
-            return Fault::Undefined(Diagnostic::new("something here is undefined").at(&place));
+            let message = if detail.is_empty() { "something here is undefined" } else { detail };
+            return Fault::Undefined(Diagnostic::new(message).at(&place));
         };
         if let Some(note) = context.note(name) {
             return Fault::Undefined(note);
@@ -79,7 +80,9 @@ impl Fault {
                 diagnostic.hint("say what to use instead: `| default(...)`, or test `is defined`"),
             );
         }
-        Fault::Undefined(diagnostic.suggest(root, context.scope.names()))
+        let is_name = root.chars().all(|c| c.is_alphanumeric() || c == '_');
+        let known = if is_name { context.scope.names() } else { Vec::new() };
+        Fault::Undefined(diagnostic.suggest(root, known))
     }
 
     pub fn failure(self) -> Failure {
@@ -96,6 +99,10 @@ fn syntax(error: &Error) -> Diagnostic {
     let described = match error.kind() {
         ErrorKind::SyntaxError => format!("template syntax: {detail}"),
         ErrorKind::InvalidOperation if !detail.is_empty() => detail.to_string(),
+        ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction => {
+            let name = detail.trim_end_matches(" is unknown").rsplit(' ').next().unwrap_or(detail);
+            format!("{} `{name}`", error.kind())
+        }
         ErrorKind::OutOfFuel => "this template does too much work; is there an endless loop?".into(),
         kind if detail.is_empty() => kind.to_string(),
         kind => format!("{kind}: {detail}"),

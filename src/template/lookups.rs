@@ -11,19 +11,25 @@ use crate::error::{Diagnostic, Source};
 use crate::host::TemplateOptions;
 use crate::vars::Scope;
 
-use super::Failure;
-use super::call::{Call, Role, Row, list, register as register_row, text, whole, wrong};
+use super::call::{Call, Role, Row, list, register as register_row, text, wrong};
 use super::context::Context;
 use super::fault::raise;
 use super::filters;
 use super::prepared::Prepared;
 use super::values::{Omit, items, pairs};
+use super::{functions, tables};
 
 /// The functions that call a lookup by its name.
 pub(super) const CALLS: [&str; 3] = ["lookup", "query", "q"];
 
-const FUNCTIONS: &[Row] =
-    &[("lookup", lookup), ("query", query), ("q", query), ("now", now), ("undef", undef), ("dict", dict_of)];
+const FUNCTIONS: &[Row] = &[
+    ("lookup", lookup),
+    ("query", query),
+    ("q", query),
+    ("now", functions::now),
+    ("undef", functions::undef),
+    ("dict", functions::dict),
+];
 
 /// The engine's functions, and `omit`, which is no function but stands among them.
 const ENGINE: &[&str] = &["cycler", "debug", "joiner", "lipsum", "namespace", "range"];
@@ -31,7 +37,7 @@ const ENGINE: &[&str] = &["cycler", "debug", "joiner", "lipsum", "namespace", "r
 /// What a lookup is given.
 pub(super) struct Terms<'a> {
     terms: Vec<Value>,
-    options: IndexMap<String, Value>,
+    pub options: IndexMap<String, Value>,
     context: &'a Arc<Context>,
 }
 
@@ -39,7 +45,7 @@ type Lookup = fn(&mut Terms) -> Result<Vec<Value>, Error>;
 
 const LOOKUPS: &[(&str, Lookup)] = &[
     ("cartesian", nested),
-    ("csvfile", csv_file),
+    ("csvfile", tables::csv_file),
     ("dict", dict),
     ("env", env),
     ("file", file),
@@ -47,7 +53,7 @@ const LOOKUPS: &[(&str, Lookup)] = &[
     ("first_found", first_found),
     ("flattened", |terms| flat(std::mem::take(&mut terms.terms), usize::MAX)),
     ("indexed_items", indexed_items),
-    ("ini", ini),
+    ("ini", tables::ini),
     ("items", |terms| flat(std::mem::take(&mut terms.terms), 1)),
     ("lines", lines),
     ("list", |terms| Ok(std::mem::take(&mut terms.terms))),
@@ -158,47 +164,13 @@ fn query(call: &mut Call) -> Result<Value, Error> {
     called(call, true)
 }
 
-/// `dict(a=1)`, `dict(mapping)` or `dict(pairs)`.
-fn dict_of(call: &mut Call) -> Result<Value, Error> {
-    let mut entries: IndexMap<String, (Value, Value)> = IndexMap::new();
-    let given = match call.next("mapping")? {
-        Some(mapping) if mapping.kind() == ValueKind::Map => pairs(&mapping)?,
-        Some(rows) => {
-            let pair = |row: &Value| match list(row)?.as_slice() {
-                [key, value] => Ok((key.clone(), value.clone())),
-                _ => Err(wrong(format!("`dict` needs pairs, not {row}"))),
-            };
-            list(&rows)?.iter().map(pair).collect::<Result<_, Error>>()?
-        }
-        None => Vec::new(),
-    };
-    let named = call.keywords().into_iter().map(|(name, value)| (Value::from(name), value));
-    entries.extend(given.into_iter().chain(named).map(|(key, value)| (key.to_string(), (key, value))));
-    Ok(Value::from_pairs(entries.into_values()))
-}
-
-/// The time: with a format as text, without as ISO 8601 text.
-fn now(call: &mut Call) -> Result<Value, Error> {
-    let utc = call.next_flag("utc")?;
-    let format = call.next_text("fmt")?.unwrap_or_else(|| "%Y-%m-%d %H:%M:%S.%6f".into());
-    let zone = if utc { jiff::tz::TimeZone::UTC } else { jiff::tz::TimeZone::system() };
-    let written = jiff::fmt::strtime::format(&format, &jiff::Timestamp::now().to_zoned(zone));
-    written.map(Value::from).map_err(|error| wrong(format!("the time format `{format}` is wrong: {error}")))
-}
-
-/// A variable that somebody has to set: using it is an error with this hint.
-fn undef(call: &mut Call) -> Result<Value, Error> {
-    let hint = call.next_text("hint")?.unwrap_or_else(|| "this variable has to be set".into());
-    Err(raise(Failure::Wrong(Diagnostic::new("this variable is left undefined on purpose").hint(hint))))
-}
-
-fn read(path: &Path) -> Result<String, Error> {
+pub(super) fn read(path: &Path) -> Result<String, Error> {
     let bytes = std::fs::read(path).map_err(|error| wrong(format!("cannot read `{}`: {error}", path.display())))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 impl Terms<'_> {
-    fn texts(&self) -> Vec<String> {
+    pub fn texts(&self) -> Vec<String> {
         self.terms.iter().map(text).collect()
     }
 
@@ -221,7 +193,7 @@ impl Terms<'_> {
         candidates.chain([path.into()]).find(|candidate| candidate.exists())
     }
 
-    fn need(&self, kind: &str, name: &str) -> Result<PathBuf, Error> {
+    pub fn need(&self, kind: &str, name: &str) -> Result<PathBuf, Error> {
         self.find(kind, name).ok_or_else(|| {
             wrong(format!(
                 "the file `{name}` is not found\nhint: put it into `{kind}/` of the role or beside the playbook"
@@ -510,79 +482,4 @@ fn vars(terms: &mut Terms) -> Result<Vec<Value>, Error> {
         }
     });
     found.collect()
-}
-
-/// `lookup('ini', 'key section=s file=f.ini')`, or the same as keywords.
-fn ini(terms: &mut Terms) -> Result<Vec<Value>, Error> {
-    let mut found = Vec::new();
-    for term in terms.texts() {
-        let (key, settings) = key_and_settings(&term, &terms.options);
-        let setting = |name: &str, default: &str| settings.get(name).cloned().unwrap_or_else(|| default.into());
-        let section = setting("section", "global");
-        let text = read(&terms.need("files", &setting("file", "ansible.ini"))?)?;
-        let properties = setting("type", "ini") == "properties";
-        let mut here = properties;
-        let value = text.lines().find_map(|line| {
-            let line = line.trim();
-            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-                here = name == section;
-                return None;
-            }
-            let (name, value) = line.split_once(['=', ':']).filter(|_| here && !line.starts_with(['#', ';']))?;
-            name.trim().eq_ignore_ascii_case(&key).then(|| value.trim().to_string())
-        });
-        found.push(value.unwrap_or_else(|| setting("default", "")).into());
-    }
-    Ok(found)
-}
-
-/// `lookup('csvfile', 'key file=f.csv delimiter=, col=1')`, or the same as keywords.
-fn csv_file(terms: &mut Terms) -> Result<Vec<Value>, Error> {
-    let mut found = Vec::new();
-    for term in terms.texts() {
-        let (key, settings) = key_and_settings(&term, &terms.options);
-        let setting = |name: &str, default: &str| settings.get(name).cloned().unwrap_or_else(|| default.into());
-        let text = read(&terms.need("files", &setting("file", "ansible.csv"))?)?;
-        let delimiter = match setting("delimiter", "TAB").as_str() {
-            "TAB" | "\\t" => '\t',
-            other => other.chars().next().unwrap_or('\t'),
-        };
-        let number =
-            |name: &str, default: &str| whole(&setting(name, default).into()).map(|number| number.max(0) as usize);
-        let (column, key_column) = (number("col", "1")?, number("keycol", "0")?);
-        let row = text.lines().map(|line| cells(line, delimiter)).find(|row| row.get(key_column) == Some(&key));
-        let cell = row.and_then(|row| row.into_iter().nth(column));
-        found.extend(cell.or_else(|| settings.get("default").cloned()).map(Value::from));
-    }
-    Ok(found)
-}
-
-fn cells(line: &str, delimiter: char) -> Vec<String> {
-    let (mut cells, mut quoted) = (vec![String::new()], false);
-    let mut characters = line.chars().peekable();
-    while let Some(c) = characters.next() {
-        let last = cells.len() - 1;
-        match c {
-            '"' if quoted && characters.peek() == Some(&'"') => cells[last].extend(characters.next()),
-            '"' => quoted = !quoted,
-            c if c == delimiter && !quoted => cells.push(String::new()),
-            c => cells[last].push(c),
-        }
-    }
-    cells
-}
-
-fn key_and_settings(term: &str, options: &IndexMap<String, Value>) -> (String, IndexMap<String, String>) {
-    let mut settings: IndexMap<String, String> =
-        options.iter().map(|(name, value)| (name.clone(), text(value))).collect();
-    let mut key = Vec::new();
-    for part in term.split_whitespace() {
-        match part.split_once('=') {
-            Some((name, value)) => {
-                settings.insert(name.into(), value.into());
-            }
-            None => key.push(part),
-        }
-    }
-    (key.join(" "), settings)
 }

@@ -11,10 +11,13 @@ use crate::host::TemplateOptions;
 use crate::vars::Scope;
 use crate::yaml::{Data, Yaml};
 
+#[cfg(test)]
+mod behaviour;
 mod call;
 mod context;
 mod fault;
 mod filters;
+mod functions;
 mod lookups;
 mod methods;
 mod names;
@@ -22,6 +25,7 @@ mod native;
 mod prepared;
 #[cfg(test)]
 mod table;
+mod tables;
 mod tests;
 mod values;
 

@@ -120,7 +120,8 @@ fn is_call(tokens: &Tokens, index: usize) -> bool {
     let behind = |text: &str| index > 0 && tokens.is(index - 1, text);
     let behind_not_is = behind("not") && index > 1 && tokens.is(index - 2, "is");
     let named = behind(".") || behind("|") || behind("is") || behind_not_is || behind("macro") || behind("filter");
-    !named && !OPERATORS.contains(&word) && !(STATEMENTS.contains(&word) && behind("{%"))
+    let statement = STATEMENTS.contains(&word) && behind("{%");
+    !(named || statement || OPERATORS.contains(&word))
 }
 
 /// Reads `name` or `ansible.builtin.name`.

@@ -32,13 +32,16 @@ struct Emitted {
 }
 
 fn record(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
+    // The missing `else` of `{{ ',' if more }}` is nothing; any other undefined value is an error that names it.
+    if value.is_undefined() {
+        return minijinja::value::StringInput::new(state, value).map(|_| ());
+    }
     let emitted = state.get_or_insert_extension(Emitted::default());
     emitted.count += 1;
     emitted.last = value.clone();
     match value.kind() {
         // Ansible writes nothing for `None`.
         ValueKind::None => Ok(()),
-        ValueKind::Undefined => Err(undefined(state, value)),
         // A container with a value that cannot be rendered is an error and no text.
         ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => {
             json(value)?;

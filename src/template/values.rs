@@ -7,6 +7,8 @@ use minijinja::value::{Object, ObjectRepr, Serde, Value, ValueKind};
 use minijinja::{Error, ErrorKind};
 use serde_json::{Map, Number, Value as Json};
 
+use super::context::path_of;
+
 /// `omit`: an argument with this value is as if it had not been written.
 #[derive(Debug)]
 pub(super) struct Omit;
@@ -41,20 +43,36 @@ pub(super) fn json(value: &Value) -> Result<Json, Error> {
         ValueKind::String => Json::String(value.as_str().unwrap_or_default().into()),
         ValueKind::Bytes => Json::String(String::from_utf8_lossy(value.as_bytes().unwrap_or_default()).into_owned()),
         ValueKind::Seq | ValueKind::Iterable => {
-            let items = items(value)?;
-            Json::Array(items.iter().filter(|item| !is_omit(item)).map(json).collect::<Result<_, _>>()?)
+            let mut list = Vec::new();
+            for (index, item) in items(value)?.iter().enumerate() {
+                if item.is_undefined() {
+                    return Err(undefined_in(value, &format!("[{index}]")));
+                }
+                if !is_omit(item) {
+                    list.push(json(item)?);
+                }
+            }
+            Json::Array(list)
         }
         ValueKind::Map => {
             let mut map = Map::new();
-            for (key, value) in pairs(value)? {
-                if !is_omit(&value) {
-                    map.insert(key.to_string(), json(&value)?);
+            for (key, item) in pairs(value)? {
+                if item.is_undefined() {
+                    return Err(undefined_in(value, &format!(".{key}")));
+                }
+                if !is_omit(&item) {
+                    map.insert(key.to_string(), json(&item)?);
                 }
             }
             Json::Object(map)
         }
         _ => Json::String(value.to_string()),
     })
+}
+
+fn undefined_in(container: &Value, part: &str) -> Error {
+    let path = path_of(container).map_or_else(|| part.trim_start_matches('.').into(), |path| format!("{path}{part}"));
+    Error::new(ErrorKind::UndefinedError, format!("`{path}` is undefined"))
 }
 
 /// Whole numbers beyond 64 bits become text, which loses nothing.

@@ -36,7 +36,7 @@ pub(super) const REFUSED: &[(&str, &str)] = &[
     ("password_hash", "keep the hash itself in a variable"),
     ("vault", "encrypt with `ansible-vault encrypt_string`"),
     ("unvault", "vaulted variables are decrypted when they are read"),
-    ("to_datetime", "compare seconds: `now().timestamp()`, or ISO dates as text"),
+    ("to_datetime", "compare ISO dates as text, or seconds: `now().timestamp()`"),
     ("win_basename", "hosts need a POSIX `sh`; use `basename`"),
     ("win_dirname", "hosts need a POSIX `sh`; use `dirname`"),
     ("win_splitdrive", "hosts need a POSIX `sh`"),
@@ -89,12 +89,10 @@ const JINJA: &[&str] = &[
     "title",
     "tojson",
     "trim",
-    "truncate",
     "unique",
     "upper",
     "urlencode",
     "wordcount",
-    "wordwrap",
 ];
 
 pub(super) fn names() -> impl Iterator<Item = &'static str> {

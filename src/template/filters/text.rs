@@ -14,7 +14,9 @@ pub(super) const FILTERS: &[Row] = &[
     ("quote", |call| Ok(quote(&call.text()?).into())),
     ("split", split),
     ("ternary", ternary),
+    ("truncate", truncate),
     ("type_debug", |call| Ok(python_type(&call.value()?).into())),
+    ("wordwrap", wordwrap),
 ];
 
 fn bool(call: &mut Call) -> Result<Value, Error> {
@@ -123,4 +125,16 @@ fn comment(call: &mut Call) -> Result<Value, Error> {
     lines.extend((0..after).map(|_| postfix.clone()));
     lines.extend((!end.is_empty()).then_some(end));
     Ok(lines.join("\n").into())
+}
+
+fn truncate(call: &mut Call) -> Result<Value, Error> {
+    let value = call.value()?;
+    let options = call.named(&["length", "killwords", "end", "leeway"])?;
+    minijinja_contrib::filters::truncate(call.state, &value, options)
+}
+
+fn wordwrap(call: &mut Call) -> Result<Value, Error> {
+    let value = call.value()?;
+    let options = call.named(&["width", "break_long_words", "wrapstring", "break_on_hyphens"])?;
+    minijinja_contrib::filters::wordwrap(&value, options)
 }
