@@ -1,7 +1,10 @@
 //! A YAML 1.1 tree in which every node knows its place, resolved as PyYAML resolves it.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::hash_map::Entry;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Once};
 
 use libyaml_safer::{EventData as Event, Parser, ScalarStyle};
 use serde_json::Value;
@@ -122,20 +125,37 @@ impl Yaml {
 /// Errors carry the place: syntax, duplicate keys, unknown aliases, a nesting deeper than 200.
 pub fn load(source: &Arc<Source>) -> Result<Vec<Yaml>, Diagnostic> {
     // libyaml-safer 0.3 panics on a few malformed inputs; a panic there is the input's error, not ours.
-    let quiet = std::panic::AssertUnwindSafe(|| read_documents(source));
-    std::panic::catch_unwind(quiet).unwrap_or_else(|_| {
-        let start = Place::new(source, 1, 1);
-        Err(Diagnostic::new("this YAML cannot be read").at(&start).hint("check quotes, tags and brackets"))
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !READING.get() {
+                usual(panic)
+            }
+        }));
+    });
+    let reached = RefCell::new(Place::new(source, 1, 1));
+    READING.set(true);
+    let read = std::panic::catch_unwind(AssertUnwindSafe(|| read_documents(source, &reached)));
+    READING.set(false);
+    read.unwrap_or_else(|_| {
+        let hint = "check quotes, tags and brackets; a `,` right after a tag needs a space before it";
+        Err(Diagnostic::new("bad YAML after this").at(&reached.borrow()).hint(hint))
     })
 }
 
-fn read_documents(source: &Arc<Source>) -> Result<Vec<Yaml>, Diagnostic> {
+thread_local! {
+    /// A panic while this is set belongs to the text being read and is not printed.
+    static READING: Cell<bool> = const { Cell::new(false) };
+}
+
+fn read_documents(source: &Arc<Source>, reached: &RefCell<Place>) -> Result<Vec<Yaml>, Diagnostic> {
     // Without a final newline the parser panics on some valid files.
     let text = format!("{}\n", source.text);
     let mut bytes = text.as_bytes();
     let mut parser = Parser::new();
     parser.set_input_string(&mut bytes);
-    let mut reader = Reader { parser, source, anchors: HashMap::new(), nodes: 0 };
+    let mut reader = Reader { parser, source, reached, anchors: HashMap::new(), nodes: 0 };
     let mut documents = Vec::new();
     loop {
         match reader.next()?.0 {
@@ -153,6 +173,8 @@ fn read_documents(source: &Arc<Source>) -> Result<Vec<Yaml>, Diagnostic> {
 struct Reader<'r, 't> {
     parser: Parser<&'r mut &'t [u8]>,
     source: &'r Arc<Source>,
+    /// Where the last event began.
+    reached: &'r RefCell<Place>,
     anchors: HashMap<String, Yaml>,
     nodes: usize,
 }
@@ -162,6 +184,7 @@ impl Reader<'_, '_> {
         let event = self.parser.parse().map_err(|error| self.syntax_error(&error))?;
         let mark = event.start_mark;
         let place = Place::new(self.source, mark.line as u32 + 1, mark.column as u32 + 1);
+        self.reached.replace(place.clone());
         Ok((event.data, place))
     }
 
@@ -259,8 +282,8 @@ impl Reader<'_, '_> {
             own.push((key, value));
         }
         for (key, value) in merged {
-            if !seen.contains_key(&key.key()) {
-                seen.insert(key.key(), key.place.clone());
+            if let Entry::Vacant(free) = seen.entry(key.key()) {
+                free.insert(key.place.clone());
                 own.push((key, value));
             }
         }
@@ -412,6 +435,12 @@ mod tests {
         let error = read("a: 1\nb: 2\na: 3\n").unwrap_err();
         assert!(error.contains("duplicate key `a`") && error.contains("t.yml:3:1"), "{error}");
         assert!(error.contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn what_the_parser_cannot_survive_is_the_texts_error() {
+        let error = read("a: 1\nb: [!t, x]\n").unwrap_err();
+        assert!(error.starts_with("error: bad YAML") && error.contains("t.yml:2:"), "{error}");
     }
 
     #[test]

@@ -83,21 +83,62 @@ impl Inventory {
         groups.flat_map(|group| &group.hosts).map(String::as_str).collect()
     }
 
-    /// Returns for every host the groups that it is in, the weakest first: by depth, then priority, then name.
-    pub(crate) fn memberships(&self) -> HashMap<String, Vec<String>> {
-        let depths = self.depths();
-        let mut order: Vec<(usize, i64, &str)> = Vec::new();
-        for (name, group) in &self.groups {
-            order.push((depths.get(name.as_str()).copied().unwrap_or(0), group.priority, name));
+    /// Does for one host what [`Inventory::settle`] does for all.
+    pub(crate) fn settle_host(&mut self, host: &str) {
+        let own = |(name, group): (&String, &Group)| name != "all" && name != "ungrouped" && group.hosts.contains(host);
+        let grouped = self.groups.iter().any(own);
+        let ungrouped = &mut self.add_group("ungrouped").hosts;
+        if grouped {
+            ungrouped.shift_remove(host);
+        } else {
+            ungrouped.insert(host.into());
         }
-        order.sort();
-        let mut groups: HashMap<String, Vec<String>> = HashMap::new();
-        for (_, _, name) in order {
+    }
+
+    /// Returns for every host the groups that it is in, the weakest first: by depth, then priority, then name.
+    pub(crate) fn memberships(&self) -> HashMap<&str, Vec<&str>> {
+        let mut groups: HashMap<&str, Vec<&str>> = HashMap::new();
+        for name in self.group_order() {
             for host in self.members(name) {
-                groups.entry(host.into()).or_default().push(name.into());
+                groups.entry(host).or_default().push(name);
             }
         }
         groups
+    }
+
+    /// Returns what [`Inventory::memberships`] does, for one host.
+    pub(crate) fn groups_of(&self, host: &str) -> Vec<&str> {
+        let direct = self.groups.iter().filter(|(_, group)| group.hosts.contains(host));
+        let mut found: HashSet<&str> = direct.map(|(name, _)| name.as_str()).collect();
+        loop {
+            let below = |group: &Group| group.children.iter().any(|child| found.contains(child.as_str()));
+            let parents: Vec<&str> = self
+                .groups
+                .iter()
+                .filter(|(name, group)| !found.contains(name.as_str()) && below(group))
+                .map(|(name, _)| name.as_str())
+                .collect();
+            if parents.is_empty() {
+                break;
+            }
+            found.extend(parents);
+        }
+        self.group_order().into_iter().filter(|name| found.contains(name)).collect()
+    }
+
+    /// Returns the number of groups and of their ties; it grows whenever the tree of groups does.
+    pub(crate) fn tree_size(&self) -> usize {
+        self.groups.values().map(|group| 1 + group.children.len()).sum()
+    }
+
+    /// Returns all groups, the weakest first.
+    fn group_order(&self) -> Vec<&str> {
+        let depths = self.depths();
+        let depth = |name: &str| depths.get(name).copied().unwrap_or(0);
+        let mut order: Vec<(usize, i64, &str)> =
+            self.groups.iter().map(|(name, group)| (depth(name), group.priority, name.as_str())).collect();
+        order.sort();
+        order.into_iter().map(|(_, _, name)| name).collect()
     }
 
     /// Returns the length of the longest way from `all` to each group.
@@ -176,6 +217,22 @@ mod tests {
     }
 
     #[test]
+    fn one_hosts_groups_are_those_of_all_memberships() {
+        let mut inventory = Inventory::default();
+        for (host, group) in [("a", "x"), ("b", "y"), ("c", "ungrouped"), ("a", "z")] {
+            inventory.add_host(host, group);
+        }
+        inventory.add_child("top", "x").unwrap();
+        inventory.add_child("x", "y").unwrap();
+        inventory.settle();
+        let all = inventory.memberships();
+        assert_eq!(all["b"], ["all", "top", "x", "y"]);
+        for host in ["a", "b", "c"] {
+            assert_eq!(inventory.groups_of(host), all[host]);
+        }
+    }
+
+    #[test]
     fn a_host_leaves_ungrouped_when_it_joins_a_group() {
         let mut inventory = Inventory::default();
         inventory.add_host("h", "ungrouped");
@@ -183,6 +240,7 @@ mod tests {
         assert_eq!(inventory.memberships()["h"], ["all", "ungrouped"]);
         inventory.add_host("h", "web");
         inventory.settle();
+        inventory.settle_host("h");
         assert_eq!(inventory.memberships()["h"], ["all", "web"]);
     }
 }

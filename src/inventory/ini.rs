@@ -22,6 +22,8 @@ enum Kind {
     Hosts,
     Children,
     Vars,
+    /// After a bad header: its lines would only bring more errors.
+    Skipped,
 }
 
 struct Reader<'r> {
@@ -51,6 +53,7 @@ impl Reader<'_> {
             return self.start(name, kind, &place);
         }
         if text.starts_with('[') && (text.ends_with(']') || !text.contains(']')) {
+            self.kind = Kind::Skipped;
             let hint = "a section is `[group]`, `[group:children]` or `[group:vars]`, without spaces";
             return Err(Diagnostic::new(format!("`{text}` is not a section")).at(&place).hint(hint));
         }
@@ -58,6 +61,7 @@ impl Reader<'_> {
             Kind::Hosts => self.hosts(text, &place),
             Kind::Children => self.child(text, place),
             Kind::Vars => self.variable(text, &place),
+            Kind::Skipped => Ok(()),
         }
     }
 
@@ -67,6 +71,7 @@ impl Reader<'_> {
             "children" => Kind::Children,
             "vars" => Kind::Vars,
             _ => {
+                self.kind = Kind::Skipped;
                 let error = Diagnostic::new(format!("`{kind}` is not a kind of section")).at(place);
                 return Err(error.hint("a section is `[group]`, `[group:children]` or `[group:vars]`"));
             }
@@ -90,7 +95,7 @@ impl Reader<'_> {
         let (names, port) = range::expand(&host.text).map_err(|error| Diagnostic::new(error).at(place))?;
         let mut vars = Layer::new();
         for word in variables {
-            let Some((name, value)) = word.text.split_once('=') else {
+            let Some((name, value)) = word.text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
                 let error = Diagnostic::new(format!("`{}` is not `key=value`", word.text)).at(&word.place);
                 return Err(error.hint("one host a line, its variables after it: `web1 ansible_port=2222`"));
             };
@@ -117,7 +122,7 @@ impl Reader<'_> {
     }
 
     fn variable(&mut self, text: &str, place: &Place) -> Result<(), Diagnostic> {
-        let Some((name, value)) = text.split_once('=') else {
+        let Some((name, value)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
             let error = Diagnostic::new(format!("`{text}` is not `key=value`")).at(place);
             return Err(error.hint(format!("each line of `[{}:vars]` sets one variable", self.group)));
         };
@@ -318,41 +323,32 @@ text='7'
 
     #[test]
     fn all_errors_are_shown_at_once_with_their_places() {
-        let text =
-            "[web\nh1 x\nh[5:1]\nh2 x=\"1\n[db:childs]\n[a:children]\nwbe\nx y\n[web]\n[b:vars]\nnothing\n[a b]\n";
+        let text = "h1 x =5\nh[5:1]\nh2 x=\"1\n[db:childs]\nskipped it\n[a:children]\nwbe\nx y\n[web]\n[b:vars]\nnothing\n[a b]\nskipped it\n[web\n";
         let expected = "\
-error: `[web` is not a section
- --> hosts:1:1
-  |
-1 | [web
-  | ^^^^
-  |
-  = hint: a section is `[group]`, `[group:children]` or `[group:vars]`, without spaces
-
 error: `x` is not `key=value`
- --> hosts:2:4
+ --> hosts:1:4
   |
-2 | h1 x
+1 | h1 x =5
   |    ^
   |
   = hint: one host a line, its variables after it: `web1 ansible_port=2222`
 
 error: bad host range `[5:1]`: it begins after its end
- --> hosts:3:1
+ --> hosts:2:1
   |
-3 | h[5:1]
+2 | h[5:1]
   | ^^^
 
 error: this `\"` is never closed
- --> hosts:4:6
+ --> hosts:3:6
   |
-4 | h2 x=\"1
+3 | h2 x=\"1
   |      ^^
 
 error: `childs` is not a kind of section
- --> hosts:5:1
+ --> hosts:4:1
   |
-5 | [db:childs]
+4 | [db:childs]
   | ^^^
   |
   = hint: a section is `[group]`, `[group:children]` or `[group:vars]`
@@ -378,6 +374,14 @@ error: `[a b]` is not a section
    |
 12 | [a b]
    | ^^
+   |
+   = hint: a section is `[group]`, `[group:children]` or `[group:vars]`, without spaces
+
+error: `[web` is not a section
+  --> hosts:14:1
+   |
+14 | [web
+   | ^^^^
    |
    = hint: a section is `[group]`, `[group:children]` or `[group:vars]`, without spaces
 

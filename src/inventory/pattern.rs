@@ -407,6 +407,13 @@ mod tests {
         }
 
         #[test]
+        fn no_mutation_panics(at in 0_usize..28, length in 0_usize..5, new in r"[\[\]:,!&~*?0-9-]{0,3}") {
+            let valid = r"web[0:1]:~d[ab]\d+:&new:!w?b1";
+            let (head, rest) = valid.split_at(at);
+            let _ = inventory().select(&format!("{head}{new}{}", &rest[length.min(rest.len())..]));
+        }
+
+        #[test]
         fn a_star_matches_every_text(text in ".{0,12}") {
             let text: Vec<char> = text.chars().collect();
             prop_assert!(glob(&['*'], &text) && glob(&['*', '*'], &text));

@@ -13,10 +13,9 @@ pub(super) fn expand(entry: &str) -> Result<Hosts, String> {
     if entry.parse::<Ipv6Addr>().is_ok() {
         return Ok((vec![entry.into()], None));
     }
-    if let Some((address, port)) = entry.strip_prefix('[').and_then(|rest| rest.split_once("]:")) {
-        if address.parse::<Ipv6Addr>().is_ok() {
-            return Ok((vec![address.into()], Some(port_number(port)?)));
-        }
+    let bracketed = entry.strip_prefix('[').and_then(|rest| rest.split_once("]:"));
+    if let Some((address, port)) = bracketed.filter(|(address, _)| address.parse::<Ipv6Addr>().is_ok()) {
+        return Ok((vec![address.into()], Some(port_number(port)?)));
     }
     if entry.matches('[').count() != entry.matches(']').count() {
         return Err(format!("`{entry}` has a square bracket without its partner"));

@@ -25,8 +25,7 @@ impl Inventory {
             return errors
                 .push(error.hint(format!("a file, a directory, or a list of hosts with a comma: `-i {source},`")));
         }
-        let directory = if path.is_dir() { Some(path) } else { path.parent() };
-        let directory = directory.filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
         self.add_path(path, errors);
         if self.directories.iter().all(|known| known.path != directory) {
             self.directories.extend(errors.catch(VarsDirectory::open(directory)));

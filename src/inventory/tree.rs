@@ -11,13 +11,14 @@ use super::{Inventory, groups, range};
 
 /// Aliases can repeat a group within a group without end; no inventory has this many.
 const MAX_GROUPS: usize = 100_000;
+const MAX_DEPTH: usize = 100;
 
 const SECTIONS: [&str; 3] = ["hosts", "children", "vars"];
 
 /// Adds what `source` says to the inventory, and notes every error in it.
 pub(super) fn read(inventory: &mut Inventory, source: &Arc<Source>, errors: &mut Diagnostics) {
     let Some(Some(root)) = errors.catch(files::document(source)) else { return };
-    let mut reader = Reader { inventory, source, errors, groups: 0 };
+    let mut reader = Reader { inventory, source, errors, groups: 0, depth: 0 };
     if let Some(plugin) = root.get("plugin") {
         let name = plugin.key();
         let error = Diagnostic::new(format!("the inventory plugin `{name}` is not supported")).at(&plugin.place);
@@ -39,6 +40,7 @@ struct Reader<'r> {
     source: &'r Arc<Source>,
     errors: &'r mut Diagnostics,
     groups: usize,
+    depth: usize,
 }
 
 impl Reader<'_> {
@@ -46,6 +48,10 @@ impl Reader<'_> {
         self.groups += 1;
         if self.groups >= MAX_GROUPS {
             let error = Diagnostic::new(format!("more than {MAX_GROUPS} groups in one file")).at(&name.place);
+            return self.errors.push(error);
+        }
+        if self.depth == MAX_DEPTH {
+            let error = Diagnostic::new(format!("groups are nested deeper than {MAX_DEPTH}")).at(&name.place);
             return self.errors.push(error);
         }
         let group = name.key();
@@ -79,7 +85,9 @@ impl Reader<'_> {
         }
         for (name, body) in self.mapping(content, title, "write each group as a key: `web:`").unwrap_or(&[]) {
             if self.groups < MAX_GROUPS {
+                self.depth += 1;
                 self.group(name, body);
+                self.depth -= 1;
                 self.child(group, name, name.key());
             }
         }
@@ -257,6 +265,16 @@ error: group `all` cannot be its own child
         }
         let error = read_text(&text).unwrap_err();
         assert!(error.contains("more than 100000 groups"), "{error}");
+    }
+
+    #[test]
+    fn aliases_that_nest_without_end_are_refused() {
+        let mut text = String::from("all:\n  vars:\n    g0: &g0 {}\n");
+        for level in 1..150 {
+            text += &format!("    g{level}: &g{level} {{children: {{a: *g{}}}}}\n", level - 1);
+        }
+        let error = read_text(&(text + "deep: *g149\n")).unwrap_err();
+        assert!(error.contains("groups are nested deeper than 100"), "{error}");
     }
 
     proptest! {

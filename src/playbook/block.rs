@@ -42,7 +42,7 @@ impl Reader<'_> {
             return Vec::new();
         }
         if has("block") {
-            return self.block(node, parent);
+            return self.deeper(&node.place, |reader| reader.block(node, parent)).unwrap_or_default();
         }
         if let Some((key, _)) = map.iter().find(|(key, _)| matches!(key.as_str(), Some("rescue" | "always"))) {
             let message = format!("`{}` needs a `block` beside it", key.key());

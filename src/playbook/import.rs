@@ -7,7 +7,6 @@ use crate::vars::Layer;
 use crate::yaml::Yaml;
 
 use super::include::RoleFiles;
-use super::inherit::over;
 use super::keywords::Kind;
 use super::reader::Reader;
 use super::role::Wanted;
@@ -25,7 +24,7 @@ impl Reader<'_> {
             return Vec::new();
         }
         let Some(name) = action.free_form else { return Vec::new() };
-        let keywords = self.imported(node, parent);
+        let keywords = self.keywords(node, Kind::Task, parent);
         let instead = "an import is resolved before anything runs; use `include_tasks`";
         let Some(file) = self.fixed(&name, &keywords, instead) else { return Vec::new() };
         let Some(path) = self.tasks_file(&file, &name.place, &keywords) else { return Vec::new() };
@@ -41,7 +40,7 @@ impl Reader<'_> {
         if !self.is_static(node, &action) || self.check_arguments(&mut action, &allowed).is_none() {
             return Vec::new();
         }
-        let keywords = self.imported(node, parent);
+        let keywords = self.keywords(node, Kind::Task, parent);
         let instead = "an import is resolved before anything runs; use `include_role`";
         let mut texts = Vec::new();
         for (key, value) in &action.arguments {
@@ -61,14 +60,6 @@ impl Reader<'_> {
         self.role(wanted, keywords)
     }
 
-    /// Returns what the imported tasks inherit: all of the import's keywords, its `vars` as parameters.
-    fn imported(&mut self, node: &Yaml, parent: &Arc<Keywords>) -> Keywords {
-        let keywords = self.keywords(node, Kind::Task, parent);
-        let own = node.get("vars").map(|vars| self.own_vars(vars)).unwrap_or_default();
-        let include_params = Arc::new(over(&parent.include_params, own));
-        Keywords { vars: parent.vars.clone(), include_params, ..keywords }
-    }
-
     fn is_static(&mut self, node: &Yaml, action: &Action) -> bool {
         for (key, _) in node.as_map().unwrap_or(&[]) {
             let name = key.key();
@@ -81,5 +72,64 @@ impl Reader<'_> {
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Tree;
+
+    #[test]
+    fn imported_tasks_inherit_the_import() {
+        let tree = Tree::new(&[
+            (
+                "site.yml",
+                "- hosts: all\n  tasks:\n    - import_tasks: parts/a.yml\n      vars: {v: 1}\n      when: w\n      tags: t\n      become: yes\n    - import_tasks: empty.yml\n",
+            ),
+            ("parts/a.yml", "- ping:\n- import_tasks: b.yml\n  vars: {v: 2}\n"),
+            ("parts/b.yml", "- command: ls\n  when: x\n"),
+            ("empty.yml", "# nothing\n"),
+        ]);
+        assert_eq!(
+            tree.outline(),
+            "play all\n  ping when:w tags:t vars:v=1 become:True\n  command <ls> when:w&x tags:t vars:v=2 become:True\n"
+        );
+    }
+
+    #[test]
+    fn a_cycle_names_its_chain() {
+        let tree = Tree::new(&[
+            ("site.yml", "- hosts: all\n  tasks:\n    - import_tasks: a.yml\n"),
+            ("a.yml", "- import_tasks: b.yml\n"),
+            ("b.yml", "- import_tasks: ./a.yml\n"),
+        ]);
+        assert_eq!(
+            tree.load().unwrap_err(),
+            "error: `a.yml` leads back to itself\n --> b.yml:1:17\n  |\n1 | - import_tasks: ./a.yml\n  |                 ^^^^^^^\n  |\n  = hint: site.yml -> a.yml -> b.yml -> a.yml"
+        );
+    }
+
+    #[test]
+    fn nesting_without_end_is_refused() {
+        let parts: Vec<(String, String)> = (0..40)
+            .map(|n| (format!("t{n}.yml"), format!("- block:\n    - block:\n        - import_tasks: t{}.yml\n", n + 1)))
+            .collect();
+        let mut files = vec![("site.yml", "- hosts: all\n  tasks:\n    - import_tasks: t0.yml\n")];
+        files.extend(parts.iter().map(|(name, text)| (name.as_str(), text.as_str())));
+        let error = Tree::new(&files).load().unwrap_err();
+        assert!(error.starts_with("error: blocks and imports are nested deeper than 64\n --> t21.yml:1:3"), "{error}");
+    }
+
+    #[test]
+    fn a_playbook_is_no_tasks_file() {
+        let tree = Tree::new(&[
+            ("site.yml", "- hosts: all\n  tasks:\n    - import_tasks: play.yml\n    - import_tasks: map.yml\n"),
+            ("play.yml", "- hosts: all\n  tasks: []\n"),
+            ("map.yml", "ping:\n"),
+        ]);
+        assert_eq!(
+            tree.load().unwrap_err(),
+            "error: this is a play, and here stands a list of tasks\n --> play.yml:1:3\n  |\n1 | - hosts: all\n  |   ^^^^^\n  |\n  = hint: take the plays of another file over with `import_playbook`, at the top level of a playbook\n\nerror: tasks should be a list, not a mapping\n --> map.yml:1:1\n  |\n1 | ping:\n  | ^^^^\n  |\n  = hint: put `- ` before the first key of each task"
+        );
     }
 }

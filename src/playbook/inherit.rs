@@ -35,7 +35,7 @@ impl Reader<'_> {
                 }
             }
         }
-        if let Some(tags) = node.get("tags") {
+        if let Some(tags) = node.get("tags").filter(|tags| !tags.is_null()) {
             self.add_tags(tags, &mut keywords);
         }
         keywords
@@ -119,4 +119,76 @@ fn slot<'k>(keywords: &'k mut Keywords, name: &str) -> Option<&'k mut Option<Yam
         "delegate_facts" => &mut keywords.delegate_facts,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Tree, tasks_of};
+
+    #[test]
+    fn keywords_come_down_from_block_to_task() {
+        let tasks = "\
+- block:
+    - block:
+        - command: ls
+          when: c
+          tags: [y, z]
+          vars: {v: 3}
+          environment: {E: 2}
+          become_user: inner
+      when: [b1, b2]
+      vars: {w: 2, v: 2}
+      run_once: yes
+    - command: id
+      delegate_to: there
+      timeout: 5
+  rescue:
+    - command: fix
+  when: a
+  tags: x, y
+  vars: {v: 1}
+  environment: {E: 1}
+  become: yes
+  become_user: outer
+  delegate_to: here
+  timeout: 9
+";
+        let outer = "tags:x&y vars:v=1 env:{\"E\":1} become:True user:outer";
+        assert_eq!(
+            tasks_of(tasks),
+            format!(
+                "  block
+    block
+      command <ls> delegate_to:\"here\" run_once:true timeout:9 when:a&b1&b2&c tags:x&y&z vars:v=3&w=2 env:{{\"E\":1}}&{{\"E\":2}} become:True user:inner
+    command <id> delegate_to:\"there\" timeout:5 when:a {outer}
+  rescue
+    command <fix> delegate_to:\"here\" timeout:9 when:a {outer}
+"
+            )
+        );
+    }
+
+    #[test]
+    fn a_play_gives_all_but_its_vars() {
+        let play = "- hosts: all\n  become: yes\n  tags: p\n  environment: {A: 1}\n  vars: {x: 1}\n  tasks:\n    - ping:\n  handlers:\n    - name: h\n      ping:\n";
+        let tree = Tree::new(&[("site.yml", play)]);
+        let inherited = "tags:p env:{\"A\":1} become:True";
+        assert_eq!(tree.outline(), format!("play all {inherited}\n  ping {inherited}\n handler ping {inherited}\n"));
+    }
+
+    #[test]
+    fn a_tag_is_rendered_with_what_is_known() {
+        let mut tree =
+            Tree::new(&[("site.yml", "- hosts: all\n  vars: {t: mail}\n  tags: ['{{ t }}']\n  tasks: []\n")]);
+        assert!(tree.load().unwrap_err().contains("`{{ t }}` is not known before the run"));
+        tree = Tree::new(&[("site.yml", "- hosts: all\n  vars: {t: mail}\n  tags: ['{{ t }}']\n  tasks: []\n")]);
+        tree.loader.render = Some(Box::new(|node, known| {
+            let name = node.key().replace(['{', '}', ' '], "");
+            match known.get(&name) {
+                Some(crate::vars::Var::Written(value)) => Ok(value.key()),
+                _ => Err(crate::error::Diagnostic::new(format!("`{name}` is undefined"))),
+            }
+        }));
+        assert_eq!(tree.outline(), "play all tags:mail\n");
+    }
 }

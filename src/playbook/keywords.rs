@@ -27,6 +27,8 @@ pub enum Shape {
     Text,
     Bool,
     Number,
+    /// A number, or text such as `30%`.
+    Percentage,
     /// Text, or a list of texts.
     Texts,
     /// Boolean, expression, or a list of both.
@@ -112,7 +114,11 @@ const PLAY: &[Keyword] = &[
     refused("gather_timeout", "set `gather_facts: no` and call `setup` with `gather_timeout`"),
     row("handlers", Shape::List, "Tasks that run when they are notified."),
     row("hosts", Shape::Texts, "The pattern of the hosts to act on."),
-    row("max_fail_percentage", Shape::Number, "Ends the play when more than this percentage of a batch has failed."),
+    row(
+        "max_fail_percentage",
+        Shape::Percentage,
+        "Ends the play when more than this percentage of a batch has failed.",
+    ),
     row("order", Shape::Text, "`inventory`, `reverse_inventory`, `sorted`, `reverse_sorted` or `shuffle`."),
     row("post_tasks", Shape::List, "Tasks after `tasks` and their handlers."),
     row("pre_tasks", Shape::List, "Tasks before the roles."),
@@ -171,6 +177,9 @@ pub const LOOP_CONTROL: &[Keyword] = &[
 ];
 
 impl Kind {
+    pub const ALL: &[Kind] =
+        &[Kind::Play, Kind::ImportPlaybook, Kind::Role, Kind::Block, Kind::Task, Kind::Handler, Kind::Apply];
+
     fn tables(self) -> &'static [&'static [Keyword]] {
         match self {
             Kind::Play => &[PLAY, INHERITED],
@@ -239,6 +248,10 @@ impl Shape {
             (Shape::Bool, Data::Text(text)) => is_template(text) || is_boolean_word(text),
             (Shape::Number, Data::Int(_) | Data::Float(_)) => true,
             (Shape::Number, Data::Text(text)) => is_template(text) || text.trim().parse::<f64>().is_ok(),
+            (Shape::Percentage, Data::Text(text)) if text.ends_with('%') => {
+                text.trim_end_matches('%').trim().parse::<f64>().is_ok()
+            }
+            (Shape::Percentage, _) => Shape::Number.fits(value),
             (Shape::Texts, Data::Text(_) | Data::Int(_)) => true,
             (Shape::Texts, _) => each(Shape::Text),
             (Shape::Condition, Data::Bool(_) | Data::Text(_) | Data::Int(_)) => true,
@@ -259,6 +272,7 @@ impl Shape {
             Shape::Text => "text",
             Shape::Bool => "a boolean",
             Shape::Number => "a number",
+            Shape::Percentage => "a number or a percentage",
             Shape::Texts => "text or a list of texts",
             Shape::Condition => "a condition or a list of conditions",
             Shape::Vars | Shape::Mapping => "a mapping",
@@ -314,8 +328,7 @@ mod tests {
 
     #[test]
     fn no_table_names_a_keyword_twice() {
-        for kind in [Kind::Play, Kind::ImportPlaybook, Kind::Role, Kind::Block, Kind::Task, Kind::Handler, Kind::Apply]
-        {
+        for kind in Kind::ALL {
             let mut names: Vec<_> = kind.keywords().map(|keyword| keyword.name).collect();
             let count = names.len();
             names.sort_unstable();
@@ -326,8 +339,7 @@ mod tests {
 
     #[test]
     fn every_keyword_has_a_sentence() {
-        let kinds = [Kind::Play, Kind::ImportPlaybook, Kind::Role, Kind::Block, Kind::Handler];
-        for keyword in kinds.into_iter().flat_map(Kind::keywords).chain(LOOP_CONTROL) {
+        for keyword in Kind::ALL.iter().flat_map(|kind| kind.keywords()).chain(LOOP_CONTROL) {
             assert!(keyword.help.ends_with('.'), "{}", keyword.name);
         }
     }

@@ -56,6 +56,7 @@ pub struct Play {
     /// Batches, each a number or a percentage; empty: all hosts at once.
     pub serial: Vec<Yaml>,
     pub any_errors_fatal: Option<Yaml>,
+    /// A number, text such as `30%`, or a template.
     pub max_fail_percentage: Option<Yaml>,
     pub force_handlers: Option<Yaml>,
     /// One of `inventory`, `reverse_inventory`, `sorted`, `reverse_sorted`, `shuffle`, or a template.
@@ -172,7 +173,7 @@ pub struct Keywords {
     pub when: Vec<Yaml>,
     /// The union of one's own and all inherited tags.
     pub tags: Vec<String>,
-    /// Block and task vars; the inner ones win.
+    /// Vars of blocks, imports, listed roles and tasks; the inner ones win.
     pub vars: Arc<Layer>,
     /// Innermost last: later entries win.
     pub environment: Vec<Yaml>,
@@ -199,7 +200,7 @@ pub struct Keywords {
     pub notify: Vec<Yaml>,
     /// The role that these tasks belong to.
     pub role: Option<Arc<Role>>,
-    /// Variables given to an include or import of these tasks.
+    /// Variables given to `include_tasks` or `include_role`; those given to an import are ordinary `vars`.
     pub include_params: Arc<Layer>,
     /// The directory of the file in which this was written.
     pub directory: PathBuf,
@@ -213,7 +214,7 @@ pub struct Role {
     pub path: PathBuf,
     pub defaults: Arc<Layer>,
     pub vars: Arc<Layer>,
-    /// Given where the role is listed or included.
+    /// Given where the role is listed, beside its keywords: `- {role: web, listen_on: 80}`.
     pub params: Arc<Layer>,
     /// The roles through which this one was pulled in, outermost first; their defaults and vars are seen too.
     pub parents: Vec<Arc<Role>>,

@@ -244,3 +244,35 @@ fn check_order(order: Option<Yaml>) -> Result<(), Diagnostic> {
 fn pattern(hosts: &Yaml) -> String {
     items(hosts).iter().map(Yaml::key).collect::<Vec<_>>().join(",")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Tree, of_layer};
+
+    #[test]
+    fn an_imported_playbook_inherits_the_import() {
+        let tree = Tree::new(&[
+            (
+                "site.yml",
+                "- import_playbook: stages/one.yml\n  when: go\n  tags: one\n  vars: {a: 1}\n- hosts: [x, y]\n  name: last\n",
+            ),
+            ("stages/one.yml", "- hosts: m\n  vars: {a: 2, b: 3}\n  tags: own\n  tasks:\n    - import_tasks: t.yml\n"),
+            ("stages/t.yml", "- ping:\n"),
+        ]);
+        assert_eq!(tree.outline(), "play m when:go tags:one&own\n  ping when:go tags:one&own\nplay last\n");
+        let plays = tree.load().unwrap().plays;
+        assert_eq!(of_layer(&plays[0].vars), ["a=1", "b=3"]);
+        assert_eq!(plays[0].directory, tree.path("stages"));
+    }
+
+    #[test]
+    fn a_play_keeps_what_its_run_needs() {
+        let play = "- hosts: a:b\n  gather_facts: no\n  serial: [1, '30%']\n  max_fail_percentage: 20%\n  tags:\n  any_errors_fatal: yes\n  force_handlers: yes\n  order: sorted\n  vars_files: [v.yml, ['{{ x }}.yml', v.yml]]\n  strategy: linear\n  collections: [a.b]\n";
+        let tree = Tree::new(&[("site.yml", play), ("vars/v.yml", "a: 1\n")]);
+        let play = tree.load().unwrap().plays.remove(0);
+        assert_eq!((play.name.as_str(), play.serial.len(), play.vars_files.len()), ("a:b", 2, 2));
+        let set =
+            [&play.gather_facts, &play.max_fail_percentage, &play.any_errors_fatal, &play.force_handlers, &play.order];
+        assert!(set.iter().all(|keyword| keyword.is_some()));
+    }
+}

@@ -13,10 +13,10 @@ use super::keywords::is_template;
 use super::load::Loader;
 use super::{Include, Keywords, Role, Section, Task};
 
-/// Imports deeper than this are a mistake that no cycle shows.
-const MAX_IMPORTS: usize = 64;
+/// Blocks and imports within each other; deeper is a mistake that no cycle shows.
+const MAX_DEPTH: usize = 64;
 /// Aliases and repeated imports can blow a few lines up to any number of steps.
-const MAX_STEPS: usize = 1_000_000;
+const MAX_STEPS: usize = 200_000;
 
 pub(super) struct Reader<'l> {
     pub loader: &'l Loader,
@@ -35,6 +35,7 @@ pub(super) struct Reader<'l> {
     pub notices: Notices,
     /// The files being read, the outermost first.
     chain: Vec<PathBuf>,
+    depth: usize,
     steps: usize,
 }
 
@@ -61,6 +62,7 @@ impl<'l> Reader<'l> {
             ahead: None,
             notices: Notices::default(),
             chain: Vec::new(),
+            depth: 0,
             steps: 0,
         }
     }
@@ -73,6 +75,29 @@ impl<'l> Reader<'l> {
     /// Returns a reader that goes on where `include` stands.
     pub fn resume(loader: &'l Loader, include: &Include) -> Reader<'l> {
         Reader { section: include.section, ..Reader::new(loader, include.directory.clone()) }
+    }
+
+    /// Returns a reader for what an include names, read ahead. The include may lead back to itself under a condition, so
+    /// the chain of imports starts anew.
+    pub fn aside(&mut self, include: &Include) -> Reader<'l> {
+        Reader {
+            play_vars: self.play_vars.clone(),
+            ahead: self.ahead.take(),
+            depth: self.depth,
+            steps: self.steps,
+            ..Reader::resume(self.loader, include)
+        }
+    }
+
+    /// Takes over what a reader aside has found, but not the tasks.
+    pub fn rejoin(&mut self, aside: Reader<'l>) {
+        let Reader { errors, ahead, notices, steps, .. } = aside;
+        self.errors.extend(errors);
+        self.ahead = ahead;
+        self.notices.notified.extend(notices.notified);
+        self.notices.handlers.extend(notices.handlers);
+        self.notices.open |= notices.open;
+        self.steps = steps;
     }
 
     /// Runs `read` on the document of a file that is imported at `place`; notes a cycle instead of following it.
@@ -89,21 +114,30 @@ impl<'l> Reader<'l> {
         let document = self.loader.files.document(&path).map_err(|error| error.or_at(place));
         let document = self.errors.catch(document)?;
         self.chain.push(path);
-        let value = read(self, document);
+        let value = self.deeper(place, |reader| read(reader, document));
         self.chain.pop();
+        value
+    }
+
+    /// Runs `read` one level deeper, where that is not too deep.
+    pub fn deeper<T>(&mut self, place: &Place, read: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        if self.depth == MAX_DEPTH {
+            let message = format!("blocks and imports are nested deeper than {MAX_DEPTH}");
+            self.errors.push(Diagnostic::new(message).at(place));
+            return None;
+        }
+        self.depth += 1;
+        let value = read(self);
+        self.depth -= 1;
         Some(value)
     }
 
     /// Notes that `path`, imported at `place`, is being read already.
     pub fn is_cycle(&mut self, path: &Path, place: &Place) -> bool {
-        let is_open = self.chain.iter().any(|open| open == path);
-        if !is_open && self.chain.len() < MAX_IMPORTS {
+        if !self.chain.iter().any(|open| open == path) {
             return false;
         }
-        let message = match is_open {
-            true => format!("`{}` leads back to itself", path.display()),
-            false => format!("imports are nested deeper than {MAX_IMPORTS}"),
-        };
+        let message = format!("`{}` leads back to itself", path.display());
         let chain = self.chain.iter().map(PathBuf::as_path).chain([path]);
         let shown: Vec<String> = chain.map(|path| path.display().to_string()).collect();
         self.errors.push(Diagnostic::new(message).at(place).hint(shown.join(" -> ")));

@@ -44,17 +44,11 @@ impl Reader<'_> {
             return Vec::new();
         };
         let instead = "roles are read before anything runs; use `include_role`";
-        let mut keywords = self.keywords(node, Kind::Role, parent);
+        let keywords = self.keywords(node, Kind::Role, parent);
         let Some(text) = self.fixed(name, parent, instead) else { return Vec::new() };
-        let mut params = Layer::new();
         let pairs = node.as_map().unwrap_or(&[]).iter();
         let own: Vec<_> = pairs.filter(|(key, _)| Kind::Role.find(&key.key()).is_none()).cloned().collect();
-        params.extend(layer_of(&Yaml { data: Data::Map(own).into(), ..node.clone() }));
-        if let Some(vars) = node.get("vars") {
-            params.extend(self.own_vars(vars));
-        }
-        // They are the role's parameters, and stronger there than block vars would be.
-        keywords.vars = parent.vars.clone();
+        let params = layer_of(&Yaml { data: Data::Map(own).into(), ..node.clone() });
         let once = Some(listing(node));
         let place = name.place.clone();
         self.role(Wanted { name: text, place, from: RoleFiles::default(), params, once }, keywords)
@@ -77,7 +71,7 @@ impl Reader<'_> {
             }
         }
         let role = Arc::new(self.read_role(&wanted, &path, &keywords, once));
-        let inside = Keywords { role: Some(role.clone()), ..keywords };
+        let inside = Keywords { name: None, role: Some(role.clone()), ..keywords };
         let dependencies = meta.and_then(|meta| {
             self.within(&meta, &wanted.place, |reader, document| reader.dependencies(document.as_ref(), &inside))
         });
@@ -152,7 +146,7 @@ impl Reader<'_> {
     }
 
     /// Returns the variables of one file.
-    fn vars_of(&mut self, file: &Path, place: &Place) -> Layer {
+    pub fn vars_of(&mut self, file: &Path, place: &Place) -> Layer {
         let document = self.loader.files.document(file).map_err(|error| error.or_at(place));
         let Some(Some(root)) = self.errors.catch(document) else { return Layer::new() };
         if root.as_map().is_none() {
@@ -164,8 +158,7 @@ impl Reader<'_> {
 
     /// Reads a file of variables, looked for in `vars/` of each directory, then in it.
     pub fn vars_file(&mut self, name: &str, directories: &[PathBuf], place: &Place) -> Layer {
-        let in_each = |directory: &PathBuf| [directory.join("vars").join(name), directory.join(name)];
-        let candidates: Vec<PathBuf> = directories.iter().flat_map(in_each).map(|path| normal(&path)).collect();
+        let candidates = vars_candidates(name, directories);
         match first_file(candidates.iter().cloned()) {
             Some(file) => self.vars_of(&file, place),
             None => {
@@ -214,9 +207,156 @@ impl Reader<'_> {
     }
 }
 
+/// Returns where a file of variables is looked for: in `vars/` of each directory, then in it.
+pub(super) fn vars_candidates(name: &str, directories: &[PathBuf]) -> Vec<PathBuf> {
+    let in_each = |directory: &PathBuf| [directory.join("vars").join(name), directory.join(name)];
+    directories.iter().flat_map(in_each).map(|path| normal(&path)).collect()
+}
+
 /// Returns how a role was listed, beside its name: two of the same text are the same role.
 fn listing(node: &Yaml) -> String {
     let pairs = node.as_map().unwrap_or(&[]).iter();
     let own: Vec<_> = pairs.filter(|(key, _)| !matches!(key.as_str(), Some("role" | "name"))).cloned().collect();
     Yaml { data: Data::Map(own).into(), ..node.clone() }.to_value().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Step;
+    use super::super::testing::{Tree, of_layer};
+
+    const SITE: &str = "\
+- hosts: mail
+  pre_tasks: [{ping: }]
+  roles:
+    - base
+    - role: web
+      listen_on: 80
+      vars: {name_of: x}
+      tags: w
+      when: is_web
+    - base
+    - {role: base, size: 2}
+  tasks:
+    - command: restart
+      notify: ['web : reload', all of them]
+    - import_role: {name: extra, tasks_from: other}
+      tags: e
+  handlers:
+    - name: own
+      ping:
+      listen: all of them
+";
+
+    fn tree() -> Tree {
+        Tree::new(&[
+            ("site.yml", SITE),
+            ("roles/base/tasks/main.yml", "- command: base\n"),
+            ("roles/base/defaults/main.yml", "size: 1\n"),
+            ("roles/web/meta/main.yml", "dependencies:\n  - base\n  - role: lib\n    level: 3\n"),
+            ("roles/web/tasks/main.yaml", "- import_tasks: sub.yml\n- copy: src=a dest=/b\n  notify: reload\n"),
+            ("roles/web/tasks/sub.yml", "- command: sub\n  tags: s\n"),
+            ("roles/web/handlers/main.yml", "- name: reload\n  service: name=web state=reloaded\n"),
+            ("roles/web/vars/main/b.yml", "b: 2\n"),
+            ("roles/web/vars/main/a.yml", "a: 1\n"),
+            ("roles/lib/tasks/main.yml", "- command: lib\n"),
+            ("roles/extra/tasks/main.yml", "- command: main\n"),
+            ("roles/extra/tasks/other.yml", "- command: other\n"),
+        ])
+    }
+
+    #[test]
+    fn roles_stand_in_their_order_with_those_they_depend_on_before_them() {
+        assert_eq!(
+            tree().outline(),
+            "play mail
+ pre
+  ping
+ roles
+  block of base
+    command <base>
+  block of base
+    command <base> when:is_web tags:w vars:name_of=\"x\"
+  block of lib
+    command <lib> when:is_web tags:w vars:name_of=\"x\"
+  block of web
+    command <sub> when:is_web tags:w&s vars:name_of=\"x\"
+    copy src=\"a\" dest=\"/b\" notify:[\"reload\"] when:is_web tags:w vars:name_of=\"x\"
+  block of base
+    command <base>
+  command <restart> notify:[\"web : reload\", \"all of them\"]
+  block of extra
+    command <other> tags:e
+ handler service name=\"web\" state=\"reloaded\" when:is_web tags:w vars:name_of=\"x\"
+ handler ping
+"
+        );
+    }
+
+    #[test]
+    fn a_role_sees_its_files_and_parameters() {
+        let tree = tree();
+        let play = tree.load().unwrap().plays.remove(0);
+        let names: Vec<&str> = play.exports.iter().map(|role| role.name.as_str()).collect();
+        assert_eq!(names, ["base", "base", "lib", "web", "base", "extra"]);
+        let [base, again, lib, web, sized, extra] = &play.exports[..] else { panic!() };
+        assert_eq!(of_layer(&base.defaults), ["size=1"]);
+        assert_eq!(of_layer(&web.vars), ["a=1", "b=2"]);
+        assert_eq!(of_layer(&web.params), ["listen_on=80"]);
+        assert_eq!(of_layer(&lib.params), ["listen_on=80", "level=3"]);
+        assert_eq!(of_layer(&sized.params), ["size=2"]);
+        assert_eq!(web.path, tree.path("roles/web"));
+        assert_eq!(lib.parents[0].name, "web");
+        assert!(base.once.is_some() && base.once == again.once && base.once != sized.once);
+        assert_eq!(extra.once, None);
+    }
+
+    #[test]
+    fn an_allowed_duplicate_runs_again() {
+        let tree = Tree::new(&[
+            ("site.yml", "- hosts: all\n  roles: [a, a]\n"),
+            ("roles/a/meta/main.yml", "allow_duplicates: yes\n"),
+            ("roles/a/tasks/main.yml", "- ping:\n"),
+        ]);
+        assert_eq!(tree.load().unwrap().plays[0].roles.len(), 2);
+        std::fs::write(tree.path("roles/a/meta/main.yml"), "galaxy_info: {}\n").unwrap();
+        let fresh = super::super::Loader::new(tree.loader.actions.clone());
+        assert_eq!(super::super::load(&tree.path("site.yml"), &fresh).unwrap().plays[0].roles.len(), 1);
+    }
+
+    #[test]
+    fn roles_that_depend_on_each_other_are_refused() {
+        let tree = Tree::new(&[
+            ("site.yml", "- hosts: all\n  roles: [a]\n"),
+            ("roles/a/meta/main.yml", "dependencies: [b]\n"),
+            ("roles/b/meta/main.yml", "dependencies:\n  - a\n"),
+        ]);
+        assert_eq!(
+            tree.load().unwrap_err(),
+            "error: `roles/a/meta/main.yml` leads back to itself\n --> roles/b/meta/main.yml:2:5\n  |\n2 |   - a\n  |     ^\n  |\n  = hint: site.yml -> roles/a/meta/main.yml -> roles/b/meta/main.yml -> roles/a/meta/main.yml"
+        );
+    }
+
+    #[test]
+    fn a_role_is_found_in_the_roles_path() {
+        let mut tree =
+            Tree::new(&[("site.yml", "- hosts: all\n  roles: [a]\n"), ("lib/a/tasks/main.yml", "- ping:\n")]);
+        tree.loader.roles_path = vec![tree.path("lib")];
+        assert!(matches!(&tree.load().unwrap().plays[0].roles[0], Step::Block(block) if block.block.len() == 1));
+    }
+
+    #[test]
+    fn errors_inside_a_role_show_their_file() {
+        let tree = Tree::new(&[
+            ("site.yml", "- hosts: all\n  roles:\n    - a\n"),
+            ("roles/a/tasks/main.yml", "- cpoy: x\n"),
+            ("roles/a/vars/main.yml", "- a\n"),
+            ("roles/a/defaults/main.yml", "$ANSIBLE_VAULT;1.1;AES256\n6162\n"),
+        ]);
+        let error = tree.load().unwrap_err();
+        assert_eq!(
+            error,
+            "error: cannot read `roles/a/defaults/main.yml`: it is encrypted with Ansible Vault, which is not supported yet\n --> site.yml:3:7\n  |\n3 |     - a\n  |       ^\n\nerror: a file of variables should be a mapping, not a list\n --> roles/a/vars/main.yml:1:1\n  |\n1 | - a\n  | ^\n  |\n  = hint: write `name: value`, without `- `\n\nerror: unknown module or keyword `cpoy`\n --> roles/a/tasks/main.yml:1:3\n  |\n1 | - cpoy: x\n  |   ^^^^\n  |\n  = hint: did you mean `copy`?"
+        );
+    }
 }

@@ -96,8 +96,10 @@ impl Reader<'_> {
             keywords: Arc::new(keywords),
         };
         self.notices.notified.extend(task.notify.iter().cloned());
-        if task.include.is_some() {
-            self.read_ahead(&task);
+        match task.action.as_str() {
+            "include_vars" if self.ahead.is_some() => self.read_vars_ahead(&task),
+            _ if task.include.is_some() => self.read_ahead(&task),
+            _ => {}
         }
         vec![Step::Task(Arc::new(task))]
     }
@@ -126,6 +128,8 @@ impl Reader<'_> {
                 return None;
             }
             self.check_keys(apply, Kind::Apply);
+            // Merged again when the include is reached; here for the errors.
+            self.keywords(apply, Kind::Apply, parent);
         }
         let vars = node.get("vars").map(|vars| self.own_vars(vars)).unwrap_or_default();
         let (directory, section) = (self.directory.clone(), self.section);
@@ -273,11 +277,11 @@ fn not_a_keyword(key: &Yaml, kind: Kind, action: Option<&Yaml>) -> Diagnostic {
     if Kind::Handler.find(&name).is_some() {
         return unknown.hint("it belongs to a handler");
     }
-    match (action, nearest(&name, kind.names())) {
-        (Some(action), _) => {
+    match (nearest(&name, kind.names()), action) {
+        (Some(near), _) => unknown.hint(format!("did you mean `{near}`?")),
+        (None, Some(action)) => {
             unknown.hint(format!("if it is an argument of `{0}`, indent it below `{0}:`", action.key()))
         }
-        (None, Some(near)) => unknown.hint(format!("did you mean `{near}`?")),
         (None, None) => unknown.hint("an argument of the module stands below it, indented"),
     }
 }
@@ -358,5 +362,40 @@ fn merge_args(node: &Yaml, action: &mut Action) -> Result<(), Diagnostic> {
             Err(Diagnostic::new(message).at(&key.place))
         }
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::tasks_of;
+
+    #[test]
+    fn every_way_to_write_an_action_means_the_same() {
+        for task in [
+            "- copy: src=a dest=/b",
+            "- ansible.builtin.copy: src=a dest=/b",
+            "- ansible.legacy.copy: {src: a, dest: /b}",
+            "- action: copy src=a dest=/b",
+            "- action: {module: copy, src: a, dest: /b}",
+            "- copy: src=a\n  args: {dest: /b, src: weaker}",
+            "- copy:\n  args:\n    src: a\n    dest: /b",
+        ] {
+            assert_eq!(tasks_of(task), "  copy src=\"a\" dest=\"/b\"\n", "{task}");
+        }
+        assert_eq!(tasks_of("- local_action: command ls"), "  command <ls> delegate_to:\"localhost\"\n");
+    }
+
+    #[test]
+    fn free_form_text_keeps_its_lines() {
+        let tasks = "- shell: |\n    for x in a b; do\n      echo $x\n    done\n  args: {chdir: /tmp}\n- meta: flush_handlers\n- set_fact: a=1 b='2 3'";
+        let outline = "  shell chdir=\"/tmp\" <for x in a b; do\n  echo $x\ndone>\n  meta <flush_handlers>\n  set_fact a=\"1\" b=\"2 3\"\n";
+        assert_eq!(tasks_of(tasks), outline);
+    }
+
+    #[test]
+    fn loops_know_their_lookup_and_variable() {
+        let tasks = "- debug: msg=x\n  loop: '{{ l }}'\n  loop_control: {loop_var: user}\n  register: r\n- debug: msg=x\n  with_items: [1, 2]";
+        let outline = "  debug msg=\"x\" loop:(\"{{ l }}\")->user register:r\n  debug msg=\"x\" loop:items([1,2])\n";
+        assert_eq!(tasks_of(tasks), outline);
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::error::{Diagnostic, Diagnostics};
 use crate::inventory::{Inventory, LOCALHOST};
 
+use super::known::{Known, Origin, local_connection, magic_vars};
 use super::{Layer, Scope, Var, VarsDirectory};
 
 /// The variables of all hosts of a run. Shared by all hosts' tasks; `hostvars` reads it.
@@ -44,18 +45,6 @@ impl Default for HostVars {
         let facts = Layer::from([("ansible_facts".into(), Var::Known(Value::Object(Map::new())))]);
         HostVars { facts: Arc::new(facts), included: Arc::default(), set: Arc::default() }
     }
-}
-
-/// What does not change from task to task, put together once.
-struct Known {
-    /// Per host, the strongest first: levels 10 to 3.
-    hosts: HashMap<String, Vec<Arc<Layer>>>,
-    /// The same for a host that is in no group, such as the implied `localhost`.
-    all: Vec<Arc<Layer>>,
-    /// `inventory_hostname`, `group_names`, ... of each host.
-    magic: HashMap<String, Arc<Layer>>,
-    /// `groups`.
-    groups: Arc<Layer>,
 }
 
 /// The layers that a task brings itself, beside those of its host (Ansible's precedence list, weakest first). Where there
@@ -132,11 +121,12 @@ impl Fleet {
     /// Above them stand, as in Ansible, the loop's variables and the magic ones.
     pub fn scope(self: &Arc<Fleet>, host: &str, task: &TaskLayers) -> Scope {
         let known = self.known();
-        let learnt = self.read().learnt.get(host).cloned().unwrap_or_default();
+        let inner = self.read();
+        let learnt = inner.learnt.get(host).cloned().unwrap_or_default();
         let mut layers = Vec::with_capacity(24);
         layers.push(task.magic.clone());
-        layers.push(known.magic.get(host).cloned().unwrap_or_else(|| Arc::new(implied_magic(host))));
-        layers.extend([known.groups.clone(), task.loop_vars.clone(), self.extra.clone()]);
+        layers.push(known.magic.get(host).cloned().unwrap_or_else(|| Arc::new(magic_vars(host, &[], None))));
+        layers.extend([known.groups(&inner.inventory), task.loop_vars.clone(), self.extra.clone()]);
         layers.extend([task.include_params.clone(), task.role_params.clone()]);
         layers.extend([learnt.set, learnt.included, task.task_vars.clone()]);
         layers.extend(task.role_vars.iter().rev().cloned());
@@ -214,15 +204,12 @@ impl Fleet {
         if changed {
             inner.inventory.add_host(host, "all");
         }
-        for group in groups {
-            changed |= inner.join(host, group);
-        }
         let known = inner.inventory.hosts.entry(host.into()).or_default();
         for (name, value) in vars {
             changed |= !known.vars.get(&name).is_some_and(|old| same(old, &value));
             known.vars.insert(name, value);
         }
-        inner.refresh()?;
+        changed |= inner.join(host, groups, &[])?;
         Ok(changed)
     }
 
@@ -230,17 +217,10 @@ impl Fleet {
     pub fn group_by(&self, host: &str, group: &str, parents: &[String]) -> Result<bool, Diagnostics> {
         let mut inner = self.write();
         // The implied `localhost` stays local when it joins a group.
-        let implied = LOCALHOST.contains(&host) && !inner.inventory.hosts.contains_key(host);
-        let mut changed = inner.join(host, group);
-        if implied {
-            inner.inventory.add_host(host, group).0.vars = local_connection();
+        if LOCALHOST.contains(&host) && !inner.inventory.hosts.contains_key(host) {
+            inner.inventory.hosts.entry(host.into()).or_default().vars = local_connection();
         }
-        for parent in parents.iter().filter(|parent| *parent != "all") {
-            changed |= !inner.inventory.add_group(parent).children.contains(group);
-            inner.inventory.add_child(parent, group)?;
-        }
-        inner.refresh()?;
-        Ok(changed)
+        inner.join(host, &[group.into()], parents)
     }
 
     fn known(&self) -> Arc<Known> {
@@ -248,7 +228,7 @@ impl Fleet {
             return known.clone();
         }
         let mut inner = self.write();
-        let known = inner.known.take().unwrap_or_else(|| Arc::new(Known::new(&inner)));
+        let known = inner.known.take().unwrap_or_else(|| Arc::new(Known::new(inner.origin())));
         inner.known = Some(known.clone());
         known
     }
@@ -264,121 +244,47 @@ impl Fleet {
 }
 
 impl Inner {
-    /// The variables files of the current playbook.
-    fn play(&self) -> &[VarsDirectory] {
-        self.current.map_or(&[], |index| &self.play[index..=index])
+    fn origin(&self) -> Origin<'_> {
+        let play = self.current.map_or(&[][..], |index| &self.play[index..=index]);
+        Origin { inventory: &self.inventory, play }
     }
 
     fn host(&mut self, host: &str) -> &mut HostVars {
         self.learnt.entry(host.into()).or_default()
     }
 
-    fn join(&mut self, host: &str, group: &str) -> bool {
-        let new = self.inventory.groups.get(group).is_none_or(|group| !group.hosts.contains(host));
-        self.inventory.add_host(host, group);
-        new
-    }
-
-    /// Reads the variables files of hosts and groups that have just come in.
-    fn refresh(&mut self) -> Result<(), Diagnostics> {
-        self.known = None;
-        self.inventory.settle();
+    /// Puts a host into groups and these below `parents`, and reads the variables files of what is new. Returns whether
+    /// that made a difference.
+    fn join(&mut self, host: &str, groups: &[String], parents: &[String]) -> Result<bool, Diagnostics> {
+        let known = self.known.take();
+        let inventory = &mut self.inventory;
+        let size = inventory.tree_size();
         let mut errors = Diagnostics::default();
-        let mut directories = std::mem::take(&mut self.inventory.directories);
-        for directory in directories.iter_mut().chain(&mut self.play) {
-            if let Err(wrong) = self.inventory.load_vars(directory) {
-                errors.extend(wrong);
+        let mut changed = false;
+        for group in groups {
+            changed |= !inventory.groups.get(group).is_some_and(|group| group.hosts.contains(host));
+            inventory.add_host(host, group);
+            for parent in parents.iter().filter(|parent| *parent != "all") {
+                errors.catch(inventory.add_child(parent, group));
             }
         }
-        self.inventory.directories = directories;
-        errors.or(())
-    }
-}
-
-impl Known {
-    fn new(inner: &Inner) -> Known {
-        let inventory = &inner.inventory;
-        let memberships = inventory.memberships();
-        let shared = Groups::new(inner);
-        let mut hosts = HashMap::new();
-        let mut magic = HashMap::new();
-        let implied = LOCALHOST.iter().filter(|name| !inventory.hosts.contains_key(**name)).map(|name| (*name, None));
-        let listed = inventory.hosts.iter().map(|(name, host)| (name.as_str(), Some(host)));
-        for (name, host) in listed.chain(implied) {
-            let groups = memberships.get(name).map_or(&[][..], Vec::as_slice);
-            let mut layers = Vec::new();
-            layers.extend(inner.play().iter().filter_map(|directory| directory.host(name).cloned()));
-            layers.extend(inventory.directories.iter().rev().filter_map(|directory| directory.host(name).cloned()));
-            layers.push(Arc::new(host.map_or_else(local_connection, |host| host.vars.clone())));
-            layers.extend(shared.of(groups));
-            hosts.insert(name.to_owned(), layers);
-            if let Some(host) = host {
-                let names = groups.iter().filter(|group| *group != "all");
-                magic.insert(name.to_owned(), Arc::new(magic_vars(name, names, host.source.as_deref())));
-            }
+        let grown = inventory.tree_size() != size;
+        if grown {
+            inventory.settle();
+        } else {
+            inventory.settle_host(host);
         }
-        let lists: Map<String, Value> = inventory
-            .groups
-            .keys()
-            .map(|name| (name.clone(), inventory.members(name).into_iter().map(Value::from).collect()))
-            .collect();
-        let groups = Arc::new(Layer::from([("groups".into(), Var::Known(Value::Object(lists)))]));
-        Known { hosts, all: shared.of(&[]), magic, groups }
-    }
-}
-
-/// The layers of every group, so that its hosts share them.
-struct Groups<'i> {
-    inner: &'i Inner,
-    written: HashMap<&'i str, Arc<Layer>>,
-}
-
-impl<'i> Groups<'i> {
-    fn new(inner: &'i Inner) -> Groups<'i> {
-        let groups = inner.inventory.groups.iter();
-        Groups { inner, written: groups.map(|(name, group)| (name.as_str(), Arc::new(group.vars.clone()))).collect() }
-    }
-
-    /// Returns levels 7 to 3 for a host in `groups`, which stand weakest first. Every host is in `all`.
-    fn of(&self, groups: &[String]) -> Vec<Arc<Layer>> {
-        let inventory = &self.inner.inventory.directories[..];
-        let play = self.inner.play();
-        let own: Vec<&str> = groups.iter().rev().map(String::as_str).filter(|group| *group != "all").collect();
-        let mut layers = Vec::new();
-        let all = ["all"];
-        for (names, directories) in [(&own[..], play), (&own[..], inventory), (&all[..], play), (&all[..], inventory)] {
-            for directory in directories.iter().rev() {
-                layers.extend(names.iter().filter_map(|name| directory.group(name).cloned()));
-            }
+        for directory in inventory.directories.iter_mut().chain(&mut self.play) {
+            let names = groups.iter().chain(parents).map(String::as_str);
+            errors.extend(directory.load(names, [host]).err().unwrap_or_default());
         }
-        layers.extend(own.iter().chain(&["all"]).filter_map(|name| self.written.get(name).cloned()));
-        layers
+        // What is known of all other hosts still holds, unless the order of the groups may be another.
+        if let Some(mut known) = known.filter(|_| !grown) {
+            Arc::make_mut(&mut known).update(self.origin(), host);
+            self.known = Some(known);
+        }
+        errors.or(changed || grown)
     }
-}
-
-/// The implied `localhost` is reached without SSH.
-fn local_connection() -> Layer {
-    Layer::from([("ansible_connection".into(), Var::Known("local".into()))])
-}
-
-/// A host outside of the inventory: the implied `localhost`, or one that is only delegated to.
-fn implied_magic(host: &str) -> Layer {
-    magic_vars(host, [].into_iter(), None)
-}
-
-fn magic_vars<'n>(host: &str, groups: impl Iterator<Item = &'n String>, source: Option<&Path>) -> Layer {
-    let mut groups: Vec<&str> = groups.map(String::as_str).collect();
-    groups.sort();
-    let short = host.split('.').next().unwrap_or(host);
-    let mut vars = Layer::from([
-        ("inventory_hostname".into(), Var::Known(host.into())),
-        ("inventory_hostname_short".into(), Var::Known(short.into())),
-        ("group_names".into(), Var::Known(groups.into())),
-    ]);
-    let text = |path: &Path| Var::Known(path.to_string_lossy().into());
-    vars.extend(source.map(|path| ("inventory_file".into(), text(path))));
-    vars.extend(source.and_then(Path::parent).map(|path| ("inventory_dir".into(), text(path))));
-    vars
 }
 
 /// Names, without `ansible_`, that say how a host is reached and as whom.
@@ -555,7 +461,8 @@ mod tests {
         assert_eq!(value(&scope, "inventory_hostname"), "localhost");
         assert_eq!(value(&scope, "group_names"), json!([]));
         assert!(fleet.has_host("localhost") && !fleet.has_host("elsewhere"));
-        fleet.group_by("localhost", "here", &[]).unwrap();
+        assert!(fleet.group_by("localhost", "here", &[]).unwrap());
+        assert_eq!(fleet.select("here").unwrap(), ["localhost"]);
         assert_eq!(value(&fleet.host_scope("localhost"), "ansible_connection"), "local");
     }
 
@@ -596,6 +503,8 @@ mod tests {
             [json!(1), json!("2"), json!("ssh")]
         );
         assert_eq!(fleet.select("os_Debian").unwrap(), ["h", "late"]);
+        assert_eq!(value(&scope, "group_names"), json!(["os_Debian"]));
+        assert_eq!(value(&scope, "groups"), json!({"all": ["late", "h"], "ungrouped": [], "os_Debian": ["h", "late"]}));
     }
 
     #[test]

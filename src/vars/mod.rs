@@ -12,6 +12,7 @@ mod directory;
 mod extra;
 pub mod files;
 pub mod fleet;
+mod known;
 
 pub use directory::{VarsDirectory, sorted_names};
 pub use extra::extra;

@@ -358,6 +358,7 @@ mod tests {
 
     use super::*;
     use crate::modules::files::bench::Bench;
+    use crate::modules::system::bench::Here;
 
     fn bench() -> Bench {
         let bench = Bench::new();
@@ -446,5 +447,59 @@ mod tests {
     async fn a_locals_file_is_not_removed() {
         let error = bench().fails("qmail_control", json!({"file": "locals", "state": "absent"})).await;
         assert!(error.contains("`old.example`"), "{error}");
+    }
+
+    /// A stand-in for qmail-send: it copies its tables when it starts and when it gets a HUP.
+    const SEND: &str = "#!/bin/sh\ncd \"$1\" || exit\nreread() { cat control/locals control/virtualdomains >active 2>/dev/null; }\n\
+                        trap 'reread' HUP\ntrap 'exit 0' TERM\nreread\necho $$ >pid\nwhile :; do sleep 0.05; done\n";
+
+    /// Waits until the stand-in has read what it should; the test's own limit ends a wait that never does.
+    async fn until_active(here: &Here, text: &str) {
+        while std::fs::read_to_string(here.path("active")).unwrap_or_default() != text {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn qmail_send_uses_the_edit_and_a_lost_hup_is_made_up_for() {
+        let here = Here::new().await;
+        here.write("control/me", "old.example\n", 0o644);
+        here.write("control/locals", "old.example\n", 0o644);
+        here.write("control/virtualdomains", "a.example:1\n", 0o644);
+        here.write("control/smtproutes", ":192.0.2.1\n", 0o644);
+        here.write("queue/lock/sendmutex", "", 0o644);
+        let send = here.write("bin/qmail-send", SEND, 0o755);
+        let start = Command::argv(["/bin/sh", &send, &here.path("")]);
+        let process = here.transport.open(&start).await.unwrap();
+        until_active(&here, "old.example\na.example:1\n").await;
+        let task = |entries: Value, state: &str| {
+            json!({
+                "file": "virtualdomains", "entries": entries, "state": state, "directory": here.path("control"),
+                "qmail_send": format!("cat '{}'", here.path("pid")),
+            })
+        };
+        assert_eq!(here.twice("qmail_control", task(json!(["b.example:2"]), "present")).await, 2);
+        until_active(&here, "old.example\na.example:1\nb.example:2\n").await;
+        // Written, and killed before the HUP.
+        std::fs::write(here.path("control/virtualdomains"), "b.example:2\n").unwrap();
+        assert_eq!(here.twice("qmail_control", task(json!(["a.example"]), "absent")).await, 1);
+        until_active(&here, "old.example\nb.example:2\n").await;
+        drop(process);
+    }
+
+    #[tokio::test]
+    async fn a_control_directory_that_no_qmail_send_uses_is_an_error() {
+        let here = Here::new().await;
+        here.write("control/me", "old.example\n", 0o644);
+        let task = json!({
+            "file": "virtualdomains", "entries": ["a.example:1"], "directory": here.path("control"), "qmail_send": "echo 1",
+        });
+        let error = here.plan("qmail_control", task).await.err().unwrap().to_string();
+        assert!(error.contains("sendmutex"), "{error}");
+        let idle = json!({
+            "file": "virtualdomains", "entries": ["a.example:1"], "directory": here.path("control"), "qmail_send": "true",
+        });
+        let planned = here.plan("qmail_control", idle).await.unwrap();
+        assert!(planned.changes.len() == 1 && planned.warnings[0].contains("not running"));
     }
 }

@@ -329,6 +329,7 @@ mod tests {
     use super::*;
     use crate::change::Secrecy;
     use crate::modules::files::bench::{Bench, afters};
+    use crate::modules::system::bench::Here;
 
     const CDB: &str = "cd /var/qmail/users || exit\nif [ ! -e cdb ]; then echo 'missing'; elif [ -n \"$(find assign -newer cdb)\" ]; \
                        then echo 'older than users/assign'; else echo 'made from users/assign as it is'; fi\n";
@@ -387,5 +388,23 @@ mod tests {
         bench.host.file("/var/qmail/users/assign", "=3-eve:popuser:121:121:/m/eve:::\n", 0o640);
         let error = bench.fails("qmail_users", json!({"state": "absent", "assign": ["=3-eve"]})).await;
         assert!(error.contains("cut off"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_edit_is_built_into_the_cdb_and_a_second_run_has_nothing_to_do() {
+        let here = Here::new().await;
+        here.write("users/assign", ".\n", 0o644);
+        let newu = format!("#!/bin/sh\ncd '{}' && cp assign cdb.tmp && mv cdb.tmp cdb\n", here.path("users"));
+        here.write("bin/qmail-newu", &newu, 0o755);
+        let root = here.transport.identity().user.name.clone();
+        let entry =
+            json!({"key": "7-ann", "user": root, "group": here.transport.identity().group.name, "home": "/m/ann"});
+        let task = json!({"directory": here.path(""), "assign": [entry], "poppasswd": {"ann@a.example": "$1$a$b"}});
+        assert_eq!(here.twice("qmail_users", task.clone()).await, 3);
+        assert_eq!(here.read("users/cdb"), here.read("users/assign"));
+        assert_eq!(here.read("users/poppasswd"), "ann@a.example:$1$a$b\n");
+        // A run that was cut off between the edit and qmail-newu is completed by the next.
+        std::fs::remove_file(here.path("users/cdb")).unwrap();
+        assert_eq!(here.twice("qmail_users", task).await, 1);
     }
 }

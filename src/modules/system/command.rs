@@ -125,6 +125,7 @@ mod tests {
     use crate::change::Change;
     use crate::modules::Outcome;
     use crate::modules::files::bench::{Bench, results};
+    use crate::modules::system::bench::Here;
     use crate::transport::Program;
 
     #[tokio::test]
@@ -165,5 +166,27 @@ mod tests {
         for arguments in [json!({}), json!({"cmd": "echo 'a"}), json!({"cmd": "a", "argv": ["b"]})] {
             assert!(matches!(bench.plan("command", arguments).await, Err(ModuleError::Wrong(_))));
         }
+    }
+
+    #[tokio::test]
+    async fn words_reach_the_program_as_they_are_and_variables_as_the_host_has_them() {
+        let here = Here::new().await;
+        let arguments = json!({"_raw_params": "printf '%s|' '$HOME' 'a  b' '$nope' '`id`' '*'"});
+        let home = &here.transport.identity().home;
+        assert_eq!(here.run("command", arguments).await.text(), format!("{home}|a  b|$nope|`id`|*|"));
+        let arguments = json!({"argv": ["printf", "%s", "$HOME"], "expand_argument_vars": false});
+        assert_eq!(here.run("command", arguments).await.text(), "$HOME");
+        let arguments = json!({"cmd": "cat", "stdin": "x", "stdin_add_newline": false, "chdir": here.path("")});
+        assert_eq!(here.run("command", arguments).await.text(), "x");
+        assert_eq!(here.run("command", json!({"argv": ["sh", "-c", "exit 7"]})).await.status, 7);
+    }
+
+    #[tokio::test]
+    async fn a_pattern_is_matched_on_the_host() {
+        let here = Here::new().await;
+        here.write("a b/x.pid", "", 0o644);
+        let pattern = |pattern: &str| json!({"cmd": "true", "chdir": here.path("a b"), "creates": pattern});
+        assert!(here.plan("command", pattern("*.p[i]d")).await.unwrap().changes.is_empty());
+        assert_eq!(here.plan("command", pattern("*.log")).await.unwrap().changes.len(), 1);
     }
 }

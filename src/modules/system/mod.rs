@@ -3,12 +3,26 @@
 use super::Entry;
 
 mod command;
+mod distribution;
+mod facts;
 pub mod network;
 mod ping;
 mod run;
 mod script;
 mod service;
+mod setup;
 mod shell;
 
-pub const MODULES: &[&Entry] =
-    &[&command::COMMAND, &ping::PING, &shell::RAW, &script::SCRIPT, &service::SERVICE, &shell::SHELL];
+#[cfg(test)]
+pub mod bench;
+
+pub const MODULES: &[&Entry] = &[
+    &command::COMMAND,
+    &setup::GATHER_FACTS,
+    &ping::PING,
+    &shell::RAW,
+    &script::SCRIPT,
+    &service::SERVICE,
+    &setup::SETUP,
+    &shell::SHELL,
+];

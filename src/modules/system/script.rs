@@ -122,6 +122,10 @@ fn is_shell(interpreter: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    use crate::change::Change;
+    use crate::modules::system::bench::Here;
 
     #[test]
     fn the_first_line_names_the_interpreter() {
@@ -130,5 +134,35 @@ mod tests {
         assert_eq!(interpreter(b"echo\n"), ["/bin/sh"]);
         assert_eq!(interpreter(b""), ["/bin/sh"]);
         assert!(is_shell(&["/usr/bin/env".into(), "bash".into()]) && !is_shell(&["/usr/bin/python3".into()]));
+    }
+
+    #[tokio::test]
+    async fn a_script_gets_its_arguments_and_cannot_eat_itself() {
+        let here = Here::new().await;
+        here.write(
+            "s.sh",
+            "#!/bin/sh\ncat\nprintf '%s|' \"$0\" \"$@\"\nread x || echo end\nexit 3\nnot ( shell",
+            0o644,
+        );
+        let output = here.run("script", json!({"_raw_params": "s.sh 'a b' c"})).await;
+        assert_eq!((output.text().as_str(), output.status), ("s.sh|a b|c|end\n", 3));
+        let output = here.run("script", json!({"_raw_params": "s.sh x", "executable": "/bin/sh -x"})).await;
+        assert!(output.error_text().contains("cat"), "{output:?}");
+    }
+
+    #[tokio::test]
+    async fn a_script_for_another_program_leaves_no_file() {
+        let here = Here::new().await;
+        here.write("s.awk", "#!/usr/bin/awk -f\nBEGIN { print ARGV[1]; system(\"echo $TMPDIR/*\"); exit 4 }\n", 0o644);
+        let temp = here.path("temp");
+        std::fs::create_dir(&temp).unwrap();
+        let planned = here.plan("script", json!({"cmd": "s.awk one"})).await.unwrap();
+        let [Change::Run { command }] = planned.changes.as_slice() else { panic!() };
+        let mut command = command.clone();
+        command.environment.push(("TMPDIR".into(), temp.clone()));
+        let output = here.transport.run(&command).await.unwrap();
+        assert_eq!(output.status, 4, "{output:?}");
+        assert!(output.text().starts_with(&format!("one\n{temp}/cutover.")), "{output:?}");
+        assert_eq!(std::fs::read_dir(&temp).unwrap().count(), 0);
     }
 }
