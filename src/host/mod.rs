@@ -63,10 +63,13 @@ impl Default for TemplateOptions {
 }
 
 impl Controller {
-    /// Finds a file that a task names: absolute, or below one of the search directories, there in `kind`
+    /// Finds a file that a task names: absolute, below the home directory (`~/`), or below one of the search directories, there in `kind`
     /// (`files`, `templates`) first and then in the directory itself.
     pub fn find(&self, kind: &str, name: &str) -> Result<PathBuf, Diagnostic> {
-        let name = Path::new(name);
+        let name = match name.strip_prefix("~/") {
+            Some(rest) => &Path::new(&self.transport.identity().home).join(rest),
+            None => Path::new(name),
+        };
         let mut places = Vec::new();
         for directory in &self.search {
             places.extend([directory.join(kind).join(name), directory.join(name)]);
@@ -110,25 +113,31 @@ impl View {
 
     /// Looks at many paths in one exchange.
     pub async fn look_all(&self, paths: &[(String, Links)], want: Want) -> Result<Vec<Node>, TransportError> {
-        let known: Vec<Option<Node>> = {
+        // What is planned, and whether the host has to be asked too.
+        let known: Vec<(Option<Node>, bool)> = {
             let pending = self.pending();
-            paths.iter().map(|(path, links)| pending.look(path, *links)).collect()
+            let answer = |(path, links): &(String, Links)| match pending.look(path, *links) {
+                None => (None, true),
+                // Through a link that is only planned the host would lead to another file.
+                Some(node) if matches!(pending.look(path, Links::Keep), Some(Node::Link { .. })) => (Some(node), false),
+                Some(node) => {
+                    let lacks = lacks(&node, want);
+                    (Some(node), lacks)
+                }
+            };
+            paths.iter().map(answer).collect()
         };
-        let open: Vec<_> = paths
-            .iter()
-            .zip(&known)
-            .filter(|((_, links), node)| node.as_ref().is_none_or(|node| lacks(node, *links, want)))
-            .map(|(path, _)| path.clone())
-            .collect();
+        let open: Vec<_> =
+            paths.iter().zip(&known).filter(|(_, known)| known.1).map(|(path, _)| path.clone()).collect();
         let mut found = match open.is_empty() {
             true => Vec::new(),
             false => self.transport.look(&open, want).await?,
         }
         .into_iter();
-        let answers = paths.iter().zip(known).map(|((_, links), node)| match node {
-            None => found.next().unwrap_or(Node::Absent),
-            Some(node) if lacks(&node, *links, want) => filled(node, found.next()),
-            Some(node) => node,
+        let answers = known.into_iter().map(|known| match known {
+            (None, _) => found.next().unwrap_or(Node::Absent),
+            (Some(node), true) => filled(node, found.next()),
+            (Some(node), false) => node,
         });
         Ok(answers.collect())
     }
@@ -184,10 +193,9 @@ impl View {
 }
 
 /// Says whether a planned node is a file whose content stays as it is on the host, and that is asked for.
-fn lacks(node: &Node, links: Links, want: Want) -> bool {
+fn lacks(node: &Node, want: Want) -> bool {
     let stays = |content: &Content| matches!(content.body, Body::There);
-    // Through a link the host might not lead to the same file.
-    want > Want::Attributes && links == Links::Keep && node.content().is_some_and(stays)
+    want > Want::Attributes && node.content().is_some_and(stays)
 }
 
 /// Gives a planned node the content that the host has for it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::change::{Change, On};
-use crate::transport::{Entry, Links, Node};
+use crate::transport::{Body, Entry, Links, Node};
 
 /// Planned `after`s by path and by state.
 #[derive(Debug, Default)]
@@ -17,7 +17,16 @@ impl Pending {
     pub fn record(&mut self, change: &Change) {
         match change {
             Change::Path { on: On::Host, change } => {
-                self.paths.insert(change.path().to_string(), change.after().clone());
+                let mut after = change.after().clone();
+                // What stays as it is may itself be only planned.
+                if let (Node::File { content, .. }, Some(Node::File { content: planned, .. })) =
+                    (&mut after, self.paths.get(change.path()))
+                    && matches!(content.body, Body::There)
+                    && content == planned
+                {
+                    *content = planned.clone();
+                }
+                self.paths.insert(change.path().to_string(), after);
             }
             Change::State(state) => {
                 self.states.insert(state.what().to_string(), state.after().to_string());

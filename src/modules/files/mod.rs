@@ -47,13 +47,14 @@ mod tests {
     use std::sync::Arc;
 
     use async_trait::async_trait;
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::change::{Reach, apply};
+    use crate::change::{Reach, Secrecy, apply};
     use crate::error::Source;
     use crate::host::{Controller, View};
-    use crate::modules::{Results, find};
+    use crate::modules::{ModuleError, Planned, Results, find};
     use crate::transport::local::local;
     use crate::transport::{Machines, Transport, TransportError};
 
@@ -133,6 +134,80 @@ mod tests {
         assert_eq!(found["files"][0]["size"], 8);
         let slurped = done(&machine, root.path(), ("slurp", json!({"src": found["files"][0]["path"]}))).await;
         assert_eq!(slurped["content"], "b25lCnR3bwo=");
+    }
+
+    /// Tasks that get into each other's way: each path is a file, a directory, a link and gone by turns.
+    fn task(number: usize) -> (&'static str, Value) {
+        let tasks = [
+            ("file", json!({"path": "/s", "state": "directory"})),
+            ("file", json!({"path": "/s/d", "state": "directory", "mode": "0700"})),
+            ("file", json!({"path": "/s/d", "state": "directory", "recurse": true, "mode": "g+w", "owner": "mail"})),
+            ("file", json!({"path": "/s/a", "mode": "0600"})),
+            ("file", json!({"path": "/s/a", "state": "absent"})),
+            ("file", json!({"path": "/s/d", "state": "absent"})),
+            ("file", json!({"path": "/s", "state": "absent"})),
+            ("file", json!({"path": "/s/l", "src": "a", "state": "link", "force": true})),
+            ("file", json!({"path": "/s/l", "src": "d", "state": "link"})),
+            ("file", json!({"path": "/s/d/t", "state": "touch", "modification_time": "preserve"})),
+            ("copy", json!({"content": "a\n", "dest": "/s/a", "backup": true})),
+            ("copy", json!({"content": "b\n", "dest": "/s/l", "follow": true})),
+            ("copy", json!({"content": "c\n", "dest": "/s/d", "mode": "0640"})),
+            ("copy", json!({"src": "/s/d/", "dest": "/s/copy", "remote_src": true, "mode": "preserve"})),
+            ("lineinfile", json!({"path": "/s/a", "line": "x", "create": true})),
+            ("lineinfile", json!({"path": "/s/l", "regexp": "^a", "line": "y", "backup": true})),
+            ("blockinfile", json!({"path": "/s/d/b", "block": "z", "create": true})),
+            ("replace", json!({"path": "/s/a", "regexp": "x|b", "replace": "a"})),
+            ("find", json!({"paths": "/s", "recurse": true, "file_type": "any", "get_checksum": true})),
+            ("stat", json!({"path": "/s/l", "follow": true})),
+        ];
+        let count = tasks.len();
+        tasks.into_iter().nth(number % count).unwrap()
+    }
+
+    /// What a task shows: its lines and its results, or its failure.
+    fn shown(planned: Result<Planned, ModuleError>) -> String {
+        let planned = match planned {
+            Ok(planned) => planned,
+            Err(error) => return format!("failed: {error}"),
+        };
+        let lines = planned.changes.iter().flat_map(|change| change.diff(Secrecy::Open).lines);
+        let lines: String = lines.map(|line| line.text() + "\n").collect();
+        let mut results = json!(bench::results(planned));
+        // Times of what is only planned are not known.
+        let files = results.get_mut("files").and_then(Value::as_array_mut).into_iter().flatten();
+        for status in files.filter_map(Value::as_object_mut) {
+            status.shift_remove("mtime");
+        }
+        if let Some(status) = results.get_mut("stat").and_then(Value::as_object_mut) {
+            status.shift_remove("mtime");
+        }
+        format!("{lines}{results}")
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+        #[test]
+        fn a_check_of_many_tasks_shows_what_the_run_does(numbers in proptest::collection::vec(0..20usize, 1..12)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let bench = bench::Bench::new();
+                bench.host.file("/s/a", "a\n", 0o644).file("/s/d/f", "f\n", 0o640).link("/s/l", "a");
+                let pending = Arc::default();
+                let mut checked = Vec::new();
+                for number in &numbers {
+                    let (module, arguments) = task(*number);
+                    checked.push((*number, shown(bench.plan_after(&pending, module, arguments).await)));
+                }
+                for (number, expected) in checked {
+                    let (module, arguments) = task(number);
+                    let planned = bench.plan(module, arguments).await;
+                    if let Ok(planned) = &planned {
+                        bench.apply(&planned.changes).await;
+                    }
+                    assert_eq!(shown(planned), expected, "task {number} {:?}", task(number));
+                }
+            });
+        }
     }
 
     #[test]

@@ -126,7 +126,7 @@ impl Place {
         let mut changes = Vec::new();
         if writing.backup
             && !same
-            && let Some((path, change)) = self.backup(host).await?
+            && let Some((path, change)) = self.backup(host, &before).await?
         {
             results.insert("backup_file".into(), path.into());
             changes.extend(change);
@@ -149,18 +149,15 @@ impl Place {
 
     /// Returns where a copy of the present file is kept, and the change that makes it, unless it is there already.
     ///
-    /// The name is Ansible's with a part of the digest for the process number, and the time of the content for that of
-    /// the run: a check and the run after it name the same file.
-    async fn backup(&self, host: &View) -> Result<Option<(String, Option<Change>)>, ModuleError> {
-        let Node::File { content, permissions, modified } = &self.node else { return Ok(None) };
-        let bytes = bytes_of(host, &self.path, content).await?;
-        let kept = Content::here(bytes);
-        let digest = kept.digest.as_ref().map_or("", |digest| digest.0.get(..8).unwrap_or(""));
-        let time = modified.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-        let time = time.map_or_else(String::new, |time| time.strftime(".%Y-%m-%d@%H:%M:%S").to_string());
-        let path = format!("{}.{digest}{time}~", self.path);
+    /// A part of the digest stands where Ansible's name has the process and the time: a check, the run after it and a
+    /// run that was broken off name the same file.
+    async fn backup(&self, host: &View, node: &Node) -> Result<Option<(String, Option<Change>)>, ModuleError> {
+        let Node::File { content, permissions, .. } = node else { return Ok(None) };
+        let kept = Content::here(bytes_of(host, &self.path, content).await?);
+        let digest = kept.digest.as_ref().and_then(|digest| digest.0.get(..12)).unwrap_or("");
+        let path = format!("{}.{digest}~", self.path);
         let there = host.look(&path, Want::Digest).await?;
-        let copy = Node::File { content: kept, permissions: permissions.clone(), modified: *modified };
+        let copy = Node::File { content: kept, permissions: permissions.clone(), modified: None };
         Ok(Some((path.clone(), Change::path(path, there, copy))))
     }
 }
@@ -225,10 +222,11 @@ pub fn results_of(node: &Node) -> Results {
     results
 }
 
-/// Returns an absolute path: `~` and relative ones start at the session's home. Double and final slashes go.
+/// Returns an absolute path: `~`, `$HOME` and relative ones start at the session's home. Double and final slashes go.
 pub fn absolute(host: &View, path: &str) -> String {
     let home = &host.identity().home;
-    match path.strip_prefix('~') {
+    let rest = ["~", "$HOME", "${HOME}"].into_iter().find_map(|name| path.strip_prefix(name));
+    match rest {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => join("/", &format!("{home}{rest}")),
         _ => join(home, path),
     }
