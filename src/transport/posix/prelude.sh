@@ -18,7 +18,7 @@ c_probe() {
   *FILE*) c_sync=file ;;
   *) case $(dd --help 2>&1 </dev/null) in *fsync*) c_sync=dd ;; *) c_sync=all ;; esac ;;
   esac
-  case $(mv --help 2>&1 </dev/null) in *-T*) c_mv=T ;; *) c_mv=plain ;; esac
+  case $(mv --help 2>&1 </dev/null) in *--no-target-directory*) c_mv=T ;; *) c_mv=plain ;; esac
   echo "$c_stat/$c_sum/$c_b64/$c_sync/$c_mv"
   umask
   id
@@ -76,7 +76,7 @@ c_look() {
   [ "$c_sum" != none ] || c_hash=$c_cat
   case $c_want in
   d) find $c_L "$@" -prune -type f -exec sh -c "$c_hash" sh {} + ;;
-  c) find $c_L "$@" -prune -type f '(' -size -2049 -exec sh -c "$c_cat" sh {} + -o -size +2048 -exec sh -c "$c_hash" sh {} + ')' ;;
+  c) find $c_L "$@" -prune -type f -size -2049 -exec sh -c "$c_cat" sh {} + -o -type f -size +2048 -exec sh -c "$c_hash" sh {} + ;;
   esac 2>/dev/null
   c_lines "$@" 2>/dev/null
   return 0
@@ -88,13 +88,27 @@ c_list() {
   c_there "$1" || return 0
   cd -P "$1" || return 1
   export c_n c_L
-  if [ -n "$2" ]; then set -- '(' -path "$2" -prune -o ! -path "$2" ')'; else set --; fi
-  set -- . ! -name . "$@" '(' ! -type l -o -exec sh -c "$c_links" sh {} + ')'
-  case $c_stat in
-  c) find "$@" -exec stat -c "s%f %u %g %s %Y %U/%G/%n$c_n" {} + ;;
-  f) find "$@" -exec stat -f "s%p %u %g %z %m %Su/%Sg/%N$c_n" {} + ;;
-  l) find "$@" -exec sh -c "$c_ls" sh {} + ;;
-  esac
+  if [ -n "$2" ]; then set -- ! -name . '(' -path "$2" -prune -o ! -path "$2" ')'; else set -- ! -name .; fi
+  # No `-exec` with a `+` stands in parentheses: busybox forgets to run it.
+  set -- . "$@" -type l -exec sh -c "$c_links" sh {} + c_stat -o "$@" c_stat
+  c_find "$@"
+}
+
+# Runs find with each `c_stat` replaced by what prints the attributes.
+c_find() {
+  c_k=$#
+  while [ $c_k -gt 0 ]; do
+    c_w=$1
+    shift
+    case $c_w/$c_stat in
+    c_stat/c) set -- "$@" -exec stat -c "s%f %u %g %s %Y %U/%G/%n$c_n" {} + ;;
+    c_stat/f) set -- "$@" -exec stat -f "s%p %u %g %z %m %Su/%Sg/%N$c_n" {} + ;;
+    c_stat/l) set -- "$@" -exec sh -c "$c_ls" sh {} + ;;
+    *) set -- "$@" "$c_w" ;;
+    esac
+    c_k=$((c_k - 1))
+  done
+  find "$@"
   return 0
 }
 
@@ -225,7 +239,7 @@ c_rename() {
   if [ "$c_mv" = T ]; then
     mv -fT "$c_t" "$c_p" || c_fail 'cannot be replaced'
   else
-    # A `mv` onto a directory, or a link to one, would move into it.
+    # A `mv` onto a link to a directory would move into that; busybox's `-T` refuses.
     if [ -d "$c_p" ]; then rm -f "$c_p" || c_fail 'cannot be replaced'; fi
     mv -f "$c_t" "$c_p" || c_fail 'cannot be replaced'
   fi

@@ -38,39 +38,38 @@ impl Posix {
         let mut from = 0;
         while from < changes.len() {
             let mut batch = String::new();
-            let mut count = 0;
-            for (index, change) in changes.iter().enumerate().skip(from) {
-                let failed = |error| failed(changes, index, error);
-                let step = step(change, index, &self.tools).await.map_err(failed)?;
-                let Some(input) = step.input else {
-                    batch += &step.script;
-                    count += 1;
-                    if batch.len() > BATCH {
-                        break;
-                    }
-                    continue;
-                };
-                if count == 0 {
-                    let output = self.upload(&step.script, change, input).await.map_err(failed)?;
-                    self.judge(changes, (index, 1), &output).await?;
-                    from += 1;
+            let mut input = None;
+            let mut next = from;
+            while next < changes.len() && batch.len() < BATCH && input.is_none() {
+                let change = &changes[next];
+                // Compared from here, right before the script: so nothing else may go before it in the script.
+                let compared = !self.tools.digests() && digest_of(change.before()).is_some();
+                let step = step(change, next, &self.tools).await.map_err(|error| failed(changes, next, error))?;
+                if next > from && (compared || step.input.is_some()) {
+                    break;
                 }
-                break;
+                batch += &step.script;
+                input = step.input;
+                next += 1;
+                if compared {
+                    self.compare_digest(changes, from).await?;
+                    break;
+                }
             }
-            if count > 0 {
-                self.check_digests(changes, (from, count)).await?;
-                let script = frame(&batch, &changes[from..from + count]);
-                let output = self.shell.ask(&script, Effect::Changes).await;
-                let output = output.map_err(|error| failed(changes, from, error))?;
-                self.judge(changes, (from, count), &output).await?;
-                from += count;
-            }
+            let script = frame(&batch, &changes[from..next]);
+            let output = match input {
+                None => self.shell.ask(&script, Effect::Changes).await,
+                Some(input) => self.upload(&script, input).await,
+            };
+            let output = output.map_err(|error| failed(changes, from, error))?;
+            self.judge(changes, (from, next - from), &output).await?;
+            from = next;
         }
         Ok(())
     }
 
-    /// Runs a step whose content comes on stdin.
-    async fn upload(&self, step: &str, change: &PathChange, input: Input) -> Result<Output, TransportError> {
+    /// Runs a script whose content comes on stdin.
+    async fn upload(&self, script: &str, input: Input) -> Result<Output, TransportError> {
         let mut source: Box<dyn AsyncRead + Send + Unpin> = match input {
             Input::Bytes(bytes) => Box::new(std::io::Cursor::new(bytes)),
             Input::File(path) => {
@@ -78,7 +77,7 @@ impl Posix {
                 Box::new(opened.map_err(|error| unreadable(&path, &error))?)
             }
         };
-        let script = self.tools.prelude() + &frame(step, std::slice::from_ref(change));
+        let script = self.tools.prelude() + script;
         let Process { mut stdin, mut stdout, end } = receive(&self.session, &script).await?.process;
         let feed = async move {
             // A script that refuses does not read: that is its answer to tell, not an error of this copy.
@@ -138,22 +137,19 @@ impl Posix {
         }
     }
 
-    /// Compares digests here where the host has no tool for it.
-    async fn check_digests(&self, changes: &[PathChange], (from, count): (usize, usize)) -> Result<(), WriteError> {
-        if self.tools.digests() {
-            return Ok(());
+    /// Compares a digest here, for a host that has no tool for it.
+    async fn compare_digest(&self, changes: &[PathChange], index: usize) -> Result<(), WriteError> {
+        let path = (changes[index].path().to_string(), Links::Keep);
+        let found = self.look(&[path], Want::Digest).await.map_err(|error| failed(changes, index, error))?;
+        match found.first().and_then(digest_of) == digest_of(changes[index].before()) {
+            true => Ok(()),
+            false => Err(self.stale(changes, index).await),
         }
-        for (index, change) in changes.iter().enumerate().skip(from).take(count) {
-            let Some(Content { digest: Some(digest), .. }) = change.before().content() else { continue };
-            let found = self.look(&[(change.path().into(), Links::Keep)], Want::Digest).await;
-            let found = found.map_err(|error| failed(changes, index, error))?;
-            let same = found.iter().filter_map(Node::content).any(|content| content.digest.as_ref() == Some(digest));
-            if !same {
-                return Err(self.stale(changes, index).await);
-            }
-        }
-        Ok(())
     }
+}
+
+fn digest_of(node: &Node) -> Option<&Digest> {
+    node.content()?.digest.as_ref()
 }
 
 fn failed(changes: &[PathChange], index: usize, error: TransportError) -> WriteError {
