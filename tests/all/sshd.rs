@@ -72,6 +72,19 @@ impl Sshd {
         self.directory.path().join(name)
     }
 
+    /// Kills the processes that serve root's connections, as a crash would.
+    pub fn kill_sessions(&self) {
+        let of_listener = |stat: &str| {
+            let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)).map(str::to_owned);
+            parent == Some(self.child.id().to_string())
+        };
+        for entry in std::fs::read_dir("/proc").expect("processes").flatten() {
+            if of_listener(&read(&entry.path().join("stat"))) {
+                run(Command::new("kill").arg("-KILL").arg(entry.file_name()));
+            }
+        }
+    }
+
     pub fn log(&self) -> String {
         read(&self.path("log"))
     }

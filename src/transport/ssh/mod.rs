@@ -2,10 +2,14 @@
 //!
 //! A runner connects once to each host and starts one [`Posix`](super::posix::Posix) on that connection for each user:
 //!
-//! ```ignore
+//! ```no_run
+//! # use cutover::transport::{Become, TransportError, posix::Posix, ssh::{self, Target}};
+//! # async fn example(target: Target, root: Become) -> Result<(), TransportError> {
 //! let ssh = ssh::connect(target).await?;
 //! let login = Posix::start(ssh.clone(), None).await?;
-//! let root = Posix::start(ssh.clone(), Some(&become_root)).await?;
+//! let root = Posix::start(ssh.clone(), Some(&root)).await?;
+//! # Ok(())
+//! # }
 //! ```
 
 use std::path::{Path, PathBuf};

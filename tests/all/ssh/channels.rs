@@ -121,12 +121,11 @@ async fn a_connection_that_dies_is_unreachable_and_not_an_end() {
     let sshd = Sshd::start("");
     for stream in [false, true] {
         let ssh = connect(sshd.target()).await;
-        let program = "echo $PPID; exec sleep 1000";
+        let program = "echo up; exec cat";
         let mut channel = if stream { ssh.stream(program).await } else { ssh.start(program).await }.expect("a channel");
         let mut output = BufReader::new(&mut channel.stdout);
-        let mut pid = String::new();
-        output.read_line(&mut pid).await.expect("a line");
-        run(Command::new("kill").args(["-KILL", pid.trim()]));
+        output.read_line(&mut String::new()).await.expect("a line");
+        sshd.kill_sessions();
         output.read_to_end(&mut Vec::new()).await.expect_err("an output that was cut is not whole");
         let written = async { while channel.stdin.write_all(&[0; 65536]).await.is_ok() {} };
         written.await;
@@ -138,7 +137,7 @@ async fn a_connection_that_dies_is_unreachable_and_not_an_end() {
 async fn a_host_that_no_longer_answers_is_unreachable() {
     let sshd = Sshd::start("");
     let ssh = connect(Target { keepalive: Duration::from_millis(200), ..sshd.target() }).await;
-    let mut channel = ssh.start("echo $PPID; exec sleep 1000").await.expect("a channel");
+    let mut channel = ssh.start("echo $PPID; exec cat").await.expect("a channel");
     let mut pid = String::new();
     BufReader::new(&mut channel.stdout).read_line(&mut pid).await.expect("a line");
     run(Command::new("kill").args(["-STOP", pid.trim()]));
@@ -152,7 +151,7 @@ async fn a_host_that_no_longer_answers_is_unreachable() {
 async fn a_cut_connection_is_unreachable_with_its_place() {
     let embedded = Embedded::start(|_| {}).await;
     let ssh = connect(embedded.target()).await;
-    let channel = ssh.start("sleep 1000").await.expect("a channel");
+    let channel = ssh.start("sleep 60").await.expect("a channel");
     embedded.server.drop_connections();
     let ended = finish(channel, numbers(MUCH)).await;
     let Err(TransportError::Unreachable(text)) = ended.status else { panic!("{ended:?}") };
@@ -237,7 +236,7 @@ async fn a_dropped_channel_ends_its_program() {
 async fn the_embedded_server_ends_the_children_of_a_program_too() {
     let embedded = Embedded::start(|_| {}).await;
     let ssh = connect(embedded.target()).await;
-    let mut channel = ssh.start("sleep 1000 & echo $!; wait").await.expect("a channel");
+    let mut channel = ssh.start("sleep 60 & echo $!; wait").await.expect("a channel");
     let mut pid = String::new();
     BufReader::new(&mut channel.stdout).read_line(&mut pid).await.expect("a line");
     assert!(is_alive(&pid));
@@ -248,7 +247,7 @@ async fn the_embedded_server_ends_the_children_of_a_program_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_program_leaves_in_the_background_outlives_it() {
     for (name, ssh) in Both::connect().await.connections.iter() {
-        let channel = ssh.start("sleep 1000 >/dev/null 2>&1 & echo $!").await.expect("a channel");
+        let channel = ssh.start("sleep 60 >/dev/null 2>&1 & echo $!").await.expect("a channel");
         let pid = String::from_utf8(finish(channel, Vec::new()).await.stdout).expect("a number");
         // A second program, so that the first one's end has been dealt with on the other side.
         finish(ssh.start("true").await.expect("a channel"), Vec::new()).await;

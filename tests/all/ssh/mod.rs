@@ -15,6 +15,7 @@ use crate::sshd::Sshd;
 mod channels;
 mod known_hosts;
 mod login;
+mod shell;
 
 /// The embedded server in a directory of its own.
 struct Embedded {
