@@ -2,8 +2,10 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::Cursor;
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures::future::{Either, select};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::{Carrier, Channel};
@@ -67,10 +69,8 @@ impl Session {
             send(&mut stdin, first).await;
         }
         let marker = format!("\x1e{nonce} ");
-        let (out, err) = tokio::join!(
-            ready(stdout, &marker, None),
-            ready(stderr, &marker, sudo.as_ref().map(|sudo| (sudo, &mut stdin)))
-        );
+        let question = sudo.as_ref().map(|sudo| (sudo, &mut stdin));
+        let (out, err) = both_ready((stdout, stderr), &marker, question).await;
         match (out, err) {
             (Ok((stdout, _)), Ok((stderr, pid))) => {
                 if sudo.is_some() {
@@ -128,13 +128,28 @@ enum Unready {
 type Input = Box<dyn AsyncWrite + Send + Unpin>;
 type Source = Box<dyn AsyncRead + Send + Unpin>;
 
+type Ready = Result<(Source, u32), Unready>;
+
+async fn both_ready(
+    (stdout, stderr): (Source, Source),
+    marker: &str,
+    sudo: Option<(&Sudo<'_>, &mut Input)>,
+) -> (Ready, Ready) {
+    let out = pin!(ready(stdout, marker, None));
+    let err = pin!(ready(stderr, marker, sudo));
+    match select(out, err).await {
+        Either::Left((out, err)) => (out, err.await),
+        // A sudo that was refused its password still waits for another one, with its stdout open.
+        Either::Right((Err(Unready::Asked(message)), _)) => {
+            (Err(Unready::Ended(String::new())), Err(Unready::Asked(message)))
+        }
+        Either::Right((err, out)) => (out.await, err),
+    }
+}
+
 /// Reads up to the marker and returns the stream from there, and the number that the marker carries.
 /// What came before is a login shell's greeting, and sudo's questions.
-async fn ready(
-    mut stream: Source,
-    marker: &str,
-    mut sudo: Option<(&Sudo<'_>, &mut Input)>,
-) -> Result<(Source, u32), Unready> {
+async fn ready(mut stream: Source, marker: &str, mut sudo: Option<(&Sudo<'_>, &mut Input)>) -> Ready {
     let mut seen = Vec::new();
     let mut answered = false;
     loop {
