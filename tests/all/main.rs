@@ -1,3 +1,5 @@
 //! Every integration test, in one binary.
 
+mod ssh;
+mod sshd;
 mod transport_laws;

@@ -2,10 +2,8 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::Cursor;
-use std::pin::pin;
 use std::sync::Arc;
 
-use futures::future::{Either, select};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::{Carrier, Channel};
@@ -19,11 +17,14 @@ pub struct Session {
 }
 
 /// What the started `sh` does with its stdin.
+#[derive(Clone, Copy)]
 pub enum Task<'a> {
     /// Reads commands from it for as long as it is open; these are the first.
     Shell(&'a str),
     /// Takes this script from it and leaves the rest to the script.
     Script(&'a str),
+    /// The same, and its output may be read slowly.
+    Stream(&'a str),
 }
 
 /// A program past its start. Its process group has the number `pid`.
@@ -49,7 +50,9 @@ impl Session {
         let (rest, first) = match task {
             Task::Shell(script) => ("exec /bin/sh".to_string(), script),
             // One byte at a time, because what follows on stdin is not for `dd`.
-            Task::Script(script) => (format!(r#"eval "$(dd bs=1 count={} 2>/dev/null)""#, script.len()), script),
+            Task::Script(script) | Task::Stream(script) => {
+                (format!(r#"eval "$(dd bs=1 count={} 2>/dev/null)""#, script.len()), script)
+            }
         };
         let begin =
             format!(r#"LC_ALL=C; export LC_ALL; printf "\036{nonce} %s\n" $$; printf "\036{nonce} %s\n" $$ >&2"#);
@@ -64,13 +67,24 @@ impl Session {
             Some(sudo) => format!("exec {} /bin/sh -c {}", sudo.words()?, quote(&line)),
             None => format!("exec /bin/sh -c {}", quote(&line)),
         };
-        let Channel { mut stdin, stdout, stderr, status } = self.carrier.start(&line).await?;
+        let started = match task {
+            Task::Stream(_) => self.carrier.stream(&line).await,
+            Task::Shell(_) | Task::Script(_) => self.carrier.start(&line).await,
+        };
+        let Channel { mut stdin, stdout, stderr, status } = started?;
         if sudo.is_none() {
             send(&mut stdin, first).await;
         }
         let marker = format!("\x1e{nonce} ");
-        let question = sudo.as_ref().map(|sudo| (sudo, &mut stdin));
-        let (out, err) = both_ready((stdout, stderr), &marker, question).await;
+        let answering = sudo.as_ref().map(|sudo| (sudo, &mut stdin));
+        let errors = async {
+            match ready(stderr, &marker, answering).await {
+                // Not to be waited for with stdout: a sudo that asks again waits for us.
+                Err(Unready::Asked(message)) => Err(TransportError::Refused(message)),
+                ended_or_ready => Ok(ended_or_ready),
+            }
+        };
+        let (out, err) = tokio::try_join!(async { Ok(ready(stdout, &marker, None).await) }, errors)?;
         match (out, err) {
             (Ok((stdout, _)), Ok((stderr, pid))) => {
                 if sudo.is_some() {
@@ -78,8 +92,8 @@ impl Session {
                 }
                 Ok(Started { channel: Channel { stdin, stdout, stderr, status }, pid })
             }
-            (_, Err(Unready::Asked(message))) => Err(TransportError::Refused(message)),
-            (_, Err(Unready::Ended(said))) | (Err(Unready::Ended(said) | Unready::Asked(said)), Ok(_)) => {
+            (_, Err(Unready::Ended(said) | Unready::Asked(said)))
+            | (Err(Unready::Ended(said) | Unready::Asked(said)), Ok(_)) => {
                 let said = String::from_utf8_lossy(said.as_bytes()).trim().to_string();
                 match &sudo {
                     Some(sudo) => Err(TransportError::Refused(sudo.explain(&said))),
@@ -92,9 +106,9 @@ impl Session {
         }
     }
 
-    /// Starts a line as the login user's shell reads it, with nothing around it.
+    /// Starts a line as the login user's shell reads it, with nothing around it; its output may be read slowly.
     pub async fn raw(&self, line: &str) -> Result<Channel, TransportError> {
-        self.carrier.start(line).await
+        self.carrier.stream(line).await
     }
 
     /// Says whether programs run as the login user.
@@ -128,28 +142,13 @@ enum Unready {
 type Input = Box<dyn AsyncWrite + Send + Unpin>;
 type Source = Box<dyn AsyncRead + Send + Unpin>;
 
-type Ready = Result<(Source, u32), Unready>;
-
-async fn both_ready(
-    (stdout, stderr): (Source, Source),
-    marker: &str,
-    sudo: Option<(&Sudo<'_>, &mut Input)>,
-) -> (Ready, Ready) {
-    let out = pin!(ready(stdout, marker, None));
-    let err = pin!(ready(stderr, marker, sudo));
-    match select(out, err).await {
-        Either::Left((out, err)) => (out, err.await),
-        // A sudo that was refused its password still waits for another one, with its stdout open.
-        Either::Right((Err(Unready::Asked(message)), _)) => {
-            (Err(Unready::Ended(String::new())), Err(Unready::Asked(message)))
-        }
-        Either::Right((err, out)) => (out.await, err),
-    }
-}
-
 /// Reads up to the marker and returns the stream from there, and the number that the marker carries.
 /// What came before is a login shell's greeting, and sudo's questions.
-async fn ready(mut stream: Source, marker: &str, mut sudo: Option<(&Sudo<'_>, &mut Input)>) -> Ready {
+async fn ready(
+    mut stream: Source,
+    marker: &str,
+    mut sudo: Option<(&Sudo<'_>, &mut Input)>,
+) -> Result<(Source, u32), Unready> {
     let mut seen = Vec::new();
     let mut answered = false;
     loop {

@@ -82,19 +82,29 @@ pub struct Apart {
 
 /// Starts a command on a channel of its own. The command's `stdin` is left to the caller.
 pub async fn open(session: &Arc<Session>, command: &Command) -> Result<Apart, TransportError> {
-    start(session, command, None).await
+    match raw(session, command).await? {
+        Some(process) => Ok(process),
+        None => launch(session, Task::Stream(&body(command, None)?)).await,
+    }
 }
 
-async fn start(session: &Arc<Session>, command: &Command, refusal: Option<&str>) -> Result<Apart, TransportError> {
-    if let (Program::Raw(line), true) = (&command.program, session.is_login()) {
-        return Ok(Apart { process: process(session.raw(line).await?, None), pid: None });
+/// Starts what the login shell is to read by itself, and nothing else.
+async fn raw(session: &Arc<Session>, command: &Command) -> Result<Option<Apart>, TransportError> {
+    match &command.program {
+        Program::Raw(line) if session.is_login() => {
+            Ok(Some(Apart { process: process(session.raw(line).await?, None), pid: None }))
+        }
+        _ => Ok(None),
     }
-    receive(session, &body(command, refusal)?).await
 }
 
 /// Starts a script of ours on a channel of its own; what is written to the process is the script's stdin.
 pub async fn receive(session: &Arc<Session>, script: &str) -> Result<Apart, TransportError> {
-    let Started { channel, pid } = session.launch(Task::Script(script)).await?;
+    launch(session, Task::Script(script)).await
+}
+
+async fn launch(session: &Arc<Session>, task: Task<'_>) -> Result<Apart, TransportError> {
+    let Started { channel, pid } = session.launch(task).await?;
     let guard = Guard { session: session.clone(), pid: Some(pid) };
     Ok(Apart { process: process(channel, Some(guard)), pid: Some(pid) })
 }
@@ -102,8 +112,11 @@ pub async fn receive(session: &Arc<Session>, script: &str) -> Result<Apart, Tran
 /// Runs a command on a channel of its own, to its end or its time limit.
 pub async fn run_apart(session: &Arc<Session>, command: &Command) -> Result<Output, TransportError> {
     let refusal = nonce();
-    let Apart { process: Process { mut stdin, stdout, mut end }, pid } =
-        start(session, command, Some(&refusal)).await?;
+    let started = match raw(session, command).await? {
+        Some(started) => started,
+        None => receive(session, &body(command, Some(&refusal))?).await?,
+    };
+    let Apart { process: Process { mut stdin, stdout, mut end }, pid } = started;
     let input = command.stdin.clone();
     // The command may end without having read it all.
     let feeder = Running::new(async move {

@@ -19,11 +19,11 @@ mod paths;
 use commands::*;
 use paths::*;
 
-type Machine = Arc<dyn Transport>;
-type Law = for<'a> fn(&'a Machine, &'a Path) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
+pub type Machine = Arc<dyn Transport>;
+pub type Law = for<'a> fn(&'a Machine, &'a Path) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// Every law about paths.
-const PATH_LAWS: &[Law] = &[
+pub const PATH_LAWS: &[Law] = &[
     |machine, root| Box::pin(a_look_says_what_is_there(machine, root)),
     |machine, root| Box::pin(a_list_says_what_is_there(machine, root)),
     |machine, root| Box::pin(a_write_makes_exactly_after(machine, root)),
@@ -36,7 +36,7 @@ const PATH_LAWS: &[Law] = &[
 ];
 
 /// Every law about commands, for machines that can run some.
-const COMMAND_LAWS: &[Law] = &[
+pub const COMMAND_LAWS: &[Law] = &[
     |machine, root| Box::pin(a_command_is_run_as_it_says(machine, root)),
     |machine, root| Box::pin(a_command_cannot_change_the_shell(machine, root)),
     |machine, root| Box::pin(a_time_limit_ends_the_children(machine, root)),
@@ -45,7 +45,7 @@ const COMMAND_LAWS: &[Law] = &[
 ];
 
 /// Holds a machine, whose file system is this one's, to laws; each gets a directory of its own.
-async fn hold(laws: &[Law], machine: &Machine) {
+pub async fn hold(laws: &[Law], machine: &Machine) {
     for law in laws {
         let root = tempfile::tempdir().unwrap();
         let ended = tokio::time::timeout(Duration::from_secs(120), law(machine, root.path())).await;
