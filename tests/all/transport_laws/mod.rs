@@ -69,19 +69,20 @@ async fn local_keeps_the_laws() {
 
 #[tokio::test]
 async fn a_machine_with_only_busybox_keeps_the_laws() {
-    let Some(shell) = busybox_only() else { return };
-    let machine = through(&["env", &shell, "/bin/sh", "-c"]).await;
+    let Some((_tools, path)) = busybox_only() else { return };
+    let machine = through(&["env", &path, "/bin/sh", "-c"]).await;
     hold(PATH_LAWS, &machine).await;
     hold(COMMAND_LAWS, &machine).await;
 }
 
 /// Returns a `PATH=` on which there is nothing but busybox; nothing where busybox is not installed.
-fn busybox_only() -> Option<String> {
+fn busybox_only() -> Option<(tempfile::TempDir, String)> {
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists())?;
-    let directory = tempfile::tempdir().unwrap().keep();
-    let output = std::process::Command::new(busybox).args(["--install", "-s"]).arg(&directory).status().unwrap();
-    assert!(output.success());
-    Some(format!("PATH={}", directory.display()))
+    let directory = tempfile::tempdir().unwrap();
+    let install = std::process::Command::new(busybox).args(["--install", "-s"]).arg(directory.path()).status();
+    assert!(install.unwrap().success());
+    let path = format!("PATH={}", directory.path().display());
+    Some((directory, path))
 }
 
 /// Returns a `PATH=` on which the named tools fail as if they were not installed.
