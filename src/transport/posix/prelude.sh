@@ -48,7 +48,7 @@ c_hash='for p; do [ -r "$p" ] || continue; printf "h%s\0" "$p"; $c_sum <"$p"; pr
 
 c_links='for p; do
   printf "l%s\0" "$p"
-  readlink "$p" 2>/dev/null || { t=$(ls -ld "$p"); printf "%s\n" "${t#*" $p -> "}"; }
+  readlink "$p" 2>/dev/null || { t=$(ls -ld "$p"; echo x); t=${t%x}; printf %s "${t#*" $p -> "}"; }
   printf "%s\n" "$c_n"
 done'
 
@@ -114,16 +114,18 @@ c_find() {
 
 # c_account passwd|group NAME: prints the line of that name or number.
 c_account() {
-  if command -v getent >/dev/null 2>&1; then
-    getent "$1" "$2"
-  else
+  c_line=$(getent "$1" "$2" 2>/dev/null)
+  case $? in
+  0 | 2) printf '%s\n' "$c_line" ;;
+  *)
     while IFS= read -r c_line; do
       IFS=: read -r c_name c_x c_id c_rest <<E
 $c_line
 E
       if [ "$c_name" = "$2" ] || [ "$c_id" = "$2" ]; then printf '%s\n' "$c_line"; break; fi
     done <"/etc/$1"
-  fi
+    ;;
+  esac
   return 0
 }
 
@@ -193,7 +195,11 @@ c_was() {
 # The trailing x keeps final newlines of the target.
 c_was_link() {
   [ -L "$c_p" ] || c_stale
-  [ "$(readlink "$c_p" 2>/dev/null && echo x || { t=$(ls -ld "$c_p"); printf '%s\nx\n' "${t#*" $c_p -> "}"; })" = "$1
+  c_to=$(readlink "$c_p" 2>/dev/null && echo x) || {
+    c_to=$(ls -ld "$c_p" && echo x)
+    c_to=${c_to#*" $c_p -> "}
+  }
+  [ "$c_to" = "$1
 x" ] || c_stale
   c_now "$c_p"
   [ "${c_a#* }" = "$2" ] || c_stale

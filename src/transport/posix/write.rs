@@ -184,11 +184,13 @@ async fn step(change: &PathChange, index: usize, tools: &Tools) -> Result<Step, 
         (_, Node::Absent) => script += "c_remove\n",
         (_, Node::File { content, .. }) if !keeps_content(before, content) => {
             input = contents(&mut script, content, tools).await?;
+            // Before the mode, which may forbid its own owner to open it.
+            script += "c_sync_file \"$c_t\"\n";
             script += &settle("\"$c_t\"", after, tools);
             if let Some(validate) = change.validate() {
                 script += &format!("c_check {}\n", quote(&validate.replace("%s", &quote(&temp))));
             }
-            script += &format!("c_sync_file \"$c_t\"\n{remove}c_rename\n");
+            script += &format!("{remove}c_rename\n");
         }
         (Node::Directory { .. }, Node::Directory { .. }) | (Node::File { .. }, Node::File { .. }) => {
             script += &settle("\"$c_p\"", after, tools);

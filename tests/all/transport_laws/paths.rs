@@ -1,130 +1,18 @@
-//! What every transport must do, whatever carries it; the far side is read with `std::fs`.
+//! The laws of looking at paths and changing them.
 
 use std::fs;
-use std::future::Future;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
 
-use cutover::secret::Secret;
-use cutover::transport::local::{Local, local};
-use cutover::transport::posix::Posix;
 use cutover::transport::{
-    Become, Body, Command, Content, Digest, INLINE_LIMIT, Links, Node, Owner, PathChange, Permissions, Program,
-    Transport, TransportError, Want, WriteError,
+    Body, Content, Digest, INLINE_LIMIT, Links, Node, Owner, PathChange, Permissions, TransportError, Want, WriteError,
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 
-pub type Machine = Arc<dyn Transport>;
-pub type Law = for<'a> fn(&'a Machine, &'a Path) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
-
-/// Every law about paths.
-pub const PATH_LAWS: &[Law] = &[
-    |machine, root| Box::pin(a_look_says_what_is_there(machine, root)),
-    |machine, root| Box::pin(a_list_says_what_is_there(machine, root)),
-    |machine, root| Box::pin(a_write_makes_exactly_after(machine, root)),
-    |machine, root| Box::pin(attributes_change_in_place(machine, root)),
-    |machine, root| Box::pin(a_stale_path_is_refused(machine, root)),
-    |machine, root| Box::pin(a_failed_validation_leaves_all_as_it_was(machine, root)),
-    |machine, root| Box::pin(a_big_content_goes_both_ways(machine, root)),
-    |machine, root| Box::pin(kinds_replace_each_other(machine, root)),
-    |machine, root| Box::pin(a_thousand_looks_do_not_wait_for_each_other(machine, root)),
-];
-
-/// Every law about commands, for machines that can run some.
-pub const COMMAND_LAWS: &[Law] = &[
-    |machine, root| Box::pin(a_command_is_run_as_it_says(machine, root)),
-    |machine, root| Box::pin(a_command_cannot_change_the_shell(machine, root)),
-    |machine, root| Box::pin(a_time_limit_ends_the_children(machine, root)),
-    |machine, root| Box::pin(a_stream_flows_both_ways_and_never_hangs(machine, root)),
-    |machine, root| Box::pin(accounts_are_found_by_name_and_number(machine, root)),
-];
-
-/// Holds a machine, whose file system is this one's, to laws; each gets a directory of its own.
-pub async fn hold(laws: &[Law], machine: &Machine) {
-    for law in laws {
-        let root = tempfile::tempdir().unwrap();
-        let ended = tokio::time::timeout(Duration::from_secs(120), law(machine, root.path())).await;
-        assert!(ended.is_ok(), "a law hangs");
-        let left: Vec<_> = everything(root.path()).into_iter().filter(|path| path.contains(".cutover.")).collect();
-        assert_eq!(left, Vec::<String>::new(), "no temp file is left");
-    }
-}
-
-/// This machine, through another shell as the login shell.
-async fn through(shell: &[&str]) -> Machine {
-    Arc::new(Posix::start(Arc::new(Local::with_shell(shell.iter().copied())), None).await.unwrap())
-}
-
-#[tokio::test]
-async fn local_keeps_the_laws() {
-    let machine = local(None).await.unwrap();
-    hold(PATH_LAWS, &machine).await;
-    hold(COMMAND_LAWS, &machine).await;
-}
-
-#[tokio::test]
-async fn a_machine_with_only_busybox_keeps_the_laws() {
-    let Some(shell) = busybox_only() else { return };
-    let machine = through(&["env", &shell, "/bin/sh", "-c"]).await;
-    hold(PATH_LAWS, &machine).await;
-    hold(COMMAND_LAWS, &machine).await;
-}
-
-/// Returns a `PATH=` on which there is nothing but busybox; nothing where busybox is not installed.
-fn busybox_only() -> Option<String> {
-    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists())?;
-    let directory = tempfile::tempdir().unwrap().keep();
-    let output = std::process::Command::new(busybox).args(["--install", "-s"]).arg(&directory).status().unwrap();
-    assert!(output.success());
-    Some(format!("PATH={}", directory.display()))
-}
-
-/// Returns a `PATH=` on which the named tools fail as if they were not installed.
-fn without(tools: &[&str]) -> (tempfile::TempDir, String) {
-    let directory = tempfile::tempdir().unwrap();
-    for tool in tools {
-        let path = directory.path().join(tool);
-        fs::write(&path, "#!/bin/sh\nexit 127\n").unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let path = format!("PATH={}:{}", directory.path().display(), std::env::var("PATH").unwrap());
-    (directory, path)
-}
-
-#[tokio::test]
-async fn a_machine_without_the_usual_tools_keeps_the_laws() {
-    let (_tools, path) = without(&[
-        "stat",
-        "sha256sum",
-        "sha256",
-        "shasum",
-        "openssl",
-        "base64",
-        "sync",
-        "getent",
-        "readlink",
-        "setsid",
-    ]);
-    let machine = through(&["env", &path, "/bin/sh", "-c"]).await;
-    // `ls` tells no time in seconds; what needs one is not held against it.
-    let laws: &[Law] = &[
-        |machine, root| Box::pin(attributes_change_in_place(machine, root)),
-        |machine, root| Box::pin(a_stale_path_is_refused(machine, root)),
-        |machine, root| Box::pin(a_failed_validation_leaves_all_as_it_was(machine, root)),
-        |machine, root| Box::pin(a_big_content_goes_both_ways(machine, root)),
-        |machine, root| Box::pin(kinds_replace_each_other(machine, root)),
-    ];
-    hold(laws, &machine).await;
-    hold(COMMAND_LAWS, &machine).await;
-}
-
-// --- paths
+use super::Machine;
 
 /// Returns what a path is, as `std::fs` says; a link is not followed.
-fn node(path: &Path) -> Node {
+pub fn node(path: &Path) -> Node {
     let Ok(found) = fs::symlink_metadata(path) else { return Node::Absent };
     let permissions = Permissions {
         mode: found.mode() & 0o7777,
@@ -141,13 +29,13 @@ fn node(path: &Path) -> Node {
     }
 }
 
-fn account(database: &str, id: u32) -> Owner {
+pub fn account(database: &str, id: u32) -> Owner {
     let lines = fs::read_to_string(format!("/etc/{database}")).unwrap();
     let line = lines.lines().find(|line| line.split(':').nth(2) == Some(&id.to_string()));
     Owner { id, name: line.map_or(id.to_string(), |line| line.split(':').next().unwrap().into()) }
 }
 
-fn everything(root: &Path) -> Vec<String> {
+pub fn everything(root: &Path) -> Vec<String> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(root).unwrap().map(Result::unwrap) {
         paths.push(entry.path().to_str().unwrap().to_string());
@@ -160,7 +48,7 @@ fn everything(root: &Path) -> Vec<String> {
 }
 
 /// Names that trip a shell, or a tool that takes them for an option.
-const ODD_NAMES: &[&str] = &[
+pub const ODD_NAMES: &[&str] = &[
     "plain",
     "two  words",
     " leading and trailing ",
@@ -176,7 +64,7 @@ const ODD_NAMES: &[&str] = &[
     "a:2,S",
 ];
 
-fn fill(root: &Path) {
+pub fn fill(root: &Path) {
     for name in ODD_NAMES {
         fs::write(root.join(name), format!("content of {name}")).unwrap();
     }
@@ -191,15 +79,15 @@ fn fill(root: &Path) {
     symlink("dir with space", root.join("link to dir")).unwrap();
 }
 
-fn keep(path: &Path) -> (String, Links) {
+pub fn keep(path: &Path) -> (String, Links) {
     (path.to_str().unwrap().into(), Links::Keep)
 }
 
-async fn look(machine: &Machine, path: &Path) -> Node {
+pub async fn look(machine: &Machine, path: &Path) -> Node {
     machine.look(&[keep(path)], Want::Content).await.unwrap().remove(0)
 }
 
-async fn a_look_says_what_is_there(machine: &Machine, root: &Path) {
+pub async fn a_look_says_what_is_there(machine: &Machine, root: &Path) {
     fill(root);
     let paths: Vec<_> = everything(root).into_iter().chain([root.join("absent").to_str().unwrap().into()]).collect();
     let asked: Vec<_> = paths.iter().map(|path| (path.clone(), Links::Keep)).collect();
@@ -224,7 +112,7 @@ async fn a_look_says_what_is_there(machine: &Machine, root: &Path) {
     assert_eq!(found[3], node(&root.join("dir with space")));
 }
 
-async fn a_list_says_what_is_there(machine: &Machine, root: &Path) {
+pub async fn a_list_says_what_is_there(machine: &Machine, root: &Path) {
     fill(root);
     let directory = root.to_str().unwrap();
     let entries = machine.list(directory, None).await.unwrap();
@@ -248,23 +136,23 @@ async fn a_list_says_what_is_there(machine: &Machine, root: &Path) {
     assert_eq!(machine.list(&format!("{directory}/dir with space/sub/deep/none"), Some(1)).await.unwrap(), []);
 }
 
-fn permissions(machine: &Machine, mode: u32) -> Permissions {
+pub fn permissions(machine: &Machine, mode: u32) -> Permissions {
     let identity = machine.identity();
     Permissions { mode, owner: identity.user.clone(), group: identity.group.clone() }
 }
 
-fn file(machine: &Machine, (bytes, mode): (&[u8], u32), modified: Option<i64>) -> Node {
+pub fn file(machine: &Machine, (bytes, mode): (&[u8], u32), modified: Option<i64>) -> Node {
     Node::File { content: Content::here(bytes), permissions: permissions(machine, mode), modified }
 }
 
-fn change(path: &Path, before: Node, after: Node) -> PathChange {
+pub fn change(path: &Path, before: Node, after: Node) -> PathChange {
     PathChange::new(path.to_str().unwrap(), before, after).unwrap()
 }
 
-async fn a_write_makes_exactly_after(machine: &Machine, root: &Path) {
+pub async fn a_write_makes_exactly_after(machine: &Machine, root: &Path) {
     let contents: &[&[u8]] = &[b"", b"no final newline", b"\0\x01\xff\n\0", b"-n\n", &[b'%'; 5000], b"a\n\nb\n\n"];
     let names = ODD_NAMES.iter().zip(contents.iter().cycle());
-    let modes = [0o644, 0o600, 0o4755, 0o2711, 0o000].into_iter().cycle();
+    let modes = [0o644, 0o600, 0o4755, 0o2711, 0o400].into_iter().cycle();
     let mut changes = Vec::new();
     for ((name, content), mode) in names.zip(modes) {
         changes.push(change(&root.join(name), Node::Absent, file(machine, (content, mode), Some(1_600_000_000))));
@@ -298,7 +186,7 @@ async fn a_write_makes_exactly_after(machine: &Machine, root: &Path) {
     assert_eq!(everything(root), Vec::<String>::new());
 }
 
-async fn attributes_change_in_place(machine: &Machine, root: &Path) {
+pub async fn attributes_change_in_place(machine: &Machine, root: &Path) {
     let path = root.join("file");
     fs::write(&path, "content").unwrap();
     let inode = fs::metadata(&path).unwrap().ino();
@@ -319,7 +207,7 @@ async fn attributes_change_in_place(machine: &Machine, root: &Path) {
     assert_eq!(node(&directory), after);
 }
 
-async fn a_stale_path_is_refused(machine: &Machine, root: &Path) {
+pub async fn a_stale_path_is_refused(machine: &Machine, root: &Path) {
     let (one, two, three) = (root.join("one"), root.join("two"), root.join("three"));
     fs::write(&two, "as planned").unwrap();
     let before = look(machine, &two).await;
@@ -373,7 +261,7 @@ async fn a_stale_path_is_refused(machine: &Machine, root: &Path) {
     assert_eq!(fs::read_link(&path).unwrap(), Path::new("elsewhere"));
 }
 
-async fn a_failed_validation_leaves_all_as_it_was(machine: &Machine, root: &Path) {
+pub async fn a_failed_validation_leaves_all_as_it_was(machine: &Machine, root: &Path) {
     let path = root.join("it's checked");
     fs::write(&path, "good\n").unwrap();
     let before = look(machine, &path).await;
@@ -392,7 +280,7 @@ async fn a_failed_validation_leaves_all_as_it_was(machine: &Machine, root: &Path
 }
 
 /// Bytes that no shell, tool or encoding leaves alone by luck.
-fn noise(length: usize) -> Vec<u8> {
+pub fn noise(length: usize) -> Vec<u8> {
     let mut state = 7u32;
     let next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -401,7 +289,7 @@ fn noise(length: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
-async fn a_big_content_goes_both_ways(machine: &Machine, root: &Path) {
+pub async fn a_big_content_goes_both_ways(machine: &Machine, root: &Path) {
     let bytes = noise(3 * 1024 * 1024);
     let (path, source) = (root.join("big one"), root.join("source"));
     let after = file(machine, (&bytes, 0o640), Some(1_600_000_000));
@@ -442,7 +330,7 @@ async fn a_big_content_goes_both_ways(machine: &Machine, root: &Path) {
     assert!(!root.join("short").exists());
 }
 
-async fn kinds_replace_each_other(machine: &Machine, root: &Path) {
+pub async fn kinds_replace_each_other(machine: &Machine, root: &Path) {
     let path = root.join("it");
     let directory = || Node::Directory { permissions: permissions(machine, 0o755), modified: None };
     let link = |target: &str| Node::Link { target: target.into(), permissions: permissions(machine, 0o777) };
@@ -480,7 +368,7 @@ async fn kinds_replace_each_other(machine: &Machine, root: &Path) {
     }
 }
 
-async fn a_thousand_looks_do_not_wait_for_each_other(machine: &Machine, root: &Path) {
+pub async fn a_thousand_looks_do_not_wait_for_each_other(machine: &Machine, root: &Path) {
     let paths: Vec<_> = (0..1000).map(|number| root.join(format!("f{number}"))).collect();
     for (number, path) in paths.iter().enumerate().filter(|(number, _)| number % 2 == 0) {
         fs::write(path, number.to_string()).unwrap();
@@ -493,146 +381,4 @@ async fn a_thousand_looks_do_not_wait_for_each_other(machine: &Machine, root: &P
     let asked: Vec<_> = paths.iter().map(|path| keep(path)).collect();
     let found = machine.look(&asked, Want::Digest).await.unwrap();
     assert_eq!(found, paths.iter().map(|path| node(path)).collect::<Vec<_>>());
-}
-
-// --- commands
-
-async fn a_command_is_run_as_it_says(machine: &Machine, root: &Path) {
-    let mut command = Command::shell("printf '%s|' \"$PWD\" \"$ODD\"; cat; printf 'no newline' >&2; exit 7");
-    command.directory = Some(root.to_str().unwrap().into());
-    command.environment = vec![("ODD".into(), "it's\n$HOME".into())];
-    for stdin in [b"in\0put".to_vec(), noise(300_000)] {
-        command.stdin = stdin.clone();
-        let output = machine.run(&command).await.unwrap();
-        assert_eq!(output.status, 7);
-        assert_eq!(output.stderr, b"no newline");
-        let root = fs::canonicalize(root).unwrap();
-        let expected = [format!("{}|it's\n$HOME|", root.display()).as_bytes(), &stdin].concat();
-        assert!(output.stdout == expected, "{:?}", String::from_utf8_lossy(&output.stdout[..80]));
-    }
-    let words = ["printf", "%s,", "a b", "$HOME", "it's", "", "-x", "*", "new\nline"];
-    assert_eq!(machine.run(&Command::argv(words)).await.unwrap().text(), "a b,$HOME,it's,,-x,*,new\nline,");
-    assert_eq!(machine.run(&Command::argv(["no-such-command-here"])).await.unwrap().status, 127);
-    assert_eq!(machine.run(&Command::shell("kill -s KILL $$")).await.unwrap().status, 137);
-    assert_eq!(machine.run(&Command::new(Program::Raw("echo raw; exit 3".into()))).await.unwrap().status, 3);
-    // Output that looks like an end, and a megabyte of it.
-    let output = machine.run(&Command::shell(r"printf '\0361234 0\n'; head -c 1000000 /dev/zero")).await.unwrap();
-    assert_eq!(output.stdout.len(), 1_000_008);
-    let mut nowhere = Command::argv(["touch", root.join("ran").to_str().unwrap()]);
-    nowhere.directory = Some("/no/such/directory".into());
-    assert!(matches!(machine.run(&nowhere).await, Err(TransportError::Refused(_))));
-    assert!(!root.join("ran").exists());
-}
-
-async fn a_command_cannot_change_the_shell(machine: &Machine, root: &Path) {
-    let (a, b, c) = (
-        Command::shell("cat; exec 1>&- 2>&-; cd /; exit 4"),
-        Command::shell("trap '' 1 2 15; umask 777; c_look() { :; }; export LC_ALL=x; exit 5"),
-        Command::argv(["cat"]),
-    );
-    let (a, b, c) = tokio::join!(machine.run(&a), machine.run(&b), machine.run(&c));
-    assert_eq!((a.unwrap().status, b.unwrap().status, c.unwrap().status), (4, 5, 0));
-    assert_eq!(look(machine, root).await, node(root));
-    // What is left running does not hold the answer up.
-    let output = machine.run(&Command::shell("sleep 300 & echo $!")).await.unwrap();
-    let pid = output.text().trim().to_string();
-    assert!(Path::new(&format!("/proc/{pid}")).exists());
-    machine.run(&Command::argv(["kill", &pid])).await.unwrap();
-}
-
-async fn a_time_limit_ends_the_children(machine: &Machine, root: &Path) {
-    let pids = root.join("pids");
-    let mut command = Command::shell(format!(
-        "sleep 300 & (sleep 301 & echo $! >>'{0}') & echo $! $$ >>'{0}'; wait; sleep 302",
-        pids.display()
-    ));
-    command.timeout = Some(Duration::from_millis(700));
-    assert_eq!(machine.run(&command).await, Err(TransportError::TimedOut(Duration::from_millis(700))));
-    let pids = fs::read_to_string(pids).unwrap();
-    assert!(pids.split_whitespace().count() >= 3, "{pids}");
-    gone(&pids).await;
-    command = Command::shell("echo in time; exit 2");
-    command.timeout = Some(Duration::from_secs(60));
-    let output = machine.run(&command).await.unwrap();
-    assert_eq!((output.status, output.text().as_str()), (2, "in time\n"));
-}
-
-/// Waits for processes to be gone, or zombies that nobody has waited for.
-async fn gone(pids: &str) {
-    let alive = |pid: &str| {
-        fs::read_to_string(format!("/proc/{pid}/stat"))
-            .is_ok_and(|stat| !stat.rsplit(')').next().unwrap().starts_with(" Z"))
-    };
-    while pids.split_whitespace().any(alive) {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-async fn a_stream_flows_both_ways_and_never_hangs(machine: &Machine, root: &Path) {
-    let bytes = noise(1_000_000);
-    let mut process = machine.open(&Command::argv(["cat"])).await.unwrap();
-    let writer = async {
-        process.stdin.write_all(&bytes).await.unwrap();
-        process.stdin.shutdown().await.unwrap();
-    };
-    let mut read = Vec::new();
-    let (_, result) = tokio::join!(writer, process.stdout.read_to_end(&mut read));
-    result.unwrap();
-    assert!(read == bytes);
-    assert_eq!(process.end.await.unwrap(), (0, Vec::new()));
-
-    // A program that reads nothing: the writer is told, the status is right.
-    let mut process = machine.open(&Command::shell("echo why >&2; exit 3")).await.unwrap();
-    while process.stdin.write_all(&bytes).await.is_ok() {}
-    assert_eq!(process.end.await.unwrap(), (3, b"why\n".to_vec()));
-
-    // Dropped: it ends, and its children.
-    let pids = root.join("pids");
-    let script = format!("sleep 300 & echo $! $$ >'{0}.new'; mv '{0}.new' '{0}'; wait", pids.display());
-    let process = machine.open(&Command::shell(script)).await.unwrap();
-    while !pids.exists() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    drop(process);
-    gone(&fs::read_to_string(pids).unwrap()).await;
-}
-
-async fn accounts_are_found_by_name_and_number(machine: &Machine, _: &Path) {
-    let root = Some(Owner { id: 0, name: "root".into() });
-    assert_eq!(machine.user("root").await.unwrap(), root);
-    assert_eq!(machine.user("0").await.unwrap(), root);
-    assert_eq!(machine.group("0").await.unwrap(), Some(account("group", 0)));
-    assert_eq!(machine.user("no-such-user").await.unwrap(), None);
-    assert_eq!(machine.group("no such group").await.unwrap(), None);
-    let unknown = Owner { id: 4_000_123, name: "4000123".into() };
-    assert_eq!(machine.user("4000123").await.unwrap(), Some(unknown));
-}
-
-#[tokio::test]
-async fn a_shell_that_dies_is_unreachable_and_never_hangs() {
-    let machine = local(None).await.unwrap();
-    let sleep = Command::shell("sleep 300");
-    let killer = Command::shell("kill -s KILL $PPID; sleep 0.1; exit 0");
-    let path = [("/".to_string(), Links::Keep)];
-    let (first, second, third) =
-        tokio::join!(machine.run(&killer), machine.look(&path, Want::Attributes), machine.run(&sleep),);
-    assert!(matches!(first, Err(TransportError::Uncertain(_))), "{first:?}");
-    assert!(matches!(second, Err(TransportError::Unreachable(_))), "{second:?}");
-    assert!(matches!(third, Err(TransportError::Uncertain(_))), "{third:?}");
-    let later = machine.look(&path, Want::Attributes).await;
-    assert!(matches!(later, Err(TransportError::Unreachable(_))), "{later:?}");
-}
-
-#[tokio::test]
-async fn a_login_shell_that_is_none_is_unreachable_with_what_it_said() {
-    let shell = Local::with_shell(["/bin/sh", "-c", "echo this account is not available; exit 1"]);
-    let error = Posix::start(Arc::new(shell), None).await.err().unwrap();
-    assert!(matches!(&error, TransportError::Unreachable(_)), "{error:?}");
-}
-
-#[tokio::test]
-async fn a_greeting_of_the_login_shell_is_no_answer() {
-    let greeting = ["/bin/sh", "-c", "echo Welcome; echo 'have fun' >&2; exec /bin/sh -c \"$0\""];
-    let machine = through(&greeting).await;
-    assert_eq!(machine.run(&Command::argv(["echo", "hi"])).await.unwrap().text(), "hi\n");
 }
