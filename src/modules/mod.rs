@@ -11,6 +11,7 @@ use crate::transport::TransportError;
 pub mod arguments;
 pub mod files;
 pub mod mail;
+pub mod reference;
 pub mod system;
 
 pub use arguments::{Argument, Arguments, Kind};
