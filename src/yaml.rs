@@ -174,6 +174,8 @@ impl Reader<'_, '_> {
             "YAML is indented with spaces; replace the tab"
         } else if line.contains(": {{") {
             "a value that starts with `{{` needs quotes: `key: \"{{ value }}\"`"
+        } else if let Some((column, hint)) = misindented(&self.source.text, mark.line as usize) {
+            return diagnostic.at(&Place { column, ..place }).hint(hint);
         } else {
             "compare the indentation and quotes with the lines above"
         };
@@ -238,6 +240,11 @@ impl Reader<'_, '_> {
                 break;
             }
             let key = self.node(event, place, depth + 1)?;
+            if let Data::List(_) | Data::Map(_) = *key.data {
+                let message = format!("{} cannot be the key of a mapping", key.kind());
+                let hint = "a value that starts with `{{` needs quotes: `key: \"{{ value }}\"`";
+                return Err(Diagnostic::new(message).at(&key.place).hint(hint));
+            }
             let (event, place) = self.next()?;
             let value = self.node(event, place, depth + 1)?;
             if key.style == Style::Plain && key.as_str() == Some("<<") {
@@ -259,6 +266,23 @@ impl Reader<'_, '_> {
         }
         Ok(Data::Map(own))
     }
+}
+
+/// Returns the column of the key in line `number` (from 0) and a hint, where the key in the line above starts in another column.
+fn misindented(text: &str, number: usize) -> Option<(u32, String)> {
+    let key_of = |line: &str| {
+        let start = line.find(|c| !matches!(c, ' ' | '-'))?;
+        let key = line[start..].split_once(':')?.0;
+        (!key.starts_with('#')).then(|| (key.to_string(), start as u32 + 1))
+    };
+    let lines: Vec<&str> = text.lines().take(number + 1).collect();
+    let (key, column) = key_of(lines.get(number)?)?;
+    let above = lines[..number].iter().rev().find(|line| !line.trim().is_empty())?;
+    let (above, other) = key_of(above).filter(|(_, other)| *other != column)?;
+    let hint = format!(
+        "`{key}` starts in column {column} and `{above}` above it in column {other}; the keys of one mapping start in the same column"
+    );
+    Some((column, hint))
 }
 
 /// Returns the entries that a merge key brings, the ones that win first (YAML 1.1, `tag:yaml.org,2002:merge`).
@@ -359,11 +383,15 @@ fn float(digits: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(text: &str) -> Result<Value, String> {
         let source = Arc::new(Source { path: "t.yml".into(), text: text.into() });
-        load(&source).map(|documents| documents[0].to_value()).map_err(|error| error.to_string())
+        load(&source)
+            .map(|documents| documents.first().map_or(Value::Null, Yaml::to_value))
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -384,6 +412,37 @@ mod tests {
         let error = read("a: 1\nb: 2\na: 3\n").unwrap_err();
         assert!(error.contains("duplicate key `a`") && error.contains("t.yml:3:1"), "{error}");
         assert!(error.contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn a_key_out_of_line_is_named_with_its_column() {
+        for (text, place, hint) in [
+            ("- name: a\n   copy: b\n", "t.yml:2:4", "`copy` starts in column 4 and `name` above it in column 3"),
+            ("a:\n  - name: a\n   copy: b\n", "t.yml:3:4", "`copy` starts in column 4 and `name` above it in column 5"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(place) && error.contains(hint), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_template_without_quotes_is_no_key() {
+        let error = read("msg: {{ name }}\n").unwrap_err();
+        assert!(error.contains("a mapping cannot be the key") && error.contains("needs quotes"), "{error}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+
+        #[test]
+        fn no_text_panics(text in "([a-c\\-:?!&*\\[\\]{}|>'\"%@#,<~ \t\n\u{e9}]|- |: |\n  |&a |\\*a |<<: |--- |!!int ){0,40}") {
+            let _ = read(&text);
+        }
+
+        #[test]
+        fn scalars_resolve_without_panic(text in "[-+0-9._:eEx]{0,24}") {
+            resolve(&text);
+        }
     }
 
     #[test]

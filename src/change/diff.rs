@@ -71,8 +71,8 @@ fn path_lines(on: On, change: &PathChange, secrecy: Secrecy) -> Vec<Line> {
     let (before, after) = (change.before(), change.after());
     let place = if on == On::Controller { " (on the controller)" } else { "" };
     let mut lines = vec![
-        Line::Header(format!("--- {}{place}  {}", change.path(), describe(before))),
-        Line::Header(format!("+++ {}{place}  {}", change.path(), describe(after))),
+        Line::Header(format!("--- {}{place}  {}", change.path(), described(before, change))),
+        Line::Header(format!("+++ {}{place}  {}", change.path(), described(after, change))),
     ];
     if let Some(validate) = change.validate() {
         lines.push(Line::Header(format!("    validated by: {validate}")));
@@ -85,6 +85,27 @@ fn path_lines(on: On, change: &PathChange, secrecy: Secrecy) -> Vec<Line> {
         });
     }
     lines
+}
+
+/// Returns the line for one side of a change. Times are told where they change: those of a node that a check
+/// has only planned are not known yet, and a check and the run after it show the same.
+fn described(node: &Node, change: &PathChange) -> String {
+    let asked = modified_of(change.after());
+    if asked.is_some() && asked != modified_of(change.before()) {
+        return describe(node);
+    }
+    let mut timeless = node.clone();
+    if let Node::File { modified, .. } | Node::Directory { modified, .. } = &mut timeless {
+        *modified = None;
+    }
+    describe(&timeless)
+}
+
+fn modified_of(node: &Node) -> Option<i64> {
+    match node {
+        Node::File { modified, .. } | Node::Directory { modified, .. } => *modified,
+        _ => None,
+    }
 }
 
 /// Returns one line for a node: kind, mode both ways, owner and group, size or target.
@@ -307,6 +328,16 @@ mod tests {
         let text = shown(Node::Absent, node("x\ny", 0o600, "root"));
         assert!(text.starts_with("--- /c  absent\n+++ /c  -rw------- 0600 root:root, 3 bytes\n"), "{text}");
         assert!(text.ends_with("+x\n+y\n\\ No newline at end of file\n"), "{text}");
+    }
+
+    #[test]
+    fn a_time_is_told_only_where_it_changes() {
+        let timed = |text: &str, seconds: Option<i64>| match node(text, 0o600, "root") {
+            Node::File { content, permissions, .. } => Node::File { content, permissions, modified: seconds },
+            other => other,
+        };
+        assert!(!shown(timed("a", Some(5)), timed("b", None)).contains("modified"));
+        assert!(shown(timed("a", Some(5)), timed("a", Some(6))).contains("1 bytes, modified 6"));
     }
 
     #[test]

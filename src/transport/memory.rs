@@ -226,7 +226,7 @@ impl State {
             .ok_or_else(|| refused("too many levels of symbolic links".into()))?;
         let found = self.nodes.get(&path).cloned().unwrap_or(Node::Absent);
         if found != *change.before() {
-            return Err(Refusal::Stale(found));
+            return Err(Refusal::Stale(Box::new(found)));
         }
         if let Some(validate) = change.validate() {
             let output = self.answer(validate).map_err(Refusal::Failed)?;
@@ -280,7 +280,7 @@ impl State {
 }
 
 enum Refusal {
-    Stale(Node),
+    Stale(Box<Node>),
     Failed(TransportError),
 }
 
@@ -359,7 +359,7 @@ impl Transport for Memory {
         for (index, change) in changes.iter().enumerate() {
             let path = change.path().to_string();
             state.write(change).map_err(|refusal| match refusal {
-                Refusal::Stale(found) => WriteError::Stale { index, path, found: Box::new(found) },
+                Refusal::Stale(found) => WriteError::Stale { index, path, found },
                 Refusal::Failed(error) => WriteError::Failed { index, path, error },
             })?;
         }

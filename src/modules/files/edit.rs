@@ -108,9 +108,8 @@ impl Target {
             Node::Absent => None,
             Node::File { content, .. } => {
                 let bytes = bytes_of(host, &place.path, content).await?;
-                let text = String::from_utf8(bytes)
-                    .map_err(|_| ModuleError::failed(format!("`{}` is not UTF-8 text", place.path)))?;
-                Some(text)
+                let mixed = || ModuleError::failed(format!("`{}` is neither UTF-8 nor an older text", place.path));
+                Some(decode(&bytes).ok_or_else(mixed)?)
             }
             other => return Err(ModuleError::failed(format!("`{}` is no file but a {}", place.path, other.kind()))),
         };
@@ -125,7 +124,7 @@ impl Target {
             changes.extend(made);
             self.place.parent = above;
         }
-        let (made, mut results) = self.place.write(host, Content::here(edited.text.into_bytes()), writing).await?;
+        let (made, mut results) = self.place.write(host, Content::here(encode(&edited.text)), writing).await?;
         changes.extend(made);
         results.insert("path".into(), self.place.path.as_str().into());
         results.insert("msg".into(), edited.message.into());
@@ -133,8 +132,58 @@ impl Target {
     }
 }
 
+/// Where bytes that are no UTF-8 stand while a text is edited: private letters, which no pattern names.
+const STRAY: u32 = 0xF700;
+
+/// Returns the text, each byte that is no UTF-8 as a private letter; mail hosts have comments in Latin-1.
+/// `None`: it has such letters of its own.
+fn decode(bytes: &[u8]) -> Option<String> {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        if chunk.valid().chars().any(|letter| (STRAY..STRAY + 0x100).contains(&u32::from(letter))) {
+            return None;
+        }
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().filter_map(|byte| char::from_u32(STRAY + u32::from(*byte))));
+    }
+    Some(text)
+}
+
+fn encode(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    for letter in text.chars() {
+        match u32::from(letter).checked_sub(STRAY).and_then(|byte| u8::try_from(byte).ok()) {
+            Some(byte) => bytes.push(byte),
+            None => bytes.extend(letter.encode_utf8(&mut [0; 4]).bytes()),
+        }
+    }
+    bytes
+}
+
 /// Returns the failure of a file that is not there and not to be created.
 pub fn missing(path: &str) -> ModuleError {
     let result = Results::from_iter([("rc".to_string(), 257.into())]);
     ModuleError::Failed { message: format!("`{path}` does not exist"), result }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn bytes_that_are_no_text_survive_an_edit(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            prop_assume!(decode(&bytes).is_some());
+            prop_assert_eq!(encode(&decode(&bytes).unwrap()), bytes);
+        }
+    }
+
+    #[test]
+    fn text_stays_text() {
+        assert_eq!(decode("grün\n".as_bytes()).unwrap(), "grün\n");
+        assert_eq!(encode(&decode(b"gr\xfcn").unwrap().replace('n', "ne")), b"gr\xfcne");
+        assert_eq!(decode("\u{f741}".as_bytes()), None);
+    }
 }

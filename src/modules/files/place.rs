@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::change::{Change, On};
 use crate::host::View;
 use crate::modules::{Argument, Kind, ModuleError, Results};
-use crate::transport::{Body, Content, Links, Node, PathChange, Permissions, Want};
+use crate::transport::{Body, Content, INLINE_LIMIT, Links, Node, PathChange, Permissions, Want};
 
 use super::rights::{New, Rights};
 
@@ -57,6 +57,10 @@ impl Writing {
 impl Place {
     /// Looks at `path`; where it is a link to be followed, at what it leads to. One exchange, and one more for each link.
     pub async fn look(host: &View, path: &str, links: Links, want: Want) -> Result<Place, ModuleError> {
+        if path.is_empty() {
+            // An empty variable must not come to mean the home directory.
+            return Err(ModuleError::failed("an empty path"));
+        }
         let mut path = absolute(host, path);
         for _ in 0..MAX_LINKS {
             let asked = [(path.clone(), Links::Keep), (parent(&path).to_string(), Links::Follow)];
@@ -117,6 +121,7 @@ impl Place {
             }
         };
         let after = Node::File { content, permissions, modified: None };
+        let before = if same { self.node.clone() } else { self.whole(host).await? };
         let mut results = results_of(&after);
         let mut changes = Vec::new();
         if writing.backup
@@ -126,10 +131,20 @@ impl Place {
             results.insert("backup_file".into(), path.into());
             changes.extend(change);
         }
-        let change = PathChange::new(self.path.as_str(), self.node.clone(), after);
+        let change = PathChange::new(self.path.as_str(), before, after);
         let validate = writing.validate.clone().filter(|_| !same);
         changes.extend(change.map(|change| Change::Path { on: On::Host, change: change.validated_by(validate) }));
         Ok((changes, results))
+    }
+
+    /// Returns the present node with its content, if it is small: what is replaced is shown, and can be brought back.
+    async fn whole(&self, host: &View) -> Result<Node, ModuleError> {
+        match &self.node {
+            Node::File { content, .. } if matches!(content.body, Body::There) && content.size <= INLINE_LIMIT => {
+                Ok(host.look(&self.path, Want::Content).await?)
+            }
+            node => Ok(node.clone()),
+        }
     }
 
     /// Returns where a copy of the present file is kept, and the change that makes it, unless it is there already.
@@ -157,8 +172,7 @@ pub async fn make_directories(host: &View, path: &str, rights: &Rights) -> Resul
     let path = absolute(host, path);
     let ends = path.match_indices('/').map(|(at, _)| at).skip(1).chain([path.len()]);
     let steps: Vec<(String, Links)> = ends.map(|end| (path[..end].to_string(), Links::Follow)).collect();
-    let mut above =
-        Node::Directory { permissions: rights.fresh(host, New::Directory, &Node::Absent).await?, modified: None };
+    let mut above = Node::Absent;
     let mut changes = Vec::new();
     let nodes = host.look_all(&steps, Want::Attributes).await?;
     for ((step, _), node) in steps.into_iter().zip(nodes) {

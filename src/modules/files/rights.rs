@@ -1,6 +1,9 @@
 //! The arguments that say who owns a path and who may use it: shared by every module that makes one.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 
 use crate::error::Diagnostic;
 use crate::host::View;
@@ -33,6 +36,15 @@ pub struct Rights {
     pub mode: Option<String>,
     pub owner: Option<String>,
     pub group: Option<String>,
+    /// What the host said of the two names, asked once for a whole tree; copies of these rights share it.
+    #[serde(skip)]
+    resolved: Arc<Resolved>,
+}
+
+#[derive(Debug, Default)]
+struct Resolved {
+    owner: OnceCell<Owner>,
+    group: OnceCell<Owner>,
 }
 
 /// What is to be made where nothing of its kind is.
@@ -47,6 +59,11 @@ impl Rights {
     /// Says what is wrong with the mode before any host is asked; `preserve` has to be taken out first.
     pub fn check(&self) -> Result<(), Diagnostic> {
         self.mode.as_deref().map_or(Ok(()), |mode| Mode::parse(mode).map(|_| ()))
+    }
+
+    /// Returns the same rights with another mode asked for.
+    pub fn with_mode(&self, mode: Option<String>) -> Rights {
+        Rights { mode, ..self.clone() }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -100,14 +117,14 @@ impl Rights {
         let owner = match &self.owner {
             Some(name) => match known(name, [&start.owner, &host.identity().user]) {
                 Some(owner) => owner,
-                None => host.user(name).await?,
+                None => self.resolved.owner.get_or_try_init(|| host.user(name)).await?.clone(),
             },
             None => start.owner.clone(),
         };
         let group = match &self.group {
             Some(name) => match known(name, [&start.group, &host.identity().group]) {
                 Some(group) => group,
-                None => host.group(name).await?,
+                None => self.resolved.group.get_or_try_init(|| host.group(name)).await?.clone(),
             },
             None => start.group.clone(),
         };

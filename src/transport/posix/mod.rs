@@ -28,6 +28,11 @@ use tools::Tools;
 pub trait Carrier: Send + Sync {
     /// Starts `line` as the login user's shell reads it, on a channel of its own.
     async fn start(&self, line: &str) -> Result<Channel, TransportError>;
+
+    /// Starts `line` for bulk data: it goes as fast as its reader reads, without holding up what `start` gave.
+    async fn stream(&self, line: &str) -> Result<Channel, TransportError> {
+        self.start(line).await
+    }
 }
 
 /// The three streams of a started program and its end. Dropping it closes the channel and ends the program.
