@@ -63,10 +63,13 @@ impl Default for TemplateOptions {
 }
 
 impl Controller {
-    /// Finds a file that a task names: absolute, or below one of the search directories, there in `kind`
+    /// Finds a file that a task names: absolute, below the home directory (`~/`), or below one of the search directories, there in `kind`
     /// (`files`, `templates`) first and then in the directory itself.
     pub fn find(&self, kind: &str, name: &str) -> Result<PathBuf, Diagnostic> {
-        let name = Path::new(name);
+        let name = match name.strip_prefix("~/") {
+            Some(rest) => &Path::new(&self.transport.identity().home).join(rest),
+            None => Path::new(name),
+        };
         let mut places = Vec::new();
         for directory in &self.search {
             places.extend([directory.join(kind).join(name), directory.join(name)]);

@@ -471,6 +471,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_source_without_end_is_refused() {
+        let bench = Bench::new();
+        bench.source("files/tree/sub/a", "A");
+        std::os::unix::fs::symlink("..", bench.directory.path().join("files/tree/sub/up")).unwrap();
+        assert!(bench.fails("copy", json!({"src": "tree", "dest": "/srv"})).await.contains("leads to a directory"));
+        bench.twice("copy", json!({"src": "tree", "dest": "/srv", "local_follow": false})).await;
+        assert_eq!(bench.host.read("/srv/tree/sub/up/sub/a").unwrap(), "A");
+    }
+
+    #[tokio::test]
     async fn a_large_source_is_streamed_from_where_it_is() {
         let bench = Bench::new();
         bench.source("files/big", &"x".repeat(2 * 1024 * 1024));

@@ -12,7 +12,7 @@ use crate::transport::{self, Content, Links, Node, Want};
 use super::checksum::{ALGORITHMS, Algorithm};
 use super::mode::{Current, Mode};
 use super::pattern::{Lines, Pattern};
-use super::place::{Place, base_name, bytes_of};
+use super::place::{Place, absolute, base_name, bytes_of, join};
 use super::status::status_of;
 use super::times::{age, now, size};
 
@@ -177,9 +177,8 @@ impl Module for Find {
             for mut entry in entries {
                 if self.wanted.fits(&entry, now())? {
                     // As Ansible does, below the path as it was written, whatever link it is.
-                    let root = path.trim_end_matches('/');
                     let below = entry.path.get(place.path.trim_end_matches('/').len()..).unwrap_or("");
-                    entry.path = format!("{root}{below}");
+                    entry.path = join(&absolute(host, path), below.trim_start_matches('/'));
                     found.push(entry);
                 }
             }
@@ -378,6 +377,8 @@ mod tests {
         let all =
             bench.twice("find", json!({"paths": ["/m/"], "file_type": "any", "recurse": true, "hidden": true})).await;
         assert_eq!(paths(&all), ["/m/a", "/m/a/.qmail", "/m/a/new", "/m/a/new/1", "/m/l", "/m/top"]);
+        bench.host.file("/root/x", "", 0o600);
+        assert_eq!(paths(&bench.twice("find", json!({"paths": "$HOME/", "get_checksum": true})).await), ["/root/x"]);
         let two = bench.twice("find", json!({"paths": "/m/l", "recurse": true, "depth": 2, "limit": 1})).await;
         assert_eq!(paths(&two), ["/m/l/new/1"]);
     }

@@ -225,10 +225,11 @@ pub fn results_of(node: &Node) -> Results {
     results
 }
 
-/// Returns an absolute path: `~` and relative ones start at the session's home. Double and final slashes go.
+/// Returns an absolute path: `~`, `$HOME` and relative ones start at the session's home. Double and final slashes go.
 pub fn absolute(host: &View, path: &str) -> String {
     let home = &host.identity().home;
-    match path.strip_prefix('~') {
+    let rest = ["~", "$HOME", "${HOME}"].into_iter().find_map(|name| path.strip_prefix(name));
+    match rest {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => join("/", &format!("{home}{rest}")),
         _ => join(home, path),
     }
