@@ -105,6 +105,11 @@ impl View {
         &self.controller
     }
 
+    /// Says whether changes are planned that were not made: a check that looks ahead of the host.
+    pub fn plans_ahead(&self) -> bool {
+        !self.pending().is_empty()
+    }
+
     /// Looks at one path; a link is looked at itself, not through.
     pub async fn look(&self, path: &str, want: Want) -> Result<Node, TransportError> {
         let nodes = self.look_all(&[(path.to_string(), Links::Keep)], want).await?;

@@ -36,6 +36,10 @@ impl Pending {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty() && self.states.is_empty()
+    }
+
     /// Returns what `path` would be, where a planned change decides it.
     pub fn look(&self, path: &str, links: Links) -> Option<Node> {
         let mut path = clean(path);

@@ -15,7 +15,8 @@ use super::qmail::{ControlFile, Effect};
 /// Prints the id of every process named `qmail-send`, with tools of POSIX.
 const FIND: &str = "ps -A -o pid= -o comm= | while read -r pid name; do case $name in qmail-send|*/qmail-send) echo \"$pid\";; esac; done";
 
-/// `unread FILE`: says whether a process in `$pids` started before the last change of a file, or perhaps did.
+/// `unread FILE`: says whether a process in `$pids` started before the last change of a file, or perhaps did: `ps` counts
+/// in whole seconds and rounds, so what is within two of them is taken for unread.
 const TIMES: &str = r#"started() {
   ps -o etime= -p "$1" 2>/dev/null | awk -v now="$(date +%s)" 'NF {
     n = split($1, part, /[-:]/); s = part[n] + 60 * part[n - 1]
@@ -27,7 +28,7 @@ unread() {
   changed=$(stat -c %Y "$1" 2>/dev/null || stat -f %m "$1" 2>/dev/null) || return 0
   for pid in $pids; do
     start=$(started "$pid")
-    [ -n "$start" ] && [ "$start" -gt "$changed" ] || return 0
+    [ -n "$start" ] && [ "$start" -gt "$((changed + 2))" ] || return 0
   done
   return 1
 }
@@ -124,11 +125,11 @@ impl QmailSend<'_> {
     }
 
     /// Stops, waits, starts: a second qmail-send exits at once while the first still finishes its deliveries. The pause
-    /// keeps the start in a later second than the change, which is how the probe tells them apart.
+    /// puts the start well after the change, which is how the probe tells them apart.
     fn restart(&self) -> Command {
         let (service, find) = (quote(self.service), self.pid.unwrap_or(FIND));
         Command::shell(format!(
-            "pids() {{ {find}; }}\nold=$(pids)\nsleep 2\nif [ -d /service/{service} ]; then svc -t /service/{service} || exit\n\
+            "pids() {{ {find}; }}\nold=$(pids)\nsleep 5\nif [ -d /service/{service} ]; then svc -t /service/{service} || exit\n\
              else service {service} stop || exit; fi\n\
              for pid in $old; do n=0; while kill -0 \"$pid\" 2>/dev/null; do\n  n=$((n + 1))\n  \
              [ $n -le 600 ] || {{ echo 'qmail-send still finishes deliveries after 10 minutes' >&2; exit 1; }}\n  sleep 1\ndone; done\n\
@@ -159,3 +160,71 @@ const REREAD: [&str; 2] =
     ["locals or virtualdomains changed since qmail-send read them", "as in locals and virtualdomains"];
 const RESTART: [&str; 2] = ["changed since qmail-send started", "in use"];
 const NEWMRH: [&str; 2] = ["older than morercpthosts", "made from morercpthosts as it is"];
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::modules::mail::qmail::control_file;
+    use crate::modules::system::bench::Here;
+
+    fn set_age(path: &str, seconds: u64) {
+        let time = SystemTime::now() - Duration::from_secs(seconds);
+        File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_running_qmail_send_has_read_is_told_by_its_start_and_the_stamp() {
+        let here = Here::new().await;
+        let (home, control) = (here.path(""), here.path("control"));
+        let mutex = here.write("queue/lock/sendmutex", "", 0o644);
+        let files =
+            ["locals", "virtualdomains", "queuelifetime"].map(|name| here.write(&format!("control/{name}"), "", 0o644));
+        let program =
+            here.write("bin/qmail-send", "#!/bin/sh\necho $$ >\"$1\"\necho up\nwhile :; do sleep 0.05; done\n", 0o755);
+        let mut process = here.transport.open(&Command::argv([program, here.path("pid")])).await.unwrap();
+        let mut line = [0; 3];
+        tokio::io::AsyncReadExt::read_exact(&mut process.stdout, &mut line).await.unwrap();
+        let find = Command::shell(format!("pids=$({FIND}); for pid in $pids; do cat /proc/$pid/cmdline; done"));
+        let find = here.transport.run(&find);
+        assert!(find.await.unwrap().text().contains(&home), "the usual search finds it by name");
+
+        let pid = format!("cat '{}'", here.path("pid"));
+        let send = QmailSend { home: &home, control: &control, pid: Some(&pid), service: "qmail" };
+        let queuelifetime = control_file("queuelifetime").unwrap();
+        let says = async |probe: Command| here.transport.run(&probe).await.unwrap().text().trim_end().to_string();
+        // Older than the process: read at its start, whatever the stamp says.
+        files.iter().for_each(|file| set_age(file, 1000));
+        set_age(&mutex, 5000);
+        assert_eq!(says(send.reread_probe()).await, REREAD[1]);
+        assert_eq!(says(send.restart_probe(queuelifetime)).await, RESTART[1]);
+        // Changed since.
+        files.iter().for_each(|file| set_age(file, 0));
+        assert_eq!(says(send.reread_probe()).await, REREAD[0]);
+        assert_eq!(says(send.restart_probe(queuelifetime)).await, RESTART[0]);
+        // And stamped after a HUP.
+        set_age(&mutex, 0);
+        assert_eq!(says(send.reread_probe()).await, REREAD[1]);
+        let gone = QmailSend { pid: Some("true"), ..send };
+        assert_eq!(says(gone.restart_probe(queuelifetime)).await, IDLE);
+    }
+
+    #[tokio::test]
+    async fn newmrh_runs_where_its_cdb_is_older() {
+        let here = Here::new().await;
+        let (home, control) = (here.path(""), here.path("control"));
+        here.write(
+            "bin/qmail-newmrh",
+            &format!("#!/bin/sh\ncd '{control}' && cp morercpthosts morercpthosts.cdb\n"),
+            0o755,
+        );
+        here.write("control/me", "host.example\n", 0o644);
+        let task = serde_json::json!({"file": "morercpthosts", "entries": ["a.example"], "directory": control});
+        assert_eq!(here.twice("qmail_control", task.clone()).await, 2);
+        assert_eq!(here.read("control/morercpthosts.cdb"), "a.example\n");
+        set_age(&format!("{home}/control/morercpthosts.cdb"), 1000);
+        assert_eq!(here.twice("qmail_control", task).await, 1);
+    }
+}

@@ -26,8 +26,8 @@ const NAMES: &[(&str, &str, &str)] = &[
 /// Returns the facts about the distribution. `redhat` and `debian` are the texts of `redhat-release` and `debian_version`.
 pub fn facts(os_release: &str, (redhat, debian): (&str, &str), kernel: &str) -> Vec<(&'static str, String)> {
     let field = |name: &str| {
-        let lines = os_release.lines().filter_map(|line| line.trim().split_once('='));
-        let value = lines.filter(|(key, _)| *key == name).map(|(_, value)| value).last()?;
+        let mut lines = os_release.lines().rev().filter_map(|line| line.trim().split_once('='));
+        let (_, value) = lines.find(|(key, _)| *key == name)?;
         Some(shlex::split(value).map_or_else(|| value.into(), |words| words.concat()))
     };
     let debian = debian.lines().next().unwrap_or("").trim();

@@ -12,6 +12,7 @@ mod script;
 mod service;
 mod setup;
 mod shell;
+mod wait_for;
 
 #[cfg(test)]
 pub mod bench;
@@ -25,4 +26,5 @@ pub const MODULES: &[&Entry] = &[
     &service::SERVICE,
     &setup::SETUP,
     &shell::SHELL,
+    &wait_for::WAIT_FOR,
 ];

@@ -105,7 +105,10 @@ fn subsets(names: &[String]) -> Result<Vec<Subset>, Diagnostic> {
                 return Err(Diagnostic::new(format!("unknown subset of facts `{name}`")).suggest(name, known));
             }
         };
-        meant.iter().for_each(|subset| drop(if exclude { chosen.remove(subset) } else { chosen.insert(*subset) }));
+        match exclude {
+            true => chosen.retain(|subset| !meant.contains(subset)),
+            false => chosen.extend(meant),
+        }
     }
     Ok(chosen.into_iter().collect())
 }

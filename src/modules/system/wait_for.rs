@@ -1,0 +1,326 @@
+//! `wait_for`: a port, a file or a text in one of them, awaited with one look an interval.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fancy_regex::Regex;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::error::Diagnostic;
+use crate::host::View;
+use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
+use crate::transport::command::quote;
+use crate::transport::{Command, Content, Links, Want};
+
+use super::network;
+
+pub const WAIT_FOR: Entry = Entry {
+    name: "wait_for",
+    summary: "Waits for a port, a file or a text, or for a time.",
+    arguments: &[ARGUMENTS],
+    free_form: None,
+    example: "\
+- name: SMTP answers
+  wait_for:
+    port: 25
+    search_regex: ^220
+    timeout: 60
+",
+    build,
+};
+
+const ARGUMENTS: &[Argument] = &[
+    Argument::new("host", Kind::Text, "The name or address to connect to from the host. The default is `127.0.0.1`."),
+    Argument::new("port", Kind::Int, "The TCP port."),
+    Argument::new("path", Kind::Path, "A file, instead of a port."),
+    Argument::new(
+        "search_regex",
+        Kind::Text,
+        "A Python regular expression to be found in the file or in what the port says first.",
+    ),
+    Argument::new(
+        "state",
+        Kind::Text,
+        "`started` or `present`: it is there; `stopped` or `absent`: it is not; `drained`: no connection is left.",
+    )
+    .choices(&["started", "present", "stopped", "absent", "drained"]),
+    Argument::new(
+        "timeout",
+        Kind::Int,
+        "Seconds to wait at most; the time to wait where nothing is named. The default is 300.",
+    ),
+    Argument::new("delay", Kind::Int, "Seconds before the first look. The default is 0."),
+    Argument::new("sleep", Kind::Int, "Seconds between looks. The default is 1."),
+    Argument::new("connect_timeout", Kind::Int, "Seconds for one connection. The default is 5."),
+    Argument::new("active_connection_states", Kind::List, "What `drained` counts, in the names of `netstat`."),
+    Argument::new("exclude_hosts", Kind::List, "Addresses whose connections `drained` does not count."),
+    Argument::new("msg", Kind::Text, "What to say when the time is over."),
+];
+
+#[derive(Deserialize)]
+struct Fields {
+    host: Option<String>,
+    port: Option<u16>,
+    path: Option<String>,
+    search_regex: Option<String>,
+    state: Option<String>,
+    timeout: Option<u64>,
+    delay: Option<u64>,
+    sleep: Option<u64>,
+    connect_timeout: Option<u64>,
+    active_connection_states: Option<Vec<String>>,
+    #[serde(default)]
+    exclude_hosts: Vec<String>,
+    msg: Option<String>,
+}
+
+/// What is waited for.
+enum Target {
+    Port {
+        host: String,
+        port: u16,
+    },
+    Path(String),
+    /// No connection of a state in `states` on this port, but those from `exclude`.
+    Drained {
+        port: u16,
+        states: Vec<String>,
+        exclude: Vec<String>,
+    },
+    /// Nothing: only the time.
+    Time,
+}
+
+struct WaitFor {
+    target: Target,
+    wanted: Wanted,
+    regex: Option<Regex>,
+    fields: Fields,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    There,
+    Gone,
+}
+
+fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
+    let fields: Fields = arguments.read()?;
+    let state = fields.state.as_deref().unwrap_or("started");
+    let host = fields.host.clone().unwrap_or_else(|| "127.0.0.1".into());
+    let target = match (fields.port, &fields.path) {
+        (Some(_), Some(_)) => return Err(Diagnostic::new("`wait_for` takes one of `port` and `path`")),
+        (None, _) if state == "drained" => {
+            return Err(Diagnostic::new("`state: drained` of `wait_for` needs a `port`"));
+        }
+        (Some(port), None) if state == "drained" => {
+            let usual = ["ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "SYN_RECV", "SYN_SENT", "TIME_WAIT"];
+            let states = fields.active_connection_states.clone().unwrap_or(usual.map(String::from).to_vec());
+            if let Some(name) = states.iter().find(|name| !network::TCP_STATES.contains(&name.as_str())) {
+                let error = Diagnostic::new(format!("unknown state of a connection `{name}`"));
+                return Err(error.suggest(name, network::TCP_STATES.iter().copied()));
+            }
+            Target::Drained { port, states, exclude: fields.exclude_hosts.clone() }
+        }
+        (Some(port), None) => Target::Port { host, port },
+        (None, Some(path)) => Target::Path(path.clone()),
+        (None, None) => Target::Time,
+    };
+    let wanted = if matches!(state, "stopped" | "absent") { Wanted::Gone } else { Wanted::There };
+    let regex = fields.search_regex.as_deref().map(|text| {
+        let wrong = |error| Diagnostic::new(format!("`search_regex` of `wait_for` cannot be read: {error}"));
+        Regex::new(&format!("(?m){text}")).map_err(wrong)
+    });
+    Ok(Box::new(WaitFor { target, wanted, regex: regex.transpose()?, fields }))
+}
+
+#[async_trait]
+impl Module for WaitFor {
+    async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
+        let start = Instant::now();
+        let mut result = Results::new();
+        result.insert("state".into(), json!(self.fields.state.as_deref().unwrap_or("started")));
+        result.insert("port".into(), json!(self.fields.port));
+        result.insert("path".into(), json!(self.fields.path));
+        let seconds = |given: Option<u64>, usual| Duration::from_secs(given.unwrap_or(usual));
+        if host.plans_ahead() {
+            // What is awaited may come from a change that a check does not make: to wait would be in vain.
+            result.insert("skipped".into(), true.into());
+            result.insert("msg".into(), "not awaited: a check does not make the changes before it".into());
+            return Ok(Planned::new(Vec::new(), result));
+        }
+        let timeout = seconds(self.fields.timeout, 300);
+        tokio::time::sleep(seconds(self.fields.delay, 0)).await;
+        while let Some(missing) = self.look(host, &mut result).await? {
+            if start.elapsed() >= timeout {
+                let message =
+                    self.fields.msg.clone().unwrap_or(format!("{missing} after {} seconds", timeout.as_secs()));
+                result.insert("elapsed".into(), start.elapsed().as_secs().into());
+                return Err(ModuleError::Failed { message, result });
+            }
+            let left = timeout.saturating_sub(start.elapsed());
+            tokio::time::sleep(seconds(self.fields.sleep, 1).min(left)).await;
+        }
+        result.insert("elapsed".into(), start.elapsed().as_secs().into());
+        Ok(Planned::new(Vec::new(), result))
+    }
+}
+
+impl WaitFor {
+    /// Looks once. Returns what is still in the way, or nothing.
+    async fn look(&self, host: &View, result: &mut Results) -> Result<Option<String>, ModuleError> {
+        let (what, text) = match &self.target {
+            Target::Time => {
+                let timeout = Duration::from_secs(self.fields.timeout.unwrap_or(300));
+                tokio::time::sleep(timeout).await;
+                return Ok(None);
+            }
+            Target::Drained { port, states, exclude } => {
+                let table = host.probe(&Command::shell(network::CONNECTIONS)).await?.text();
+                let counts = |connection: &network::Connection| {
+                    connection.port == *port
+                        && states.iter().any(|state| state == connection.state)
+                        && !exclude.contains(&connection.peer.to_string())
+                };
+                let count = network::connections(&table).into_iter().filter(counts).count();
+                return Ok((count > 0).then(|| format!("port {port} still has {count} connections")));
+            }
+            Target::Path(path) => {
+                let nodes = host.look_all(&[(path.clone(), Links::Follow)], Want::Content).await?;
+                let node = nodes.first().filter(|node| node.exists());
+                let bytes = node.map(|node| node.content().and_then(Content::bytes).unwrap_or_default());
+                (format!("`{path}`"), bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
+            }
+            Target::Port { host: name, port } => (format!("{name}:{port}"), self.connect(host, (name, *port)).await?),
+        };
+        let found = match (&self.regex, &text) {
+            (Some(regex), Some(text)) => match regex.captures(text).ok().flatten() {
+                Some(captures) => {
+                    let group = |at| captures.get(at).map(|found: fancy_regex::Match<'_>| found.as_str());
+                    let groups: Vec<Value> = (1..captures.len()).map(|at| json!(group(at))).collect();
+                    result.insert("match_groups".into(), groups.into());
+                    true
+                }
+                None => false,
+            },
+            (_, text) => text.is_some(),
+        };
+        let pattern = self.fields.search_regex.as_deref().map(|regex| format!(" with `{regex}`")).unwrap_or_default();
+        Ok(match (self.wanted, found) {
+            (Wanted::There, false) => Some(format!("{what}{pattern} is not there")),
+            (Wanted::Gone, true) => Some(format!("{what}{pattern} is still there")),
+            _ => None,
+        })
+    }
+
+    /// Connects from the host; returns what the port says first, where a text is looked for. `None`: no connection.
+    async fn connect(&self, host: &View, (name, port): (&str, u16)) -> Result<Option<String>, ModuleError> {
+        let seconds = self.fields.connect_timeout.unwrap_or(5);
+        let mut command = Command::shell(connect_script((name, port), seconds, self.regex.is_some()));
+        command.timeout = Some(Duration::from_secs(seconds + 5));
+        let output = host.probe(&command).await?;
+        match output.status {
+            0 => Ok(Some(output.text())),
+            NO_TOOL if self.regex.is_none() && matches!(name, "127.0.0.1" | "localhost" | "::1" | "0.0.0.0") => {
+                let table = host.probe(&Command::shell(network::CONNECTIONS)).await?.text();
+                let sockets = network::connections(&table);
+                let listening = sockets.iter().any(|socket| socket.port == port && socket.state == "LISTEN");
+                Ok(listening.then(String::new))
+            }
+            NO_TOOL => Err(ModuleError::failed(format!(
+                "`{}` has neither `nc` nor `bash` to connect to {name}:{port}\nhint: wait from another host with `delegate_to`",
+                host.name
+            ))),
+            _ => Ok(None),
+        }
+    }
+}
+
+const NO_TOOL: i32 = 97;
+
+/// Succeeds if the port can be connected to, and prints what it says within a second where that is of interest.
+fn connect_script((host, port): (&str, u16), seconds: u64, listen: bool) -> String {
+    let host = quote(host);
+    // A server that says nothing keeps the connection open: the reader is ended after a second.
+    let read = "read=$!; (sleep 1; kill $read) >/dev/null 2>&1 & wait $read 2>/dev/null";
+    let (nc, bash) = match listen {
+        false => (format!("nc -z -w {seconds} {host} {port}"), format!("exec 3<>/dev/tcp/{host}/{port}")),
+        true => (
+            format!(
+                "nc -z -w {seconds} {host} {port} || exit 1; sleep 2 | nc -w {seconds} {host} {port} & {read}; true"
+            ),
+            format!("exec 3<>/dev/tcp/{host}/{port} || exit 1; cat <&3 & {read}; true"),
+        ),
+    };
+    let bash = quote(&bash);
+    format!(
+        "exec </dev/null 2>/dev/null\nif command -v nc >/dev/null; then {nc}; exit; fi\n\
+         command -v bash >/dev/null || exit {NO_TOOL}\nbash -c {bash} & try=$!\n\
+         (sleep {}; kill $try) >/dev/null 2>&1 & limit=$!\nwait $try; code=$?\nkill $limit\nexit $code\n",
+        seconds + 1
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::modules::files::bench::results;
+    use crate::modules::system::bench::Here;
+
+    #[tokio::test]
+    async fn a_port_is_awaited_and_its_greeting_read() {
+        let here = Here::new().await;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let _ = stream.unwrap().write_all(b"220 mail.example ESMTP\r\n");
+            }
+        });
+        here.plan("wait_for", json!({"port": port, "timeout": 20})).await.unwrap();
+        let task = json!({"port": port, "search_regex": "^220 (\\S+)", "timeout": 20});
+        let result = results(here.plan("wait_for", task).await.unwrap());
+        assert_eq!(result["match_groups"], json!(["mail.example"]));
+        let gone = here.plan("wait_for", json!({"port": port, "state": "stopped", "timeout": 0})).await;
+        assert!(gone.err().unwrap().to_string().contains("still there"));
+    }
+
+    #[tokio::test]
+    async fn a_port_that_nobody_serves_is_told_after_the_time() {
+        let here = Here::new().await;
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let error = here.plan("wait_for", json!({"port": port, "timeout": 0})).await.err().unwrap().to_string();
+        assert!(error.contains("is not there"), "{error}");
+        here.plan("wait_for", json!({"port": port, "state": "absent", "timeout": 5})).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_keeps_a_port_from_being_drained() {
+        let here = Here::new().await;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        here.plan("wait_for", json!({"port": port, "state": "drained", "timeout": 0})).await.unwrap();
+        let _client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let task = json!({"port": port, "state": "drained", "timeout": 0});
+        assert!(here.plan("wait_for", task.clone()).await.err().unwrap().to_string().contains("still has"));
+        let mut spared = task;
+        spared["exclude_hosts"] = json!(["127.0.0.1"]);
+        here.plan("wait_for", spared).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_and_a_text_in_it_are_awaited() {
+        let here = Here::new().await;
+        let path = here.write("log", "start\ndone 7\n", 0o644);
+        let task = json!({"path": path, "search_regex": "^done (\\d)", "timeout": 0});
+        assert_eq!(results(here.plan("wait_for", task).await.unwrap())["match_groups"], json!(["7"]));
+        let task = json!({"path": path, "search_regex": "^never", "timeout": 0, "msg": "too late"});
+        assert_eq!(here.plan("wait_for", task).await.err().unwrap().to_string(), "too late");
+        let gone = json!({"path": here.path("gone"), "state": "absent", "timeout": 0});
+        here.plan("wait_for", gone).await.unwrap();
+    }
+}
