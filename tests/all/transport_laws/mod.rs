@@ -75,6 +75,21 @@ async fn a_machine_with_only_busybox_keeps_the_laws() {
     hold(COMMAND_LAWS, &machine).await;
 }
 
+#[tokio::test]
+async fn bash_and_busybox_as_the_shell_keep_the_laws() {
+    for shell in ["/bin/bash", "/usr/bin/busybox"] {
+        // In a mount namespace, because everything here says `/bin/sh`.
+        let script = format!("mount --bind {shell} \"$(readlink -f /bin/sh)\" && exec /bin/sh -c \"$0\"");
+        let words = ["unshare", "-m", "/bin/sh", "-c", &script];
+        let probe = std::process::Command::new(words[0]).args(&words[1..]).arg("true").output();
+        if probe.is_ok_and(|probe| probe.status.success()) {
+            let machine = through(&words).await;
+            hold(PATH_LAWS, &machine).await;
+            hold(COMMAND_LAWS, &machine).await;
+        }
+    }
+}
+
 /// Returns a `PATH=` on which there is nothing but busybox; nothing where busybox is not installed.
 fn busybox_only() -> Option<(tempfile::TempDir, String)> {
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists())?;
