@@ -42,11 +42,11 @@ impl Journal {
     }
 
     /// Notes a change that is about to be made; the number names it in `done` and `failed`.
-    pub fn about_to(&self, host: &str, task: &str, (change, secrecy): (&Change, Secrecy)) -> std::io::Result<u64> {
-        let value = match secrecy {
+    pub fn about_to(&self, host: &str, task: &str, (change, asked): (&Change, Secrecy)) -> std::io::Result<u64> {
+        let value = match change.secrecy(asked) {
             Secrecy::Open => serde_json::to_value(change).unwrap_or(Value::Null),
             // Hidden content is in no journal: such a change can be seen and not undone.
-            Secrecy::Hidden => json!({ "hidden": lines(&change.diff(Secrecy::Hidden)) }),
+            Secrecy::Hidden => json!({ "hidden": lines(&change.diff(asked)) }),
         };
         let number = {
             let mut writer = self.lock();

@@ -280,7 +280,7 @@ impl Batch<'_> {
                 let mut state = lock(&self.state);
                 state.aborted = false;
                 failed.retain(|host| !state.unreachable.contains(host));
-                failed.iter().for_each(|host| drop(state.failed.remove(host)));
+                state.failed.retain(|host| !failed.contains(host));
             }
             failed.iter().for_each(|host| self.run.send(Event::Rescued { host: host.clone() }));
             let rescued = self.steps(&block.rescue, failed).await?;
