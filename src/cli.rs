@@ -1,5 +1,6 @@
 //! The command line: subcommands, their flags, and how the process ends.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -14,7 +15,7 @@ use crate::error::Diagnostics;
 #[derive(Parser)]
 #[command(name = "cutover", version, arg_required_else_help = true, max_term_width = 100)]
 enum Cli {
-    Play(play::Arguments),
+    Play(Box<play::Arguments>),
     Doc(doc::Arguments),
 }
 
@@ -65,6 +66,7 @@ impl<E: Into<Diagnostics>> From<E> for Stop {
 }
 
 fn fail(text: &str) -> ExitCode {
-    anstream::eprintln!("{text}");
+    // Where standard error is gone too, the exit code has to say it.
+    let _ = writeln!(anstream::stderr(), "{text}");
     ExitCode::from(1)
 }

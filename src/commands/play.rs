@@ -210,7 +210,8 @@ async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Resul
     match played? {
         None => Ok(recap),
         Some(code) => {
-            anstream::eprintln!("interrupted: the changes made so far are in the journal; run again to go on");
+            let text = "interrupted: the changes made so far are in the journal; run again to go on";
+            writeln!(anstream::stderr(), "{text}").map_err(Stop::Output)?;
             std::process::exit(code)
         }
     }

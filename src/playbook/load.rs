@@ -137,7 +137,7 @@ mod tests {
         let document = files::parse(&Arc::new(Source { path: path.into(), text: text.into() }))?;
         let mut reader = Reader::start(&loader, path);
         let plays = reader.plays(path, document, &Imported::default());
-        in_order(reader.errors).or(Playbook { plays })
+        reader.errors.in_order().or(Playbook { plays })
     }
 
     fn mutated(edits: &[(usize, u8, usize)]) -> String {

@@ -1,13 +1,12 @@
 //! What never touches a host is not a module: the runner's own actions.
 
-use std::io::{BufRead as _, IsTerminal as _};
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use crate::error::{Diagnostic, Diagnostics};
 use crate::modules::Results;
-use crate::modules::arguments::boolean;
 use crate::playbook::Task;
 use crate::vars::Var;
 use crate::yaml::Yaml;
@@ -234,7 +233,7 @@ impl Doing<'_> {
             return Ok(with("user_input", "".into()));
         }
         let ask = tokio::task::spawn_blocking(move || {
-            anstream::eprint!("{prompt}: ");
+            write!(anstream::stderr(), "{prompt}: ")?;
             let mut line = String::new();
             std::io::stdin().lock().read_line(&mut line).map(|_| line)
         });
@@ -320,9 +319,4 @@ fn words(value: Option<&Value>) -> Vec<String> {
             text_of(other).split(',').map(|word| word.trim().to_string()).filter(|word| !word.is_empty()).collect()
         }
     }
-}
-
-/// Reads `no`, `false` and their like, for actions whose arguments have no table.
-pub fn is_true(value: Option<&Value>) -> bool {
-    value.and_then(boolean).unwrap_or(false)
 }

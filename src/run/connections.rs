@@ -52,10 +52,13 @@ pub struct Connections {
     controller: OnceCell<Arc<dyn Transport>>,
 }
 
+/// A shell that is being opened, or open.
+type Shell = OnceCell<Arc<dyn Transport>>;
+
 #[derive(Default)]
 struct Opened {
     carrier: OnceCell<Arc<dyn Carrier>>,
-    shells: Mutex<HashMap<Option<Become>, Arc<OnceCell<Arc<dyn Transport>>>>>,
+    shells: Mutex<HashMap<Option<Become>, Arc<Shell>>>,
 }
 
 /// The other machines of a task: reached with the task's own `become` keywords.
