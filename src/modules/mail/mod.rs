@@ -2,4 +2,6 @@
 
 use super::Entry;
 
-pub const MODULES: &[&Entry] = &[];
+pub mod maildir_move;
+
+pub const MODULES: &[&Entry] = &[&maildir_move::ENTRY];
