@@ -262,7 +262,7 @@ async fn move_once(root: PathBuf, machine: Arc<Machine>) -> Result<Option<Applie
 async fn ordeal(seed: u64, kills: u64) -> u64 {
     let directory = tempfile::tempdir().unwrap();
     let lab = Arc::new(Lab::new(directory.path()));
-    let mut dice = Dice(seed * 0x9e37_79b9_7f4a_7c15 | 1);
+    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     for (count, target, flags) in [(6, "new", ""), (4, "cur", ":2,"), (2, "cur", ":2,FS"), (3, ".Sent/cur", ":2,S")] {
         (0..count).for_each(|_| lab.deliver("old/Maildir", target, flags));
     }
