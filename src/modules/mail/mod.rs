@@ -2,6 +2,8 @@
 
 use super::Entry;
 
+pub mod attachments_copy;
+pub mod facts;
 pub mod maildir_move;
 
-pub const MODULES: &[&Entry] = &[&maildir_move::ENTRY];
+pub const MODULES: &[&Entry] = &[&attachments_copy::ENTRY, &facts::ENTRY, &maildir_move::ENTRY];
