@@ -28,7 +28,7 @@ impl Place {
     }
 
     /// Returns the byte offset of this place in its source, at most the length of the text.
-    fn offset(&self) -> usize {
+    pub(crate) fn offset(&self) -> usize {
         let text = &self.source.text;
         let start: usize = text.split_inclusive('\n').take(self.line.saturating_sub(1) as usize).map(str::len).sum();
         let line = text[start..].split('\n').next().unwrap_or("");

@@ -1,7 +1,10 @@
 //! A YAML 1.1 tree in which every node knows its place, resolved as PyYAML resolves it.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::hash_map::Entry;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Once};
 
 use libyaml_safer::{EventData as Event, Parser, ScalarStyle};
 use serde_json::Value;
@@ -122,20 +125,37 @@ impl Yaml {
 /// Errors carry the place: syntax, duplicate keys, unknown aliases, a nesting deeper than 200.
 pub fn load(source: &Arc<Source>) -> Result<Vec<Yaml>, Diagnostic> {
     // libyaml-safer 0.3 panics on a few malformed inputs; a panic there is the input's error, not ours.
-    let quiet = std::panic::AssertUnwindSafe(|| read_documents(source));
-    std::panic::catch_unwind(quiet).unwrap_or_else(|_| {
-        let start = Place::new(source, 1, 1);
-        Err(Diagnostic::new("this YAML cannot be read").at(&start).hint("check quotes, tags and brackets"))
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !READING.get() {
+                usual(panic)
+            }
+        }));
+    });
+    let reached = RefCell::new(Place::new(source, 1, 1));
+    READING.set(true);
+    let read = std::panic::catch_unwind(AssertUnwindSafe(|| read_documents(source, &reached)));
+    READING.set(false);
+    read.unwrap_or_else(|_| {
+        let hint = "check quotes, tags and brackets; a `,` right after a tag needs a space before it";
+        Err(Diagnostic::new("bad YAML after this").at(&reached.borrow()).hint(hint))
     })
 }
 
-fn read_documents(source: &Arc<Source>) -> Result<Vec<Yaml>, Diagnostic> {
+thread_local! {
+    /// A panic while this is set belongs to the text being read and is not printed.
+    static READING: Cell<bool> = const { Cell::new(false) };
+}
+
+fn read_documents(source: &Arc<Source>, reached: &RefCell<Place>) -> Result<Vec<Yaml>, Diagnostic> {
     // Without a final newline the parser panics on some valid files.
     let text = format!("{}\n", source.text);
     let mut bytes = text.as_bytes();
     let mut parser = Parser::new();
     parser.set_input_string(&mut bytes);
-    let mut reader = Reader { parser, source, anchors: HashMap::new(), nodes: 0 };
+    let mut reader = Reader { parser, source, reached, anchors: HashMap::new(), nodes: 0 };
     let mut documents = Vec::new();
     loop {
         match reader.next()?.0 {
@@ -153,6 +173,8 @@ fn read_documents(source: &Arc<Source>) -> Result<Vec<Yaml>, Diagnostic> {
 struct Reader<'r, 't> {
     parser: Parser<&'r mut &'t [u8]>,
     source: &'r Arc<Source>,
+    /// Where the last event began.
+    reached: &'r RefCell<Place>,
     anchors: HashMap<String, Yaml>,
     nodes: usize,
 }
@@ -162,6 +184,7 @@ impl Reader<'_, '_> {
         let event = self.parser.parse().map_err(|error| self.syntax_error(&error))?;
         let mark = event.start_mark;
         let place = Place::new(self.source, mark.line as u32 + 1, mark.column as u32 + 1);
+        self.reached.replace(place.clone());
         Ok((event.data, place))
     }
 
@@ -174,6 +197,8 @@ impl Reader<'_, '_> {
             "YAML is indented with spaces; replace the tab"
         } else if line.contains(": {{") {
             "a value that starts with `{{` needs quotes: `key: \"{{ value }}\"`"
+        } else if let Some((column, hint)) = misindented(&self.source.text, mark.line as usize) {
+            return diagnostic.at(&Place { column, ..place }).hint(hint);
         } else {
             "compare the indentation and quotes with the lines above"
         };
@@ -238,6 +263,11 @@ impl Reader<'_, '_> {
                 break;
             }
             let key = self.node(event, place, depth + 1)?;
+            if let Data::List(_) | Data::Map(_) = *key.data {
+                let message = format!("{} cannot be the key of a mapping", key.kind());
+                let hint = "a value that starts with `{{` needs quotes: `key: \"{{ value }}\"`";
+                return Err(Diagnostic::new(message).at(&key.place).hint(hint));
+            }
             let (event, place) = self.next()?;
             let value = self.node(event, place, depth + 1)?;
             if key.style == Style::Plain && key.as_str() == Some("<<") {
@@ -252,13 +282,30 @@ impl Reader<'_, '_> {
             own.push((key, value));
         }
         for (key, value) in merged {
-            if !seen.contains_key(&key.key()) {
-                seen.insert(key.key(), key.place.clone());
+            if let Entry::Vacant(free) = seen.entry(key.key()) {
+                free.insert(key.place.clone());
                 own.push((key, value));
             }
         }
         Ok(Data::Map(own))
     }
+}
+
+/// Returns the column of the key in line `number` (from 0) and a hint, where the key in the line above starts in another column.
+fn misindented(text: &str, number: usize) -> Option<(u32, String)> {
+    let key_of = |line: &str| {
+        let start = line.find(|c| !matches!(c, ' ' | '-'))?;
+        let key = line[start..].split_once(':')?.0;
+        (!key.starts_with('#')).then(|| (key.to_string(), start as u32 + 1))
+    };
+    let lines: Vec<&str> = text.lines().take(number + 1).collect();
+    let (key, column) = key_of(lines.get(number)?)?;
+    let above = lines[..number].iter().rev().find(|line| !line.trim().is_empty())?;
+    let (above, other) = key_of(above).filter(|(_, other)| *other != column)?;
+    let hint = format!(
+        "`{key}` starts in column {column} and `{above}` above it in column {other}; the keys of one mapping start in the same column"
+    );
+    Some((column, hint))
 }
 
 /// Returns the entries that a merge key brings, the ones that win first (YAML 1.1, `tag:yaml.org,2002:merge`).
@@ -359,11 +406,15 @@ fn float(digits: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(text: &str) -> Result<Value, String> {
         let source = Arc::new(Source { path: "t.yml".into(), text: text.into() });
-        load(&source).map(|documents| documents[0].to_value()).map_err(|error| error.to_string())
+        load(&source)
+            .map(|documents| documents.first().map_or(Value::Null, Yaml::to_value))
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -384,6 +435,43 @@ mod tests {
         let error = read("a: 1\nb: 2\na: 3\n").unwrap_err();
         assert!(error.contains("duplicate key `a`") && error.contains("t.yml:3:1"), "{error}");
         assert!(error.contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn what_the_parser_cannot_survive_is_the_texts_error() {
+        let error = read("a: 1\nb: [!t, x]\n").unwrap_err();
+        assert!(error.starts_with("error: bad YAML") && error.contains("t.yml:2:"), "{error}");
+    }
+
+    #[test]
+    fn a_key_out_of_line_is_named_with_its_column() {
+        for (text, place, hint) in [
+            ("- name: a\n   copy: b\n", "t.yml:2:4", "`copy` starts in column 4 and `name` above it in column 3"),
+            ("a:\n  - name: a\n   copy: b\n", "t.yml:3:4", "`copy` starts in column 4 and `name` above it in column 5"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(place) && error.contains(hint), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_template_without_quotes_is_no_key() {
+        let error = read("msg: {{ name }}\n").unwrap_err();
+        assert!(error.contains("a mapping cannot be the key") && error.contains("needs quotes"), "{error}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+
+        #[test]
+        fn no_text_panics(text in "([a-c\\-:?!&*\\[\\]{}|>'\"%@#,<~ \t\n\u{e9}]|- |: |\n  |&a |\\*a |<<: |--- |!!int ){0,40}") {
+            let _ = read(&text);
+        }
+
+        #[test]
+        fn scalars_resolve_without_panic(text in "[-+0-9._:eEx]{0,24}") {
+            resolve(&text);
+        }
     }
 
     #[test]

@@ -47,7 +47,13 @@ pub async fn apply(change: &Change, reach: Reach<'_>) -> Result<Applied, ApplyEr
                 On::Host => reach.host,
                 On::Controller => reach.controller,
             };
-            transport.write(std::slice::from_ref(change)).await.map_err(|error| match error {
+            let written = transport.write(std::slice::from_ref(change)).await;
+            let written = match written {
+                // Several hosts bring their files into the same directories of the one controller.
+                Err(WriteError::Stale { found, .. }) if *on == On::Controller && *found == *change.after() => Ok(()),
+                other => other,
+            };
+            written.map_err(|error| match error {
                 WriteError::Stale { path, found, .. } => ApplyError::Stale {
                     what: format!("`{path}`"),
                     expected: super::diff::describe(change.before()),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use similar::TextDiff;
 
 use crate::transport::command::{Program, quote};
-use crate::transport::{Command, Content, Node, PathChange, Permissions};
+use crate::transport::{Command, Content, Digest, Node, PathChange, Permissions};
 
 use super::{Change, On, StateChange};
 
@@ -71,17 +71,41 @@ fn path_lines(on: On, change: &PathChange, secrecy: Secrecy) -> Vec<Line> {
     let (before, after) = (change.before(), change.after());
     let place = if on == On::Controller { " (on the controller)" } else { "" };
     let mut lines = vec![
-        Line::Header(format!("--- {}{place}  {}", change.path(), describe(before))),
-        Line::Header(format!("+++ {}{place}  {}", change.path(), describe(after))),
+        Line::Header(format!("--- {}{place}  {}", change.path(), described(before, change))),
+        Line::Header(format!("+++ {}{place}  {}", change.path(), described(after, change))),
     ];
     if let Some(validate) = change.validate() {
         lines.push(Line::Header(format!("    validated by: {validate}")));
     }
     lines.extend(permission_lines(before.permissions(), after.permissions(), after));
     if before.content() != after.content() {
-        lines.extend(content_lines(before.content(), after.content(), secrecy));
+        lines.extend(match (change.secret_field(), secrecy) {
+            (Some(field), Secrecy::Open) => masked_lines(before.content(), after.content(), field),
+            _ => content_lines(before.content(), after.content(), secrecy),
+        });
     }
     lines
+}
+
+/// Returns the line for one side of a change. Times are told where they change: those of a node that a check
+/// has only planned are not known yet, and a check and the run after it show the same.
+fn described(node: &Node, change: &PathChange) -> String {
+    let asked = modified_of(change.after());
+    if asked.is_some() && asked != modified_of(change.before()) {
+        return describe(node);
+    }
+    let mut timeless = node.clone();
+    if let Node::File { modified, .. } | Node::Directory { modified, .. } = &mut timeless {
+        *modified = None;
+    }
+    describe(&timeless)
+}
+
+fn modified_of(node: &Node) -> Option<i64> {
+    match node {
+        Node::File { modified, .. } | Node::Directory { modified, .. } => *modified,
+        _ => None,
+    }
 }
 
 /// Returns one line for a node: kind, mode both ways, owner and group, size or target.
@@ -190,6 +214,31 @@ fn content_lines(before: Option<&Content>, after: Option<&Content>, secrecy: Sec
     }
 }
 
+/// Returns the difference of two texts of which one field of each line is shown by its kind and fingerprint only.
+fn masked_lines(before: Option<&Content>, after: Option<&Content>, field: usize) -> Vec<Line> {
+    let masked =
+        |content| text_of(content).map(|text| text.split_inclusive('\n').map(|line| mask(line, field)).collect());
+    let texts: (Option<String>, Option<String>) = (masked(before), masked(after));
+    match texts {
+        (Some(old), Some(new)) if old != new => unified(&old, &new),
+        _ => content_lines(before, after, Secrecy::Hidden),
+    }
+}
+
+/// Only a salted hash has a fingerprint: that of a plain password could be guessed from.
+fn mask(line: &str, field: usize) -> String {
+    let (text, end) = line.strip_suffix('\n').map_or((line, ""), |text| (text, "\n"));
+    let fields = text.split(':').enumerate().map(|(index, value)| {
+        let kind = value.strip_prefix('$').and_then(|rest| rest.split_once('$')).filter(|(_, rest)| rest.contains('$'));
+        match kind {
+            _ if index + 1 != field || value.is_empty() => value.to_string(),
+            Some((kind, _)) => format!("(${kind}$ {})", &Digest::of(value.as_bytes()).0[..12]),
+            None => "(hidden)".into(),
+        }
+    });
+    fields.collect::<Vec<_>>().join(":") + end
+}
+
 /// Returns the content as text; nothing counts as empty text. `None`: binary, or not here.
 fn text_of(content: Option<&Content>) -> Option<&str> {
     let Some(content) = content else { return Some("") };
@@ -282,10 +331,40 @@ mod tests {
     }
 
     #[test]
+    fn a_time_is_told_only_where_it_changes() {
+        let timed = |text: &str, seconds: Option<i64>| match node(text, 0o600, "root") {
+            Node::File { content, permissions, .. } => Node::File { content, permissions, modified: seconds },
+            other => other,
+        };
+        assert!(!shown(timed("a", Some(5)), timed("b", None)).contains("modified"));
+        assert!(shown(timed("a", Some(5)), timed("a", Some(6))).contains("1 bytes, modified 6"));
+    }
+
+    #[test]
     fn hidden_content_is_size_and_digest() {
         let change = Change::path("/c", node("secret", 0o600, "a"), node("other", 0o600, "a")).unwrap();
         let text: String = change.diff(Secrecy::Hidden).lines.iter().map(Line::text).collect();
         assert!(!text.contains("secret\n") && !text.contains("other") && text.contains("sha256"), "{text}");
+    }
+
+    #[test]
+    fn a_secret_field_is_shown_by_kind_and_fingerprint_and_the_rest_as_it_is() {
+        let before = node("ann:$1$salt$old:7\nbob:geheim:8\n", 0o600, "a");
+        let after = node("ann:$1$salt$new:7\nbob:geheim:8\n", 0o600, "a");
+        let change = Change::path("/p", before.clone(), after).unwrap().with_secret_field(2);
+        let text: String = change.diff(Secrecy::Open).lines.iter().map(|line| line.text() + "\n").collect();
+        let digest = |hash: &str| Digest::of(hash.as_bytes()).0[..12].to_string();
+        let expected = format!(
+            "-ann:($1$ {}):7\n+ann:($1$ {}):7\n bob:(hidden):8\n",
+            digest("$1$salt$old"),
+            digest("$1$salt$new")
+        );
+        assert!(text.ends_with(&expected), "{text}");
+        assert_eq!(change.secrecy(Secrecy::Open), Secrecy::Hidden);
+        let plain = node("ann:$1$salt$old:7\nbob:passwort:8\n", 0o600, "a");
+        let change = Change::path("/p", before, plain).unwrap().with_secret_field(2);
+        let text: String = change.diff(Secrecy::Open).lines.iter().map(Line::text).collect();
+        assert!(text.contains("content: ") && !text.contains("geheim") && !text.contains("passwort"), "{text}");
     }
 
     #[test]

@@ -73,6 +73,22 @@ impl Change {
         PathChange::new(path, before, after).map(|change| Change::Path { on: On::Host, change })
     }
 
+    /// Marks a colon-separated field of each line of a path's content, counted from 1, as a secret.
+    pub fn with_secret_field(self, field: usize) -> Change {
+        match self {
+            Change::Path { on, change } => Change::Path { on, change: change.with_secret_field(field) },
+            other => other,
+        }
+    }
+
+    /// Returns how secret this change is where the task asks for `asked`: it may know of a secret itself.
+    pub fn secrecy(&self, asked: Secrecy) -> Secrecy {
+        match self {
+            Change::Path { change, .. } if change.secret_field().is_some() => Secrecy::Hidden,
+            _ => asked,
+        }
+    }
+
     /// Returns the change of a state, if there is one. `what` names it for people and for `Pending`: `service xinetd`.
     pub fn state(
         what: impl Into<String>,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::error::Diagnostic;
 use crate::transport::{
-    Command, Entry, Identity, Links, Machines, Node, Output, Owner, Transport, TransportError, Want,
+    Body, Command, Content, Entry, Identity, Links, Machines, Node, Output, Owner, Transport, TransportError, Want,
 };
 
 mod pending;
@@ -114,23 +114,32 @@ impl View {
             let pending = self.pending();
             paths.iter().map(|(path, links)| pending.look(path, *links)).collect()
         };
-        let open: Vec<_> =
-            paths.iter().zip(&known).filter(|(_, node)| node.is_none()).map(|(path, _)| path.clone()).collect();
+        let open: Vec<_> = paths
+            .iter()
+            .zip(&known)
+            .filter(|((_, links), node)| node.as_ref().is_none_or(|node| lacks(node, *links, want)))
+            .map(|(path, _)| path.clone())
+            .collect();
         let mut found = match open.is_empty() {
             true => Vec::new(),
             false => self.transport.look(&open, want).await?,
         }
         .into_iter();
-        Ok(known.into_iter().map(|node| node.or_else(|| found.next()).unwrap_or(Node::Absent)).collect())
+        let answers = paths.iter().zip(known).map(|((_, links), node)| match node {
+            None => found.next().unwrap_or(Node::Absent),
+            Some(node) if lacks(&node, *links, want) => filled(node, found.next()),
+            Some(node) => node,
+        });
+        Ok(answers.collect())
     }
 
     /// Lists everything below a directory, sorted by path; links are not followed.
     pub async fn list(&self, directory: &str, depth: Option<u32>) -> Result<Vec<Entry>, TransportError> {
-        let entries = match self.pending().look(directory, Links::Keep) {
+        // A binding of its own: the lock has to be free before the host is asked.
+        let known = self.pending().look(directory, Links::Keep);
+        let entries = match known {
             Some(Node::Absent) => return Ok(Vec::new()),
-            // Made by an earlier change: the host itself has nothing there yet.
-            Some(_) => self.transport.list(directory, depth).await?,
-            None => self.transport.list(directory, depth).await?,
+            _ => self.transport.list(directory, depth).await?,
         };
         Ok(self.pending().overlay(directory, depth, entries))
     }
@@ -172,4 +181,21 @@ impl View {
     fn pending(&self) -> std::sync::MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// Says whether a planned node is a file whose content stays as it is on the host, and that is asked for.
+fn lacks(node: &Node, links: Links, want: Want) -> bool {
+    let stays = |content: &Content| matches!(content.body, Body::There);
+    // Through a link the host might not lead to the same file.
+    want > Want::Attributes && links == Links::Keep && node.content().is_some_and(stays)
+}
+
+/// Gives a planned node the content that the host has for it.
+fn filled(mut node: Node, found: Option<Node>) -> Node {
+    if let (Node::File { content, .. }, Some(Node::File { content: there, .. })) = (&mut node, found)
+        && *content == there
+    {
+        *content = there;
+    }
+    node
 }

@@ -114,7 +114,7 @@ while :; do sleep 0.2; done
             for account in domain.3 {
                 let home = home.join(account).display().to_string();
                 assign.push_str(&format!("={id}-{account}:{user}:{uid}:{gid}:{home}:::\n"));
-                passwords.push_str(&format!("{account}@{name}:$1${account}sa$0123456789abcdefghijkl:{home}\n"));
+                passwords.push_str(&format!("{account}@{name}:$1${account}sa$0123456789abcdefghijkl\n"));
             }
             let first = home.join(domain.3.first().copied().unwrap_or_default()).display().to_string();
             assign.push_str(&format!("={id}-postmaster:{user}:{uid}:{gid}:{first}:::\n"));
@@ -123,7 +123,7 @@ while :; do sleep 0.2; done
         if self.role == Role::New {
             let home = self.qmail.join("mailnames/local.example/root").display().to_string();
             assign.push_str(&format!("=1-root:{user}:{uid}:{gid}:{home}:::\n"));
-            passwords.push_str(&format!("root@local.example:$1$rootsalt$abcdefghijkl0123456789:{home}\n"));
+            passwords.push_str(&format!("root@local.example:$1$rootsalt$abcdefghijkl0123456789\n"));
         }
         assign.push_str(".\n");
         write(&self.qmail.join("users/assign"), assign.as_bytes(), 0o644)?;

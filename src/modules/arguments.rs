@@ -117,7 +117,11 @@ impl Entry {
                 let hint = format!("one of: {}", argument.choices.join(", "));
                 return Err(Diagnostic::new(message).hint(hint));
             }
-            arguments.insert(argument.name.into(), coerced);
+            if arguments.insert(argument.name.into(), coerced).is_some() {
+                let message = format!("argument `{}` of `{}` is given twice", argument.name, self.name);
+                let hint = format!("`{name}` is another name for it, or the other way round; keep one");
+                return Err(Diagnostic::new(message).hint(hint));
+            }
         }
         match self.all().find(|argument| argument.required && !arguments.contains_key(argument.name)) {
             Some(argument) => {
@@ -196,5 +200,81 @@ pub fn boolean(value: &Value) -> Option<bool> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ENTRY: Entry = Entry {
+        name: "sample",
+        summary: "",
+        arguments: &[
+            &[
+                Argument::new("path", Kind::Path, "The path.").required().alias(&["dest"]),
+                Argument::new("state", Kind::Text, "").choices(&["present", "absent"]),
+            ],
+            &[Argument::new("mode", Kind::Mode, ""), Argument::new("seuser", Kind::Text, "").refused("there is none")],
+        ],
+        free_form: None,
+        example: "",
+        build: |_| Err(Diagnostic::new("never built")),
+    };
+
+    fn read(value: Value) -> Result<Value, String> {
+        let Value::Object(rendered) = value else { panic!("{value}") };
+        ENTRY.arguments(rendered).map(|arguments| Value::Object(arguments.0)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn values_are_coerced_by_their_kind() {
+        for (kind, written, expected) in [
+            (Kind::Bool, json!("Yes"), json!(true)),
+            (Kind::Bool, json!(0), json!(false)),
+            (Kind::Int, json!(" 7"), json!(7)),
+            (Kind::Float, json!("1.5"), json!(1.5)),
+            (Kind::List, json!("a, b"), json!(["a", "b"])),
+            (Kind::List, json!(3), json!([3])),
+            (Kind::Text, json!(true), json!("True")),
+            (Kind::Text, json!(5), json!("5")),
+            (Kind::Mode, json!(420), json!("0644")),
+            (Kind::Mode, json!("u+x"), json!("u+x")),
+            (Kind::Any, json!([1]), json!([1])),
+        ] {
+            assert_eq!(coerce(kind, written.clone()), Ok(expected), "{kind:?} {written}");
+        }
+        for (kind, written) in [
+            (Kind::Bool, json!("maybe")),
+            (Kind::Int, json!(1.5)),
+            (Kind::Path, json!(["a"])),
+            (Kind::Map, json!("a=b")),
+            // `mode: 7777`, in decimal, where `"7777"` was meant.
+            (Kind::Mode, json!(7777)),
+        ] {
+            assert_eq!(coerce(kind, written.clone()), Err(written));
+        }
+    }
+
+    #[test]
+    fn an_alias_is_the_argument_and_nothing_is_not_given() {
+        assert_eq!(read(json!({"dest": "/x", "mode": null})), Ok(json!({"path": "/x"})));
+        assert!(read(json!({"dest": "/x", "path": "/y"})).unwrap_err().contains("given twice"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_argument_is_said() {
+        for (arguments, message) in [
+            (json!({"pth": "/x"}), "did you mean `path`?"),
+            (json!({"state": "absent"}), "`sample` needs the argument `path`"),
+            (json!({"path": "/x", "state": "gone"}), "one of: present, absent"),
+            (json!({"path": "/x", "seuser": "u"}), "there is none"),
+            (json!({"path": {}}), "should be text, not {}"),
+        ] {
+            let error = read(arguments).unwrap_err();
+            assert!(error.contains(message), "{error}");
+        }
     }
 }

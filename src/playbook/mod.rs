@@ -7,6 +7,26 @@ use crate::error::Place;
 use crate::vars::Layer;
 use crate::yaml::Yaml;
 
+mod arguments;
+mod block;
+mod files;
+mod import;
+mod include;
+mod inherit;
+pub mod keywords;
+mod load;
+mod looping;
+mod play;
+mod reader;
+mod role;
+pub mod tags;
+mod task;
+#[cfg(test)]
+mod testing;
+
+pub use include::{Included, RoleFiles};
+pub use load::{Loader, RenderName, load};
+
 #[derive(Clone, Debug, Default)]
 pub struct Playbook {
     pub plays: Vec<Play>,
@@ -29,12 +49,18 @@ pub struct Play {
     pub roles: Vec<Step>,
     pub tasks: Vec<Step>,
     pub post_tasks: Vec<Step>,
-    /// The play's own and its roles', in Ansible's order.
+    /// The roles' in the order of the roles, then the play's own. Of several with one name the last one is meant.
     pub handlers: Vec<Arc<Task>>,
+    /// The roles of `roles:` and `import_role`, with their dependencies: every task of the play sees their defaults and vars.
+    pub exports: Vec<Arc<Role>>,
     /// Batches, each a number or a percentage; empty: all hosts at once.
     pub serial: Vec<Yaml>,
     pub any_errors_fatal: Option<Yaml>,
+    /// A number, text such as `30%`, or a template.
     pub max_fail_percentage: Option<Yaml>,
+    pub force_handlers: Option<Yaml>,
+    /// One of `inventory`, `reverse_inventory`, `sorted`, `reverse_sorted`, `shuffle`, or a template.
+    pub order: Option<Yaml>,
     /// What the play's tasks inherit, already merged into them; the implicit fact gathering needs it too.
     pub keywords: Arc<Keywords>,
     /// The playbook's directory: `files/`, `templates/` and relative names are looked up here after the role's.
@@ -64,7 +90,7 @@ pub struct Task {
     pub action_place: Place,
     /// Arguments by name, `key=value` text and `args:` already merged in.
     pub arguments: Vec<(Yaml, Yaml)>,
-    /// Bare text: `command: uptime`.
+    /// Bare text: `command: uptime`. For `include_tasks` the file, however it was written.
     pub free_form: Option<Yaml>,
     pub loop_over: Option<Loop>,
     pub register: Option<String>,
@@ -81,6 +107,39 @@ pub struct Task {
     pub run_once: Option<Yaml>,
     /// Seconds; 0 means no limit.
     pub timeout: Option<Yaml>,
+    /// What `include_tasks` and `include_role` hand on; `None` for every other action.
+    pub include: Option<Arc<Include>>,
+}
+
+/// What the tasks of a dynamic include inherit: that of the include's surroundings and its `apply:`, not its own keywords.
+#[derive(Clone, Debug)]
+pub struct Include {
+    pub(crate) enclosing: Arc<Keywords>,
+    /// The include's own `vars:`.
+    pub(crate) vars: Layer,
+    pub(crate) apply: Option<Yaml>,
+    /// The playbook's directory.
+    pub(crate) directory: PathBuf,
+    pub(crate) section: Section,
+}
+
+/// What a list of tasks is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Section {
+    Tasks,
+    Handlers,
+}
+
+impl Task {
+    /// Says whether notifying `topic` means this handler, whose name was rendered to `name`: by its name, as
+    /// `role : name`, or by what it listens to.
+    pub fn answers_to(&self, topic: &str, name: &str) -> bool {
+        let by_role = |role: &Arc<Role>| {
+            topic.strip_prefix(role.name.as_str()).and_then(|rest| rest.strip_prefix(" : ")) == Some(name)
+        };
+        self.listen.iter().any(|listened| listened == topic)
+            || (!name.is_empty() && (topic == name || self.keywords.role.as_ref().is_some_and(by_role)))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -106,7 +165,7 @@ pub struct LoopControl {
 
 /// What a play, role, block or task may say, and those below inherit: the loader merges it downwards, so a task's
 /// own `Keywords` are complete.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Keywords {
     pub name: Option<Yaml>,
     pub place: Option<Place>,
@@ -114,7 +173,7 @@ pub struct Keywords {
     pub when: Vec<Yaml>,
     /// The union of one's own and all inherited tags.
     pub tags: Vec<String>,
-    /// Block and task vars; the inner ones win.
+    /// Vars of blocks, imports, listed roles and tasks; the inner ones win.
     pub vars: Arc<Layer>,
     /// Innermost last: later entries win.
     pub environment: Vec<Yaml>,
@@ -133,9 +192,15 @@ pub struct Keywords {
     pub ignore_unreachable: Option<Yaml>,
     pub any_errors_fatal: Option<Yaml>,
     pub throttle: Option<Yaml>,
+    /// These five stand here for blocks and roles; a task's are in [`Task`].
+    pub run_once: Option<Yaml>,
+    pub timeout: Option<Yaml>,
+    pub delegate_to: Option<Yaml>,
+    pub delegate_facts: Option<Yaml>,
+    pub notify: Vec<Yaml>,
     /// The role that these tasks belong to.
     pub role: Option<Arc<Role>>,
-    /// Variables given to an include or import of these tasks.
+    /// Variables given to `include_tasks` or `include_role`; those given to an import are ordinary `vars`.
     pub include_params: Arc<Layer>,
     /// The directory of the file in which this was written.
     pub directory: PathBuf,
@@ -149,8 +214,11 @@ pub struct Role {
     pub path: PathBuf,
     pub defaults: Arc<Layer>,
     pub vars: Arc<Layer>,
-    /// Given where the role is listed or included.
+    /// Given where the role is listed, beside its keywords: `- {role: web, listen_on: 80}`.
     pub params: Arc<Layer>,
     /// The roles through which this one was pulled in, outermost first; their defaults and vars are seen too.
     pub parents: Vec<Arc<Role>>,
+    /// Roles of a play with the same text here are one role listed again: on a host where a task of an earlier one ran,
+    /// the later ones are left out. `None`: it always runs.
+    pub once: Option<Arc<str>>,
 }

@@ -2,15 +2,37 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use minijinja::Environment;
+use minijinja::syntax::SyntaxConfig;
+use serde_json::{Map, Value};
 
 use crate::error::{Diagnostic, Diagnostics, Source};
 use crate::host::TemplateOptions;
 use crate::vars::Scope;
-use crate::yaml::Yaml;
+use crate::yaml::{Data, Yaml};
+
+mod call;
+mod context;
+mod fault;
+mod filters;
+mod lookups;
+mod methods;
+mod names;
+mod native;
+mod prepared;
+#[cfg(test)]
+mod table;
+mod tests;
+mod values;
+
+use context::{Context, has_template, is_template};
+use fault::{Broken, Fault, Origin};
+use prepared::Prepared;
 
 /// The environment with all filters, tests and functions; one for a run.
-pub struct Templates {}
+pub struct Templates {
+    environment: Arc<Environment<'static>>,
+}
 
 /// Why something could not be rendered.
 #[derive(Clone, Debug)]
@@ -30,31 +52,203 @@ pub enum Syntax {
 impl Templates {
     #[allow(clippy::new_without_default)]
     pub fn new() -> Templates {
-        Templates {}
+        let mut environment = native::environment();
+        filters::register(&mut environment);
+        tests::register(&mut environment);
+        lookups::register(&mut environment);
+        environment.set_unknown_method_callback(methods::call);
+        Templates { environment: Arc::new(environment) }
     }
 
     /// Renders every text below `node`; an expression alone keeps its type. `!unsafe` text stays as it is.
-    /// A value that is `omit` is left out of its mapping or list.
+    /// A value that is `omit` is left out of its mapping or list; `node` itself becomes null.
     pub fn render(&self, node: &Yaml, scope: &Scope) -> Result<Value, Failure> {
-        let _ = (node, scope);
-        todo!("H4")
+        if !has_template(node) {
+            return Ok(node.to_value());
+        }
+        let context = Context::new(&self.environment, scope);
+        Ok(self.below(node, &context)?.unwrap_or(Value::Null))
+    }
+
+    /// Renders a node: nothing if it is `omit`.
+    fn below(&self, node: &Yaml, context: &Arc<Context>) -> Result<Option<Value>, Failure> {
+        Ok(Some(match &*node.data {
+            _ if !has_template(node) => node.to_value(),
+            Data::Text(text) => {
+                let fail = |broken: Broken| Fault::new(&broken, &Origin::Node(node), context).failure();
+                let value = native::render(&self.environment, text, context.value()).map_err(fail)?;
+                if values::is_omit(&value) {
+                    return Ok(None);
+                }
+                let broken = |error| fail(Broken::whole(error));
+                values::json(&value).map_err(broken)?
+            }
+            Data::List(list) => {
+                let mut items = Vec::with_capacity(list.len());
+                for item in list {
+                    items.extend(self.below(item, context)?);
+                }
+                Value::Array(items)
+            }
+            Data::Map(map) => {
+                let mut entries = Map::new();
+                for (key, value) in map {
+                    if let Some(value) = self.below(value, context)? {
+                        entries.insert(key.key(), value);
+                    }
+                }
+                Value::Object(entries)
+            }
+            _ => node.to_value(),
+        }))
     }
 
     /// Evaluates a condition (`when`, `until`, `changed_when`): a boolean, an expression, or a list of both, all of which must hold.
+    ///
+    /// Anything but a boolean is an error, as in ansible-core 2.19.
     pub fn condition(&self, node: &Yaml, scope: &Scope) -> Result<bool, Failure> {
-        let _ = (node, scope);
-        todo!("H4")
+        match &*node.data {
+            Data::Bool(value) => Ok(*value),
+            Data::List(list) => {
+                for item in list {
+                    if !self.condition(item, scope)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Data::Text(text) if !text.trim().is_empty() => {
+                let context = Context::new(&self.environment, scope);
+                let wrapped = is_template(text);
+                let evaluate = if wrapped { native::render } else { native::evaluate };
+                let value = evaluate(&self.environment, text, context.value())
+                    .map_err(|broken| Fault::new(&broken, &Origin::Node(node), &context).failure())?;
+                match value.kind() {
+                    minijinja::value::ValueKind::Bool => Ok(value.is_true()),
+                    _ => Err(Failure::Wrong(not_boolean(&value, wrapped).at(&node.place))),
+                }
+            }
+            _ => {
+                let message = format!("a condition is a boolean or an expression, not {}", node.kind());
+                Err(Failure::Wrong(Diagnostic::new(message).at(&node.place)))
+            }
+        }
     }
 
-    /// Renders the text of a template file.
+    /// Runs lookup `name` on rendered `terms`, as `with_NAME:` does. The result is a list.
+    pub fn lookup(&self, name: &str, terms: &Value, scope: &Scope) -> Result<Value, Failure> {
+        let context = Context::new(&self.environment, scope);
+        let node = Yaml::text_at("", &crate::error::Place::new(&Arc::new(nowhere()), 1, 1));
+        let fail = |error| match Fault::new(&Broken::whole(error), &Origin::Node(&node), &context).failure() {
+            Failure::Wrong(diagnostic) => Failure::Wrong(Diagnostic { place: None, ..diagnostic }),
+            unknown => unknown,
+        };
+        let found = lookups::with(name, &values::value(terms), &context).map_err(fail)?;
+        values::json(&found).map_err(fail)
+    }
+
+    /// Renders the text of a template file. Errors carry the place in `source`.
     pub fn text(&self, source: &Arc<Source>, scope: &Scope, options: &TemplateOptions) -> Result<String, Failure> {
-        let _ = (source, scope, options);
-        todo!("H4")
+        let origin = Origin::File(source);
+        let (options, header) = options_of(&source.text, options);
+        let wrong = |message: String| Failure::Wrong(Diagnostic::new(message).at(&origin.at(0)));
+        let config = syntax_of(&options).map_err(|error| wrong(error.to_string()))?;
+        let context = Context::new(&self.environment, scope);
+        let mut environment = (*self.environment).clone();
+        environment.set_syntax(config.clone());
+        lookups::load_includes(&mut environment, source, scope);
+        let prepared = Prepared::new(&source.text[header..], Syntax::Template, &config);
+        let name = source.path.to_string_lossy();
+        let rendered = environment
+            .template_from_named_str(&name, &prepared.text)
+            .and_then(|template| template.render(context.value()));
+        rendered.map_err(|error| {
+            let broken = Broken::new(error, &prepared).after(header);
+            Fault::new(&broken, &origin, &context).failure()
+        })
     }
 
     /// Finds bad syntax and unknown filters, tests and functions in every text below `node`, without rendering.
     pub fn check(&self, node: &Yaml, syntax: Syntax) -> Diagnostics {
-        let _ = (node, syntax);
-        todo!("H4")
+        let mut found = Diagnostics::default();
+        self.check_below(node, syntax, &mut found);
+        found
     }
+
+    fn check_below(&self, node: &Yaml, syntax: Syntax, found: &mut Diagnostics) {
+        if node.tag.as_deref() == Some("!unsafe") {
+            return;
+        }
+        match &*node.data {
+            Data::Text(text) if syntax == Syntax::Expression || is_template(text) => {
+                let syntax = if is_template(text) { Syntax::Template } else { syntax };
+                found.extend(names::check(&self.environment, text, syntax, &Origin::Node(node)));
+            }
+            Data::List(list) => list.iter().for_each(|item| self.check_below(item, syntax, found)),
+            Data::Map(map) => map.iter().for_each(|(_, value)| self.check_below(value, syntax, found)),
+            _ => {}
+        }
+    }
+}
+
+fn nowhere() -> Source {
+    Source { path: "loop".into(), text: String::new() }
+}
+
+fn not_boolean(value: &minijinja::Value, wrapped: bool) -> Diagnostic {
+    let kind = values::python_type(value);
+    let diagnostic = Diagnostic::new(format!("this condition is {} and not a boolean", described(value, kind)));
+    match kind {
+        _ if wrapped => diagnostic.hint("a condition is an expression already; write names without `{{ }}`"),
+        "str" => diagnostic.hint("compare it (`x == 'yes'`, `x | length > 0`), or convert it: `x | bool`"),
+        "int" | "float" => diagnostic.hint("compare it: `x > 0`, `x != 0`"),
+        "NoneType" => diagnostic.hint("test it: `x is not none`"),
+        _ => diagnostic.hint("ask for its length: `x | length > 0`"),
+    }
+}
+
+fn described(value: &minijinja::Value, kind: &str) -> String {
+    match kind {
+        "str" => format!("the text {:?}", value.to_string()),
+        "int" | "float" => format!("the number {value}"),
+        "NoneType" => "`None`".into(),
+        "dict" => "a mapping".into(),
+        _ => "a list".into(),
+    }
+}
+
+/// Reads the settings of a first line such as `#jinja2: trim_blocks: False`; returns them and the line's length.
+fn options_of(text: &str, given: &TemplateOptions) -> (TemplateOptions, usize) {
+    let mut options = given.clone();
+    let Some(line) = text.split_inclusive('\n').next().filter(|line| line.starts_with("#jinja2:")) else {
+        return (options, 0);
+    };
+    for setting in line["#jinja2:".len()..].trim().split(',') {
+        let Some((name, value)) = setting.split_once(':') else { continue };
+        let value = value.trim().trim_matches(['\'', '"']);
+        let flag = matches!(value, "True" | "true" | "yes");
+        match name.trim() {
+            "trim_blocks" => options.trim_blocks = flag,
+            "lstrip_blocks" => options.lstrip_blocks = flag,
+            "block_start_string" => options.block_start = value.into(),
+            "block_end_string" => options.block_end = value.into(),
+            "variable_start_string" => options.variable_start = value.into(),
+            "variable_end_string" => options.variable_end = value.into(),
+            "comment_start_string" => options.comment_start = value.into(),
+            "comment_end_string" => options.comment_end = value.into(),
+            _ => {}
+        }
+    }
+    (options, line.len())
+}
+
+fn syntax_of(options: &TemplateOptions) -> Result<SyntaxConfig, minijinja::Error> {
+    SyntaxConfig::builder()
+        .trim_blocks(options.trim_blocks)
+        .lstrip_blocks(options.lstrip_blocks)
+        .keep_trailing_newline(true)
+        .block_delimiters(options.block_start.clone(), options.block_end.clone())
+        .variable_delimiters(options.variable_start.clone(), options.variable_end.clone())
+        .comment_delimiters(options.comment_start.clone(), options.comment_end.clone())
+        .build()
 }

@@ -79,16 +79,25 @@ pub struct PathChange {
     /// A shell command in which `%s` is the temp file; a non-zero status keeps the path as it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     validate: Option<String>,
+    /// The colon-separated field of each line, from 1, that is a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    secret_field: Option<usize>,
 }
 
 impl PathChange {
     /// `path` is absolute. Returns nothing where there is no difference.
     pub fn new(path: impl Into<String>, before: Node, after: Node) -> Option<PathChange> {
-        (before != after).then(|| PathChange { path: path.into(), before, after, validate: None })
+        (before != after).then(|| PathChange { path: path.into(), before, after, validate: None, secret_field: None })
     }
 
     pub fn validated_by(mut self, command: Option<String>) -> PathChange {
         self.validate = command;
+        self
+    }
+
+    /// Marks a colon-separated field of each line, counted from 1, as one that no diff and no journal may show.
+    pub fn with_secret_field(mut self, field: usize) -> PathChange {
+        self.secret_field = Some(field);
         self
     }
 
@@ -106,6 +115,10 @@ impl PathChange {
 
     pub fn validate(&self) -> Option<&str> {
         self.validate.as_deref()
+    }
+
+    pub fn secret_field(&self) -> Option<usize> {
+        self.secret_field
     }
 }
 

@@ -8,8 +8,14 @@ use serde_json::Value;
 
 use crate::yaml::Yaml;
 
+mod directory;
+mod extra;
+pub mod files;
 pub mod fleet;
+mod known;
 
+pub use directory::{VarsDirectory, sorted_names};
+pub use extra::extra;
 pub use fleet::Fleet;
 
 /// A variable as it is stored.

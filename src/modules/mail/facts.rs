@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::error::{Diagnostic, nearest};
+use crate::error::nearest;
 use crate::host::View;
-use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
+use crate::modules::{Argument, Entry, Kind, Module, ModuleError, Planned, Results};
 use crate::transport::{Command, Links, Node, TransportError, Want};
 
 pub const ENTRY: Entry = Entry {

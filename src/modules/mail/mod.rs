@@ -2,8 +2,15 @@
 
 use super::Entry;
 
-pub mod attachments_copy;
-pub mod facts;
-pub mod maildir_move;
+pub mod assign;
+mod attachments_copy;
+mod control;
+mod dangers;
+mod facts;
+mod maildir_move;
+pub mod qmail;
+mod send;
+mod users;
 
-pub const MODULES: &[&Entry] = &[&attachments_copy::ENTRY, &facts::ENTRY, &maildir_move::ENTRY];
+pub const MODULES: &[&Entry] =
+    &[&attachments_copy::ENTRY, &control::ENTRY, &facts::ENTRY, &maildir_move::ENTRY, &users::ENTRY];

@@ -2,4 +2,27 @@
 
 use super::Entry;
 
-pub const MODULES: &[&Entry] = &[];
+mod command;
+mod distribution;
+mod facts;
+pub mod network;
+mod ping;
+mod run;
+mod script;
+mod service;
+mod setup;
+mod shell;
+
+#[cfg(test)]
+pub mod bench;
+
+pub const MODULES: &[&Entry] = &[
+    &command::COMMAND,
+    &setup::GATHER_FACTS,
+    &ping::PING,
+    &shell::RAW,
+    &script::SCRIPT,
+    &service::SERVICE,
+    &setup::SETUP,
+    &shell::SHELL,
+];

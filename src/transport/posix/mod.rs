@@ -1,18 +1,38 @@
 //! A machine that has a POSIX `sh`: one long-lived shell fed framed scripts, over any carrier of bytes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, try_join_all};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Become, TransportError};
+use super::{
+    Become, Command, Entry, Identity, Links, Node, Output, Owner, PathChange, Process, Program, Transport,
+    TransportError, Want, WriteError,
+};
+
+mod launch;
+mod look;
+mod run;
+mod shell;
+mod tools;
+mod write;
+
+use launch::Session;
+use shell::{Effect, Shell};
+use tools::Tools;
 
 /// What carries a shell to a machine: an SSH connection, or this machine's own process table.
 #[async_trait]
 pub trait Carrier: Send + Sync {
     /// Starts `line` as the login user's shell reads it, on a channel of its own.
     async fn start(&self, line: &str) -> Result<Channel, TransportError>;
+
+    /// Starts `line` for bulk data: it goes as fast as its reader reads, without holding up what `start` gave.
+    async fn stream(&self, line: &str) -> Result<Channel, TransportError> {
+        self.start(line).await
+    }
 }
 
 /// The three streams of a started program and its end. Dropping it closes the channel and ends the program.
@@ -26,19 +46,119 @@ pub struct Channel {
 
 /// One user's shell on one machine.
 pub struct Posix {
-    carrier: Arc<dyn Carrier>,
+    session: Arc<Session>,
+    shell: Shell,
+    identity: Identity,
+    tools: Tools,
 }
+
+/// Paths that are looked at by one script; more become several scripts, sent without waiting between them.
+const PATHS_AT_ONCE: usize = 256;
 
 impl Posix {
     /// Starts the shell, as `user` if one is to become, and asks the machine once for its identity and tools.
     pub async fn start(carrier: Arc<dyn Carrier>, user: Option<&Become>) -> Result<Posix, TransportError> {
-        let _ = user;
-        Ok(Posix { carrier })
+        let session = Arc::new(Session::new(carrier, user)?);
+        let (shell, output) = Shell::start(&session, &format!("{}\nc_probe </dev/null", tools::PRELUDE)).await?;
+        let (tools, identity) = Tools::read(&output)?;
+        Ok(Posix { session, shell, identity, tools })
+    }
+
+    async fn account(&self, database: &str, name: &str) -> Result<Option<Owner>, TransportError> {
+        let output = self.shell.ask(&look::account(database, name), Effect::Reads).await?;
+        Ok(look::read_account(name, &output))
+    }
+
+    async fn look_alike(
+        &self,
+        paths: &[&str],
+        links: Links,
+        want: Want,
+    ) -> Result<HashMap<String, Node>, TransportError> {
+        let question = look::look(paths, links, want);
+        let output = self.shell.ask(&question.script, Effect::Reads).await?;
+        question.nodes(&self.tools, &output)
+    }
+}
+
+#[async_trait]
+impl Transport for Posix {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    async fn look(&self, paths: &[(String, Links)], want: Want) -> Result<Vec<Node>, TransportError> {
+        let ways = [Links::Keep, Links::Follow].map(|way| {
+            let alike: Vec<&str> =
+                paths.iter().filter(|(_, links)| *links == way).map(|(path, _)| path.as_str()).collect();
+            let chunks: Vec<Vec<&str>> = alike.chunks(PATHS_AT_ONCE).map(<[&str]>::to_vec).collect();
+            async move {
+                let asked = chunks.iter().map(|chunk| self.look_alike(chunk, way, want));
+                let answers = try_join_all(asked).await?;
+                Ok(answers.into_iter().flatten().collect::<HashMap<String, Node>>())
+            }
+        });
+        let [keep, follow] = ways;
+        let (keep, follow) = futures::future::try_join(keep, follow).await?;
+        let node = |(path, links): &(String, Links)| {
+            let nodes = if *links == Links::Keep { &keep } else { &follow };
+            nodes.get(path).cloned().unwrap_or(Node::Absent)
+        };
+        Ok(paths.iter().map(node).collect())
+    }
+
+    async fn list(&self, directory: &str, depth: Option<u32>) -> Result<Vec<Entry>, TransportError> {
+        let question = look::list(directory, depth);
+        let output = self.shell.ask(&question.script, Effect::Reads).await?;
+        question.entries(&self.tools, directory, &output)
+    }
+
+    async fn user(&self, name: &str) -> Result<Option<Owner>, TransportError> {
+        self.account("passwd", name).await
+    }
+
+    async fn group(&self, name: &str) -> Result<Option<Owner>, TransportError> {
+        self.account("group", name).await
+    }
+
+    async fn write(&self, changes: &[PathChange]) -> Result<(), WriteError> {
+        self.write_all(changes).await
+    }
+
+    async fn run(&self, command: &Command) -> Result<Output, TransportError> {
+        // A time limit ends a whole process group: the long-lived shell must not be in it.
+        let apart =
+            command.timeout.is_some() || command.stdin.len() > run::SMALL || matches!(command.program, Program::Raw(_));
+        if apart {
+            return run::run_apart(&self.session, command).await;
+        }
+        let (script, refusal) = run::script(command, &self.tools)?;
+        let output = self.shell.ask(&script, Effect::Changes).await?;
+        match output.stdout == refusal.as_bytes() {
+            true => Err(run::refused(command)),
+            false => Ok(output),
+        }
+    }
+
+    async fn open(&self, command: &Command) -> Result<Process, TransportError> {
+        Ok(run::open(&self.session, command).await?.process)
     }
 }
 
 impl Drop for Posix {
     fn drop(&mut self) {
-        let _ = &self.carrier;
+        // Somebody stopped waiting for a command: it must not go on by itself.
+        if let (true, Ok(runtime)) = (self.shell.is_busy(), tokio::runtime::Handle::try_current()) {
+            let (session, pid) = (self.session.clone(), self.shell.pid);
+            runtime.spawn(async move { session.kill(pid).await });
+        }
+    }
+}
+
+/// What was asked for may have been done.
+fn uncertain(error: TransportError) -> TransportError {
+    match error {
+        TransportError::Unreachable(why) => TransportError::Uncertain(why),
+        other => other,
     }
 }

@@ -1,0 +1,123 @@
+//! What `-i` may name: a file, a directory, or a list of hosts; and how the kind of a file is told.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Diagnostic, Diagnostics, Place, Source};
+use crate::vars::{Layer, Var, VarsDirectory, files, sorted_names};
+use crate::yaml::{self, Data, Style, Yaml};
+
+use super::{Inventory, ini, range, tree};
+
+/// What is skipped in an inventory directory: backups, documents, and what is no inventory (`INVENTORY_IGNORE_EXTS`).
+const IGNORED: [&str; 12] =
+    [".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".cfg", ".retry"];
+
+impl Inventory {
+    /// Adds one `-i` to the inventory.
+    pub(super) fn add_source(&mut self, source: &str, errors: &mut Diagnostics) {
+        let path = Path::new(source);
+        if !path.exists() && source.contains(',') {
+            return self.add_list(source, errors);
+        }
+        if !path.exists() {
+            let error = Diagnostic::new(format!("inventory `{source}` does not exist"));
+            return errors
+                .push(error.hint(format!("a file, a directory, or a list of hosts with a comma: `-i {source},`")));
+        }
+        let directory = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+        self.add_path(path, errors);
+        if self.directories.iter().all(|known| known.path != directory) {
+            self.directories.extend(errors.catch(VarsDirectory::open(directory)));
+        }
+    }
+
+    fn add_list(&mut self, list: &str, errors: &mut Diagnostics) {
+        let source = Arc::new(Source { path: "--inventory".into(), text: list.into() });
+        let mut column = 1;
+        for entry in list.split(',') {
+            let indent = entry.len() - entry.trim_start().len();
+            let place = Place::new(&source, 1, column + indent as u32);
+            column += entry.chars().count() as u32 + 1;
+            if entry.trim().is_empty() {
+                continue;
+            }
+            let expanded = range::expand(entry.trim()).map_err(|error| Diagnostic::new(error).at(&place));
+            if let Some((names, port)) = errors.catch(expanded) {
+                let vars = Layer::new();
+                Definition { group: "ungrouped", port, path: None, vars: &vars }.add(self, names, &place);
+            }
+        }
+    }
+
+    fn add_path(&mut self, path: &Path, errors: &mut Diagnostics) {
+        if !path.is_dir() {
+            return self.add_file(path, errors);
+        }
+        for name in errors.catch(sorted_names(path)).unwrap_or_default() {
+            let other = name.starts_with('.') || matches!(name.as_str(), "group_vars" | "host_vars" | "vars_plugins");
+            if !other && !IGNORED.iter().any(|ending| name.ends_with(ending)) {
+                self.add_path(&path.join(name), errors);
+            }
+        }
+    }
+
+    fn add_file(&mut self, path: &Path, errors: &mut Diagnostics) {
+        let Some(source) = errors.catch(files::source(path)) else { return };
+        if source.text.starts_with("#!") {
+            let error =
+                Diagnostic::new(format!("`{}` is an inventory script, which is not supported yet", path.display()));
+            let hint = "save its output: `ansible-inventory --list --yaml -i SCRIPT > hosts.yml`";
+            return errors.push(error.at(&Place::new(&source, 1, 1)).hint(hint));
+        }
+        let extension = path.extension().map(|extension| extension.to_string_lossy().into_owned());
+        match extension.as_deref() {
+            Some("yml" | "yaml" | "json") => tree::read(self, &source, errors),
+            Some("toml") => errors.push(
+                Diagnostic::new(format!("`{}` is a TOML inventory, which is not supported", path.display()))
+                    .hint("write it as YAML"),
+            ),
+            None if looks_like_yaml(&source) => tree::read(self, &source, errors),
+            _ => ini::read(self, &source, errors),
+        }
+    }
+}
+
+/// Tells a YAML inventory without an extension from an INI one.
+fn looks_like_yaml(source: &Arc<Source>) -> bool {
+    let mut lines = source.text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    match lines.next() {
+        None => false,
+        Some(first) if first.starts_with("---") || first.starts_with("$ANSIBLE_VAULT") => true,
+        Some(first) if first.ends_with(':') => true,
+        _ => yaml::load(source).is_ok_and(|documents| documents.first().is_some_and(|root| root.as_map().is_some())),
+    }
+}
+
+/// What one entry of an inventory says about its hosts.
+pub(super) struct Definition<'d> {
+    pub group: &'d str,
+    pub port: Option<u16>,
+    pub path: Option<&'d Path>,
+    pub vars: &'d Layer,
+}
+
+impl Definition<'_> {
+    /// Adds the hosts. A host keeps the port and the file of the entry that named it first.
+    pub fn add(&self, inventory: &mut Inventory, names: Vec<String>, place: &Place) {
+        let path: Option<PathBuf> = self.path.and_then(|path| std::path::absolute(path).ok());
+        for name in names {
+            let (host, new) = inventory.add_host(&name, self.group);
+            if new {
+                host.source = path.clone();
+                host.vars.extend(self.port.map(|port| ("ansible_port".into(), port_var(port, place))));
+            }
+            host.vars.extend(self.vars.clone());
+        }
+    }
+}
+
+fn port_var(port: u16, place: &Place) -> Var {
+    let data = Arc::new(Data::Int(port.into()));
+    Var::Written(Yaml { data, place: place.clone(), tag: None, style: Style::Plain })
+}

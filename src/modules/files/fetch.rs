@@ -1,0 +1,186 @@
+//! `fetch`: a file of the host is on the controller too.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::change::{Change, On};
+use crate::error::Diagnostic;
+use crate::host::View;
+use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
+use crate::transport::{Content, Digest, Links, Node, PathChange, Permissions, Want};
+
+use super::place::{Place, base_name, bytes_of, join};
+use super::source::sha1_of;
+
+pub const FETCH: Entry = Entry {
+    name: "fetch",
+    summary: "Bring a file of the host to the controller",
+    arguments: &[&[
+        Argument::new("src", Kind::Path, "The file on the host.").required(),
+        Argument::new(
+            "dest",
+            Kind::Path,
+            "Directory on the controller, for `HOST/SRC` below it; relative to the playbook.",
+        )
+        .required(),
+        Argument::new("flat", Kind::Bool, "`dest` is the file itself or, with a slash at its end, its directory."),
+        Argument::new("fail_on_missing", Kind::Bool, "A missing file is a failure; on unless set."),
+        Argument::new("validate_checksum", Kind::Bool, "What came is compared with what is there; it always is."),
+    ]],
+    free_form: None,
+    example: "- name: Keep the old host's routes\n  fetch:\n    src: /var/qmail/control/smtproutes\n    dest: saved/\n",
+    build,
+};
+
+#[derive(Deserialize)]
+struct Fetch {
+    src: String,
+    dest: String,
+    #[serde(default)]
+    flat: bool,
+    fail_on_missing: Option<bool>,
+}
+
+fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
+    Ok(Box::new(arguments.read::<Fetch>()?))
+}
+
+#[async_trait]
+impl Module for Fetch {
+    async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
+        let place = Place::look(host, &self.src, Links::Follow, Want::Content).await?;
+        let Node::File { content, .. } = &place.node else {
+            let message = match &place.node {
+                Node::Absent => "the remote file does not exist".to_string(),
+                other => format!("`{}` is no file but a {}", self.src, other.kind()),
+            };
+            if self.fail_on_missing.unwrap_or(true) {
+                return Err(ModuleError::failed(message));
+            }
+            return Ok(planned(Vec::new(), json!({"file": self.src, "msg": format!("{message}, ignored")})));
+        };
+        let bytes = bytes_of(host, &place.path, content).await?;
+        if content.digest.as_ref().is_some_and(|digest| *digest != Digest::of(&bytes)) {
+            return Err(ModuleError::failed(format!("`{}` changed while it was fetched", self.src)));
+        }
+        let content = Content::here(bytes);
+        let checksum = sha1_of(&content);
+        let dest = self.destination(host)?;
+        let changes = bring(host, &dest, content).await?;
+        let results = json!({"file": self.src, "dest": dest, "checksum": checksum, "remote_checksum": checksum});
+        Ok(planned(changes, results))
+    }
+}
+
+fn planned(changes: Vec<Change>, results: serde_json::Value) -> Planned {
+    Planned::new(changes, results.as_object().cloned().map_or_else(Results::new, Results::from_iter))
+}
+
+impl Fetch {
+    /// Returns the absolute path on the controller; relative ones start at the playbook's directory.
+    fn destination(&self, host: &View) -> Result<String, Diagnostic> {
+        let controller = host.controller();
+        let home = &controller.transport.identity().home;
+        let start = controller.search.last().map_or_else(|| home.clone(), |path| path.display().to_string());
+        let start = std::path::absolute(Path::new(&start)).map_err(|error| Diagnostic::new(error.to_string()))?;
+        let start = start.display().to_string();
+        let dest = match self.dest.strip_prefix("~/") {
+            Some(rest) => join(home, rest),
+            None => join(&start, &self.dest),
+        };
+        Ok(match (self.flat, self.dest.ends_with('/')) {
+            (true, false) => dest,
+            (true, true) => join(&dest, base_name(&self.src)),
+            (false, _) => join(&dest, &format!("{}/{}", host.name, self.src)),
+        })
+    }
+}
+
+/// Returns the changes of the controller that make `dest` this file: its missing directories first.
+async fn bring(host: &View, dest: &str, content: Content) -> Result<Vec<Change>, ModuleError> {
+    let controller = &host.controller().transport;
+    let identity = controller.identity();
+    let permissions = |mode: u32| Permissions {
+        mode: mode & !identity.umask,
+        owner: identity.user.clone(),
+        group: identity.group.clone(),
+    };
+    let ends = dest.match_indices('/').map(|(at, _)| at).skip(1).chain([dest.len()]);
+    let steps: Vec<(String, Links)> = ends.map(|end| (dest[..end].to_string(), Links::Follow)).collect();
+    let nodes = controller.look(&steps, Want::Digest).await?;
+    let mut changes = Vec::new();
+    for ((step, _), node) in steps.into_iter().zip(nodes) {
+        let after = match (&node, step == dest) {
+            (Node::Absent, false) => Node::Directory { permissions: permissions(0o777), modified: None },
+            (Node::Directory { .. }, false) => continue,
+            (Node::Absent, true) => {
+                Node::File { content: content.clone(), permissions: permissions(0o666), modified: None }
+            }
+            // The bytes are there already.
+            (Node::File { content: old, .. }, true) if *old == content => continue,
+            (Node::File { permissions, .. }, true) => {
+                Node::File { content: content.clone(), permissions: permissions.clone(), modified: None }
+            }
+            (other, _) => {
+                let message = format!("`{step}` on the controller is in the way: it is a {}", other.kind());
+                return Err(ModuleError::failed(message));
+            }
+        };
+        let change = PathChange::new(step, node, after);
+        changes.extend(change.map(|change| Change::Path { on: On::Controller, change }));
+    }
+    Ok(changes)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::modules::files::bench::Bench;
+
+    #[tokio::test]
+    async fn a_file_comes_below_its_hosts_name() {
+        let bench = Bench::new();
+        bench.host.file("/etc/me", "x\n", 0o600);
+        let results = bench.twice("fetch", json!({"src": "/etc/me", "dest": "/saved"})).await;
+        assert_eq!(bench.controller.read("/saved/new/etc/me").unwrap(), "x\n");
+        assert_eq!(
+            (&results["dest"], &results["checksum"]),
+            (&json!("/saved/new/etc/me"), &json!("6fcf9dfbd479ed82697fee719b9f8c610a11ff2a"))
+        );
+        bench.host.file("/etc/me", "changed\n", 0o600);
+        bench.twice("fetch", json!({"src": "/etc/me", "dest": "/saved"})).await;
+        assert_eq!(bench.controller.read("/saved/new/etc/me").unwrap(), "changed\n");
+    }
+
+    #[tokio::test]
+    async fn flat_means_the_file_itself_or_its_directory() {
+        let bench = Bench::new();
+        bench.host.file("/etc/me", "x\n", 0o600);
+        bench.twice("fetch", json!({"src": "/etc/me", "dest": "/tmp/mine", "flat": true})).await;
+        bench.twice("fetch", json!({"src": "/etc/me", "dest": "/tmp/d/", "flat": true})).await;
+        assert_eq!(bench.controller.read("/tmp/mine"), bench.controller.read("/tmp/d/me"));
+    }
+
+    #[tokio::test]
+    async fn hosts_that_make_the_same_directory_do_not_disturb_each_other() {
+        let bench = Bench::new();
+        bench.host.file("/etc/a", "a", 0o600).file("/etc/b", "b", 0o600);
+        let first = bench.plan("fetch", json!({"src": "/etc/a", "dest": "/saved"})).await.unwrap();
+        let second = bench.plan("fetch", json!({"src": "/etc/b", "dest": "/saved"})).await.unwrap();
+        bench.apply(&first.changes).await;
+        bench.apply(&second.changes).await;
+        assert_eq!(bench.controller.read("/saved/new/etc/b").unwrap(), "b");
+    }
+
+    #[tokio::test]
+    async fn a_missing_file_fails_unless_it_may_be_missing() {
+        let bench = Bench::new();
+        let error = bench.fails("fetch", json!({"src": "/etc/none", "dest": "/saved"})).await;
+        assert_eq!(error, "the remote file does not exist");
+        bench.twice("fetch", json!({"src": "/etc/none", "dest": "/saved", "fail_on_missing": false})).await;
+    }
+}

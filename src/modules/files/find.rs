@@ -1,0 +1,415 @@
+//! `find`: which paths below some directories are as described.
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::error::Diagnostic;
+use crate::host::View;
+use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
+use crate::transport::{self, Content, Links, Node, Want};
+
+use super::checksum::{ALGORITHMS, Algorithm};
+use super::mode::{Current, Mode};
+use super::pattern::{Lines, Pattern};
+use super::place::{Place, base_name, bytes_of};
+use super::status::status_of;
+use super::times::{age, now, size};
+
+pub const FIND: Entry = Entry {
+    name: "find",
+    summary: "List the files below directories that are as described",
+    arguments: &[&[
+        Argument::new("paths", Kind::List, "The directories.").required().alias(&["name", "path"]),
+        Argument::new("patterns", Kind::List, "Names to find, as a shell matches them; all unless given.")
+            .alias(&["pattern"]),
+        Argument::new("excludes", Kind::List, "Names to leave out, as `patterns`.").alias(&["exclude"]),
+        Argument::new(
+            "use_regex",
+            Kind::Bool,
+            "`patterns` and `excludes` are regular expressions for the start of a name.",
+        ),
+        Argument::new("file_type", Kind::Text, "What to find; `file` unless given.").choices(&[
+            "any",
+            "directory",
+            "file",
+            "link",
+        ]),
+        Argument::new("recurse", Kind::Bool, "Look into directories below."),
+        Argument::new("depth", Kind::Int, "How many levels, with `recurse`; all unless given."),
+        Argument::new("hidden", Kind::Bool, "Find names that start with a dot too."),
+        Argument::new("follow", Kind::Bool, "`false` only: links below are not followed."),
+        Argument::new(
+            "age",
+            Kind::Text,
+            "Not changed for that long, such as `2d`; with a minus, changed since. By the controller's clock.",
+        ),
+        Argument::new("age_stamp", Kind::Text, "The time that counts; others are not looked at.").choices(&["mtime"]),
+        Argument::new("size", Kind::Text, "At least so large, such as `10m`; with a minus, at most."),
+        Argument::new("mode", Kind::Mode, "Permission bits that it has."),
+        Argument::new("exact_mode", Kind::Bool, "It has exactly these bits, not also others; on unless set."),
+        Argument::new("contains", Kind::Text, "A regular expression for the start of one of a file's lines."),
+        Argument::new("read_whole_file", Kind::Bool, "`contains` is searched for in the whole text."),
+        Argument::new("encoding", Kind::Text, "Encoding of the files.").choices(&["utf-8", "UTF-8", "utf8"]),
+        Argument::new("get_checksum", Kind::Bool, "Give the checksums of files."),
+        Argument::new("checksum_algorithm", Kind::Text, "Of what kind; `sha1` unless given.")
+            .alias(&["checksum", "checksum_algo"])
+            .choices(ALGORITHMS),
+        Argument::new("limit", Kind::Int, "Stop when so many are found."),
+    ]],
+    free_form: None,
+    example: "- name: Which users have a forwarding of their own?\n  find:\n    paths: /var/qmail/mailnames\n    recurse: true\n    depth: 3\n    hidden: true\n    patterns: .qmail\n  register: forwardings\n",
+    build,
+};
+
+#[derive(Deserialize)]
+struct Written {
+    paths: Vec<String>,
+    #[serde(default)]
+    patterns: Vec<String>,
+    #[serde(default)]
+    excludes: Vec<String>,
+    #[serde(default)]
+    use_regex: bool,
+    file_type: Option<String>,
+    #[serde(default)]
+    recurse: bool,
+    depth: Option<u32>,
+    #[serde(default)]
+    hidden: bool,
+    #[serde(default)]
+    follow: bool,
+    age: Option<String>,
+    size: Option<String>,
+    mode: Option<String>,
+    exact_mode: Option<bool>,
+    contains: Option<String>,
+    #[serde(default)]
+    read_whole_file: bool,
+    #[serde(default)]
+    get_checksum: bool,
+    checksum_algorithm: Option<String>,
+    limit: Option<usize>,
+}
+
+struct Find {
+    paths: Vec<String>,
+    depth: Option<u32>,
+    wanted: Wanted,
+    contains: Option<Pattern>,
+    whole: bool,
+    checksum: Option<Algorithm>,
+    limit: usize,
+}
+
+/// What can be told from a listing alone.
+struct Wanted {
+    patterns: Vec<Pattern>,
+    excludes: Vec<Pattern>,
+    hidden: bool,
+    kind: Option<&'static str>,
+    /// In seconds; negative: changed since.
+    age: Option<i64>,
+    /// In bytes; negative: at most.
+    size: Option<i64>,
+    mode: Option<(Mode, bool)>,
+}
+
+fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
+    let written: Written = arguments.read()?;
+    if written.follow {
+        let error = Diagnostic::new("`follow: true` of `find` is not supported");
+        return Err(error.hint("name the directories that the links lead to in `paths`"));
+    }
+    let names = |name: &str, texts: &[String]| {
+        let pattern = |text: &String| {
+            let regex = if written.use_regex { format!(r"\A(?:{text})") } else { shell_pattern(text) };
+            Pattern::new(name, &regex, Lines::Across)
+        };
+        texts.iter().map(pattern).collect::<Result<Vec<_>, _>>()
+    };
+    let wanted = Wanted {
+        patterns: names("patterns", &written.patterns)?,
+        excludes: names("excludes", &written.excludes)?,
+        hidden: written.hidden,
+        kind: match written.file_type.as_deref() {
+            Some("any") => None,
+            Some("directory") => Some("directory"),
+            Some("link") => Some("link"),
+            _ => Some("file"),
+        },
+        age: written.age.as_deref().map(age).transpose()?,
+        size: written.size.as_deref().map(size).transpose()?,
+        mode: match &written.mode {
+            Some(text) => Some((Mode::parse(text)?, written.exact_mode.unwrap_or(true))),
+            None => None,
+        },
+    };
+    let contains = written.contains.as_deref().map(|text| match written.read_whole_file {
+        true => Pattern::new("contains", text, Lines::One),
+        false => Pattern::new("contains", &format!(r"\A(?:{text})"), Lines::One),
+    });
+    Ok(Box::new(Find {
+        paths: written.paths,
+        depth: if written.recurse { written.depth } else { Some(1) },
+        wanted,
+        contains: contains.transpose()?,
+        whole: written.read_whole_file,
+        checksum: written.get_checksum.then(|| Algorithm::named(written.checksum_algorithm.as_deref())),
+        limit: written.limit.unwrap_or(usize::MAX),
+    }))
+}
+
+#[async_trait]
+impl Module for Find {
+    async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
+        let mut found: Vec<transport::Entry> = Vec::new();
+        let mut skipped = serde_json::Map::new();
+        let mut examined = 0;
+        for path in &self.paths {
+            let place = Place::look(host, path, Links::Follow, Want::Attributes).await?;
+            if !matches!(place.node, Node::Directory { .. }) {
+                skipped.insert(path.clone(), format!("'{path}' is not a directory").into());
+                continue;
+            }
+            let entries = host.list(&place.path, self.depth).await?;
+            examined += entries.len();
+            for mut entry in entries {
+                if self.wanted.fits(&entry, now())? {
+                    // As Ansible does, below the path as it was written, whatever link it is.
+                    let root = path.trim_end_matches('/');
+                    let below = entry.path.get(place.path.trim_end_matches('/').len()..).unwrap_or("");
+                    entry.path = format!("{root}{below}");
+                    found.push(entry);
+                }
+            }
+        }
+        let files = self.read(host, found).await?;
+        let msg = match skipped.is_empty() {
+            true => "All paths examined",
+            false => "Not all paths examined, check warnings for details",
+        };
+        let warnings = skipped.values().filter_map(Value::as_str).map(|why| format!("skipped: {why}")).collect();
+        let results = [
+            ("matched", files.len().into()),
+            ("files", Value::Array(files)),
+            ("examined", examined.into()),
+            ("skipped_paths", skipped.into()),
+            ("msg", msg.into()),
+        ];
+        let results = Results::from_iter(results.map(|(name, value)| (name.to_string(), value)));
+        Ok(Planned { warnings, ..Planned::new(Vec::new(), results) })
+    }
+}
+
+impl Find {
+    /// Describes what was found; where the content counts, all files are looked at in one exchange.
+    async fn read(&self, host: &View, mut found: Vec<transport::Entry>) -> Result<Vec<Value>, ModuleError> {
+        if self.contains.is_some() || self.checksum.is_some() {
+            if self.contains.is_none() {
+                found.truncate(self.limit);
+            }
+            let paths: Vec<_> = found.iter().map(|entry| (entry.path.clone(), Links::Keep)).collect();
+            let want = if self.contains.is_some() {
+                Want::Content
+            } else {
+                self.checksum.map_or(Want::Attributes, Algorithm::wants)
+            };
+            let nodes = host.look_all(&paths, want).await?;
+            found.iter_mut().zip(nodes).for_each(|(entry, node)| entry.node = node);
+            found.retain(|entry| entry.node.exists());
+        }
+        let mut files = Vec::new();
+        for entry in found {
+            if files.len() == self.limit {
+                break;
+            }
+            let content = entry.node.content();
+            if let Some(pattern) = &self.contains
+                && !self.contains(host, &entry.path, content, pattern).await?
+            {
+                continue;
+            }
+            let mut status = status_of(&entry.path, &entry.node);
+            if let (Some(algorithm), Some(content)) = (self.checksum, content) {
+                status.insert("checksum".into(), algorithm.checksum(host, &entry.path, content).await?.into());
+            }
+            files.push(json!(status));
+        }
+        Ok(files)
+    }
+
+    /// Says whether a file's text has what is looked for; what is no UTF-8 is read as well as it can be.
+    async fn contains(
+        &self,
+        host: &View,
+        path: &str,
+        content: Option<&Content>,
+        pattern: &Pattern,
+    ) -> Result<bool, ModuleError> {
+        let Some(content) = content else { return Ok(false) };
+        let bytes = bytes_of(host, path, content).await?;
+        let text = String::from_utf8_lossy(&bytes);
+        if self.whole {
+            return pattern.is_match(&text);
+        }
+        for line in text.lines() {
+            if pattern.is_match(line)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Wanted {
+    /// Says whether an entry is as described; `now` in seconds since 1970.
+    fn fits(&self, entry: &transport::Entry, now: i64) -> Result<bool, ModuleError> {
+        let name = base_name(&entry.path);
+        if name.starts_with('.') && !self.hidden || self.kind.is_some_and(|kind| kind != entry.node.kind()) {
+            return Ok(false);
+        }
+        let mut named = self.patterns.is_empty();
+        for pattern in &self.patterns {
+            named = named || pattern.is_match(name)?;
+        }
+        for pattern in &self.excludes {
+            named = named && !pattern.is_match(name)?;
+        }
+        let modified = match &entry.node {
+            Node::File { modified, .. } | Node::Directory { modified, .. } => *modified,
+            _ => None,
+        };
+        let aged = match (self.age, modified) {
+            (None, _) => true,
+            (Some(age), Some(modified)) if age >= 0 => now - modified >= age,
+            (Some(age), Some(modified)) => now - modified <= -age,
+            // Made by this very run, or a link: its age is not known.
+            (Some(age), None) => age < 0,
+        };
+        let sized = match (self.size, entry.node.content().map(|content| content.size as i64)) {
+            (None, _) => true,
+            (Some(size), Some(found)) if size >= 0 => found >= size,
+            (Some(size), Some(found)) => found <= -size,
+            (Some(_), None) => false,
+        };
+        let allowed = match (&self.mode, entry.node.permissions()) {
+            (Some((mode, exact)), Some(permissions)) => {
+                let directory = matches!(entry.node, Node::Directory { .. });
+                let bits = mode.apply(Current { mode: 0, directory, umask: 0 });
+                if *exact { permissions.mode == bits } else { permissions.mode & bits == bits }
+            }
+            _ => true,
+        };
+        Ok(named && aged && sized && allowed)
+    }
+}
+
+/// Writes a shell's pattern (`fnmatch.3`, without flags) as a regular expression for a whole name.
+fn shell_pattern(text: &str) -> String {
+    let mut regex = String::from(r"\A(?:");
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '*' => regex.push_str(".*"),
+            '?' => regex.push('.'),
+            '[' => {
+                let rest = letters.as_str();
+                // A bracket right after the opening one, or after its `!`, is a member.
+                let skip = usize::from(rest.starts_with('!'));
+                let end = rest.get(skip + 1..).and_then(|tail| tail.find(']')).map(|at| at + skip + 1);
+                match end {
+                    Some(end) => {
+                        let members = rest[skip..end].replace('\\', r"\\").replace('[', r"\[").replace('^', r"\^");
+                        let members = members.replace(']', r"\]").replace("&&", r"&\&");
+                        regex.push_str(&format!("[{}{members}]", if skip == 1 { "^" } else { "" }));
+                        letters = rest[end + 1..].chars();
+                    }
+                    None => regex.push_str(r"\["),
+                }
+            }
+            other => {
+                if other.is_ascii_punctuation() {
+                    regex.push('\\');
+                }
+                regex.push(other);
+            }
+        }
+    }
+    regex + r")\z"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::modules::files::bench::Bench;
+
+    fn matches(pattern: &str, name: &str) -> bool {
+        Pattern::new("patterns", &shell_pattern(pattern), Lines::Across).unwrap().is_match(name).unwrap()
+    }
+
+    #[test]
+    fn names_match_as_in_a_shell() {
+        assert!(matches("*.qmail", "a.qmail") && !matches("*.qmail", "aqmail") && matches("", ""));
+        assert!(matches("[!a-c]?", "dx") && !matches("[!a-c]?", "bx") && matches("[]]", "]"));
+        assert!(matches("a{b,c}", "a{b,c}") && matches("x[", "x[") && matches("a-b_c.d", "a-b_c.d"));
+        assert!(matches(r"a\b", r"a\b") && !matches("a", "ab"));
+    }
+
+    fn paths(results: &Results) -> Vec<&str> {
+        results["files"].as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap()).collect()
+    }
+
+    fn mail() -> Bench {
+        let bench = Bench::new();
+        bench.host.file("/m/a/.qmail", "&x@y\n", 0o600).file("/m/a/new/1", "From: q\n", 0o640).link("/m/l", "a");
+        bench.host.file("/m/top", "x".repeat(2000), 0o644);
+        bench
+    }
+
+    #[tokio::test]
+    async fn only_plain_files_of_the_directory_itself_unless_asked() {
+        let bench = mail();
+        let results = bench.twice("find", json!({"paths": "/m"})).await;
+        assert_eq!(
+            (paths(&results), &results["matched"], &results["examined"]),
+            (vec!["/m/top"], &json!(1), &json!(3))
+        );
+        let all =
+            bench.twice("find", json!({"paths": ["/m/"], "file_type": "any", "recurse": true, "hidden": true})).await;
+        assert_eq!(paths(&all), ["/m/a", "/m/a/.qmail", "/m/a/new", "/m/a/new/1", "/m/l", "/m/top"]);
+        let two = bench.twice("find", json!({"paths": "/m/l", "recurse": true, "depth": 2, "limit": 1})).await;
+        assert_eq!(paths(&two), ["/m/l/new/1"]);
+    }
+
+    #[tokio::test]
+    async fn content_size_age_mode_and_names_narrow_it() {
+        let bench = mail();
+        for (arguments, expected) in [
+            (json!({"contains": "From"}), vec!["/m/a/new/1"]),
+            (json!({"contains": "rom"}), vec![]),
+            (json!({"contains": "rom", "read_whole_file": true}), vec!["/m/a/new/1"]),
+            (json!({"size": "1k"}), vec!["/m/top"]),
+            (json!({"size": "-1k"}), vec!["/m/a/new/1"]),
+            (json!({"age": "-1d"}), vec![]),
+            (json!({"age": "1d", "excludes": "t*"}), vec!["/m/a/new/1"]),
+            (json!({"mode": "0640"}), vec!["/m/a/new/1"]),
+            (json!({"patterns": "^t.p,zz", "use_regex": true}), vec!["/m/top"]),
+        ] {
+            let mut whole = json!({"paths": "/m", "recurse": true});
+            whole.as_object_mut().unwrap().extend(arguments.as_object().unwrap().clone());
+            assert_eq!(paths(&bench.twice("find", whole).await), expected, "{arguments}");
+        }
+    }
+
+    #[tokio::test]
+    async fn checksums_come_in_one_exchange_and_missing_directories_are_named() {
+        let bench = mail();
+        let arguments =
+            json!({"paths": ["/m", "/none"], "recurse": true, "get_checksum": true, "checksum_algorithm": "sha256"});
+        let results = bench.twice("find", arguments.clone()).await;
+        assert_eq!(results["skipped_paths"], json!({"/none": "'/none' is not a directory"}));
+        assert_eq!(results["files"][0]["checksum"].as_str().unwrap().len(), 64);
+        assert_eq!(bench.exchanges("find", arguments).await, 4);
+    }
+}

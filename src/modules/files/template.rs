@@ -1,0 +1,173 @@
+//! `template`: a file of the host is a template of the controller, filled in.
+
+use async_trait::async_trait;
+use serde::Deserialize;
+
+use crate::error::Diagnostic;
+use crate::host::{TemplateOptions, View};
+use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned};
+use crate::transport::{Content, Links};
+
+use super::install::{INSTALLING, Install};
+use super::place::{WRITING, Writing, base_name};
+use super::rights::RIGHTS;
+use super::source::{What, local};
+
+pub const TEMPLATE: Entry = Entry {
+    name: "template",
+    summary: "Fill in a Jinja2 template and put it on the host",
+    arguments: &[
+        &[
+            Argument::new("src", Kind::Path, "The template on the controller, in UTF-8.").required(),
+            Argument::new("dest", Kind::Path, "The file, or the directory that it is put into.").required(),
+            Argument::new("newline_sequence", Kind::Text, "How lines end in the file.")
+                .choices(&["\\n", "\\r", "\\r\\n", "\n", "\r", "\r\n"]),
+            Argument::new("output_encoding", Kind::Text, "Encoding of the file.").choices(&["utf-8", "UTF-8", "utf8"]),
+            Argument::new("trim_blocks", Kind::Bool, "Remove the line end after a block; on unless set."),
+            Argument::new("lstrip_blocks", Kind::Bool, "Remove the white space before a block at the start of a line."),
+            Argument::new("block_start_string", Kind::Text, "What starts a block; `{%` unless given."),
+            Argument::new("block_end_string", Kind::Text, "What ends a block; `%}` unless given."),
+            Argument::new("variable_start_string", Kind::Text, "What starts an expression; `{{` unless given."),
+            Argument::new("variable_end_string", Kind::Text, "What ends an expression; `}}` unless given."),
+            Argument::new("comment_start_string", Kind::Text, "What starts a comment; `{#` unless given."),
+            Argument::new("comment_end_string", Kind::Text, "What ends a comment; `#}` unless given."),
+        ],
+        INSTALLING,
+        WRITING,
+        RIGHTS,
+    ],
+    free_form: None,
+    example: "- name: Domains that are delivered on this host\n  template:\n    src: virtualdomains.j2\n    dest: /var/qmail/control/virtualdomains\n    owner: root\n    group: root\n    mode: \"0644\"\n    backup: true\n",
+    build,
+};
+
+#[derive(Deserialize)]
+struct Template {
+    src: String,
+    dest: String,
+    newline_sequence: Option<String>,
+    trim_blocks: Option<bool>,
+    lstrip_blocks: Option<bool>,
+    block_start_string: Option<String>,
+    block_end_string: Option<String>,
+    variable_start_string: Option<String>,
+    variable_end_string: Option<String>,
+    comment_start_string: Option<String>,
+    comment_end_string: Option<String>,
+    force: Option<bool>,
+    #[serde(default)]
+    follow: bool,
+    #[serde(flatten)]
+    writing: Writing,
+}
+
+fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
+    let template: Template = arguments.read()?;
+    let mut writing = template.writing.clone();
+    writing.rights.mode = writing.rights.mode.filter(|mode| mode != "preserve");
+    writing.check()?;
+    Ok(Box::new(template))
+}
+
+#[async_trait]
+impl Module for Template {
+    async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
+        let controller = host.controller();
+        let path = controller.find("templates", &self.src)?;
+        let items = local(&path, Links::Follow)?;
+        let (content, mode) = match items.into_iter().next().map(|item| item.what) {
+            Some(What::File { content, mode }) => (content, mode),
+            _ => return Err(Diagnostic::new(format!("the template `{}` is no file", path.display())).into()),
+        };
+        let bytes = super::place::bytes_of(host, "", &content).await?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Diagnostic::new(format!("the template `{}` is not UTF-8 text", path.display())))?;
+        let text = (controller.render)(&path, &text, &self.options())?;
+        let mut writing = self.writing.clone();
+        if writing.rights.mode.as_deref() == Some("preserve") {
+            writing.rights.mode = Some(format!("{mode:04o}"));
+        }
+        let install = Install {
+            dest: &self.dest,
+            name: Some(base_name(&self.src)),
+            links: if self.follow { Links::Follow } else { Links::Keep },
+            force: self.force.unwrap_or(true),
+            directories: writing.rights.with_mode(None),
+            writing: &writing,
+        };
+        let mut planned = install.plan(host, Content::here(self.ended(&text).into_bytes())).await?;
+        if let Outcome::Known(results) = &mut planned.result {
+            results.insert("src".into(), path.display().to_string().into());
+        }
+        Ok(planned)
+    }
+}
+
+impl Template {
+    fn options(&self) -> TemplateOptions {
+        let defaults = TemplateOptions::default();
+        let or = |text: &Option<String>, default: String| text.clone().unwrap_or(default);
+        TemplateOptions {
+            trim_blocks: self.trim_blocks.unwrap_or(defaults.trim_blocks),
+            lstrip_blocks: self.lstrip_blocks.unwrap_or(defaults.lstrip_blocks),
+            block_start: or(&self.block_start_string, defaults.block_start),
+            block_end: or(&self.block_end_string, defaults.block_end),
+            variable_start: or(&self.variable_start_string, defaults.variable_start),
+            variable_end: or(&self.variable_end_string, defaults.variable_end),
+            comment_start: or(&self.comment_start_string, defaults.comment_start),
+            comment_end: or(&self.comment_end_string, defaults.comment_end),
+        }
+    }
+
+    /// Returns the text with its lines ended as asked.
+    fn ended(&self, text: &str) -> String {
+        let newline = match self.newline_sequence.as_deref() {
+            Some("\\r" | "\r") => "\r",
+            Some("\\r\\n" | "\r\n") => "\r\n",
+            _ => return text.into(),
+        };
+        text.replace("\r\n", "\n").replace('\n', newline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::modules::files::bench::Bench;
+
+    #[tokio::test]
+    async fn a_template_is_filled_in_and_ended_as_asked() {
+        let bench = Bench::new();
+        bench.source("templates/me.j2", "[[ me ]]\n");
+        let arguments = json!({
+            "src": "me.j2", "dest": "/etc/me", "mode": "0600", "newline_sequence": "\\r\\n",
+            "variable_start_string": "[[", "variable_end_string": "]]",
+        });
+        let results = bench.twice("template", arguments).await;
+        assert_eq!(
+            (bench.host.read("/etc/me").unwrap().as_str(), bench.mode("/etc/me")),
+            ("mail.example.com\r\n", 0o600)
+        );
+        assert_eq!(results["dest"], "/etc/me");
+    }
+
+    #[tokio::test]
+    async fn a_refused_file_does_not_take_its_place() {
+        let bench = Bench::new();
+        bench.source("templates/sudoers.j2", "bad\n");
+        bench.host.file("/etc/sudoers", "good\n", 0o440).on("visudo -cf %s", 1, "");
+        let arguments = json!({"src": "sudoers.j2", "dest": "/etc/sudoers", "validate": "visudo -cf %s"});
+        let planned = bench.plan("template", arguments).await.unwrap();
+        assert!(bench.tries(&planned.changes).await.is_err());
+        assert_eq!(bench.host.read("/etc/sudoers").unwrap(), "good\n");
+    }
+
+    #[tokio::test]
+    async fn in_a_directory_it_keeps_its_name() {
+        let bench = Bench::new();
+        bench.source("templates/sub/me.j2", "{{ me }}");
+        bench.twice("template", json!({"src": "sub/me.j2", "dest": "/etc"})).await;
+        assert_eq!(bench.host.read("/etc/me.j2").unwrap(), "mail.example.com");
+    }
+}

@@ -1,0 +1,161 @@
+//! qmail-send as a running program: what it has read of its control files, and how to make it read them.
+//!
+//! qmail-send opens and locks `queue/lock/sendmutex` and never writes it, so the time of modification of that file is free
+//! to record the last HUP. A table that is newer, and was not yet there when qmail-send started, has not been
+//! read: a run that ended between the rename and the HUP is repaired by the next one.
+
+use crate::change::Change;
+use crate::host::View;
+use crate::modules::ModuleError;
+use crate::transport::Command;
+use crate::transport::command::quote;
+
+use super::qmail::{ControlFile, Effect};
+
+/// Prints the id of every process named `qmail-send`, with tools of POSIX.
+const FIND: &str = "ps -A -o pid= -o comm= | while read -r pid name; do case $name in qmail-send|*/qmail-send) echo \"$pid\";; esac; done";
+
+/// `unread FILE`: says whether a process in `$pids` started before the last change of a file, or perhaps did.
+const TIMES: &str = r#"started() {
+  ps -o etime= -p "$1" 2>/dev/null | awk -v now="$(date +%s)" 'NF {
+    n = split($1, part, /[-:]/); s = part[n] + 60 * part[n - 1]
+    if (n > 2) s += 3600 * part[n - 2]
+    if (n > 3) s += 86400 * part[n - 3]
+    print now - s }'
+}
+unread() {
+  changed=$(stat -c %Y "$1" 2>/dev/null || stat -f %m "$1" 2>/dev/null) || return 0
+  for pid in $pids; do
+    start=$(started "$pid")
+    [ -n "$start" ] && [ "$start" -gt "$changed" ] || return 0
+  done
+  return 1
+}
+"#;
+
+const NO_MUTEX: &str = "no queue/lock/sendmutex";
+const IDLE: &str = "qmail-send is not running";
+
+/// The qmail installation of a host, and the ways to its qmail-send.
+pub struct QmailSend<'a> {
+    /// `/var/qmail`.
+    pub home: &'a str,
+    /// `/var/qmail/control`.
+    pub control: &'a str,
+    /// A command that prints the process id.
+    pub pid: Option<&'a str>,
+    /// The service that restarts it.
+    pub service: &'a str,
+}
+
+impl QmailSend<'_> {
+    /// Returns what makes `file` effective, given that it is about to be changed or not, and a warning.
+    pub async fn make_effective(
+        &self,
+        host: &View,
+        file: &ControlFile,
+        edit: Edit,
+    ) -> Result<(Option<Change>, Option<String>), ModuleError> {
+        let (what, probe, states, by) = match file.effect {
+            Effect::None => return Ok((None, None)),
+            Effect::Reread => ("tables of qmail-send".into(), self.reread_probe(), REREAD, vec![self.hup()]),
+            Effect::Restart => {
+                if edit == Edit::Remove {
+                    return Ok((Some(Change::Run { command: self.restart() }), None));
+                }
+                (format!("qmail-send's `{}`", file.name), self.restart_probe(file), RESTART, vec![self.restart()])
+            }
+            Effect::Newmrh => {
+                let newmrh = Command::argv([format!("{}/bin/qmail-newmrh", self.home)]);
+                ("morercpthosts.cdb".into(), self.newmrh_probe(), NEWMRH, vec![newmrh])
+            }
+        };
+        let found = host.state(&what, &probe).await?;
+        if found == IDLE {
+            let warning = (edit != Edit::Keep).then(|| format!("{IDLE}; it reads `{}` when it starts", file.name));
+            return Ok((None, warning));
+        }
+        if found == NO_MUTEX {
+            let message =
+                format!("there is no `{}/queue/lock/sendmutex`, so no qmail-send uses `{}`", self.home, self.control);
+            let hint = "set `directory` to the control directory of the installation, or `effect: none`";
+            return Err(ModuleError::failed(format!("{message}\nhint: {hint}")));
+        }
+        let [stale, fresh] = states;
+        let before = if edit == Edit::Keep { found } else { stale.into() };
+        Ok((Change::state(what, probe, (before, fresh.into()), by), None))
+    }
+
+    fn preamble(&self) -> String {
+        let find = self.pid.unwrap_or(FIND);
+        format!("pids=$({find})\n[ -n \"$pids\" ] || {{ echo '{IDLE}'; exit 0; }}\n")
+    }
+
+    fn mutex(&self) -> String {
+        quote(&format!("{}/queue/lock/sendmutex", self.home))
+    }
+
+    fn reread_probe(&self) -> Command {
+        let (control, mutex, [stale, fresh]) = (quote(self.control), self.mutex(), REREAD);
+        Command::shell(format!(
+            "{}{TIMES}[ -e {mutex} ] || {{ echo '{NO_MUTEX}'; exit 0; }}\ncd {control} || exit\n\
+             for file in locals virtualdomains; do\n  [ -n \"$(find \"$file\" -newer {mutex} 2>/dev/null)\" ] || continue\n  \
+             unread \"$file\" && {{ echo '{stale}'; exit 0; }}\ndone\necho '{fresh}'\n",
+            self.preamble()
+        ))
+    }
+
+    /// The HUP first: a stamp without it would hide that the tables are old.
+    fn hup(&self) -> Command {
+        Command::shell(format!(
+            "{}for pid in $pids; do kill -HUP \"$pid\" || exit 1; done\ntouch {}\n",
+            self.preamble(),
+            self.mutex()
+        ))
+    }
+
+    fn restart_probe(&self, file: &ControlFile) -> Command {
+        let (control, [stale, fresh]) = (quote(self.control), RESTART);
+        Command::shell(format!(
+            "{}{TIMES}cd {control} || exit\nif [ -e {name} ] && unread {name}; then echo '{stale}'; else echo '{fresh}'; fi\n",
+            self.preamble(),
+            name = file.name
+        ))
+    }
+
+    /// Stops, waits, starts: a second qmail-send exits at once while the first still finishes its deliveries. The pause
+    /// keeps the start in a later second than the change, which is how the probe tells them apart.
+    fn restart(&self) -> Command {
+        let (service, find) = (quote(self.service), self.pid.unwrap_or(FIND));
+        Command::shell(format!(
+            "pids() {{ {find}; }}\nold=$(pids)\nsleep 2\nif [ -d /service/{service} ]; then svc -t /service/{service} || exit\n\
+             else service {service} stop || exit; fi\n\
+             for pid in $old; do n=0; while kill -0 \"$pid\" 2>/dev/null; do\n  n=$((n + 1))\n  \
+             [ $n -le 600 ] || {{ echo 'qmail-send still finishes deliveries after 10 minutes' >&2; exit 1; }}\n  sleep 1\ndone; done\n\
+             [ -d /service/{service} ] || service {service} start || exit\n\
+             n=0; while [ -z \"$(pids)\" ] && [ $n -lt 30 ]; do n=$((n + 1)); sleep 1; done\n"
+        ))
+    }
+
+    fn newmrh_probe(&self) -> Command {
+        let (control, [stale, fresh]) = (quote(self.control), NEWMRH);
+        Command::shell(format!(
+            "cd {control} || exit\n[ -e morercpthosts ] || {{ echo '{fresh}'; exit 0; }}\n\
+             if [ -e morercpthosts.cdb ] && [ -z \"$(find morercpthosts -newer morercpthosts.cdb)\" ]\n\
+             then echo '{fresh}'; else echo '{stale}'; fi\n"
+        ))
+    }
+}
+
+/// What a task does to the file itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edit {
+    Keep,
+    Write,
+    Remove,
+}
+
+const REREAD: [&str; 2] =
+    ["locals or virtualdomains changed since qmail-send read them", "as in locals and virtualdomains"];
+const RESTART: [&str; 2] = ["changed since qmail-send started", "in use"];
+const NEWMRH: [&str; 2] = ["older than morercpthosts", "made from morercpthosts as it is"];

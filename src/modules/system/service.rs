@@ -1,0 +1,277 @@
+//! `service`: whether a service runs and whether it starts at boot, under systemd, SysV init or daemontools.
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::change::Change;
+use crate::error::Diagnostic;
+use crate::host::View;
+use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results};
+use crate::transport::Command;
+use crate::transport::command::quote;
+
+pub const SERVICE: Entry = Entry {
+    name: "service",
+    summary: "Starts, stops, restarts, reloads, enables or disables a service.",
+    arguments: &[ARGUMENTS],
+    free_form: None,
+    example: "\
+- name: xinetd serves SMTP, now and after a boot
+  service:
+    name: xinetd
+    state: started
+    enabled: true
+",
+    build,
+};
+
+const ARGUMENTS: &[Argument] = &[
+    Argument::new("name", Kind::Text, "The service's name.").required(),
+    Argument::new(
+        "state",
+        Kind::Text,
+        "`started` and `stopped` are states; `restarted` and `reloaded` are done each time.",
+    )
+    .choices(&["started", "stopped", "restarted", "reloaded"]),
+    Argument::new("enabled", Kind::Bool, "Whether it starts at boot. At least one of `state` and `enabled` is needed."),
+    Argument::new(
+        "pattern",
+        Kind::Text,
+        "Text in the command line of its process, where the service has no usable `status`.",
+    ),
+    Argument::new(
+        "sleep",
+        Kind::Int,
+        "Seconds between the stop and the start of a restart under SysV init. The default is 1.",
+    ),
+    Argument::new("arguments", Kind::Text, "Further arguments for the service's script (SysV init only).")
+        .alias(&["args"]),
+    Argument::new("use", Kind::Text, "What manages the service. The default is to find out.").choices(&[
+        "auto",
+        "systemd",
+        "sysvinit",
+        "service",
+        "daemontools",
+    ]),
+    Argument::new("runlevel", Kind::Text, "").refused("run levels belong to OpenRC, which is not supported"),
+];
+
+#[derive(Deserialize)]
+struct Service {
+    name: String,
+    state: Option<State>,
+    enabled: Option<bool>,
+    pattern: Option<String>,
+    sleep: Option<u64>,
+    arguments: Option<String>,
+    #[serde(rename = "use")]
+    manager: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Started,
+    Stopped,
+    Restarted,
+    Reloaded,
+}
+
+fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
+    let service: Service = arguments.read()?;
+    if service.name.is_empty() || service.name.starts_with('-') || service.name.contains(['/', '\n']) {
+        return Err(Diagnostic::new(format!("`{}` is no name of a service", service.name)));
+    }
+    if service.state.is_none() && service.enabled.is_none() {
+        return Err(Diagnostic::new("`service` needs `state` or `enabled`"));
+    }
+    Ok(Box::new(service))
+}
+
+/// Sets `manager` and defines `running` and `enabled` for the service `$name`.
+const DETECT: &str = r#"PATH=$PATH:/sbin:/usr/sbin:/usr/local/bin:/command
+manager=$use
+if [ "$manager" = auto ]; then
+  if [ -d "/service/$name" ] && command -v svstat >/dev/null; then manager=daemontools
+  elif [ -d /run/systemd/system ]; then manager=systemd
+  else manager=sysvinit; fi
+fi
+there() {
+  case $manager in
+    daemontools) [ -d "/service/$name" ] ;;
+    systemd) [ "$(systemctl show -p LoadState "$name" 2>/dev/null)" = LoadState=loaded ] ;;
+    *) [ -x "/etc/init.d/$name" ] || [ -x "/etc/rc.d/$name" ] || [ -x "/usr/local/etc/rc.d/$name" ] ;;
+  esac
+}
+running() {
+  if [ -n "$pattern" ]; then ps -A -o pid= -o args= | grep -v -e grep -e "^ *$$ " | grep -F -e "$pattern" >/dev/null; return; fi
+  case $manager in
+    daemontools) case $(svstat "/service/$name") in *': up '*) ;; *) return 1 ;; esac ;;
+    systemd) systemctl is-active --quiet "$name" ;;
+    *) text=$(service "$name" status 2>&1); code=$?
+      case $code in
+        0) case $text in *'not running'*|*'is stopped'*|*' dead'*) return 1 ;; esac ;;
+        1|3) return 1 ;;
+        *) ps -A -o comm= | grep -x -F -e "$name" >/dev/null ;;
+      esac ;;
+  esac
+}
+enabled() {
+  case $manager in
+    daemontools) [ ! -e "/service/$name/down" ] ;;
+    systemd) systemctl is-enabled --quiet "$name" 2>/dev/null ;;
+    *) if command -v chkconfig >/dev/null; then chkconfig "$name" 2>/dev/null
+      else set -- /etc/rc[2345].d/S[0-9][0-9]"$name"; [ -e "$1" ]; fi ;;
+  esac
+}
+"#;
+
+/// Prints `running, enabled (systemd)` or the like; `missing` for a service that is not there.
+const PROBE: &str = r#"there || [ -n "$pattern" ] || { echo missing; exit 0; }
+if running; then state=running; else state=stopped; fi
+if enabled 2>/dev/null; then boot=enabled; else boot=disabled; fi
+echo "$state, $boot ($manager)"
+"#;
+
+/// Gives an action to the manager; `settle` waits at most a minute until the service is as the action says.
+const ACT: &str = r#"act() {
+  case $manager in
+    daemontools) case $1 in start) svc -u "/service/$name" ;; stop) svc -d "/service/$name" ;; reload) svc -h "/service/$name" ;; esac ;;
+    systemd) systemctl "$1" "$name" ;;
+    *) service "$name" "$1" $arguments ;;
+  esac
+}
+restart() {
+  case $manager in
+    daemontools) svc -t "/service/$name" ;;
+    systemd) systemctl restart "$name" ;;
+    *) act stop; settle stop; sleep "$1"; act start ;;
+  esac && settle start
+}
+settle() {
+  n=0
+  while [ $n -lt 60 ]; do
+    if running; then [ "$1" = start ] && return; else [ "$1" = stop ] && return; fi
+    n=$((n + 1)); sleep 1
+  done
+}
+"#;
+
+const ENABLE: &str = r#"case $manager in
+  daemontools) if [ $boot = enable ]; then rm -f "/service/$name/down"; else touch "/service/$name/down"; fi ;;
+  systemd) systemctl $boot "$name" ;;
+  *) if command -v chkconfig >/dev/null; then
+      if [ $boot = enable ]; then chkconfig "$name" on; else chkconfig "$name" off; fi
+    else update-rc.d "$name" defaults >/dev/null && update-rc.d "$name" $boot; fi ;;
+esac
+"#;
+
+#[async_trait]
+impl Module for Service {
+    async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
+        let (what, probe) = (format!("service {}", self.name), self.script(PROBE));
+        let found = host.state(&what, &probe).await?;
+        let Some((running, enabled, manager)) = read(&found) else {
+            let message = format!("`{}` has no service `{}`", host.name, self.name);
+            return Err(ModuleError::failed(match found.as_str() {
+                "missing" | "" => message,
+                other => format!("{message}: its state reads `{other}`"),
+            }));
+        };
+        let wanted = match self.state {
+            Some(State::Started | State::Restarted | State::Reloaded) => "running",
+            Some(State::Stopped) => "stopped",
+            None => running,
+        };
+        let boot = self.enabled.map_or(enabled, |enabled| if enabled { "enabled" } else { "disabled" });
+        let mut by = Vec::new();
+        if boot != enabled {
+            let verb = if boot == "enabled" { "enable" } else { "disable" };
+            by.push(self.script(&format!("boot={verb}\n{ENABLE}")));
+        }
+        if wanted != running {
+            let verb = if wanted == "running" { "start" } else { "stop" };
+            by.push(self.script(&format!("{ACT}act {verb} && settle {verb}\n")));
+        }
+        let after = format!("{wanted}, {boot} ({manager})");
+        let mut changes: Vec<Change> = Change::state(what, probe, (found.clone(), after), by).into_iter().collect();
+        let mut result = Results::new();
+        result.insert("name".into(), json!(self.name));
+        result.insert("state".into(), json!(if wanted == "running" { "started" } else { "stopped" }));
+        if let Some(enabled) = self.enabled {
+            result.insert("enabled".into(), enabled.into());
+        }
+        // What does not run has no old state to get rid of: it is only started.
+        let again = match self.state {
+            Some(State::Restarted) if running == "running" => {
+                Some(format!("{ACT}restart {}\n", self.sleep.unwrap_or(1)))
+            }
+            Some(State::Reloaded) if running == "running" => Some(format!("{ACT}act reload\n")),
+            _ => None,
+        };
+        let Some(script) = again else { return Ok(Planned::new(changes, result)) };
+        changes.push(Change::Run { command: self.script(&script) });
+        Ok(Planned { changes, result: Outcome::Applied(result), warnings: Vec::new() })
+    }
+}
+
+impl Service {
+    fn script(&self, body: &str) -> Command {
+        let text = |value: &Option<String>| quote(value.as_deref().unwrap_or(""));
+        Command::shell(format!(
+            "name={} pattern={} arguments={} use={}\n{DETECT}{body}",
+            quote(&self.name),
+            text(&self.pattern),
+            text(&self.arguments),
+            self.manager.as_deref().map_or("auto", |manager| if manager == "service" { "sysvinit" } else { manager }),
+        ))
+    }
+}
+
+/// Reads what the probe prints: running or stopped, enabled or disabled, the manager.
+fn read(state: &str) -> Option<(&str, &str, &str)> {
+    let (running, rest) = state.split_once(", ")?;
+    let (enabled, manager) = rest.split_once(" (")?;
+    Some((running, enabled, manager.strip_suffix(')')?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::modules::files::bench::Bench;
+
+    fn service(value: serde_json::Value) -> Service {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_what_differs_is_moved_and_shown_as_a_state() {
+        let bench = Bench::new();
+        let task = json!({"name": "xinetd", "state": "started", "enabled": true});
+        bench.host.on(
+            &crate::change::diff::command_line(&service(task.clone()).script(PROBE)),
+            0,
+            "stopped, enabled (sysvinit)\n",
+        );
+        let planned = bench.plan("service", task).await.unwrap();
+        let [Change::State(state)] = planned.changes.as_slice() else { panic!() };
+        assert_eq!((state.before(), state.after()), ("stopped, enabled (sysvinit)", "running, enabled (sysvinit)"));
+        assert_eq!(state.by().len(), 1);
+        let stopped = json!({"name": "xinetd", "state": "stopped"});
+        assert!(bench.plan("service", stopped).await.unwrap().changes.is_empty());
+        let restarted = json!({"name": "xinetd", "state": "restarted"});
+        assert!(matches!(bench.plan("service", restarted).await.unwrap().changes.as_slice(), [Change::State(_)]));
+    }
+
+    #[tokio::test]
+    async fn a_service_that_runs_is_restarted_each_time_and_a_missing_one_is_an_error() {
+        let bench = Bench::new();
+        let task = json!({"name": "xinetd", "state": "restarted"});
+        let probe = crate::change::diff::command_line(&service(task.clone()).script(PROBE));
+        bench.host.on(&probe, 0, "running, enabled (systemd)\n");
+        assert!(matches!(bench.plan("service", task.clone()).await.unwrap().changes.as_slice(), [Change::Run { .. }]));
+        bench.host.on(&probe, 0, "missing\n");
+        assert!(bench.fails("service", task).await.contains("no service `xinetd`"));
+    }
+}

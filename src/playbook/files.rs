@@ -1,0 +1,73 @@
+//! The files of a playbook: each read and parsed once; the only place of the loader that touches the disk.
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::{Diagnostic, Place, Source};
+use crate::yaml::{self, Yaml};
+
+/// What was read so far, by path as asked for.
+#[derive(Default)]
+pub(super) struct Files {
+    read: Mutex<HashMap<PathBuf, Result<Option<Yaml>, Diagnostic>>>,
+}
+
+impl Files {
+    /// Returns the one document of a file, or nothing where it has none.
+    pub fn document(&self, path: &Path) -> Result<Option<Yaml>, Diagnostic> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.entry(path.into()).or_insert_with(|| read_document(path)).clone()
+    }
+}
+
+fn read_document(path: &Path) -> Result<Option<Yaml>, Diagnostic> {
+    let cannot = |why: &str| Diagnostic::new(format!("cannot read `{}`: {why}", path.display()));
+    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => cannot("there is no such file"),
+        ErrorKind::IsADirectory => cannot("it is a directory"),
+        ErrorKind::PermissionDenied => cannot("permission denied"),
+        _ => cannot(&error.to_string()),
+    })?;
+    let text = String::from_utf8(bytes).map_err(|_| cannot("it is not UTF-8 text"))?;
+    if text.starts_with("$ANSIBLE_VAULT;") {
+        return Err(cannot("it is encrypted with Ansible Vault, which is not supported yet"));
+    }
+    parse(&Arc::new(Source { path: path.into(), text }))
+}
+
+/// Returns the one document of a text.
+pub(super) fn parse(source: &Arc<Source>) -> Result<Option<Yaml>, Diagnostic> {
+    let mut documents = yaml::load(source)?;
+    if let Some(second) = documents.get(1) {
+        let message = "a second document starts here, and one file holds one";
+        return Err(Diagnostic::new(message).at(&second.place).hint("remove the `---` before it"));
+    }
+    Ok(documents.pop().filter(|root| !root.is_null()))
+}
+
+/// Returns the first of these that is a file.
+pub(super) fn first_file(candidates: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
+    candidates.into_iter().find(|path| path.is_file())
+}
+
+/// Returns the files below a directory, sorted by name, those of its own directories in their place.
+pub(super) fn all_files(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths.into_iter().flat_map(|path| if path.is_dir() { all_files(&path) } else { vec![path] }).collect()
+}
+
+/// Says that `what` was not found, and where it was looked for.
+pub(super) fn not_found(what: &str, candidates: &[PathBuf], place: &Place) -> Diagnostic {
+    let mut shown: Vec<String> = Vec::new();
+    for path in candidates.iter().map(|path| path.display().to_string()) {
+        if !shown.contains(&path) {
+            shown.push(path);
+        }
+    }
+    let looked = format!("looked for {}", shown.join(", "));
+    Diagnostic::new(format!("{what} is not there")).at(place).hint(looked)
+}

@@ -1,0 +1,401 @@
+//! One task: its action, what the action is told, and the keywords beside it.
+
+use std::sync::Arc;
+
+use crate::error::{Diagnostic, Place, nearest};
+use crate::yaml::{Data, Yaml};
+
+use super::arguments;
+use super::inherit::items;
+use super::keywords::{Kind, is_template};
+use super::looping::with_lookup;
+use super::reader::Reader;
+use super::{Include, Keywords, Section, Step, Task};
+
+/// The action as written.
+#[derive(Clone)]
+pub(super) struct Action {
+    /// Short, if it is a builtin.
+    pub name: String,
+    pub place: Place,
+    pub arguments: Vec<(Yaml, Yaml)>,
+    pub free_form: Option<Yaml>,
+    /// From `local_action`.
+    is_local: bool,
+}
+
+/// What a dynamic include may have beside it (its other keywords would reach no task).
+const INCLUDE_KEYWORDS: &[&str] = &[
+    "action",
+    "args",
+    "collections",
+    "ignore_errors",
+    "loop",
+    "loop_control",
+    "name",
+    "no_log",
+    "register",
+    "run_once",
+    "tags",
+    "timeout",
+    "vars",
+    "when",
+    "listen",
+];
+
+impl Reader<'_> {
+    pub fn is_action(&self, name: &str) -> bool {
+        self.loader.actions.contains(&short(name)) || IMPORTS.contains(&short(name))
+    }
+
+    fn kind(&self) -> Kind {
+        match self.section {
+            Section::Tasks => Kind::Task,
+            Section::Handlers => Kind::Handler,
+        }
+    }
+
+    /// Reads a task; a static import gives the steps it stands for.
+    pub fn task(&mut self, node: &Yaml, parent: &Arc<Keywords>) -> Vec<Step> {
+        let keywords = self.keywords(node, self.kind(), parent);
+        let Some(mut action) = self.action(node) else { return Vec::new() };
+        if self.errors.catch(merge_args(node, &mut action)).is_none() {
+            return Vec::new();
+        }
+        match action.name.as_str() {
+            "import_tasks" => return self.import_tasks(node, &action, parent),
+            "import_role" => return self.import_role(node, &action, parent),
+            _ => {}
+        }
+        let loop_over = self.looping(node);
+        let register = node.get("register").filter(|name| !name.is_null()).and_then(|name| self.variable(name));
+        let include = self.include(node, &mut action, parent);
+        let listen = node.get("listen").filter(|_| self.section == Section::Handlers);
+        let keyword = |name: &str| node.get(name).filter(|value| !value.is_null()).cloned();
+        let local = action.is_local.then(|| Yaml::text_at("localhost", &action.place));
+        let mut keywords = keywords;
+        let task = Task {
+            action: action.name,
+            action_place: action.place,
+            arguments: action.arguments,
+            free_form: action.free_form,
+            loop_over,
+            register,
+            changed_when: keyword("changed_when"),
+            failed_when: keyword("failed_when"),
+            until: keyword("until"),
+            retries: keyword("retries"),
+            delay: keyword("delay"),
+            notify: std::mem::take(&mut keywords.notify),
+            listen: listen.map(|listen| items(listen).iter().map(Yaml::key).collect()).unwrap_or_default(),
+            delegate_to: local.or_else(|| keywords.delegate_to.take()),
+            delegate_facts: keywords.delegate_facts.take(),
+            run_once: keywords.run_once.take(),
+            timeout: keywords.timeout.take(),
+            include,
+            keywords: Arc::new(keywords),
+        };
+        self.notices.notified.extend(task.notify.iter().cloned());
+        match task.action.as_str() {
+            "include_vars" if self.ahead.is_some() => self.read_vars_ahead(&task),
+            _ if task.include.is_some() => self.read_ahead(&task),
+            _ => {}
+        }
+        vec![Step::Task(Arc::new(task))]
+    }
+
+    /// Returns what an include hands on, having put its file and role into one form; `None` for other actions.
+    fn include(&mut self, node: &Yaml, action: &mut Action, parent: &Arc<Keywords>) -> Option<Arc<Include>> {
+        let allowed: &[&str] = match action.name.as_str() {
+            "include_tasks" => &["file", "apply"],
+            "include_role" => ROLE_ARGUMENTS,
+            _ => return None,
+        };
+        for (key, _) in node.as_map().unwrap_or(&[]) {
+            let name = key.key();
+            if Kind::Handler.find(&name).is_some() && !INCLUDE_KEYWORDS.contains(&name.as_str()) {
+                let message = format!("`{name}` beside `{}` would not reach the included tasks", action.name);
+                let hint = format!("write it below `apply:`, an argument of `{}`, or use an import", action.name);
+                self.errors.push(Diagnostic::new(message).at(&key.place).hint(hint));
+            }
+        }
+        self.check_arguments(action, allowed)?;
+        let apply = take(&mut action.arguments, "apply");
+        if let Some(apply) = &apply {
+            if apply.as_map().is_none() {
+                let message = format!("`apply` should be a mapping, not {}", apply.kind());
+                self.errors.push(Diagnostic::new(message).at(&apply.place));
+                return None;
+            }
+            self.check_keys(apply, Kind::Apply);
+            // Merged again when the include is reached; here for the errors.
+            self.keywords(apply, Kind::Apply, parent);
+        }
+        let vars = node.get("vars").map(|vars| self.own_vars(vars)).unwrap_or_default();
+        let (directory, section) = (self.directory.clone(), self.section);
+        Some(Arc::new(Include { enclosing: parent.clone(), vars, apply, directory, section }))
+    }
+
+    /// Checks the arguments of an include or import, and moves a tasks file to the free form and a role's name to `name`.
+    pub fn check_arguments(&mut self, action: &mut Action, allowed: &[&str]) -> Option<()> {
+        for (key, _) in &action.arguments {
+            if !allowed.contains(&key.key().as_str()) {
+                let unknown = Diagnostic::new(format!("unknown argument `{}` for `{}`", key.key(), action.name));
+                self.errors.push(unknown.at(&key.place).suggest(&key.key(), allowed.iter().copied()));
+                return None;
+            }
+        }
+        let missing = match allowed.contains(&"file") {
+            true => {
+                action.free_form = take(&mut action.arguments, "file").or(action.free_form.take());
+                action.free_form.is_none().then_some("the name of a file")
+            }
+            false => {
+                let name = take(&mut action.arguments, "name").or(take(&mut action.arguments, "role"));
+                let name = name.or(action.free_form.take()).filter(|name| !name.is_null());
+                let found = name.is_some();
+                action.arguments.extend(name.map(|name| (Yaml::text_at("name", &action.place), name)));
+                (!found).then_some("the `name` of a role")
+            }
+        };
+        let Some(missing) = missing else { return Some(()) };
+        self.errors.push(Diagnostic::new(format!("`{}` needs {missing}", action.name)).at(&action.place));
+        None
+    }
+
+    /// Finds the one key that is the action.
+    fn action(&mut self, node: &Yaml) -> Option<Action> {
+        let map = node.as_map().unwrap_or(&[]);
+        let is_keyword = |name: &str| self.kind().find(name).is_some() || with_lookup(name).is_some();
+        let mut named: Vec<&(Yaml, Yaml)> = Vec::new();
+        let mut unknown: Vec<&Yaml> = Vec::new();
+        for pair in map {
+            let name = pair.0.key();
+            if matches!(name.as_str(), "action" | "local_action") || (self.is_action(&name) && !is_keyword(&name)) {
+                named.push(pair);
+            } else if !is_keyword(&name) {
+                unknown.push(&pair.0);
+            }
+        }
+        let kind = self.kind();
+        match (named.as_slice(), unknown.as_slice()) {
+            ([(key, value)], []) => {
+                let action = read_action(key, value);
+                let action = self.errors.catch(action)?;
+                if !self.is_action(&action.name) {
+                    self.errors.push(self.unknown_action(&action.name, &action.place));
+                    return None;
+                }
+                Some(action)
+            }
+            ([(first, _), (second, _), ..], _) => {
+                let message =
+                    format!("a task has one action, and this one has two: `{}` and `{}`", first.key(), second.key());
+                let hint = match second.place.line == first.place.line {
+                    true => "make a task of each".into(),
+                    false => format!("`{}` is in line {}; make a task of each", first.key(), first.place.line),
+                };
+                self.errors.push(Diagnostic::new(message).at(&second.place).hint(hint));
+                None
+            }
+            ([(action, value)], unknown) => {
+                for key in unknown {
+                    self.errors.push(not_a_keyword(key, kind, value.is_null().then_some(action)));
+                }
+                None
+            }
+            ([], []) => {
+                let message = "this task has no action";
+                let hint = "add a module: `copy`, `file`, `command`, ...";
+                self.errors.push(Diagnostic::new(message).at(&node.place).hint(hint));
+                None
+            }
+            ([], unknown) => {
+                for key in unknown {
+                    self.errors.push(self.unknown_action(&key.key(), &key.place));
+                }
+                None
+            }
+        }
+    }
+
+    fn unknown_action(&self, name: &str, place: &Place) -> Diagnostic {
+        match short(name) {
+            "include" => {
+                let gone = Diagnostic::new("`include` is no longer part of Ansible").at(place);
+                return gone.hint("use `import_tasks`, or `include_tasks` where the file depends on the host");
+            }
+            "import_playbook" | "hosts" => {
+                let message = format!("`{name}` stands in a list of tasks, and belongs to the top level of a playbook");
+                return Diagnostic::new(message).at(place);
+            }
+            _ => {}
+        }
+        let unknown = Diagnostic::new(format!("unknown module or keyword `{name}`")).at(place);
+        let known = self.loader.actions.iter().copied().chain(IMPORTS.iter().copied()).chain(self.kind().names());
+        if let Some(near) = nearest(short(name), known) {
+            return unknown.hint(format!("did you mean `{near}`?"));
+        }
+        match name.matches('.').count() {
+            2.. => unknown.hint("modules of collections are not there; only those that are built in"),
+            _ => unknown,
+        }
+    }
+}
+
+/// The actions that the loader itself resolves.
+const IMPORTS: &[&str] = &["import_tasks", "import_role"];
+
+pub(super) const ROLE_ARGUMENTS: &[&str] = &[
+    "name",
+    "role",
+    "tasks_from",
+    "vars_from",
+    "defaults_from",
+    "handlers_from",
+    "apply",
+    "public",
+    "allow_duplicates",
+    "rolespec_validate",
+];
+
+/// Returns the short name of a builtin.
+fn short(name: &str) -> &str {
+    name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("ansible.legacy.")).unwrap_or(name)
+}
+
+/// Takes an argument out of the list.
+pub(super) fn take(arguments: &mut Vec<(Yaml, Yaml)>, name: &str) -> Option<Yaml> {
+    let at = arguments.iter().position(|(key, _)| key.as_str() == Some(name))?;
+    Some(arguments.remove(at).1)
+}
+
+/// Says that a key is no keyword; `action` is the module above that got no arguments, so that this may be one.
+fn not_a_keyword(key: &Yaml, kind: Kind, action: Option<&Yaml>) -> Diagnostic {
+    let name = key.key();
+    let unknown = Diagnostic::new(format!("`{name}` is not a keyword of {}", kind.noun())).at(&key.place);
+    if Kind::Handler.find(&name).is_some() {
+        return unknown.hint("it belongs to a handler");
+    }
+    match (nearest(&name, kind.names()), action) {
+        (Some(near), _) => unknown.hint(format!("did you mean `{near}`?")),
+        (None, Some(action)) => {
+            unknown.hint(format!("if it is an argument of `{0}`, indent it below `{0}:`", action.key()))
+        }
+        (None, None) => unknown.hint("an argument of the module stands below it, indented"),
+    }
+}
+
+fn read_action(key: &Yaml, value: &Yaml) -> Result<Action, Diagnostic> {
+    let written = key.key();
+    let is_local = written == "local_action";
+    if !is_local && written != "action" {
+        return with_arguments(key, value, is_local);
+    }
+    let module = match &*value.data {
+        Data::Text(_) => {
+            let (module, rest) = arguments::split_action(value);
+            let rest = if rest.as_str() == Some("") { nothing(&rest) } else { rest };
+            return with_arguments(&plain(module)?, &rest, is_local);
+        }
+        Data::Map(map) => map.iter().find(|(name, _)| name.as_str() == Some("module")),
+        _ => None,
+    };
+    let Some((_, module)) = module else {
+        let message = format!("`{written}` names no module");
+        let hint = format!("write `{written}: MODULE key=value`, or `module:` below it");
+        return Err(Diagnostic::new(message).at(&value.place).hint(hint));
+    };
+    let pairs = value.as_map().unwrap_or(&[]).iter().filter(|(name, _)| name.as_str() != Some("module")).cloned();
+    with_arguments(
+        &plain(module.clone())?,
+        &Yaml { data: Data::Map(pairs.collect()).into(), ..value.clone() },
+        is_local,
+    )
+}
+
+fn nothing(node: &Yaml) -> Yaml {
+    Yaml { data: Data::Null.into(), ..node.clone() }
+}
+
+fn plain(module: Yaml) -> Result<Yaml, Diagnostic> {
+    match is_template(&module.key()) {
+        true => {
+            let message = "the name of a module cannot be a template";
+            Err(Diagnostic::new(message).at(&module.place).hint("write a task for each module, with `when`"))
+        }
+        false => Ok(module),
+    }
+}
+
+fn with_arguments(key: &Yaml, value: &Yaml, is_local: bool) -> Result<Action, Diagnostic> {
+    let name = short(&key.key()).to_string();
+    let mut action = Action { name, place: key.place.clone(), arguments: Vec::new(), free_form: None, is_local };
+    match &*value.data {
+        Data::Null => {}
+        Data::Map(map) => {
+            action.arguments = map.clone();
+            action.free_form = take(&mut action.arguments, "_raw_params");
+        }
+        Data::Text(_) => {
+            let line = arguments::read(&action.name, value)?;
+            (action.arguments, action.free_form) = (line.arguments, line.free_form);
+        }
+        _ => {
+            let message = format!("the arguments of `{}` should be a mapping or text, not {}", key.key(), value.kind());
+            return Err(Diagnostic::new(message).at(&value.place));
+        }
+    }
+    Ok(action)
+}
+
+/// Adds `args:`; what the action itself says is stronger.
+fn merge_args(node: &Yaml, action: &mut Action) -> Result<(), Diagnostic> {
+    for (key, value) in node.get("args").and_then(Yaml::as_map).unwrap_or(&[]) {
+        if !action.arguments.iter().any(|(name, _)| name.key() == key.key()) {
+            action.arguments.push((key.clone(), value.clone()));
+        }
+    }
+    match action.arguments.iter().find(|(key, _)| key.as_str().is_none()) {
+        Some((key, _)) => {
+            let message = format!("the name of an argument should be text, not {}", key.kind());
+            Err(Diagnostic::new(message).at(&key.place))
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::tasks_of;
+
+    #[test]
+    fn every_way_to_write_an_action_means_the_same() {
+        for task in [
+            "- copy: src=a dest=/b",
+            "- ansible.builtin.copy: src=a dest=/b",
+            "- ansible.legacy.copy: {src: a, dest: /b}",
+            "- action: copy src=a dest=/b",
+            "- action: {module: copy, src: a, dest: /b}",
+            "- copy: src=a\n  args: {dest: /b, src: weaker}",
+            "- copy:\n  args:\n    src: a\n    dest: /b",
+        ] {
+            assert_eq!(tasks_of(task), "  copy src=\"a\" dest=\"/b\"\n", "{task}");
+        }
+        assert_eq!(tasks_of("- local_action: command ls"), "  command <ls> delegate_to:\"localhost\"\n");
+    }
+
+    #[test]
+    fn free_form_text_keeps_its_lines() {
+        let tasks = "- shell: |\n    for x in a b; do\n      echo $x\n    done\n  args: {chdir: /tmp}\n- meta: flush_handlers\n- set_fact: a=1 b='2 3'";
+        let outline = "  shell chdir=\"/tmp\" <for x in a b; do\n  echo $x\ndone>\n  meta <flush_handlers>\n  set_fact a=\"1\" b=\"2 3\"\n";
+        assert_eq!(tasks_of(tasks), outline);
+    }
+
+    #[test]
+    fn loops_know_their_lookup_and_variable() {
+        let tasks = "- debug: msg=x\n  loop: '{{ l }}'\n  loop_control: {loop_var: user}\n  register: r\n- debug: msg=x\n  with_items: [1, 2]";
+        let outline = "  debug msg=\"x\" loop:(\"{{ l }}\")->user register:r\n  debug msg=\"x\" loop:items([1,2])\n";
+        assert_eq!(tasks_of(tasks), outline);
+    }
+}

@@ -1,0 +1,255 @@
+//! A template's error as the user's: what is wrong, where in the file, and what may have been meant.
+
+use std::error::Error as _;
+use std::fmt;
+use std::sync::Arc;
+
+use minijinja::{Error, ErrorKind};
+
+use crate::error::{Diagnostic, Place, Source};
+use crate::yaml::{Style, Yaml};
+
+use super::Failure;
+use super::context::Context;
+use super::prepared::Prepared;
+
+/// An error, told apart by whether `default` and `is defined` may swallow it.
+pub(super) enum Fault {
+    Undefined(Diagnostic),
+    Other(Failure),
+}
+
+/// Where a template's text came from.
+pub(super) enum Origin<'a> {
+    Node(&'a Yaml),
+    File(&'a Arc<Source>),
+}
+
+/// The engine's error, and where it stands in the text that the user wrote.
+pub(super) struct Broken {
+    error: Error,
+    /// In bytes.
+    offset: Option<usize>,
+}
+
+impl Broken {
+    pub fn new(error: Error, prepared: &Prepared) -> Broken {
+        let offset = innermost(&error).range().map(|range| prepared.original(range.start));
+        Broken { error, offset }
+    }
+
+    /// An error about the template as a whole.
+    pub fn whole(error: Error) -> Broken {
+        Broken { error, offset: Some(0) }
+    }
+
+    /// Accounts for a header of that many bytes before the template.
+    pub fn after(mut self, header: usize) -> Broken {
+        self.offset = self.offset.map(|offset| offset + header);
+        self
+    }
+
+    /// Returns an error of the text itself: syntax, an unknown name.
+    pub fn diagnostic(&self, origin: &Origin) -> Diagnostic {
+        syntax(&self.error).at(&origin.place(innermost(&self.error), self.offset))
+    }
+}
+
+impl Fault {
+    pub fn new(broken: &Broken, origin: &Origin, context: &Context) -> Fault {
+        if let Some(Raised(failure)) = source_of(&broken.error) {
+            return Fault::Other(failure.clone());
+        }
+        let error = innermost(&broken.error);
+        let place = origin.place(error, broken.offset);
+        let detail = error.detail().unwrap_or_default();
+        if error.kind() != ErrorKind::UndefinedError {
+            return Fault::Other(Failure::Wrong(syntax(error).at(&place)));
+        }
+        let Some(name) = undefined_name(detail) else {
+            return Fault::Undefined(Diagnostic::new("something here is undefined").at(&place));
+        };
+        if let Some(note) = context.note(name) {
+            return Fault::Undefined(note);
+        }
+        let root = name.split(['.', '[', '|', '(']).next().unwrap_or(name);
+        let diagnostic = Diagnostic::new(format!("`{name}` is undefined")).at(&place);
+        if context.scope.get(root).is_some() {
+            return Fault::Undefined(
+                diagnostic.hint("say what to use instead: `| default(...)`, or test `is defined`"),
+            );
+        }
+        Fault::Undefined(diagnostic.suggest(root, context.scope.names()))
+    }
+
+    pub fn failure(self) -> Failure {
+        match self {
+            Fault::Undefined(diagnostic) => Failure::Wrong(diagnostic),
+            Fault::Other(failure) => failure,
+        }
+    }
+}
+
+/// Returns an error that has nothing to do with variables: syntax, an unknown name, a filter's refusal.
+fn syntax(error: &Error) -> Diagnostic {
+    let detail = error.detail().unwrap_or_default();
+    let described = match error.kind() {
+        ErrorKind::SyntaxError => format!("template syntax: {detail}"),
+        ErrorKind::InvalidOperation if !detail.is_empty() => detail.to_string(),
+        ErrorKind::OutOfFuel => "this template does too much work; is there an endless loop?".into(),
+        kind if detail.is_empty() => kind.to_string(),
+        kind => format!("{kind}: {detail}"),
+    };
+    match described.split_once("\nhint: ") {
+        Some((message, hint)) => Diagnostic::new(message).hint(hint),
+        None if described.starts_with("tried to use % operator") => {
+            Diagnostic::new(described).hint("write the text itself before `%`, or use `{{ text | format(value) }}`")
+        }
+        None => Diagnostic::new(described),
+    }
+}
+
+/// Carries a failure through the template engine.
+#[derive(Debug)]
+struct Raised(Failure);
+
+impl fmt::Display for Raised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Failure::Unknown(what) => write!(f, "{what} is not known yet"),
+            Failure::Wrong(diagnostic) => write!(f, "{}", diagnostic.message),
+        }
+    }
+}
+
+impl std::error::Error for Raised {}
+
+/// Returns an engine error from which [`Fault::new`] gets `failure` back.
+pub(super) fn raise(failure: Failure) -> Error {
+    let raised = Raised(failure);
+    Error::new(ErrorKind::InvalidOperation, raised.to_string()).with_source(raised)
+}
+
+fn source_of(error: &Error) -> Option<&Raised> {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(raised) = cause.downcast_ref::<Raised>() {
+            return Some(raised);
+        }
+        source = cause.source();
+    }
+    None
+}
+
+fn innermost(error: &Error) -> &Error {
+    let mut found = error;
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(inner) = cause.downcast_ref::<Error>().filter(|inner| inner.line().is_some()) {
+            found = inner;
+        }
+        source = cause.source();
+    }
+    found
+}
+
+/// Reads the name from the engine's "`name` is undefined".
+fn undefined_name(detail: &str) -> Option<&str> {
+    let before = detail.split("` is undefined").next()?;
+    if before.len() == detail.len() {
+        return None;
+    }
+    before.rfind('`').map(|start| &before[start + 1..])
+}
+
+impl Origin<'_> {
+    /// Returns where in the file the error's first character is, as far as the engine knows.
+    fn place(&self, error: &Error, offset: Option<usize>) -> Place {
+        // An included file has its own text, under its own name.
+        if let (Origin::File(source), Some(name), Some(line)) = (self, error.name(), error.line())
+            && name != source.path.to_string_lossy()
+            && let Some(text) = error.template_source()
+        {
+            let included = Arc::new(Source { path: name.into(), text: text.into() });
+            return Place::new(&included, line as u32, 1);
+        }
+        match (offset, error.line()) {
+            (Some(offset), _) => self.at(offset),
+            (None, Some(line)) => self.line(line),
+            (None, None) => self.at(0),
+        }
+    }
+
+    fn line(&self, line: usize) -> Place {
+        let text = self.text();
+        let start = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
+        let indent = text[start..].chars().take_while(|c| *c == ' ').count();
+        self.at(start + indent)
+    }
+
+    fn text(&self) -> &str {
+        match self {
+            Origin::Node(yaml) => yaml.as_str().unwrap_or_default(),
+            Origin::File(source) => &source.text,
+        }
+    }
+
+    /// Returns the place of the byte `offset` of the template.
+    pub fn at(&self, offset: usize) -> Place {
+        match self {
+            Origin::Node(yaml) => within(yaml, offset),
+            Origin::File(source) => {
+                let before = source.text.get(..offset).unwrap_or_default();
+                let line = before.matches('\n').count() as u32 + 1;
+                let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) as u32 + 1;
+                Place::new(source, line, column)
+            }
+        }
+    }
+}
+
+/// Finds the byte `offset` of a scalar's text in the file, by reading both side by side: folding, indentation
+/// and escapes make the file's text longer, never different.
+fn within(yaml: &Yaml, offset: usize) -> Place {
+    let place = &yaml.place;
+    let file = &place.source.text;
+    let text = yaml.as_str().unwrap_or_default();
+    let mut at = place.offset();
+    let quote = file[at..].chars().next().filter(|c| matches!(c, '"' | '\'') && yaml.style == Style::Quoted);
+    if yaml.style == Style::Block {
+        at += file[at..].find('\n').map_or(0, |end| end + 1);
+    } else if quote.is_some() {
+        at += 1;
+    }
+    let mut read = 0;
+    while read < offset {
+        let (Some(wanted), Some(written)) = (text[read..].chars().next(), file[at..].chars().next()) else {
+            return place.clone();
+        };
+        if written == '\\' && quote == Some('"') {
+            let continued = file[at + 1..].starts_with('\n');
+            at += 1 + if continued { 0 } else { file[at + 1..].chars().next().map_or(0, char::len_utf8) };
+            read += if continued { 0 } else { wanted.len_utf8() };
+        } else if wanted.is_whitespace() || written.is_whitespace() {
+            at += run_of_space(&file[at..]);
+            read += run_of_space(&text[read..]);
+        } else if wanted == written {
+            // In single quotes a quote is written twice.
+            at += if quote == Some('\'') && wanted == '\'' { 2 } else { wanted.len_utf8() };
+            read += wanted.len_utf8();
+        } else {
+            return place.clone();
+        }
+    }
+    if !text[read..].starts_with(char::is_whitespace) {
+        at += run_of_space(&file[at..]);
+    }
+    let before = &file[..at];
+    let line = before.matches('\n').count() as u32 + 1;
+    let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) as u32 + 1;
+    Place::new(&place.source, line, column)
+}
+
+fn run_of_space(text: &str) -> usize {
+    text.find(|c: char| !c.is_whitespace()).unwrap_or(text.len())
+}

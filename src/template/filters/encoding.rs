@@ -1,0 +1,276 @@
+//! Filters that encode, decode and digest.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use md5::Md5;
+use minijinja::{Error, Value};
+use serde_json::Value as Json;
+use sha1::Sha1;
+use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
+
+use crate::yaml::load;
+
+use super::super::call::{Call, Row, whole, wrong};
+use super::super::values::{json, python_type, value};
+use super::yaml;
+
+pub(super) const FILTERS: &[Row] = &[
+    ("b64decode", base64_decode),
+    ("b64encode", base64_encode),
+    ("checksum", |call| digest(call, "sha1")),
+    ("from_json", from_json),
+    ("from_yaml", |call| Ok(documents(call)?.into_iter().next().unwrap_or(Value::from(())))),
+    ("from_yaml_all", |call| Ok(documents(call)?.into())),
+    ("hash", |call| {
+        let input = call.value()?;
+        let kind = call.next_text("hashtype")?.unwrap_or_else(|| "sha1".into());
+        hash(&input, &kind)
+    }),
+    ("md5", |call| digest(call, "md5")),
+    ("sha1", |call| digest(call, "sha1")),
+    ("to_json", |call| to_json(call, None, false)),
+    ("to_nice_json", |call| to_json(call, Some(4), true)),
+    ("to_nice_yaml", |call| to_yaml(call, 4, true)),
+    ("to_uuid", to_uuid),
+    ("to_yaml", |call| to_yaml(call, 2, false)),
+    ("urldecode", |call| Ok(url_decode(&call.text()?.replace('+', " ")).into())),
+    ("urlsplit", url_split),
+];
+
+fn base64_encode(call: &mut Call) -> Result<Value, Error> {
+    let input = call.text()?;
+    if let Some(encoding) = call.next_text("encoding")?.filter(|name| !is_utf8(name)) {
+        return Err(wrong(format!("the encoding `{encoding}` is not supported\nhint: utf-8 is")));
+    }
+    Ok(STANDARD.encode(input).into())
+}
+
+fn base64_decode(call: &mut Call) -> Result<Value, Error> {
+    let input: String = call.text()?.split_whitespace().collect();
+    if let Some(encoding) = call.next_text("encoding")?.filter(|name| !is_utf8(name)) {
+        return Err(wrong(format!("the encoding `{encoding}` is not supported\nhint: utf-8 is")));
+    }
+    let url_safe = call.keyword("urlsafe").is_some_and(|flag| flag.is_true());
+    let bytes = if url_safe { URL_SAFE.decode(input) } else { STANDARD.decode(input) };
+    let bytes = bytes.map_err(|error| wrong(format!("this is not base64: {error}")))?;
+    Ok(match String::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(error) => Value::from_bytes(error.into_bytes()),
+    })
+}
+
+fn is_utf8(encoding: &str) -> bool {
+    matches!(encoding.to_lowercase().as_str(), "utf-8" | "utf8" | "ascii")
+}
+
+fn digest(call: &mut Call, kind: &str) -> Result<Value, Error> {
+    let input = call.value()?;
+    hash(&input, kind)
+}
+
+fn hash(input: &Value, kind: &str) -> Result<Value, Error> {
+    let text = input.to_string();
+    let bytes = input.as_bytes().unwrap_or(text.as_bytes());
+    let hex = match kind {
+        "md5" => hex(&Md5::digest(bytes)),
+        "sha1" => hex(&Sha1::digest(bytes)),
+        "sha224" => hex(&Sha224::digest(bytes)),
+        "sha256" => hex(&Sha256::digest(bytes)),
+        "sha384" => hex(&Sha384::digest(bytes)),
+        "sha512" => hex(&Sha512::digest(bytes)),
+        _ => {
+            return Err(wrong(format!(
+                "unknown hash `{kind}`\nhint: one of md5, sha1, sha224, sha256, sha384, sha512"
+            )));
+        }
+    };
+    Ok(hex.into())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A version 5 UUID in Ansible's namespace, or the one given.
+fn to_uuid(call: &mut Call) -> Result<Value, Error> {
+    let name = call.text()?;
+    let namespace = call.next_text("namespace")?.unwrap_or_else(|| "361E6D51-FAEC-444A-9079-341386DA8E2E".into());
+    let digits: Vec<u8> = namespace.chars().filter_map(|c| c.to_digit(16)).map(|digit| digit as u8).collect();
+    if digits.len() != 32 {
+        return Err(wrong(format!("`{namespace}` is not a UUID")));
+    }
+    let mut input: Vec<u8> = digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+    input.extend(name.as_bytes());
+    let mut bytes = Sha1::digest(&input)[..16].to_vec();
+    bytes[6] = bytes[6] & 0x0f | 0x50;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex = hex(&bytes);
+    Ok(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]).into())
+}
+
+fn from_json(call: &mut Call) -> Result<Value, Error> {
+    let input = call.value()?;
+    let Some(text) = input.as_str() else {
+        return Err(wrong(format!("`from_json` needs text, not {}", python_type(&input))));
+    };
+    let parsed: Json = serde_json::from_str(text).map_err(|error| wrong(format!("this is not JSON: {error}")))?;
+    Ok(value(&parsed))
+}
+
+fn documents(call: &mut Call) -> Result<Vec<Value>, Error> {
+    let input = call.value()?;
+    let Some(text) = input.as_str() else { return Ok(vec![input]) };
+    let source = crate::error::Source { path: "from_yaml".into(), text: text.into() };
+    let documents = load(&source.into()).map_err(|error| wrong(format!("this is not YAML: {}", error.message)))?;
+    Ok(documents.iter().map(|document| value(&document.to_value())).collect())
+}
+
+fn to_json(call: &mut Call, indent: Option<usize>, sorted: bool) -> Result<Value, Error> {
+    let input = json(&call.value()?)?;
+    let indent = call.next_number("indent")?.map(|indent| indent.max(0) as usize).or(indent);
+    let sorted = call.next("sort_keys")?.map_or(sorted, |flag| flag.is_true());
+    let ascii = call.next("ensure_ascii")?.is_none_or(|flag| flag.is_true());
+    // Accepted by Ansible; they do not change what plain values look like.
+    call.keyword("preprocess_unsafe");
+    call.keyword("vault_to_text");
+    let mut out = String::new();
+    JsonStyle { indent, sorted, ascii }.write(&input, 0, &mut out);
+    Ok(out.into())
+}
+
+/// How Python's `json.dumps` is asked to write.
+pub(in super::super) struct JsonStyle {
+    pub indent: Option<usize>,
+    pub sorted: bool,
+    pub ascii: bool,
+}
+
+impl JsonStyle {
+    pub fn write(&self, json: &Json, depth: usize, out: &mut String) {
+        match json {
+            Json::Array(list) if !list.is_empty() => {
+                out.push('[');
+                for (index, item) in list.iter().enumerate() {
+                    self.separate(index, depth + 1, out);
+                    self.write(item, depth + 1, out);
+                }
+                self.close(depth, ']', out);
+            }
+            Json::Object(map) if !map.is_empty() => {
+                let mut entries: Vec<(&String, &Json)> = map.iter().collect();
+                if self.sorted {
+                    entries.sort_by_key(|(key, _)| *key);
+                }
+                out.push('{');
+                for (index, (key, item)) in entries.into_iter().enumerate() {
+                    self.separate(index, depth + 1, out);
+                    self.text(key, out);
+                    out.push_str(": ");
+                    self.write(item, depth + 1, out);
+                }
+                self.close(depth, '}', out);
+            }
+            Json::String(text) => self.text(text, out),
+            other => out.push_str(&other.to_string()),
+        }
+    }
+
+    fn separate(&self, index: usize, depth: usize, out: &mut String) {
+        match (self.indent, index) {
+            (Some(indent), _) => {
+                out.push_str(if index > 0 { ",\n" } else { "\n" });
+                out.push_str(&" ".repeat(indent * depth));
+            }
+            (None, 0) => {}
+            (None, _) => out.push_str(", "),
+        }
+    }
+
+    fn close(&self, depth: usize, bracket: char, out: &mut String) {
+        if let Some(indent) = self.indent {
+            out.push('\n');
+            out.push_str(&" ".repeat(indent * depth));
+        }
+        out.push(bracket);
+    }
+
+    fn text(&self, text: &str, out: &mut String) {
+        for c in Json::from(text).to_string().chars() {
+            if self.ascii && !c.is_ascii() {
+                let mut units = [0; 2];
+                out.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+            } else {
+                out.push(c);
+            }
+        }
+    }
+}
+
+fn to_yaml(call: &mut Call, indent: usize, block: bool) -> Result<Value, Error> {
+    let input = json(&call.value()?)?;
+    let indent = call.next("indent")?.map_or(Ok(indent as i64), |indent| whole(&indent))?.clamp(2, 9) as usize;
+    let sorted = call.keyword("sort_keys").is_none_or(|flag| flag.is_true());
+    let block = call.keyword("default_flow_style").filter(|flag| !flag.is_none()).map_or(block, |flag| !flag.is_true());
+    // Long texts stay on their line here, whatever the width.
+    for name in ["width", "allow_unicode", "explicit_start", "explicit_end"] {
+        call.keyword(name);
+    }
+    Ok(yaml::dump(&input, &yaml::Layout { indent, sorted, block }).into())
+}
+
+fn url_decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let digit = |at: usize| bytes.get(at).and_then(|byte| (*byte as char).to_digit(16));
+    let (mut decoded, mut at) = (Vec::new(), 0);
+    while at < bytes.len() {
+        match (bytes[at], digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((high << 4 | low) as u8);
+                at += 3;
+            }
+            (byte, ..) => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+fn url_split(call: &mut Call) -> Result<Value, Error> {
+    let url = call.text()?;
+    let query = call.next_text("query")?;
+    let (rest, fragment) = url.split_once('#').unwrap_or((&url, ""));
+    let (rest, query_text) = rest.split_once('?').unwrap_or((rest, ""));
+    let (scheme, rest) = rest.split_once(':').unwrap_or(("", rest));
+    let (netloc, path) = match rest.strip_prefix("//") {
+        Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
+        None => ("", rest),
+    };
+    let (login, address) = netloc.rsplit_once('@').unwrap_or(("", netloc));
+    let (username, password) = login.split_once(':').unwrap_or((login, ""));
+    let (hostname, port) = match address.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port.parse::<i64>().ok()),
+        _ => (address, None),
+    };
+    let hostname = hostname.trim_start_matches('[').trim_end_matches(']').to_lowercase();
+    let optional = |text: &str| if text.is_empty() { Value::from(()) } else { Value::from(text) };
+    let parts = Value::from_pairs([
+        ("fragment", Value::from(fragment)),
+        ("hostname", optional(&hostname)),
+        ("netloc", netloc.into()),
+        ("password", optional(password)),
+        ("path", path.into()),
+        ("port", port.map_or(Value::from(()), Value::from)),
+        ("query", query_text.into()),
+        ("scheme", scheme.to_lowercase().into()),
+        ("username", optional(username)),
+    ]);
+    match query {
+        None => Ok(parts),
+        Some(name) => match parts.get_attr(&name)? {
+            found if found.is_undefined() => Err(wrong(format!("`urlsplit` has no part `{name}`"))),
+            found => Ok(found),
+        },
+    }
+}

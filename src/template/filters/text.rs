@@ -1,0 +1,126 @@
+//! Filters on text: quoting, splitting, comments, kinds.
+
+use minijinja::{Error, Value};
+
+use super::super::call::{Call, Row, text, wrong};
+use super::super::values::{as_bool, python_type};
+
+pub(super) const FILTERS: &[Row] = &[
+    ("bool", bool),
+    ("center", center),
+    ("comment", comment),
+    ("forceescape", |call| call.value()),
+    ("mandatory", mandatory),
+    ("quote", |call| Ok(quote(&call.text()?).into())),
+    ("split", split),
+    ("ternary", ternary),
+    ("type_debug", |call| Ok(python_type(&call.value()?).into())),
+];
+
+fn bool(call: &mut Call) -> Result<Value, Error> {
+    let value = call.value()?;
+    if value.is_none() {
+        return Ok(Value::from(()));
+    }
+    as_bool(&value).map(Value::from).ok_or_else(|| {
+        wrong(format!("`{value}` is neither true nor false\nhint: `bool` knows yes/no, on/off, true/false, 1/0"))
+    })
+}
+
+fn center(call: &mut Call) -> Result<Value, Error> {
+    let value = call.text()?;
+    let width = call.next_number("width")?.unwrap_or(80).max(0) as usize;
+    let pad = width.saturating_sub(value.chars().count());
+    let left = pad / 2 + (pad & width & 1);
+    Ok(format!("{}{value}{}", " ".repeat(left), " ".repeat(pad - left)).into())
+}
+
+fn mandatory(call: &mut Call) -> Result<Value, Error> {
+    let value = call.maybe_undefined();
+    let message = call.next_text("msg")?;
+    match (value.is_undefined(), message) {
+        (false, _) => Ok(value),
+        (true, Some(message)) => Err(wrong(message)),
+        (true, None) => Err(wrong("a mandatory variable is not defined")),
+    }
+}
+
+/// Quotes for `sh` as Python's `shlex.quote` does.
+fn quote(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./-_".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.into()
+    } else {
+        format!("'{}'", text.replace('\'', "'\"'\"'"))
+    }
+}
+
+fn split(call: &mut Call) -> Result<Value, Error> {
+    let value = call.text()?;
+    let separator = call.next_text("sep")?;
+    let most = call.next_number("maxsplit")?.and_then(|most| usize::try_from(most).ok());
+    let parts: Vec<Value> = match (separator.as_deref(), most) {
+        (Some(""), _) => return Err(wrong("the separator of `split` is empty")),
+        (Some(separator), Some(most)) => value.splitn(most + 1, separator).map(Value::from).collect(),
+        (Some(separator), None) => value.split(separator).map(Value::from).collect(),
+        (None, None) => value.split_whitespace().map(Value::from).collect(),
+        (None, Some(most)) => {
+            let mut rest = value.trim_start();
+            let mut parts = Vec::new();
+            while parts.len() < most
+                && let Some(end) = rest.find(char::is_whitespace)
+            {
+                parts.push(Value::from(&rest[..end]));
+                rest = rest[end..].trim_start();
+            }
+            if !rest.is_empty() {
+                parts.push(Value::from(rest));
+            }
+            parts
+        }
+    };
+    Ok(parts.into())
+}
+
+fn ternary(call: &mut Call) -> Result<Value, Error> {
+    let value = call.value()?;
+    let (when_true, when_false) = (call.need("true_val")?, call.need("false_val")?);
+    let when_none = call.next("none_val")?;
+    Ok(match when_none {
+        Some(other) if value.is_none() && !other.is_none() => other,
+        _ if value.is_true() => when_true,
+        _ => when_false,
+    })
+}
+
+fn comment(call: &mut Call) -> Result<Value, Error> {
+    let value = call.text()?;
+    let style = call.next_text("style")?.unwrap_or_else(|| "plain".into());
+    let (begin, decoration, end) = match style.as_str() {
+        "plain" => ("", "# ", ""),
+        "erlang" => ("", "% ", ""),
+        "c" => ("", "// ", ""),
+        "cblock" => ("/*", " * ", " */"),
+        "xml" => ("<!--", " - ", "-->"),
+        _ => return Err(wrong(format!("`comment` has no style `{style}`"))),
+    };
+    let mut given =
+        |name: &str, default: &str| call.keyword(name).map_or_else(|| default.to_string(), |value| text(&value));
+    let decoration = given("decoration", decoration);
+    let (begin, end) = (given("beginning", begin), given("end", end));
+    let edge = decoration.trim_end().to_string();
+    let (prefix, postfix) = (given("prefix", &edge), given("postfix", &edge));
+    let count = |text: String| text.parse::<usize>().unwrap_or(1);
+    let (before, after) = (count(given("prefix_count", "1")), count(given("postfix_count", "1")));
+    let mut lines: Vec<String> = Vec::new();
+    lines.extend((!begin.is_empty()).then_some(begin));
+    lines.extend((0..before).map(|_| prefix.clone()));
+    lines.extend(value.split('\n').map(
+        |line| {
+            if line.is_empty() { edge.clone() } else { format!("{decoration}{line}") }
+        },
+    ));
+    lines.extend((0..after).map(|_| postfix.clone()));
+    lines.extend((!end.is_empty()).then_some(end));
+    Ok(lines.join("\n").into())
+}

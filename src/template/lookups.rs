@@ -1,0 +1,588 @@
+//! Ansible's functions and lookups, as rows of a table. Lookups read the controller's files, never a host's.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use minijinja::value::ValueKind;
+use minijinja::{Environment, Error, Value};
+
+use crate::error::{Diagnostic, Source};
+use crate::host::TemplateOptions;
+use crate::vars::Scope;
+
+use super::Failure;
+use super::call::{Call, Role, Row, list, register as register_row, text, whole, wrong};
+use super::context::Context;
+use super::fault::raise;
+use super::filters;
+use super::prepared::Prepared;
+use super::values::{Omit, items, pairs};
+
+/// The functions that call a lookup by its name.
+pub(super) const CALLS: [&str; 3] = ["lookup", "query", "q"];
+
+const FUNCTIONS: &[Row] =
+    &[("lookup", lookup), ("query", query), ("q", query), ("now", now), ("undef", undef), ("dict", dict_of)];
+
+/// The engine's functions, and `omit`, which is no function but stands among them.
+const ENGINE: &[&str] = &["cycler", "debug", "joiner", "lipsum", "namespace", "range"];
+
+/// What a lookup is given.
+pub(super) struct Terms<'a> {
+    terms: Vec<Value>,
+    options: IndexMap<String, Value>,
+    context: &'a Arc<Context>,
+}
+
+type Lookup = fn(&mut Terms) -> Result<Vec<Value>, Error>;
+
+const LOOKUPS: &[(&str, Lookup)] = &[
+    ("cartesian", nested),
+    ("csvfile", csv_file),
+    ("dict", dict),
+    ("env", env),
+    ("file", file),
+    ("fileglob", file_glob),
+    ("first_found", first_found),
+    ("flattened", |terms| flat(std::mem::take(&mut terms.terms), usize::MAX)),
+    ("indexed_items", indexed_items),
+    ("ini", ini),
+    ("items", |terms| flat(std::mem::take(&mut terms.terms), 1)),
+    ("lines", lines),
+    ("list", |terms| Ok(std::mem::take(&mut terms.terms))),
+    ("nested", nested),
+    ("pipe", pipe),
+    ("random_choice", random_choice),
+    ("sequence", sequence),
+    ("subelements", subelements),
+    ("template", template),
+    ("together", together),
+    ("varnames", varnames),
+    ("vars", vars),
+];
+
+/// Lookups that Ansible has and Cutover refuses by name.
+pub(super) const REFUSED: &[(&str, &str)] = &[
+    ("config", "write the value as a variable"),
+    ("inventory_hostnames", "use `groups['name']`"),
+    ("password", "create the password once and keep it in a variable"),
+    ("unvault", "vaulted variables are decrypted when they are read"),
+    ("url", "fetch it in a task of its own: `lookup('pipe', 'curl ...')`"),
+];
+
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    LOOKUPS.iter().map(|(name, _)| *name)
+}
+
+pub(super) fn functions() -> impl Iterator<Item = &'static str> {
+    FUNCTIONS.iter().map(|(name, _)| *name).chain(ENGINE.iter().copied())
+}
+
+pub(super) fn register(environment: &mut Environment<'static>) {
+    for row in FUNCTIONS {
+        register_row(environment, Role::Global, *row);
+    }
+    environment.add_global("omit", Value::from_object(Omit));
+}
+
+/// Lets a template file include and import others: beside itself, then from the search directories.
+pub(super) fn load_includes(environment: &mut Environment, source: &Source, scope: &Scope) {
+    let mut directories: Vec<PathBuf> = source.path.parent().map(Into::into).into_iter().collect();
+    for directory in scope.search.iter() {
+        directories.extend([directory.join("templates"), directory.clone()]);
+    }
+    let config = environment.syntax().clone();
+    environment.set_loader(move |name| {
+        let path = directories.iter().map(|directory| directory.join(name)).find(|path| path.is_file());
+        let Some(path) = path else { return Ok(None) };
+        let text = read(&path)?;
+        Ok(Some(Prepared::new(&text, super::Syntax::Template, &config).text.into_owned()))
+    });
+}
+
+/// Runs lookup `name` for `with_NAME`.
+pub(super) fn with(name: &str, terms: &Value, context: &Arc<Context>) -> Result<Value, Error> {
+    let terms = match terms.kind() {
+        ValueKind::Seq | ValueKind::Iterable => items(terms)?,
+        _ => vec![terms.clone()],
+    };
+    run(name, Terms { terms, options: IndexMap::new(), context }).map(Value::from)
+}
+
+fn run(name: &str, mut terms: Terms) -> Result<Vec<Value>, Error> {
+    let short = name.strip_prefix("ansible.builtin.").unwrap_or(name);
+    if let Some((_, function)) = LOOKUPS.iter().find(|(known, _)| *known == short) {
+        return function(&mut terms);
+    }
+    let diagnostic = match REFUSED.iter().find(|(refused, _)| *refused == short) {
+        Some((_, why)) => Diagnostic::new(format!("lookup `{name}` is not supported")).hint(*why),
+        None => Diagnostic::new(format!("unknown lookup `{name}`")).suggest(short, names()),
+    };
+    Err(wrong(match diagnostic.hint {
+        Some(hint) => format!("{}\nhint: {hint}", diagnostic.message),
+        None => diagnostic.message,
+    }))
+}
+
+fn called(call: &mut Call, wants_list: bool) -> Result<Value, Error> {
+    let name = call.text()?;
+    let terms = call.rest();
+    let mut options = call.keywords();
+    let errors = options.shift_remove("errors").map_or_else(|| "strict".into(), |errors| text(&errors));
+    let wants_list = options.shift_remove("wantlist").map_or(wants_list, |flag| flag.is_true());
+    let context = Context::of(call.state)?;
+    let found = match run(&name, Terms { terms, options, context: &context }) {
+        Err(_) if errors != "strict" && wants_list => return Ok(Vec::<Value>::new().into()),
+        Err(_) if errors != "strict" => return Ok(Value::from(())),
+        other => other?,
+    };
+    if wants_list {
+        return Ok(found.into());
+    }
+    // One answer is itself, several texts are joined, anything else stays a list.
+    match found.as_slice() {
+        [only] => Ok(only.clone()),
+        many if many.iter().all(|item| item.as_str().is_some()) => {
+            Ok(many.iter().map(text).collect::<Vec<_>>().join(",").into())
+        }
+        _ => Ok(found.into()),
+    }
+}
+
+fn lookup(call: &mut Call) -> Result<Value, Error> {
+    called(call, false)
+}
+
+fn query(call: &mut Call) -> Result<Value, Error> {
+    called(call, true)
+}
+
+/// `dict(a=1)`, `dict(mapping)` or `dict(pairs)`.
+fn dict_of(call: &mut Call) -> Result<Value, Error> {
+    let mut entries: IndexMap<String, (Value, Value)> = IndexMap::new();
+    let given = match call.next("mapping")? {
+        Some(mapping) if mapping.kind() == ValueKind::Map => pairs(&mapping)?,
+        Some(rows) => {
+            let pair = |row: &Value| match list(row)?.as_slice() {
+                [key, value] => Ok((key.clone(), value.clone())),
+                _ => Err(wrong(format!("`dict` needs pairs, not {row}"))),
+            };
+            list(&rows)?.iter().map(pair).collect::<Result<_, Error>>()?
+        }
+        None => Vec::new(),
+    };
+    let named = call.keywords().into_iter().map(|(name, value)| (Value::from(name), value));
+    entries.extend(given.into_iter().chain(named).map(|(key, value)| (key.to_string(), (key, value))));
+    Ok(Value::from_pairs(entries.into_values()))
+}
+
+/// The time: with a format as text, without as ISO 8601 text.
+fn now(call: &mut Call) -> Result<Value, Error> {
+    let utc = call.next_flag("utc")?;
+    let format = call.next_text("fmt")?.unwrap_or_else(|| "%Y-%m-%d %H:%M:%S.%6f".into());
+    let zone = if utc { jiff::tz::TimeZone::UTC } else { jiff::tz::TimeZone::system() };
+    let written = jiff::fmt::strtime::format(&format, &jiff::Timestamp::now().to_zoned(zone));
+    written.map(Value::from).map_err(|error| wrong(format!("the time format `{format}` is wrong: {error}")))
+}
+
+/// A variable that somebody has to set: using it is an error with this hint.
+fn undef(call: &mut Call) -> Result<Value, Error> {
+    let hint = call.next_text("hint")?.unwrap_or_else(|| "this variable has to be set".into());
+    Err(raise(Failure::Wrong(Diagnostic::new("this variable is left undefined on purpose").hint(hint))))
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    let bytes = std::fs::read(path).map_err(|error| wrong(format!("cannot read `{}`: {error}", path.display())))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+impl Terms<'_> {
+    fn texts(&self) -> Vec<String> {
+        self.terms.iter().map(text).collect()
+    }
+
+    fn option(&mut self, name: &str) -> Option<Value> {
+        self.options.shift_remove(name)
+    }
+
+    fn flag(&mut self, name: &str, default: bool) -> bool {
+        self.option(name).map_or(default, |flag| super::values::as_bool(&flag).unwrap_or(flag.is_true()))
+    }
+
+    /// Finds a file as a task of the role or play would: below `kind`, then beside.
+    fn find(&self, kind: &str, name: &str) -> Option<PathBuf> {
+        let path = Path::new(name);
+        if path.is_absolute() {
+            return path.exists().then(|| path.into());
+        }
+        let search = self.context.scope.search.iter();
+        let candidates = search.flat_map(|directory| [directory.join(kind).join(path), directory.join(path)]);
+        candidates.chain([path.into()]).find(|candidate| candidate.exists())
+    }
+
+    fn need(&self, kind: &str, name: &str) -> Result<PathBuf, Error> {
+        self.find(kind, name).ok_or_else(|| {
+            wrong(format!(
+                "the file `{name}` is not found\nhint: put it into `{kind}/` of the role or beside the playbook"
+            ))
+        })
+    }
+}
+
+fn env(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    let default = terms.option("default").unwrap_or_else(|| "".into());
+    let found = |name: String| std::env::var(name).map_or_else(|_| default.clone(), Value::from);
+    Ok(terms.texts().into_iter().map(found).collect())
+}
+
+fn file(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    let (left, right) = (terms.flag("lstrip", false), terms.flag("rstrip", true));
+    let contents = terms.texts().into_iter().map(|name| {
+        let content = read(&terms.need("files", &name)?)?;
+        let content = if left { content.trim_start() } else { &content };
+        Ok(Value::from(if right { content.trim_end() } else { content }))
+    });
+    contents.collect()
+}
+
+fn file_glob(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    let mut found = Vec::new();
+    for pattern in terms.texts() {
+        let path = Path::new(&pattern);
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let directories: Vec<PathBuf> = if path.is_absolute() {
+            vec![directory.into()]
+        } else {
+            let search = terms.context.scope.search.iter();
+            search.flat_map(|base| [base.join("files").join(directory), base.join(directory)]).collect()
+        };
+        let name = path.file_name().unwrap_or_default();
+        let hits = directories.iter().map(|directory| filters::glob(&directory.join(name)));
+        let first = hits.collect::<Result<Vec<_>, _>>()?.into_iter().find(|hits| !hits.is_empty());
+        found.extend(first.unwrap_or_default().into_iter().map(Value::from));
+    }
+    Ok(found)
+}
+
+fn first_found(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    let mut skip = terms.flag("skip", false) || terms.option("errors").is_some();
+    let mut names = Vec::new();
+    let listed = |given: Option<Value>| -> Result<Vec<String>, Error> {
+        match given {
+            Some(value) if value.as_str().is_some() => {
+                Ok(text(&value).split([',', ';', ':']).map(|part| part.trim().into()).collect())
+            }
+            Some(value) if !value.is_none() && !value.is_undefined() => Ok(list(&value)?.iter().map(text).collect()),
+            _ => Ok(Vec::new()),
+        }
+    };
+    let mut given = Vec::new();
+    let mut gather = |files: Vec<String>, paths: Vec<String>| {
+        if paths.is_empty() {
+            given.extend(files);
+        } else {
+            given.extend(paths.iter().flat_map(|path| files.iter().map(move |file| format!("{path}/{file}"))));
+        }
+    };
+    let (files, paths) = (listed(terms.option("files"))?, listed(terms.option("paths"))?);
+    gather(files, paths);
+    for term in flat(std::mem::take(&mut terms.terms), usize::MAX)? {
+        match term.kind() {
+            ValueKind::Map => {
+                skip |= term.get_attr("skip")?.is_true();
+                gather(listed(Some(term.get_attr("files")?))?, listed(Some(term.get_attr("paths")?))?);
+            }
+            _ => gather(vec![text(&term)], Vec::new()),
+        }
+    }
+    names.append(&mut given);
+    let found = names.iter().find_map(|name| {
+        let kinds = ["files", "templates", "vars", "tasks"];
+        kinds.iter().find_map(|kind| terms.find(kind, name))
+    });
+    match found {
+        Some(path) => Ok(vec![path.to_string_lossy().into_owned().into()]),
+        None if skip => Ok(Vec::new()),
+        None => Err(wrong(format!("none of these files exists: {}", names.join(", ")))),
+    }
+}
+
+/// Takes lists apart, `levels` deep.
+fn flat(list: Vec<Value>, levels: usize) -> Result<Vec<Value>, Error> {
+    let mut flattened = Vec::new();
+    for item in list {
+        match item.kind() {
+            ValueKind::Seq | ValueKind::Iterable if levels > 0 => flattened.extend(flat(items(&item)?, levels - 1)?),
+            _ => flattened.push(item),
+        }
+    }
+    Ok(flattened)
+}
+
+fn dict(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    let mut found = Vec::new();
+    for term in flat(std::mem::take(&mut terms.terms), 1)? {
+        found.extend(pairs(&term)?.into_iter().map(|(key, value)| Value::from_pairs([("key", key), ("value", value)])));
+    }
+    Ok(found)
+}
+
+fn indexed_items(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    let flattened = flat(std::mem::take(&mut terms.terms), 1)?;
+    Ok(flattened.into_iter().enumerate().map(|(index, item)| vec![Value::from(index), item].into()).collect())
+}
+
+fn lists_of(terms: &mut Terms) -> Result<Vec<Vec<Value>>, Error> {
+    let as_list = |term: Value| match term.kind() {
+        ValueKind::Seq | ValueKind::Iterable => items(&term),
+        _ => Ok(vec![term]),
+    };
+    std::mem::take(&mut terms.terms).into_iter().map(as_list).collect()
+}
+
+fn nested(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    let lists = lists_of(terms)?;
+    Ok(filters::rows(&lists)?.into_iter().map(Value::from).collect())
+}
+
+fn together(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    let lists = lists_of(terms)?;
+    let length = lists.iter().map(Vec::len).max().unwrap_or(0);
+    let item = |list: &Vec<Value>, index| list.get(index).cloned().unwrap_or(Value::from(()));
+    Ok((0..length).map(|index| lists.iter().map(|list| item(list, index)).collect()).collect())
+}
+
+fn subelements(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    let [elements, path, options @ ..] = terms.terms.as_slice() else {
+        return Err(wrong("`subelements` needs a list and the name of a list in its items"));
+    };
+    let skip = options.first().map(|options| options.get_attr("skip_missing")).transpose()?;
+    filters::pairs_below(elements, path, skip.is_some_and(|skip| skip.is_true()))
+}
+
+/// `start=1 end=5 stride=2 format=%02d`, `1-5/2`, or the same as keywords.
+fn sequence(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    let mut found = Vec::new();
+    let texts = terms.texts();
+    let texts = if texts.is_empty() { vec![String::new()] } else { texts };
+    for term in texts {
+        let mut settings: IndexMap<String, String> = IndexMap::new();
+        for name in ["start", "end", "stride", "count", "format"] {
+            settings.extend(terms.options.get(name).map(|value| (name.into(), text(value))));
+        }
+        for (index, part) in term.split_whitespace().enumerate() {
+            match part.split_once('=') {
+                Some((name, value)) => {
+                    settings.insert(name.into(), value.into());
+                }
+                None if index == 0 => {
+                    let (range, format) =
+                        part.split_once(':').map_or((part, None), |(range, format)| (range, Some(format)));
+                    let (range, stride) =
+                        range.split_once('/').map_or((range, None), |(range, stride)| (range, Some(stride)));
+                    let (start, end) = range.split_once('-').map_or((None, range), |(start, end)| (Some(start), end));
+                    let parts = [("start", start), ("end", Some(end)), ("stride", stride), ("format", format)];
+                    settings.extend(parts.into_iter().filter_map(|(name, value)| Some((name.into(), value?.into()))));
+                }
+                None => return Err(wrong(format!("`sequence` does not know `{part}`"))),
+            }
+        }
+        found.extend(counted(&settings)?);
+    }
+    Ok(found)
+}
+
+fn counted(settings: &IndexMap<String, String>) -> Result<Vec<Value>, Error> {
+    let number = |name: &str| {
+        settings.get(name).map(|text| {
+            let radix = text.strip_prefix("0x").map(|hex| i64::from_str_radix(hex, 16));
+            radix.unwrap_or_else(|| text.parse()).map_err(|_| wrong(format!("`{name}={text}` is not a whole number")))
+        })
+    };
+    let start = number("start").transpose()?.unwrap_or(1);
+    let stride = number("stride").transpose()?;
+    let end = match (number("count").transpose()?, number("end").transpose()?) {
+        (Some(0), _) => return Ok(Vec::new()),
+        (Some(count), _) => start + (count - 1) * stride.unwrap_or(1),
+        (None, Some(end)) => end,
+        (None, None) => return Err(wrong("`sequence` needs `end` or `count`")),
+    };
+    let stride = stride.unwrap_or(if end < start { -1 } else { 1 });
+    if stride == 0 {
+        return Ok(Vec::new());
+    }
+    let count = (end - start) / stride + 1;
+    if count > 1_000_000 {
+        return Err(wrong("`sequence` of more than a million numbers"));
+    }
+    let format = settings.get("format").map_or("%d", String::as_str);
+    let formatted = |index: i64| printf(format, start + index * stride).map(Value::from);
+    (0..count.max(0)).map(formatted).collect()
+}
+
+/// Writes a number by the one `%` directive of `format`: `%d`, `%x`, `%o`, with `0` and a width.
+fn printf(format: &str, number: i64) -> Result<String, Error> {
+    let unfit = || wrong(format!("the format `{format}` needs one of `%d`, `%x`, `%o`"));
+    let (before, rest) = format.split_once('%').ok_or_else(unfit)?;
+    let kind = rest.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(unfit)?;
+    let (width, after) = (&rest[..kind], &rest[kind + 1..]);
+    let digits = match rest.as_bytes()[kind] {
+        b'd' | b'i' | b'u' => number.to_string(),
+        b'x' => format!("{number:x}"),
+        b'X' => format!("{number:X}"),
+        b'o' => format!("{number:o}"),
+        _ => return Err(unfit()),
+    };
+    let columns: usize = width.trim_start_matches('0').parse().unwrap_or(0);
+    let fill = if width.starts_with('0') { "0" } else { " " };
+    Ok(format!("{before}{}{digits}{after}", fill.repeat(columns.saturating_sub(digits.len()))))
+}
+
+fn shell(command: &str) -> Result<String, Error> {
+    let output = std::process::Command::new("sh").args(["-c", command]).output();
+    let output = output.map_err(|error| wrong(format!("cannot run `sh`: {error}")))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(wrong(format!("the command of a lookup failed ({}): {}", output.status, said.trim_end())));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn pipe(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    terms.texts().iter().map(|command| Ok(shell(command)?.trim_end().into())).collect()
+}
+
+fn lines(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    let mut found = Vec::new();
+    for command in terms.texts() {
+        found.extend(shell(&command)?.lines().map(Value::from));
+    }
+    Ok(found)
+}
+
+fn random_choice(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    let count = terms.terms.len();
+    let index = filters::Chance::new(None).below(count as u64) as usize;
+    Ok(terms.terms.get(index).cloned().into_iter().collect())
+}
+
+fn template(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    let mut found = Vec::new();
+    for name in terms.texts() {
+        let path = terms.need("templates", &name)?;
+        let source = Arc::new(Source { text: read(&path)?, path });
+        let templates = super::Templates { environment: terms.context.shared_environment() };
+        let scope = match terms.options.get("template_vars") {
+            Some(extra) => {
+                let known = pairs(extra)?
+                    .into_iter()
+                    .map(|(name, value)| Ok((name.to_string(), crate::vars::Var::Known(super::values::json(&value)?))));
+                terms.context.scope.with(known.collect::<Result<_, Error>>()?)
+            }
+            None => terms.context.scope.clone(),
+        };
+        let text = templates.text(&source, &scope, &TemplateOptions::default()).map_err(raise)?;
+        found.push(Value::from(text));
+    }
+    Ok(found)
+}
+
+fn varnames(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    let mut found = Vec::new();
+    for pattern in terms.texts() {
+        let regex = filters::pattern::compile(&pattern, false, false)?;
+        let names = terms.context.scope.names();
+        found.extend(names.into_iter().filter(|name| regex.is_match(*name).unwrap_or(false)).map(Value::from));
+    }
+    Ok(found)
+}
+
+fn vars(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    let default = terms.option("default");
+    let context = terms.context.value();
+    let found = terms.texts().into_iter().map(|name| {
+        let found = context.get_attr(&name)?;
+        match (found.is_undefined(), &default) {
+            (false, _) => Ok(found),
+            (true, Some(default)) => Ok(default.clone()),
+            (true, None) => Err(wrong(format!("`{name}` is undefined"))),
+        }
+    });
+    found.collect()
+}
+
+/// `lookup('ini', 'key section=s file=f.ini')`, or the same as keywords.
+fn ini(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    let mut found = Vec::new();
+    for term in terms.texts() {
+        let (key, settings) = key_and_settings(&term, &terms.options);
+        let setting = |name: &str, default: &str| settings.get(name).cloned().unwrap_or_else(|| default.into());
+        let section = setting("section", "global");
+        let text = read(&terms.need("files", &setting("file", "ansible.ini"))?)?;
+        let properties = setting("type", "ini") == "properties";
+        let mut here = properties;
+        let value = text.lines().find_map(|line| {
+            let line = line.trim();
+            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                here = name == section;
+                return None;
+            }
+            let (name, value) = line.split_once(['=', ':']).filter(|_| here && !line.starts_with(['#', ';']))?;
+            name.trim().eq_ignore_ascii_case(&key).then(|| value.trim().to_string())
+        });
+        found.push(value.unwrap_or_else(|| setting("default", "")).into());
+    }
+    Ok(found)
+}
+
+/// `lookup('csvfile', 'key file=f.csv delimiter=, col=1')`, or the same as keywords.
+fn csv_file(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    let mut found = Vec::new();
+    for term in terms.texts() {
+        let (key, settings) = key_and_settings(&term, &terms.options);
+        let setting = |name: &str, default: &str| settings.get(name).cloned().unwrap_or_else(|| default.into());
+        let text = read(&terms.need("files", &setting("file", "ansible.csv"))?)?;
+        let delimiter = match setting("delimiter", "TAB").as_str() {
+            "TAB" | "\\t" => '\t',
+            other => other.chars().next().unwrap_or('\t'),
+        };
+        let number =
+            |name: &str, default: &str| whole(&setting(name, default).into()).map(|number| number.max(0) as usize);
+        let (column, key_column) = (number("col", "1")?, number("keycol", "0")?);
+        let row = text.lines().map(|line| cells(line, delimiter)).find(|row| row.get(key_column) == Some(&key));
+        let cell = row.and_then(|row| row.into_iter().nth(column));
+        found.extend(cell.or_else(|| settings.get("default").cloned()).map(Value::from));
+    }
+    Ok(found)
+}
+
+fn cells(line: &str, delimiter: char) -> Vec<String> {
+    let (mut cells, mut quoted) = (vec![String::new()], false);
+    let mut characters = line.chars().peekable();
+    while let Some(c) = characters.next() {
+        let last = cells.len() - 1;
+        match c {
+            '"' if quoted && characters.peek() == Some(&'"') => cells[last].extend(characters.next()),
+            '"' => quoted = !quoted,
+            c if c == delimiter && !quoted => cells.push(String::new()),
+            c => cells[last].push(c),
+        }
+    }
+    cells
+}
+
+fn key_and_settings(term: &str, options: &IndexMap<String, Value>) -> (String, IndexMap<String, String>) {
+    let mut settings: IndexMap<String, String> =
+        options.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+    let mut key = Vec::new();
+    for part in term.split_whitespace() {
+        match part.split_once('=') {
+            Some((name, value)) => {
+                settings.insert(name.into(), value.into());
+            }
+            None => key.push(part),
+        }
+    }
+    (key.join(" "), settings)
+}

@@ -1,0 +1,239 @@
+//! A template's text made ready for the engine: what Python's Jinja2 accepts and the engine does not is spelt differently.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use minijinja::machinery::{Span, Token, tokenize};
+use minijinja::syntax::SyntaxConfig;
+
+use super::Syntax;
+
+/// Words that stand between operands and are none themselves.
+pub(super) const OPERATORS: [&str; 7] = ["and", "or", "not", "in", "is", "if", "else"];
+
+/// A text with some spans replaced, and the way back.
+pub(super) struct Prepared<'a> {
+    pub text: Cow<'a, str>,
+    edits: Vec<(Range<usize>, String)>,
+}
+
+/// The tokens of a template, without white space.
+pub(super) struct Tokens<'a>(pub Vec<(Token<'a>, Span)>);
+
+impl<'a> Tokens<'a> {
+    /// Reads as far as the text can be read; what is wrong with the rest, compiling it will say.
+    pub fn new(text: &'a str, syntax: Syntax, config: &SyntaxConfig) -> Tokens<'a> {
+        let tokens = tokenize(text, syntax == Syntax::Expression, config.clone());
+        Tokens(tokens.map_while(Result::ok).collect())
+    }
+
+    pub fn ident(&self, index: usize) -> Option<&'a str> {
+        match self.0.get(index) {
+            Some((Token::Ident(name), _)) => Some(name),
+            _ => None,
+        }
+    }
+
+    pub fn is(&self, index: usize, wanted: &str) -> bool {
+        self.0.get(index).is_some_and(|(token, _)| match token {
+            Token::Dot => wanted == ".",
+            Token::Pipe => wanted == "|",
+            Token::ParenOpen => wanted == "(",
+            Token::ParenClose => wanted == ")",
+            Token::BracketOpen => wanted == "[",
+            Token::BracketClose => wanted == "]",
+            Token::Comma => wanted == ",",
+            Token::Colon => wanted == ":",
+            Token::BlockStart => wanted == "{%",
+            Token::BlockEnd => wanted == "%}",
+            Token::Mod => wanted == "%",
+            Token::Ident(name) => *name == wanted,
+            _ => false,
+        })
+    }
+
+    /// Says whether an expression could end with this token, so that a bracket after it is a subscript or a call.
+    fn ends_operand(&self, index: usize) -> bool {
+        match &self.0[index].0 {
+            Token::Ident(name) => !OPERATORS.contains(name),
+            Token::Str(_) | Token::String(_) | Token::ParenClose | Token::BracketClose | Token::BraceClose => true,
+            _ => false,
+        }
+    }
+
+    fn range(&self, index: usize) -> Range<usize> {
+        let span = self.0[index].1;
+        span.start_offset as usize..span.end_offset as usize
+    }
+
+    /// Returns the bracket that the one at `close` closes.
+    fn open_of(&self, close: usize) -> Option<usize> {
+        let mut depth = 0;
+        (0..=close).rev().find(|index| {
+            match self.0[*index].0 {
+                Token::ParenClose | Token::BracketClose | Token::BraceClose => depth += 1,
+                Token::ParenOpen | Token::BracketOpen | Token::BraceOpen => depth -= 1,
+                _ => {}
+            }
+            depth == 0
+        })
+    }
+
+    /// Returns the last token of the operand that starts at `start`, filters and calls included.
+    fn operand_end(&self, start: usize) -> Option<usize> {
+        let mut depth = 0;
+        for index in start..self.0.len() {
+            match &self.0[index].0 {
+                Token::ParenOpen | Token::BracketOpen | Token::BraceOpen => depth += 1,
+                Token::ParenClose | Token::BracketClose | Token::BraceClose if depth > 0 => depth -= 1,
+                Token::Minus if index == start => {}
+                Token::Ident(name) if depth == 0 && OPERATORS.contains(name) => return index.checked_sub(1),
+                Token::Ident(_) | Token::Str(_) | Token::String(_) | Token::Dot | Token::Pipe => {}
+                Token::Int(_) | Token::Int128(_) | Token::Float(_) => {}
+                _ if depth == 0 => return index.checked_sub(1),
+                _ => {}
+            }
+        }
+        self.0.len().checked_sub(1)
+    }
+}
+
+impl<'a> Prepared<'a> {
+    pub fn new(text: &'a str, syntax: Syntax, config: &SyntaxConfig) -> Prepared<'a> {
+        let tokens = Tokens::new(text, syntax, config);
+        let mut edits = Vec::new();
+        for index in 1..tokens.0.len() {
+            if tolerates_undefined(&tokens, index) {
+                edits.extend(chain(&tokens, index - 1));
+            }
+            edits.extend(percent(&tokens, index));
+        }
+        edits.sort_by_key(|(range, _)| (range.start, range.end));
+        let mut new = String::with_capacity(text.len());
+        let mut copied = 0;
+        edits.retain(|(range, replacement): &(Range<usize>, String)| {
+            let keep = range.start >= copied;
+            if keep {
+                new.push_str(&text[copied..range.start]);
+                new.push_str(replacement);
+                copied = range.end;
+            }
+            keep
+        });
+        if edits.is_empty() {
+            return Prepared { text: text.into(), edits };
+        }
+        new.push_str(&text[copied..]);
+        Prepared { text: new.into(), edits }
+    }
+
+    /// Returns where the byte `offset` of the new text stands in the old one.
+    pub fn original(&self, offset: usize) -> usize {
+        let (mut new, mut old) = (0, 0);
+        for (range, replacement) in &self.edits {
+            let start = new + range.start - old;
+            if offset < start {
+                break;
+            }
+            if offset < start + replacement.len() {
+                return range.start;
+            }
+            (new, old) = (start + replacement.len(), range.end);
+        }
+        old + (offset - new)
+    }
+}
+
+/// Says whether what stands before `index` may be undefined: `| default`, `| mandatory`, `is defined`.
+fn tolerates_undefined(tokens: &Tokens, index: usize) -> bool {
+    if tokens.is(index, "|") {
+        let qualified = tokens.is(index + 1, "ansible") && tokens.is(index + 2, ".");
+        let name = if qualified { index + 5 } else { index + 1 };
+        return matches!(tokens.ident(name), Some("default" | "d" | "mandatory"));
+    }
+    let name = if tokens.is(index + 1, "not") { index + 2 } else { index + 1 };
+    tokens.is(index, "is") && matches!(tokens.ident(name), Some("defined" | "undefined"))
+}
+
+/// Spells `a.b['c']`, which ends at `end`, as `a|_get('b')|_get('c')`: the engine refuses the attribute of
+/// something undefined, and Ansible only refuses to use it.
+fn chain(tokens: &Tokens, end: usize) -> Vec<(Range<usize>, String)> {
+    let mut edits = Vec::new();
+    let mut end = end;
+    loop {
+        let dotted = end >= 2 && tokens.is(end - 1, ".");
+        let (start, stop) = if dotted { (tokens.range(end - 1).start, tokens.range(end).end) } else { (0, 0) };
+        match &tokens.0[end].0 {
+            Token::Ident(name) if dotted => edits.push((start..stop, format!("|_get('{name}')"))),
+            Token::Int(number) if dotted => edits.push((start..stop, format!("|_get({number})"))),
+            Token::BracketClose => {
+                let Some(open) = tokens.open_of(end) else { return Vec::new() };
+                if open == 0 || !tokens.ends_operand(open - 1) {
+                    break;
+                }
+                if is_slice(tokens, open, end) {
+                    break;
+                }
+                edits.push((tokens.range(open), "|_get(".into()));
+                edits.push((tokens.range(end), ")".into()));
+                end = open - 1;
+                continue;
+            }
+            Token::ParenClose => {
+                let Some(open) = tokens.open_of(end) else { return Vec::new() };
+                if open > 0 && !tokens.ends_operand(open - 1) && end >= 2 {
+                    edits.extend(chain(tokens, end - 1));
+                }
+                break;
+            }
+            _ => break,
+        }
+        end -= 2;
+    }
+    // A dotted name behind `|` or `is` is a filter's or a test's; a sign binds closer than a filter would.
+    let before = end.checked_sub(1);
+    let blocked = before.is_some_and(|before| {
+        let sign = matches!(tokens.0[before].0, Token::Minus | Token::Plus)
+            && !before.checked_sub(1).is_some_and(|left| tokens.ends_operand(left) || is_number(tokens, left));
+        sign || tokens.is(before, "|")
+            || tokens.is(before, "is")
+            || (tokens.is(before, "not") && before > 0 && tokens.is(before - 1, "is"))
+    });
+    if blocked { Vec::new() } else { edits }
+}
+
+fn is_number(tokens: &Tokens, index: usize) -> bool {
+    matches!(tokens.0[index].0, Token::Int(_) | Token::Int128(_) | Token::Float(_))
+}
+
+fn is_slice(tokens: &Tokens, open: usize, close: usize) -> bool {
+    let mut depth = 0;
+    (open + 1..close).any(|index| {
+        match tokens.0[index].0 {
+            Token::ParenOpen | Token::BracketOpen | Token::BraceOpen => depth += 1,
+            Token::ParenClose | Token::BracketClose | Token::BraceClose => depth -= 1,
+            _ => {}
+        }
+        depth == 0 && matches!(tokens.0[index].0, Token::Colon)
+    })
+}
+
+/// Spells `'text' % value` as `'text'|_percent(value)`: the engine's `%` is for numbers only.
+fn percent(tokens: &Tokens, index: usize) -> Vec<(Range<usize>, String)> {
+    let literal = matches!(tokens.0[index - 1].0, Token::Str(_) | Token::String(_));
+    let closer = index >= 2
+        && matches!(
+            tokens.0[index - 2].0,
+            Token::Mul | Token::Div | Token::FloorDiv | Token::Mod | Token::Pow | Token::Str(_) | Token::String(_)
+        );
+    if !tokens.is(index, "%") || !literal || closer {
+        return Vec::new();
+    }
+    match tokens.operand_end(index + 1).filter(|end| *end > index) {
+        Some(end) => {
+            let stop = tokens.range(end).end;
+            vec![(tokens.range(index), "|_percent(".into()), (stop..stop, ")".into())]
+        }
+        None => Vec::new(),
+    }
+}

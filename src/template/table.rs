@@ -1,0 +1,781 @@
+//! What templates mean: one row a fact, each the template, the variables, and the value.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::error::Source;
+use crate::vars::{Scope, Var, layer_of};
+use crate::yaml::{self, Yaml};
+
+use super::{Failure, Syntax, Templates};
+
+const VARS: &str = r#"
+x: 5
+f: 1.5
+s: hello world
+e: ""
+n: null
+t: true
+no_: false
+l: [3, 1, 2]
+d: {a: 1, b: {c: 2}}
+people: [{name: ann, age: 30, tags: [a, b]}, {name: bob, age: 20, tags: [c]}]
+wrapped: "{{ x }}"
+twice: "{{ wrapped }}"
+lazy: {ok: "{{ x }}", bad: "{{ nope }}", deep: ["{{ s }}", {k: "{{ l }}"}]}
+bad: "{{ nope.x }}"
+raw: !unsafe "{{ x }}"
+key: b
+changed_result: {changed: true, failed: false}
+failed_result: {changed: false, failed: true, skipped: false}
+skipped_result: {skipped: true, changed: false}
+loop_result: {results: [{changed: false}, {changed: true}]}
+"#;
+
+fn node(text: &str) -> Yaml {
+    let source = Arc::new(Source { path: "play.yml".into(), text: text.into() });
+    yaml::load(&source).unwrap().remove(0)
+}
+
+fn scope() -> Scope {
+    Scope::new(vec![Arc::new(layer_of(&node(VARS)))])
+}
+
+fn render(text: &str) -> Result<Value, String> {
+    let source = Arc::new(Source { path: "play.yml".into(), text: text.into() });
+    let place = crate::error::Place::new(&source, 1, 1);
+    Templates::new().render(&Yaml::text_at(text, &place), &scope()).map_err(|failure| match failure {
+        Failure::Unknown(what) => format!("unknown: {what}"),
+        Failure::Wrong(diagnostic) => diagnostic.to_string(),
+    })
+}
+
+fn check_rows(rows: Vec<(&str, Value)>) {
+    let wrong: Vec<String> = rows
+        .into_iter()
+        .filter_map(|(template, expected)| match render(template) {
+            Ok(found) if found == expected && found.to_string() == expected.to_string() => None,
+            Ok(found) => Some(format!("{template}\n    found {found}\n expected {expected}")),
+            Err(error) => Some(format!("{template}\n    {error}")),
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn an_expression_alone_keeps_its_type() {
+    check_rows(vec![
+        ("{{ x }}", json!(5)),
+        ("{{ f }}", json!(1.5)),
+        ("{{ l }}", json!([3, 1, 2])),
+        ("{{ d }}", json!({"a": 1, "b": {"c": 2}})),
+        ("{{ t }}", json!(true)),
+        ("{{ n }}", json!(null)),
+        ("{{ s }}", json!("hello world")),
+        (" {{ x }}", json!(" 5")),
+        ("{{ x }}{{ x }}", json!("55")),
+        ("{{ t }}!", json!("True!")),
+        ("{{ n }}!", json!("!")),
+        ("{{ l }}!", json!("[3, 1, 2]!")),
+        ("{{ ['a', none, true] }}!", json!("['a', None, True]!")),
+        ("{% if t %}{{ l }}{% else %}{{ x }}{% endif %}", json!([3, 1, 2])),
+        ("{{ wrapped }}", json!(5)),
+        ("{{ twice + 1 }}", json!(6)),
+        ("{{ lazy.ok }}", json!(5)),
+        ("{{ lazy.deep }}", json!(["hello world", {"k": [3, 1, 2]}])),
+        ("{{ lazy.deep[1].k[0] }}", json!(3)),
+        ("{{ raw }}", json!("{{ x }}")),
+        ("{{ vars.x }}", json!(5)),
+        ("{{ vars['lazy'].ok }}", json!(5)),
+        ("{{ 18446744073709551615 }}", json!(18446744073709551615_u64)),
+        ("{{ 18446744073709551615 + 1 }}", json!("18446744073709551616")),
+        ("{{ '5' }}", json!("5")),
+        ("{{ {'a': omit, 'b': 1} }}", json!({"b": 1})),
+        ("{{ [1, omit] }}", json!([1])),
+        ("{{ nope | default(omit) }}", json!(null)),
+        ("a\n{% if t %}\nb\n{% endif %}\nc\n", json!("a\nb\nc\n")),
+        ("{% for i in l %}{{ i }},{% endfor %}", json!("3,1,2,")),
+        ("{% set y = x + 1 %}{{ y }}", json!(6)),
+        ("{% macro m(a, b=2) %}{{ a }}-{{ b }}{% endmacro %}{{ m(1) }}", json!("1-2")),
+        ("{# nothing #}{{ x }}", json!(5)),
+        ("{% raw %}{{ x }}{% endraw %}", json!("{{ x }}")),
+        ("{{ 7 // 2 }}", json!(3)),
+        ("{{ 7 / 2 }}", json!(3.5)),
+        ("{{ 2 ** 10 }}", json!(1024)),
+        ("{{ l[1:] }}", json!([1, 2])),
+        ("{{ s[-5:] }}", json!("world")),
+        ("{{ 'yes' if x > 3 else 'no' }}", json!("yes")),
+        ("{{ l + [4] }}", json!([3, 1, 2, 4])),
+        ("{{ 'a' ~ x ~ 'b' }}", json!("a5b")),
+        ("{{ 'é' | length }}", json!(1)),
+        ("{{ d[key].c }}", json!(2)),
+    ]);
+}
+
+#[test]
+fn undefined_is_tolerated_where_it_is_asked_about() {
+    check_rows(vec![
+        ("{{ nope | default('D') }}", json!("D")),
+        ("{{ nope.a.b | default('D') }}", json!("D")),
+        ("{{ nope['a'][0].b | d('D') }}", json!("D")),
+        ("{{ nope['a'].b | ansible.builtin.default('D') }}", json!("D")),
+        ("{{ d.zz.yy | default('D') }}", json!("D")),
+        ("{{ d.b.c | default('D') }}", json!(2)),
+        ("{{ d[key].c | default('D') }}", json!(2)),
+        ("{{ d[nope_key | default('b')].c | default('D') }}", json!(2)),
+        ("{{ (nope.a.b) | default('D') }}", json!("D")),
+        ("{{ (nope.a | default({})).b | default('D') }}", json!("D")),
+        ("{{ l[9].x | default('D') }}", json!("D")),
+        ("{{ people[0].name | default('D') }}", json!("ann")),
+        ("{{ nope.a is defined }}", json!(false)),
+        ("{{ nope.a is not defined }}", json!(true)),
+        ("{{ nope.a.b is undefined }}", json!(true)),
+        ("{{ not nope.a.b is defined }}", json!(true)),
+        ("{{ nope.a is defined and nope.a.b == 1 }}", json!(false)),
+        ("{{ x if nope.a is defined else 'D' }}", json!("D")),
+        ("{{ bad | default('D') }}", json!("D")),
+        ("{{ bad is defined }}", json!(false)),
+        ("{{ lazy.bad | default('D') }}", json!("D")),
+        ("{{ e | default('D', true) }}", json!("D")),
+        ("{{ e | default('D') }}", json!("")),
+        ("{{ nope.a | default(d.b.c) }}", json!(2)),
+        ("{{ -d.a | default(3) }}", json!(-1)),
+        ("{{ 1 + nope.y | default(3) }}", json!(4)),
+        ("{% if nope.a is defined %}a{% else %}b{% endif %}", json!("b")),
+        ("{{ people | map(attribute='zz', default='D') | list }}", json!(["D", "D"])),
+        ("{{ x | mandatory }}", json!(5)),
+        ("{{ people | selectattr('zz', 'defined') | list }}", json!([])),
+    ]);
+}
+
+#[test]
+fn text_filters() {
+    check_rows(vec![
+        ("{{ 'yes' | bool }}", json!(true)),
+        ("{{ 'off' | bool }}", json!(false)),
+        ("{{ 1 | bool }}", json!(true)),
+        ("{{ '12' | int + 1 }}", json!(13)),
+        ("{{ 'x' | int(7) }}", json!(7)),
+        ("{{ '1.5' | float }}", json!(1.5)),
+        ("{{ s | upper }}", json!("HELLO WORLD")),
+        ("{{ s | capitalize }}", json!("Hello world")),
+        ("{{ s | title }}", json!("Hello World")),
+        ("{{ s | replace('o', '0') }}", json!("hell0 w0rld")),
+        ("{{ 'ab' | center(6) }}", json!("  ab  ")),
+        ("{{ 'abc' | center(6) }}", json!(" abc  ")),
+        ("{{ 'hi' | comment }}", json!("#\n# hi\n#")),
+        ("{{ 'a\\nb' | comment('cblock') }}", json!("/*\n *\n * a\n * b\n *\n */")),
+        ("{{ 'hi' | comment('xml') }}", json!("<!--\n -\n - hi\n -\n-->")),
+        ("{{ 'hi' | comment(decoration='; ') }}", json!(";\n; hi\n;")),
+        ("{{ \"it's\" | quote }}", json!("'it'\"'\"'s'")),
+        ("{{ 'plain-1.txt' | quote }}", json!("plain-1.txt")),
+        ("{{ '' | quote }}", json!("''")),
+        ("{{ 'a b  c' | split }}", json!(["a", "b", "c"])),
+        ("{{ 'a,b' | split(',') }}", json!(["a", "b"])),
+        ("{{ 'a,b,c' | split(',', 1) }}", json!(["a", "b,c"])),
+        ("{{ t | ternary('a', 'b') }}", json!("a")),
+        ("{{ n | ternary('a', 'b', 'c') }}", json!("c")),
+        ("{{ l | type_debug }}", json!("list")),
+        ("{{ d | type_debug }}", json!("dict")),
+        ("{{ '1' | type_debug }}", json!("str")),
+        ("{{ x | type_debug }}", json!("int")),
+        ("{{ n | type_debug }}", json!("NoneType")),
+        ("{{ s | regex_replace('o', '0') }}", json!("hell0 w0rld")),
+        ("{{ s | regex_replace('(\\\\w+) (\\\\w+)', '\\\\2 \\\\1') }}", json!("world hello")),
+        ("{{ s | regex_replace('^(?P<first>h)', '<\\\\g<first>>') }}", json!("<h>ello world")),
+        ("{{ 'aaa' | regex_replace('a', 'b', count=2) }}", json!("bba")),
+        ("{{ 'A' | regex_replace('a', 'b', ignorecase=true) }}", json!("b")),
+        ("{{ 'a\\nb' | regex_replace('^', '> ', multiline=true) }}", json!("> a\n> b")),
+        ("{{ 'a\\n' | regex_replace('a$', 'b') }}", json!("b\n")),
+        ("{{ s | regex_search('w.r') }}", json!("wor")),
+        ("{{ s | regex_search('zzz') }}", json!(null)),
+        ("{{ 'k=v' | regex_search('(\\\\w)=(\\\\w)', '\\\\1', '\\\\2') }}", json!(["k", "v"])),
+        ("{{ 'k=v' | regex_search('(?P<k>\\\\w)=', '\\\\g<k>') }}", json!(["k"])),
+        ("{{ 'a1b22' | regex_findall('[0-9]+') }}", json!(["1", "22"])),
+        ("{{ 'k=v,l=w' | regex_findall('(\\\\w)=(\\\\w)') }}", json!([["k", "v"], ["l", "w"]])),
+        ("{{ 'a.b*' | regex_escape }}", json!("a\\.b\\*")),
+        ("{{ 'a.b+' | regex_escape('posix_basic') }}", json!("a\\.b+")),
+        ("{{ '%s-%03d' % (s, x) }}", json!("hello world-005")),
+        ("{{ '%s!' % x }}", json!("5!")),
+        ("{{ '%s' % d.b.c | string }}", json!("2")),
+        ("{{ '%s-%s' | format(s, x) }}", json!("hello world-5")),
+        ("{{ 7 % 3 }}", json!(1)),
+        ("{{ s | ansible.builtin.upper }}", json!("HELLO WORLD")),
+        ("{{ 'yes' | ansible.builtin.bool }}", json!(true)),
+        ("{{ s | wordcount }}", json!(2)),
+        ("{{ ['a', 'b'] | map('upper') | join('-') }}", json!("A-B")),
+    ]);
+}
+
+#[test]
+fn path_filters() {
+    check_rows(vec![
+        ("{{ '/etc/qmail/me' | basename }}", json!("me")),
+        ("{{ '/etc/qmail/' | basename }}", json!("")),
+        ("{{ '/etc/qmail/me' | dirname }}", json!("/etc/qmail")),
+        ("{{ '/me' | dirname }}", json!("/")),
+        ("{{ 'me' | dirname }}", json!("")),
+        ("{{ '/a/b.tar.gz' | splitext }}", json!(["/a/b.tar", ".gz"])),
+        ("{{ '.bashrc' | splitext }}", json!([".bashrc", ""])),
+        ("{{ ['/a', 'b', 'c'] | path_join }}", json!("/a/b/c")),
+        ("{{ ['/a', '/b'] | path_join }}", json!("/b")),
+        ("{{ '/a/./b/../c//d' | normpath }}", json!("/a/c/d")),
+        ("{{ '' | normpath }}", json!(".")),
+        ("{{ '/a/b/c' | relpath('/a/d') }}", json!("../b/c")),
+        ("{{ ['/a/b/c', '/a/b/d'] | commonpath }}", json!("/a/b")),
+        ("{{ '/nowhere/../tmp/../x' | realpath }}", json!("/x")),
+        ("{{ '~root' | expanduser }}", json!("~root")),
+    ]);
+}
+
+#[test]
+fn collection_filters() {
+    check_rows(vec![
+        ("{{ d | combine({'a': 2}) }}", json!({"a": 2, "b": {"c": 2}})),
+        ("{{ d | combine({'b': {'e': 3}}) }}", json!({"a": 1, "b": {"e": 3}})),
+        ("{{ d | combine({'b': {'e': 3}}, recursive=true) }}", json!({"a": 1, "b": {"c": 2, "e": 3}})),
+        ("{{ {'l': [1]} | combine({'l': [2]}, list_merge='append') }}", json!({"l": [1, 2]})),
+        ("{{ {'l': [1]} | combine({'l': [2]}, list_merge='prepend') }}", json!({"l": [2, 1]})),
+        ("{{ {'l': [1, 2]} | combine({'l': [2]}, list_merge='append_rp') }}", json!({"l": [1, 2]})),
+        ("{{ {'l': [1]} | combine({'l': [2]}, list_merge='keep') }}", json!({"l": [1]})),
+        ("{{ [{'a': 1}, {'b': 2}] | combine }}", json!({"a": 1, "b": 2})),
+        ("{{ {'a': 1} | dict2items }}", json!([{"key": "a", "value": 1}])),
+        ("{{ {'a': 1} | dict2items(key_name='k', value_name='v') }}", json!([{"k": "a", "v": 1}])),
+        ("{{ [{'key': 'a', 'value': 1}] | items2dict }}", json!({"a": 1})),
+        ("{{ people | items2dict('name', 'age') }}", json!({"ann": 30, "bob": 20})),
+        ("{{ [1, [2, [3, none]]] | flatten }}", json!([1, 2, 3])),
+        ("{{ [1, [2, [3]]] | flatten(levels=1) }}", json!([1, 2, [3]])),
+        ("{{ [1, 2, 2] | union([3]) }}", json!([1, 2, 3])),
+        ("{{ [1, 2] | difference([2]) }}", json!([1])),
+        ("{{ [1, 2] | intersect([2, 3]) }}", json!([2])),
+        ("{{ [1, 2] | symmetric_difference([2, 3]) }}", json!([1, 3])),
+        ("{{ [1, 1, 2] | unique }}", json!([1, 2])),
+        ("{{ [1, 2] | zip(['a', 'b']) | list }}", json!([[1, "a"], [2, "b"]])),
+        ("{{ [1, 2] | zip_longest(['a'], fillvalue='-') | list }}", json!([[1, "a"], [2, "-"]])),
+        ("{{ [1, 2] | product(['a', 'b']) | list }}", json!([[1, "a"], [1, "b"], [2, "a"], [2, "b"]])),
+        ("{{ [1, 2] | permutations | list }}", json!([[1, 2], [2, 1]])),
+        ("{{ [1, 2, 3] | combinations(2) | list }}", json!([[1, 2], [1, 3], [2, 3]])),
+        ("{{ 'b' | extract(d) }}", json!({"c": 2})),
+        ("{{ 'b' | extract(d, 'c') }}", json!(2)),
+        ("{{ [0, 2] | map('extract', l) | list }}", json!([3, 2])),
+        ("{{ people | subelements('tags') | map(attribute=1) | list }}", json!(["a", "b", "c"])),
+        ("{{ people | rekey_on_member('name') | list }}", json!(["ann", "bob"])),
+        ("{{ people | map(attribute='name') | list }}", json!(["ann", "bob"])),
+        ("{{ people | selectattr('age', '>', 25) | map(attribute='name') | list }}", json!(["ann"])),
+        ("{{ people | sort(attribute='age') | map(attribute='name') | list }}", json!(["bob", "ann"])),
+        ("{{ people | groupby('name') | map('first') | list }}", json!(["ann", "bob"])),
+        ("{{ l | sort }}", json!([1, 2, 3])),
+        ("{{ l | max }}", json!(3)),
+        ("{{ l | sum }}", json!(6)),
+        ("{{ l | select('odd') | list }}", json!([3, 1])),
+        ("{{ l | reject('in', [1]) | list }}", json!([3, 2])),
+        ("{{ l | map('string') | list }}", json!(["3", "1", "2"])),
+        ("{{ [1] | random }}", json!(1)),
+        ("{{ (100 | random(seed='a')) == (100 | random(seed='a')) }}", json!(true)),
+        ("{{ [1, 2, 3, 4] | shuffle(seed='a') | sort }}", json!([1, 2, 3, 4])),
+        ("{{ d | dictsort | map('first') | list }}", json!(["a", "b"])),
+        ("{{ lazy.deep | first }}", json!("hello world")),
+        ("{{ dict(people | map(attribute='name') | zip(l)) }}", json!({"ann": 3, "bob": 1})),
+    ]);
+}
+
+#[test]
+fn encoding_filters() {
+    check_rows(vec![
+        ("{{ 'abc' | b64encode }}", json!("YWJj")),
+        ("{{ 'YWJj' | b64decode }}", json!("abc")),
+        ("{{ 'abc' | md5 }}", json!("900150983cd24fb0d6963f7d28e17f72")),
+        ("{{ 'abc' | sha1 }}", json!("a9993e364706816aba3e25717850c26c9cd0d89d")),
+        ("{{ 'abc' | checksum }}", json!("a9993e364706816aba3e25717850c26c9cd0d89d")),
+        ("{{ 'abc' | hash('sha256') }}", json!("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")),
+        ("{{ d | to_json }}", json!("{\"a\": 1, \"b\": {\"c\": 2}}")),
+        ("{{ 'é' | to_json }}", json!("\"\\u00e9\"")),
+        ("{{ [] | to_json }}", json!("[]")),
+        ("{{ {'b': [1], 'a': 2} | to_nice_json }}", json!("{\n    \"a\": 2,\n    \"b\": [\n        1\n    ]\n}")),
+        ("{{ '{\"a\": [1, null]}' | from_json }}", json!({"a": [1, null]})),
+        ("{{ '[yes, 0644]' | from_yaml }}", json!([true, 420])),
+        ("{{ 'a: 1\\n---\\nb: 2' | from_yaml_all | list }}", json!([{"a": 1}, {"b": 2}])),
+        ("{{ {'b': 1, 'a': [1, 2]} | to_yaml }}", json!("a: [1, 2]\nb: 1\n")),
+        ("{{ {'b': 'yes', 'a': [1, {'c': 'x y'}]} | to_nice_yaml }}", json!("a:\n- 1\n-   c: x y\nb: 'yes'\n")),
+        (
+            "{{ {'t': 'a\\nb', 'q': \"it's: x\", 'c': 'a,b', 'n': [[1]]} | to_nice_yaml }}",
+            json!("c: a,b\nn:\n-   - 1\nq: 'it''s: x'\nt: 'a\n\n    b'\n"),
+        ),
+        ("{{ [{'c': 'x,y'}] | to_yaml }}", json!("- {c: 'x,y'}\n")),
+        ("{{ 'a b' | to_yaml }}", json!("a b\n...\n")),
+        ("{{ {'a': {'b': []}} | to_nice_yaml(indent=2) }}", json!("a:\n  b: []\n")),
+        (
+            "{{ ['012', '', 'a: b', '2026-11-23', none] | to_nice_yaml }}",
+            json!("- '012'\n- ''\n- 'a: b'\n- '2026-11-23'\n- null\n"),
+        ),
+        ("{{ 'a%20b+c' | urldecode }}", json!("a b c")),
+        ("{{ 'a b' | urlencode }}", json!("a%20b")),
+        ("{{ 'http://u:p@Host:81/p?q=1#f' | urlsplit('hostname') }}", json!("host")),
+        ("{{ 'http://u:p@Host:81/p?q=1#f' | urlsplit('port') }}", json!(81)),
+        ("{{ ('http://u:p@Host:81/p?q=1#f' | urlsplit).query }}", json!("q=1")),
+        ("{{ 'hello' | to_uuid }}", json!("9518e9b7-3af9-5e6c-b924-2eac65ffcd8e")),
+        ("{{ 1024 | human_readable }}", json!("1.00 KB")),
+        ("{{ 10 | human_readable }}", json!("10.00 Bytes")),
+        ("{{ 1048576 | human_readable(isbits=true) }}", json!("1.00 Mb")),
+        ("{{ '1.5K' | human_to_bytes }}", json!(1536)),
+        ("{{ '2' | human_to_bytes(default_unit='M') }}", json!(2097152)),
+        ("{{ 100 | log(10) }}", json!(2.0)),
+        ("{{ 2 | pow(5) }}", json!(32.0)),
+        ("{{ 9 | root }}", json!(3.0)),
+        ("{{ '%Y-%m-%d %H' | strftime(0, utc=true) }}", json!("1970-01-01 00")),
+        ("{{ 3.14159 | round(2) }}", json!(3.14)),
+    ]);
+}
+
+#[test]
+fn ansible_tests() {
+    check_rows(vec![
+        ("{{ '1.10' is version('1.9', '>') }}", json!(true)),
+        ("{{ '1.0.0-rc1' is version('1.0.0', '<', version_type='semver') }}", json!(true)),
+        ("{{ 'abc' is match('b') }}", json!(false)),
+        ("{{ 'abc' is search('b') }}", json!(true)),
+        ("{{ 'abc' is match('A', ignorecase=true) }}", json!(true)),
+        ("{{ 'abc' is regex('c$') }}", json!(true)),
+        ("{{ changed_result is changed }}", json!(true)),
+        ("{{ loop_result is changed }}", json!(true)),
+        ("{{ failed_result is failed }}", json!(true)),
+        ("{{ failed_result is succeeded }}", json!(false)),
+        ("{{ changed_result is success }}", json!(true)),
+        ("{{ skipped_result is skipped }}", json!(true)),
+        ("{{ failed_result is skipped }}", json!(false)),
+        ("{{ changed_result is reachable }}", json!(true)),
+        ("{{ 'yes' is truthy(convert_bool=true) }}", json!(true)),
+        ("{{ 'no' is truthy }}", json!(true)),
+        ("{{ '' is falsy }}", json!(true)),
+        ("{{ l is contains(3) }}", json!(true)),
+        ("{{ people | selectattr('tags', 'contains', 'c') | map(attribute='name') | list }}", json!(["bob"])),
+        ("{{ [1] is subset(l) }}", json!(true)),
+        ("{{ l is superset([1, 9]) }}", json!(false)),
+        ("{{ [true, 1] is all }}", json!(true)),
+        ("{{ [false, 0] is any }}", json!(false)),
+        ("{{ '/x' is abs }}", json!(true)),
+        ("{{ '/' is directory }}", json!(true)),
+        ("{{ '/' is mount }}", json!(true)),
+        ("{{ '/nowhere' is exists }}", json!(false)),
+        ("{{ '/etc/..' is same_file('/') }}", json!(true)),
+        ("{{ 'http://x/' is url }}", json!(true)),
+        ("{{ 'mailto:x' is uri }}", json!(true)),
+        ("{{ 'urn:isbn:1' is urn }}", json!(true)),
+        ("{{ '$ANSIBLE_VAULT;1.1;AES256' is vault_encrypted }}", json!(true)),
+        ("{{ l is sequence and d is mapping and s is string and x is number }}", json!(true)),
+        ("{{ x is divisibleby 5 and x is odd }}", json!(true)),
+        ("{{ s is ansible.builtin.search('wor') }}", json!(true)),
+        ("{{ n is none and n is not ansible.builtin.string }}", json!(true)),
+        ("{{ 'nan' | float is nan }}", json!(true)),
+    ]);
+}
+
+#[test]
+fn functions_and_lookups() {
+    check_rows(vec![
+        ("{{ range(3) | list }}", json!([0, 1, 2])),
+        ("{{ lookup('env', 'CUTOVER_NO_SUCH_NAME') }}", json!("")),
+        ("{{ lookup('env', 'CUTOVER_NO_SUCH_NAME', default='D') }}", json!("D")),
+        ("{{ lookup('dict', {'a': 1}) }}", json!({"key": "a", "value": 1})),
+        ("{{ query('dict', {'a': 1}) }}", json!([{"key": "a", "value": 1}])),
+        ("{{ lookup('items', [1, [2]]) }}", json!([1, [2]])),
+        ("{{ lookup('list', 'a', 'b') }}", json!("a,b")),
+        ("{{ q('sequence', 'start=1 end=3 format=h%02d') }}", json!(["h01", "h02", "h03"])),
+        ("{{ query('sequence', count=2) }}", json!(["1", "2"])),
+        ("{{ query('sequence', '4-8/2') }}", json!(["4", "6", "8"])),
+        ("{{ query('nested', [1, 2], ['a']) }}", json!([[1, "a"], [2, "a"]])),
+        ("{{ query('together', [1, 2], ['a']) }}", json!([[1, "a"], [2, null]])),
+        ("{{ query('indexed_items', ['a', 'b']) }}", json!([[0, "a"], [1, "b"]])),
+        ("{{ query('subelements', people, 'tags') | map(attribute=1) | list }}", json!(["a", "b", "c"])),
+        ("{{ query('flattened', [1, [2, [3]]]) }}", json!([1, 2, 3])),
+        ("{{ lookup('vars', 'wrapped') }}", json!(5)),
+        ("{{ lookup('vars', 'nope', default='D') }}", json!("D")),
+        ("{{ query('varnames', '^peo') }}", json!(["people"])),
+        ("{{ lookup('pipe', 'echo hi') }}", json!("hi")),
+        ("{{ query('lines', 'printf \"a\\nb\"') }}", json!(["a", "b"])),
+        ("{{ lookup('random_choice', 'a') }}", json!("a")),
+        ("{{ lookup('file', '/nowhere/at/all', errors='ignore') }}", json!(null)),
+        ("{{ lookup('ansible.builtin.env', 'CUTOVER_NO_SUCH_NAME') | length }}", json!(0)),
+        ("{{ now(fmt='%Y') | int > 2000 }}", json!(true)),
+    ]);
+}
+
+#[test]
+fn python_methods() {
+    check_rows(vec![
+        ("{{ s.split('o', 1) }}", json!(["hell", " world"])),
+        ("{{ s.upper().startswith('HE') }}", json!(true)),
+        ("{{ 'ab'.center(6, '-') }}", json!("--ab--")),
+        ("{{ 'ab'.ljust(4) ~ '|' }}", json!("ab  |")),
+        ("{{ 'ab'.rjust(4) }}", json!("  ab")),
+        ("{{ '-7'.zfill(4) }}", json!("-007")),
+        ("{{ 'a=b=c'.partition('=') | list }}", json!(["a", "=", "b=c"])),
+        ("{{ 'a=b=c'.rpartition('=') | list }}", json!(["a=b", "=", "c"])),
+        ("{{ 'a.b.c'.rsplit('.', 1) }}", json!(["a.b", "c"])),
+        ("{{ 'xab'.removeprefix('x') }}", json!("ab")),
+        ("{{ 'ab.gz'.removesuffix('.gz') }}", json!("ab")),
+        ("{{ 'aB'.swapcase() }}", json!("Ab")),
+        ("{{ 'abc'.index('c') }}", json!(2)),
+        ("{{ 'a\\tb'.expandtabs(4) }}", json!("a   b")),
+        ("{{ ','.join(['a', 'b']) }}", json!("a,b")),
+        ("{{ l.index(1) }}", json!(1)),
+        ("{{ l.count(1) }}", json!(1)),
+        ("{{ d.keys() | list }}", json!(["a", "b"])),
+        ("{{ d.items() | list }}", json!([["a", 1], ["b", {"c": 2}]])),
+        ("{{ d.get('zz', 3) }}", json!(3)),
+        ("{{ lazy.keys() | list }}", json!(["ok", "bad", "deep"])),
+        ("{{ lazy.get('ok') }}", json!(5)),
+        ("{{ 'é'.encode().decode() }}", json!("é")),
+        ("{{ '{}-{}'.format(s, x) }}", json!("hello world-5")),
+    ]);
+}
+
+mod errors {
+    use super::*;
+
+    fn drawn(text: &str, key: &str) -> String {
+        let document = node(text);
+        match Templates::new().render(document.get(key).unwrap(), &scope()) {
+            Err(Failure::Wrong(diagnostic)) => diagnostic.to_string(),
+            Err(Failure::Unknown(what)) => format!("unknown: {what}"),
+            Ok(value) => format!("no error, but {value}"),
+        }
+    }
+
+    fn place(text: &str, key: &str) -> String {
+        let drawn = drawn(text, key);
+        let line = drawn.lines().find(|line| line.contains("-->")).unwrap_or(&drawn).trim();
+        line.trim_start_matches("--> ").into()
+    }
+
+    #[test]
+    fn an_undefined_name_is_drawn_where_it_stands() {
+        assert_eq!(
+            drawn("a: 1\nmsg: \"hi {{ peeple }}\"\n", "msg"),
+            "error: `peeple` is undefined\n --> play.yml:2:13\n  |\n2 | msg: \"hi {{ peeple }}\"\n  |             ^^^^^^\n  |\n  = hint: did you mean `people`?"
+        );
+    }
+
+    #[test]
+    fn the_place_is_right_in_every_style_of_scalar() {
+        assert_eq!(place("m: a {{ nope }}\n", "m"), "play.yml:1:9");
+        assert_eq!(place("m: 'it''s {{ nope }}'\n", "m"), "play.yml:1:14");
+        assert_eq!(place("m: \"a\\tb {{ nope }}\"\n", "m"), "play.yml:1:13");
+        assert_eq!(place("m: |\n  a\n    b {{ nope }}\n", "m"), "play.yml:3:10");
+        assert_eq!(place("m: >-\n  a\n  b {{ nope }}\n", "m"), "play.yml:3:8");
+        assert_eq!(place("m: a\n  b {{ nope }}\n", "m"), "play.yml:2:8");
+        assert_eq!(place("m: \"a\n  b {{ nope }}\"\n", "m"), "play.yml:2:8");
+    }
+
+    #[test]
+    fn a_rewritten_chain_does_not_move_the_place() {
+        assert_eq!(place("m: \"{{ d.x.y | default(1) }} {{ nope }}\"\n", "m"), "play.yml:1:33");
+    }
+
+    #[test]
+    fn use_of_the_undefined_is_an_error_that_names_it() {
+        for template in [
+            "{{ nope }}",
+            "{{ nope | upper }}",
+            "{{ nope | b64encode }}",
+            "{% if nope %}a{% endif %}",
+            "{{ nope == 1 }}",
+            "{{ 'a' ~ nope }}",
+            "{% for i in nope %}{% endfor %}",
+            "{{ nope.a.b }}",
+            "{{ nope.a | upper | default('D') }}",
+            "{{ 1 if nope else 2 }}",
+            "{{ not nope }}",
+            "{{ bad }}",
+        ] {
+            let error = render(template).unwrap_err();
+            assert!(error.contains("`nope"), "{template}: {error}");
+            assert!(error.contains("is undefined"), "{template}: {error}");
+        }
+        assert!(render("{{ [nope] }}").unwrap_err().contains("undefined"));
+        assert!(render("{{ lazy }}").unwrap_err().contains("undefined"));
+    }
+
+    #[test]
+    fn an_error_in_a_variable_is_shown_at_the_variable() {
+        let document = node("a: \"{{ b }}\"\nb: \"{{ 1 / 0 }}\"\nc: \"{{ missing }}\"\nd: \"{{ c }}\"\n");
+        let scope = Scope::new(vec![Arc::new(layer_of(&document))]);
+        let error = |key: &str| match Templates::new().render(document.get(key).unwrap(), &scope) {
+            Err(Failure::Wrong(diagnostic)) => diagnostic.to_string(),
+            other => format!("{other:?}"),
+        };
+        assert!(error("a").contains("play.yml:2:"), "{}", error("a"));
+        assert!(error("d").contains("`missing` is undefined"), "{}", error("d"));
+        assert!(error("d").contains("play.yml:3:8"), "{}", error("d"));
+    }
+
+    #[test]
+    fn a_circle_of_variables_is_named() {
+        let document = node("a: \"{{ b }}\"\nb: \"{{ c }}\"\nc: \"{{ b }}\"\n");
+        let scope = Scope::new(vec![Arc::new(layer_of(&document))]);
+        let Err(Failure::Wrong(error)) = Templates::new().render(document.get("a").unwrap(), &scope) else { panic!() };
+        assert_eq!(error.message, "variables refer to each other in a circle: `b` -> `c` -> `b`");
+    }
+
+    #[test]
+    fn methods_that_would_change_a_list_say_what_to_write() {
+        assert!(render("{{ l.append(4) }}").unwrap_err().contains("hint: use `{% set list = list + [item] %}`"));
+        assert!(render("{{ d.update({}) }}").unwrap_err().contains("combine"));
+        assert!(render("{{ s % x }}").unwrap_err().contains("hint:"));
+    }
+
+    #[test]
+    fn a_wrong_argument_is_refused() {
+        assert!(
+            render("{{ d | combine({}, recursiv=true) }}")
+                .unwrap_err()
+                .contains("`combine` has no argument `recursiv`")
+        );
+        assert!(render("{{ 'a' | hash('md6') }}").unwrap_err().contains("unknown hash `md6`"));
+        assert!(render("{{ lookup('pasword', 'x') }}").unwrap_err().contains("unknown lookup `pasword`"));
+        assert!(render("{{ lookup('password', 'x') }}").unwrap_err().contains("`password` is not supported"));
+        assert!(render("{{ undef(hint='set it in group_vars') }}").unwrap_err().contains("set it in group_vars"));
+    }
+}
+
+mod checks {
+    use super::*;
+
+    fn found(text: &str, syntax: Syntax) -> Vec<String> {
+        let document = node(&format!("m: {text}\n"));
+        let found = Templates::new().check(document.get("m").unwrap(), syntax);
+        found.0.iter().map(|error| format!("{} {:?} {:?}", error.message, error.place, error.hint)).collect()
+    }
+
+    #[test]
+    fn unknown_names_are_found_with_their_places() {
+        let some = |text: &str| format!("Some({text:?})");
+        let rows = [
+            ("'{{ a | basenme }}'", Syntax::Template, "unknown filter `basenme`", 12, some("did you mean `basename`?")),
+            ("a is verson('1')", Syntax::Expression, "unknown test `verson`", 9, some("did you mean `version`?")),
+            ("lokup('env', 'A')", Syntax::Expression, "unknown function `lokup`", 4, some("did you mean `lookup`?")),
+            ("lookup('envv', 'A')", Syntax::Expression, "unknown lookup `envv`", 11, some("did you mean `env`?")),
+            ("a | map('uper')", Syntax::Expression, "unknown filter `uper`", 12, some("did you mean `upper`?")),
+            ("a | selectattr('b', 'eqq', 1)", Syntax::Expression, "unknown test `eqq`", 24, some("did you mean `eq`?")),
+        ];
+        for (text, syntax, message, column, hint) in rows {
+            let expected = format!("{message} Some(play.yml:1:{column}) {hint}");
+            assert!(found(text, syntax).contains(&expected), "{text}: {:?} and not {expected}", found(text, syntax));
+        }
+    }
+
+    #[test]
+    fn what_is_refused_says_why() {
+        let found = found("'{{ pw | password_hash(\"sha512\") }}'", Syntax::Template);
+        assert!(found[0].starts_with("filter `password_hash` is not supported"), "{found:?}");
+    }
+
+    #[test]
+    fn bad_syntax_is_found_and_good_syntax_is_not() {
+        assert!(found("'{{ a | }}'", Syntax::Template)[0].starts_with("template syntax"));
+        assert!(found("a ==", Syntax::Expression)[0].starts_with("template syntax"));
+        for text in [
+            "'{% macro m(a) %}{{ a }}{% endmacro %}{{ m(1) }}'",
+            "'{% for k, v in d.items() %}{{ loop.index }}{{ k }}{% endfor %}'",
+            "'{{ a.b is not defined or a | ansible.builtin.default(1) }}'",
+            "'{{ (a and (b or not (c))) | bool }}'",
+            "'{% if a in (1, 2) %}{% elif (b) %}{% endif %}'",
+            "'{{ hostvars[x].y }} {{ omit }} {{ range(3) }} {{ namespace(a=1) }}'",
+            "'{% filter upper %}a{% endfilter %}'",
+            "'{% raw %}{{ a | nope }}{% endraw %}'",
+            "!unsafe '{{ a | nope }}'",
+        ] {
+            assert_eq!(found(text, Syntax::Template), Vec::<String>::new(), "{text}");
+        }
+    }
+}
+
+mod conditions {
+    use super::*;
+
+    fn holds(text: &str) -> Result<bool, String> {
+        let document = node(&format!("when: {text}\n"));
+        Templates::new().condition(document.get("when").unwrap(), &scope()).map_err(|failure| format!("{failure:?}"))
+    }
+
+    #[test]
+    fn conditions_are_expressions_booleans_and_lists() {
+        for (text, expected) in [
+            ("true", true),
+            ("no", false),
+            ("x == 5", true),
+            ("x == 5 and not no_", true),
+            ("nope is defined", false),
+            ("nope.a is defined and nope.a", false),
+            ("[t, x > 9]", false),
+            ("[t, x > 4]", true),
+            ("[]", true),
+            ("'\"hello\" in s'", true),
+            ("\"{{ t }}\"", true),
+            ("\"{{ x }}\" ", false),
+            ("changed_result is changed", true),
+            ("lazy.ok == 5", true),
+        ] {
+            match (text, holds(text)) {
+                ("\"{{ x }}\" ", result) => assert!(result.unwrap_err().contains("without `{{ }}`")),
+                (_, result) => assert_eq!(result, Ok(expected), "{text}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_boolean_is_refused() {
+        assert!(holds("s").unwrap_err().contains("the text \\\"hello world\\\" and not a boolean"));
+        assert!(holds("l").unwrap_err().contains("length"));
+        assert!(holds("x").unwrap_err().contains("the number 5"));
+        assert!(holds("nope").unwrap_err().contains("`nope` is undefined"));
+        assert!(holds("nope.a").unwrap_err().contains("is undefined"));
+    }
+}
+
+mod unknowns {
+    use super::*;
+
+    fn with_unknown(text: &str) -> Result<Value, Failure> {
+        let layer = [("result".to_string(), Var::Unknown("result of task `run`".into()))].into_iter().collect();
+        let vars = node("uses: \"{{ result.stdout }}\"\nmixed: {a: \"{{ result.rc }}\", b: 1}\n");
+        let scope = Scope::new(vec![Arc::new(layer), Arc::new(layer_of(&vars))]);
+        Templates::new().render(&node(text), &scope)
+    }
+
+    #[test]
+    fn using_what_is_unknown_is_unknown_and_says_whose() {
+        for text in [
+            "'{{ result.stdout }}'",
+            "'{{ uses }}'",
+            "'{{ result is changed }}'",
+            "'{{ uses | default(1) }}'",
+            "'{{ mixed }}'",
+        ] {
+            match with_unknown(text) {
+                Err(Failure::Unknown(what)) => assert_eq!(&*what, "result of task `run`"),
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_use_it_is_known() {
+        assert_eq!(with_unknown("'{{ mixed.b }}'").unwrap(), json!(1));
+        assert_eq!(with_unknown("'{{ 1 if true else result.rc }}'").unwrap(), json!(1));
+    }
+}
+
+mod files {
+    use super::*;
+    use crate::host::TemplateOptions;
+
+    fn text_of(text: &str, path: std::path::PathBuf) -> Result<String, String> {
+        let source = Arc::new(Source { path, text: text.into() });
+        Templates::new().text(&source, &scope(), &TemplateOptions::default()).map_err(|failure| match failure {
+            Failure::Wrong(diagnostic) => diagnostic.to_string(),
+            Failure::Unknown(what) => what.to_string(),
+        })
+    }
+
+    fn text(text: &str) -> Result<String, String> {
+        text_of(text, "t.j2".into())
+    }
+
+    #[test]
+    fn a_template_file_is_text() {
+        assert_eq!(text("{{ x }}\n").unwrap(), "5\n");
+        assert_eq!(text("{% if t %}\na\n{% endif %}\n{{ raw }}\n").unwrap(), "a\n{{ x }}\n");
+        assert_eq!(text("{{ lazy.deep | to_json }}").unwrap(), "[\"hello world\", {\"k\": [3, 1, 2]}]");
+        assert_eq!(text("{{ nope.a | default('<b>') }}").unwrap(), "<b>");
+    }
+
+    #[test]
+    fn the_first_line_may_set_options() {
+        let header = "#jinja2: trim_blocks: False, variable_start_string: '[%', variable_end_string: '%]'\n";
+        assert_eq!(text(&format!("{header}{{% if t %}}\n[% x %]\n{{% endif %}}\n")).unwrap(), "\n5\n\n");
+        let error = text(&format!("{header}a [% nope %]\n")).unwrap_err();
+        assert!(error.contains("t.j2:2:6"), "{error}");
+    }
+
+    #[test]
+    fn an_error_is_placed_in_the_file() {
+        let error = text("a\n{{ d.x | default(1) }} {{ nope }}\n").unwrap_err();
+        assert!(error.starts_with("error: `nope` is undefined\n --> t.j2:2:27"), "{error}");
+    }
+
+    #[test]
+    fn a_template_includes_the_files_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("part.j2"), "part {{ x }} {{ nope.a | default('D') }}").unwrap();
+        let path = directory.path().join("main.j2");
+        assert_eq!(text_of("{% include 'part.j2' %}!", path.clone()).unwrap(), "part 5 D!");
+        assert!(text_of("{% include 'gone.j2' %}", path).is_err());
+    }
+
+    #[test]
+    fn lookups_find_files_of_the_role() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(directory.path().join("files")).unwrap();
+        std::fs::create_dir_all(directory.path().join("templates")).unwrap();
+        std::fs::write(directory.path().join("files/key.pub"), "ssh-ed25519 AAA\n").unwrap();
+        std::fs::write(directory.path().join("files/a.csv"), "ann,1,\"x,y\"\n").unwrap();
+        std::fs::write(directory.path().join("files/a.ini"), "[one]\nk = 1\n[two]\nk = 2\n").unwrap();
+        std::fs::write(directory.path().join("templates/t.j2"), "{{ x }}-{{ extra | default('none') }}").unwrap();
+        let mut scope = scope();
+        scope.search = [directory.path().to_path_buf()].into();
+        let render = |text: &str| {
+            let source = Arc::new(Source { path: "play.yml".into(), text: text.into() });
+            let node = Yaml::text_at(text, &crate::error::Place::new(&source, 1, 1));
+            Templates::new().render(&node, &scope).map_err(|failure| format!("{failure:?}")).unwrap()
+        };
+        let file = |name: &str| json!(directory.path().join("files").join(name).to_str().unwrap());
+        assert_eq!(render("{{ lookup('file', 'key.pub') }}"), json!("ssh-ed25519 AAA"));
+        assert_eq!(render("{{ query('fileglob', '*.pub') }}"), json!([file("key.pub")]));
+        assert_eq!(render("{{ lookup('first_found', ['gone', 'a.ini']) }}"), file("a.ini"));
+        assert_eq!(render("{{ query('first_found', 'gone', skip=true) }}"), json!([]));
+        assert_eq!(render("{{ lookup('csvfile', 'ann file=a.csv delimiter=, col=2') }}"), json!("x,y"));
+        assert_eq!(render("{{ lookup('ini', 'k', section='two', file='a.ini') }}"), json!("2"));
+        assert_eq!(render("{{ lookup('template', 't.j2', template_vars={'extra': 'E'}) }}"), json!("5-E"));
+    }
+
+    #[test]
+    fn with_loops_run_their_lookup() {
+        let run = |name: &str, terms: Value| Templates::new().lookup(name, &terms, &scope());
+        assert_eq!(run("items", json!([1, [2, 3]])).unwrap(), json!([1, 2, 3]));
+        assert_eq!(run("dict", json!({"a": 1})).unwrap(), json!([{"key": "a", "value": 1}]));
+        assert_eq!(run("nested", json!([[1, 2], ["a"]])).unwrap(), json!([[1, "a"], [2, "a"]]));
+        assert_eq!(run("sequence", json!("start=1 end=2")).unwrap(), json!(["1", "2"]));
+        assert!(
+            matches!(run("itms", json!([])), Err(Failure::Wrong(error)) if error.hint.as_deref() == Some("did you mean `items`?"))
+        );
+    }
+}
+
+mod arbitrary {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_text_makes_a_template_panic(text in "([{}%#|.()\\[\\]'\"\\\\ \n\t,:~=+*/<>-]|x|d|l|nope|if|is|not|defined|default|for|in|set|é|1){0,24}") {
+            let templates = Templates::new();
+            for text in [text.clone(), format!("{{{{ {text} }}}}"), format!("{{% {text} %}}"), format!("{{{{ {text} | default(1) }}}}")] {
+                let source = Arc::new(Source { path: "t".into(), text: text.clone() });
+                let node = Yaml::text_at(text.clone(), &crate::error::Place::new(&source, 1, 1));
+                for syntax in [Syntax::Template, Syntax::Expression] {
+                    let found = templates.check(&node, syntax);
+                    let _ = found.to_string();
+                }
+                if let Err(Failure::Wrong(error)) = templates.render(&node, &scope()) {
+                    prop_assert!(!error.to_string().is_empty());
+                }
+                let _ = templates.condition(&node, &scope());
+            }
+        }
+    }
+}
