@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::transport::{Machines, Output, Transport, TransportError, WriteError};
 
+use super::transfer::Progress;
 use super::{Change, On};
 
 /// What applying a change gave.
@@ -34,8 +35,8 @@ pub struct Reach<'a> {
     pub host: &'a dyn Transport,
     pub controller: &'a dyn Transport,
     pub machines: &'a dyn Machines,
-    /// Told how far a long change is, as text for people.
-    pub progress: &'a (dyn Fn(String) + Send + Sync),
+    /// Told how far a transfer is, often.
+    pub progress: &'a (dyn Fn(Progress) + Send + Sync),
 }
 
 /// Makes `change` true, if the host is still in its `before` state.
@@ -86,7 +87,7 @@ pub async fn apply(change: &Change, reach: Reach<'_>) -> Result<Applied, ApplyEr
             Ok(Applied::default())
         }
         Change::Run { command } => Ok(Applied { output: Some(reach.host.run(command).await?), ..Applied::default() }),
-        Change::Transfer(_) => todo!("H7"),
+        Change::Transfer(transfer) => super::transfer::run(transfer, reach).await,
     }
 }
 

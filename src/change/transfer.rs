@@ -2,15 +2,202 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Line;
+use super::diff::symbolic;
+
+pub mod decide;
+mod engine;
+pub mod look;
+pub mod maildir;
+pub mod session;
+mod stage;
+mod ustar;
+
+pub use engine::run;
+
+/// Mailboxes that are to be handed over from another host to the task's host.
+///
+/// What it lists is what was there when it was planned. What is moved is what is there when it is applied: mail goes
+/// on arriving.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Transfer {
     /// The inventory name of the host that the messages leave.
     pub from: String,
+    /// Those with something to do.
+    pub mailboxes: Vec<Mailbox>,
+    pub drain: Drain,
+}
+
+/// How readers are kept from the old mailboxes before the hand-over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Drain {
+    /// A shell command for the old host that stops new logins; without one, only running sessions are waited for.
+    pub command: Option<String>,
+    /// How long to wait for sessions to end, in seconds.
+    pub timeout: u64,
+}
+
+/// One mailbox, and what was left to do for it when it was planned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mailbox {
+    /// The Maildir on the old host.
+    pub source: String,
+    /// The Maildir on the new host.
+    pub dest: String,
+    /// `USER:GROUP` of messages and directories on the new host.
+    pub owner: String,
+    pub folders: Vec<Folder>,
+    /// Directories to make, relative to `dest`.
+    pub makes: Vec<String>,
+    /// Directories of `dest` that belong to somebody else, as `PATH (USER:GROUP)`.
+    pub owns: Vec<String>,
+    /// Messages whose names the new host has already.
+    pub collisions: u64,
+    /// Received by an earlier run that did not end, and not shown yet.
+    pub received: u64,
+    /// Handed over by earlier runs.
+    pub handed_over: u64,
+}
+
+/// The messages of one folder that are still to be moved.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Folder {
+    /// `INBOX`, or Maildir++'s name with its dot.
+    pub name: String,
+    pub messages: u64,
+    pub bytes: u64,
+    pub unread: u64,
+    pub flagged: u64,
+    /// Those whose owner or mode differs from what they get.
+    pub other_permissions: u64,
+    /// The first names, at most three.
+    pub names: Vec<String>,
+}
+
+/// How far a transfer is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub messages: u64,
+    pub bytes: u64,
+    /// Of all messages to copy.
+    pub total_messages: u64,
+    pub total_bytes: u64,
 }
 
 impl Transfer {
+    /// Returns nothing where there is nothing to move.
+    pub fn new(from: &str, mailboxes: Vec<Mailbox>, drain: Drain) -> Option<Transfer> {
+        (!mailboxes.is_empty()).then(|| Transfer { from: from.into(), mailboxes, drain })
+    }
+
+    /// Returns the number of messages that are to be moved, and their bytes.
+    pub fn total(&self) -> (u64, u64) {
+        let folders = self.mailboxes.iter().flat_map(|mailbox| &mailbox.folders);
+        folders.fold((0, 0), |(messages, bytes), folder| (messages + folder.messages, bytes + folder.bytes))
+    }
+
     /// How the transfer is shown.
-    pub fn lines(&self) -> Vec<super::Line> {
-        todo!("H7")
+    pub fn lines(&self) -> Vec<Line> {
+        let (messages, bytes) = self.total();
+        let mut lines = vec![Line::Header(format!(
+            "mail from {}: {}, {}, {bytes} bytes",
+            self.from,
+            count(self.mailboxes.len() as u64, "mailbox", "mailboxes"),
+            count(messages, "message", "messages"),
+        ))];
+        if let Some(command) = &self.drain.command {
+            lines.push(Line::Added(format!("run on {} before the hand-over: {command}", self.from)));
+        }
+        for mailbox in &self.mailboxes {
+            lines.extend(mailbox.lines(&self.from));
+        }
+        lines
+    }
+}
+
+impl Mailbox {
+    fn lines(&self, from: &str) -> Vec<Line> {
+        let mut lines = vec![
+            Line::Header(format!("--- {from}:{}", self.source)),
+            Line::Header(format!("+++ {}  -{} 0600 {}", self.dest, symbolic(0o600), self.owner)),
+        ];
+        let makes = self.makes.iter().map(|path| format!("{path}/  d{} 0700 {}", symbolic(0o700), self.owner));
+        lines.extend(makes.map(Line::Added));
+        lines.extend(self.owns.iter().map(|path| Line::Removed(format!("{path}: becomes {}", self.owner))));
+        for folder in &self.folders {
+            let mut text = format!(
+                "{}: {}, {} bytes ({} unread, {} flagged)",
+                folder.name,
+                count(folder.messages, "message", "messages"),
+                folder.bytes,
+                folder.unread,
+                folder.flagged
+            );
+            if folder.other_permissions > 0 {
+                text.push_str(&format!(", {} with another owner or mode", folder.other_permissions));
+            }
+            lines.push(Line::Added(text));
+            lines.extend(folder.names.iter().map(|name| Line::Added(format!("    {name}"))));
+            let more = folder.messages - folder.names.len() as u64;
+            if more > 0 {
+                lines.push(Line::Added(format!("    and {more} more")));
+            }
+        }
+        if self.received > 0 {
+            lines.push(Line::Context(format!("{} received by a run that did not end", self.received)));
+        }
+        if self.handed_over > 0 {
+            lines.push(Line::Context(format!("{} handed over by earlier runs", self.handed_over)));
+        }
+        if self.collisions > 0 {
+            let what = count(self.collisions, "name is", "names are");
+            let rest = "taken on the new host: equal content is kept once, other content under a further name";
+            lines.push(Line::Warning(format!("{what} {rest}")));
+        }
+        lines
+    }
+}
+
+fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mailbox_is_shown_with_counts_permissions_and_first_names() {
+        let folder = Folder { name: "INBOX".into(), messages: 4, bytes: 90, unread: 1, ..Folder::default() };
+        let folder = Folder { names: vec!["1.a:2,S".into()], other_permissions: 2, ..folder };
+        let mailbox = Mailbox {
+            source: "/old/Maildir".into(),
+            dest: "/new/Maildir".into(),
+            owner: "popuser:popuser".into(),
+            folders: vec![folder],
+            makes: vec![".Sent".into()],
+            owns: Vec::new(),
+            collisions: 1,
+            received: 0,
+            handed_over: 7,
+        };
+        let drain = Drain { command: Some("stop-pop3".into()), timeout: 1 };
+        let transfer = Transfer::new("old", vec![mailbox], drain).unwrap();
+        let text: Vec<String> = transfer.lines().iter().map(Line::text).collect();
+        assert_eq!(
+            text,
+            [
+                "mail from old: 1 mailbox, 4 messages, 90 bytes",
+                "+run on old before the hand-over: stop-pop3",
+                "--- old:/old/Maildir",
+                "+++ /new/Maildir  -rw------- 0600 popuser:popuser",
+                "+.Sent/  drwx------ 0700 popuser:popuser",
+                "+INBOX: 4 messages, 90 bytes (1 unread, 0 flagged), 2 with another owner or mode",
+                "+    1.a:2,S",
+                "+    and 3 more",
+                " 7 handed over by earlier runs",
+                "! 1 name is taken on the new host: equal content is kept once, other content under a further name",
+            ]
+        );
     }
 }

@@ -3,6 +3,8 @@
 mod architecture;
 mod cli;
 mod language;
+mod mail_move;
+mod maildir_kill;
 mod program;
 mod ssh;
 mod sshd;

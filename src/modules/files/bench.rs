@@ -77,7 +77,7 @@ impl Bench {
     }
 
     pub async fn tries(&self, changes: &[Change]) -> Result<(), ApplyError> {
-        let reach = Reach { host: &self.host, controller: &self.controller, machines: &self.host };
+        let reach = Reach { host: &self.host, controller: &self.controller, machines: &self.host, progress: &|_| {} };
         for change in changes {
             apply(change, reach).await?;
         }

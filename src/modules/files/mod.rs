@@ -80,7 +80,7 @@ mod tests {
         let module = (entry.build)(&arguments).unwrap();
         let planned = module.plan(&view).await.unwrap();
         for change in &planned.changes {
-            let reach = Reach { host: &**machine, controller: &**machine, machines: &Alone };
+            let reach = Reach { host: &**machine, controller: &**machine, machines: &Alone, progress: &|_| {} };
             apply(change, reach).await.unwrap();
         }
         let again = module.plan(&view).await.unwrap().changes;

@@ -3,10 +3,14 @@
 use super::Entry;
 
 pub mod assign;
+mod attachments_copy;
 mod control;
 mod dangers;
+mod facts;
+mod maildir_move;
 pub mod qmail;
 mod send;
 mod users;
 
-pub const MODULES: &[&Entry] = &[&control::ENTRY, &users::ENTRY];
+pub const MODULES: &[&Entry] =
+    &[&attachments_copy::ENTRY, &control::ENTRY, &facts::ENTRY, &maildir_move::ENTRY, &users::ENTRY];

@@ -68,7 +68,8 @@ impl Here {
 
     pub async fn apply(&self, planned: &Planned) -> Result<Applied, ApplyError> {
         let machines = Alone(self.transport.clone());
-        let reach = Reach { host: &*self.transport, controller: &*self.transport, machines: &machines };
+        let reach =
+            Reach { host: &*self.transport, controller: &*self.transport, machines: &machines, progress: &|_| {} };
         let mut last = Applied::default();
         for change in &planned.changes {
             last = apply(change, reach).await?;

@@ -1,0 +1,161 @@
+//! What a look at both sides of a mailbox says before anything is moved: what there is, and what stands in the way.
+
+use std::collections::BTreeMap;
+
+use super::decide::{Work, decide};
+use super::maildir::{self, Scan};
+use super::{Folder, Mailbox};
+
+/// Names shown of each folder.
+const SHOWN: usize = 3;
+
+/// Returns the mailbox with all that is left to do for it; nothing, if that is nothing.
+pub fn preview((source, dest, owner): (&str, &str, &str), old: &Scan, new: &Scan) -> Option<Mailbox> {
+    let work = decide(old, new);
+    let (makes, owns) = directories(old, new, owner);
+    if work.is_done() && makes.is_empty() && owns.is_empty() {
+        return None;
+    }
+    let owned = |path: &String| match new.directories.get(path) {
+        Some(directory) => format!("{path} ({})", directory.owner),
+        None => path.clone(),
+    };
+    Some(Mailbox {
+        source: source.into(),
+        dest: dest.into(),
+        owner: owner.into(),
+        folders: folders(old, &work, owner),
+        collisions: old.live.keys().chain(new.staged.keys()).filter(|key| new.live.contains_key(key)).count() as u64,
+        received: work.publish.len() as u64,
+        handed_over: (old.claimed.len() - work.publish.len() - work.restage.len()) as u64,
+        owns: owns.iter().map(owned).collect(),
+        makes,
+    })
+}
+
+/// Counts the messages that the old host still owns, by folder.
+fn folders(old: &Scan, work: &Work, owner: &str) -> Vec<Folder> {
+    let mut folders: BTreeMap<&str, Folder> = BTreeMap::new();
+    for (key, message) in old.live.iter().filter(|(key, _)| !work.twice.contains(key)) {
+        let folder = folders.entry(&key.folder).or_default();
+        folder.messages += 1;
+        folder.bytes += message.size;
+        folder.unread += u64::from(!message.spot.flags().contains('S'));
+        folder.flagged += u64::from(message.spot.flags().contains('F'));
+        folder.other_permissions += u64::from(message.owner != owner || message.mode != "600");
+        if folder.names.len() < SHOWN {
+            folder.names.push(format!("{}/{}", message.spot.part.name(), message.spot.name));
+        }
+    }
+    let named = |(name, folder): (&str, Folder)| Folder {
+        name: if name.is_empty() { "INBOX".into() } else { name.into() },
+        ..folder
+    };
+    folders.into_iter().map(named).collect()
+}
+
+/// Says why a mailbox cannot be moved as it is.
+pub fn check((source, dest): (&str, &str), old: &Scan, new: &Scan) -> Result<(), String> {
+    if old.path.is_none() {
+        let why = if old.denied { "may not be entered" } else { "does not exist" };
+        return Err(format!("the Maildir `{source}` on the old host {why}"));
+    }
+    if new.denied {
+        return Err(format!("`{dest}` on the new host is no directory that may be entered"));
+    }
+    if new.path.is_none() && new.account.is_none() {
+        return Err(format!("there is no account for `{dest}` on the new host: make it first"));
+    }
+    for (scan, path) in [(old, source), (new, dest)] {
+        if let Some(part) = scan.split() {
+            let why = "is a link or on another file system, so messages cannot be moved by a rename";
+            return Err(format!("`{path}/{part}` {why}: a mailbox must be on one file system"));
+        }
+    }
+    if !old.claimed.is_empty() && new.path.is_some() && new.ledger.is_none() {
+        let why = "messages were handed over already, but the ledger that says which ones were published is gone";
+        return Err(format!("`{dest}/x/ledger`: {why}; put it back, or move `{source}/x-out` out of the way"));
+    }
+    if let Some(name) = old.odd.first() {
+        let why = "is no regular file, or has a line feed in its name; move it out of the way";
+        return Err(format!("`{source}/{name}` {why}"));
+    }
+    Ok(())
+}
+
+/// Returns the directories of the new Maildir that are missing, and those that belong to somebody else.
+pub fn directories(old: &Scan, new: &Scan, owner: &str) -> (Vec<String>, Vec<String>) {
+    let (mut makes, mut owns) = (Vec::new(), Vec::new());
+    let mut visit = |path: String| match new.directories.get(&path) {
+        None => makes.push(path),
+        Some(directory) if directory.owner != owner => owns.push(path),
+        Some(_) => {}
+    };
+    visit(".".into());
+    for part in ["new", "cur", "tmp"] {
+        visit(part.into());
+    }
+    for folder in old.folders() {
+        visit(folder.into());
+        for part in ["new", "cur", "tmp", "maildirfolder"] {
+            visit(maildir::directory(folder, part));
+        }
+    }
+    (makes, owns)
+}
+
+/// Compares what file systems have left with what each mailbox needs, in bytes and files.
+pub fn check_space(lines: &[String], needs: &[(u64, u64)]) -> Result<(), String> {
+    // A file takes whole blocks.
+    const BLOCK: u64 = 4096;
+    for (kind, unit) in [("k ", "KiB"), ("i ", "inodes")] {
+        let free: Vec<(u64, &str)> = lines
+            .iter()
+            .filter_map(|line| line.strip_prefix(kind)?.split_once(' '))
+            .filter_map(|(free, system)| Some((free.parse().ok()?, system)))
+            .collect();
+        // Some file systems count no inodes.
+        if free.len() != needs.len() {
+            continue;
+        }
+        let mut wanted: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+        for ((free, system), (bytes, files)) in free.iter().zip(needs) {
+            let need = if kind == "i " { *files } else { (bytes + files * BLOCK).div_ceil(1024) };
+            let entry = wanted.entry(system).or_insert((*free, 0));
+            entry.1 += need;
+        }
+        if let Some((system, (free, need))) = wanted.iter().find(|(_, (free, need))| need > free) {
+            return Err(format!(
+                "file system `{system}` on the new host has {free} {unit} free, and the messages need {need}; \
+                 make room, or move fewer mailboxes at a time"
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_file_system_is_refused_before_anything_is_copied() {
+        let lines =
+            ["k 10 /dev/a", "k 10 /dev/a", "k 9999 /dev/b", "i 5 /dev/a", "i 5 /dev/a", "i 1 /dev/b"].map(String::from);
+        assert_eq!(check_space(&lines, &[(1000, 1), (1000, 0), (90_000, 1)]), Ok(()));
+        let error = check_space(&lines, &[(1000, 1), (9000, 1), (0, 0)]).unwrap_err();
+        assert!(error.contains("`/dev/a`") && error.contains("10 KiB free"), "{error}");
+        let error = check_space(&lines, &[(0, 0), (0, 0), (0, 2)]).unwrap_err();
+        assert!(error.contains("1 inodes free"), "{error}");
+    }
+
+    #[test]
+    fn a_lost_ledger_is_refused_once_messages_were_handed_over() {
+        let mut old = Scan { path: Some("/s".into()), ..Scan::default() };
+        let new = Scan { path: Some("/d".into()), ..Scan::default() };
+        assert_eq!(check(("/s", "/d"), &old, &new), Ok(()));
+        let spot = maildir::Spot::parse("new/a").unwrap();
+        old.claimed.insert(spot.key(), spot);
+        assert!(check(("/s", "/d"), &old, &new).unwrap_err().contains("ledger"));
+    }
+}

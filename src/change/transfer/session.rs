@@ -1,0 +1,193 @@
+//! A long-lived `sh` on one side of a move: it holds the locks, and every step of that side happens in it.
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+
+use crate::transport::{Command, Process, Transport, TransportError};
+
+use super::maildir::{self, Scan};
+
+const MOVER: &str = include_str!("mover.sh");
+
+pub struct Session {
+    pub host: String,
+    process: Process,
+    reader: BufReader<Box<dyn tokio::io::AsyncRead + Send + Unpin>>,
+}
+
+/// Returns the command that answers the verbs in `stdin`, for a look without a session.
+pub fn command(stdin: Vec<u8>) -> Command {
+    let mut command = Command::argv(["/bin/sh", "-c", MOVER, "sh"]);
+    command.stdin = stdin;
+    command
+}
+
+/// Returns a verb with its list.
+pub fn request(verb: &str, items: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<u8> {
+    let mut text = format!("{verb}\n");
+    for item in items {
+        text.push_str(item.as_ref());
+        text.push('\n');
+    }
+    text.push_str(".\n");
+    text.into_bytes()
+}
+
+/// Splits the answers to the verbs of [`command`]; `None` if one is missing.
+pub fn answers<const N: usize>(stdout: &[u8]) -> Result<[Vec<String>; N], TransportError> {
+    let mut answers = vec![Vec::new()];
+    for line in stdout.split(|byte| *byte == b'\n') {
+        match marker(line)? {
+            Marker::Done => answers.push(Vec::new()),
+            Marker::Line(line) => answers.last_mut().into_iter().for_each(|answer| answer.push(line.clone())),
+        }
+    }
+    answers.pop();
+    answers.try_into().map_err(|_| TransportError::Refused("the mail scan ended early".into()))
+}
+
+enum Marker {
+    Line(String),
+    Done,
+}
+
+fn marker(line: &[u8]) -> Result<Marker, TransportError> {
+    match line.strip_prefix(b"\x1e") {
+        Some(b"done") => Ok(Marker::Done),
+        Some(why) => {
+            let why = String::from_utf8_lossy(why);
+            Err(TransportError::Refused(why.trim_start_matches("fail ").to_string()))
+        }
+        None => Ok(Marker::Line(String::from_utf8_lossy(line).into_owned())),
+    }
+}
+
+impl Session {
+    pub async fn start(host: &str, transport: &dyn Transport) -> Result<Session, TransportError> {
+        let mut process = transport.open(&command(Vec::new())).await?;
+        let stdout = std::mem::replace(&mut process.stdout, Box::new(tokio::io::empty()));
+        Ok(Session { host: host.into(), process, reader: BufReader::with_capacity(64 * 1024, stdout) })
+    }
+
+    /// Sends a verb with its list and returns the lines of its answer.
+    pub async fn ask(
+        &mut self,
+        verb: &str,
+        items: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<Vec<String>, TransportError> {
+        self.exchange(request(verb, items)).await
+    }
+
+    /// Sends a verb with a single line and returns the lines of its answer.
+    pub async fn ask_one(&mut self, verb: &str, line: &str) -> Result<Vec<String>, TransportError> {
+        self.exchange(format!("{verb}\n{line}\n").into_bytes()).await
+    }
+
+    async fn exchange(&mut self, request: Vec<u8>) -> Result<Vec<String>, TransportError> {
+        let Session { process, reader, .. } = self;
+        let answer = async {
+            let mut lines = Vec::new();
+            loop {
+                match marker(&line(reader).await?)? {
+                    Marker::Done => return Ok(lines),
+                    Marker::Line(line) => lines.push(line),
+                }
+            }
+        };
+        let write = async {
+            process.stdin.write_all(&request).await.map_err(ended)?;
+            process.stdin.flush().await.map_err(ended)
+        };
+        let ((), lines) = tokio::try_join!(write, answer).map_err(|error| self.named(error))?;
+        Ok(lines)
+    }
+
+    /// Looks at Maildirs, in order.
+    pub async fn scan(&mut self, maildirs: &[&str]) -> Result<Vec<Scan>, TransportError> {
+        let scans = maildir::parse(&self.ask("scan", maildirs).await?);
+        match scans.len() == maildirs.len() {
+            true => Ok(scans),
+            false => Err(TransportError::Refused(format!("`{}`: the mail scan ended early", self.host))),
+        }
+    }
+
+    /// Reads many files. `sink` is given each one's size and is to take that many bytes from the reader; a file that
+    /// is gone is passed by.
+    pub async fn send(&mut self, files: &[(String, u64)], sink: &mut dyn Sink) -> Result<(), TransportError> {
+        let request = request("send", files.iter().map(|(path, _)| path));
+        let Session { process, reader, .. } = self;
+        let write = async {
+            process.stdin.write_all(&request).await.map_err(ended)?;
+            process.stdin.flush().await.map_err(ended)
+        };
+        let read = async {
+            let mut buffer = vec![0; 64 * 1024];
+            for (index, (path, size)) in files.iter().enumerate() {
+                if line(reader).await? != b"ok" {
+                    continue;
+                }
+                sink.begin(index).await?;
+                let mut left = *size as usize;
+                while left > 0 {
+                    let limit = left.min(buffer.len());
+                    let count = reader.read(&mut buffer[..limit]).await.map_err(ended)?;
+                    if count == 0 {
+                        return Err(ended("the end came inside a message"));
+                    }
+                    sink.bytes(&buffer[..count]).await?;
+                    left -= count;
+                }
+                if !line(reader).await?.is_empty() {
+                    let why = format!("`{path}` changed while it was read; messages never do. Run it again");
+                    return Err(TransportError::Refused(why));
+                }
+                sink.end(index).await?;
+            }
+            match marker(&line(reader).await?)? {
+                Marker::Done => Ok(()),
+                Marker::Line(line) => Err(TransportError::Refused(format!("unexpected answer `{line}`"))),
+            }
+        };
+        tokio::try_join!(write, read).map_err(|error| self.named(error))?;
+        Ok(())
+    }
+
+    /// Lets the locks go and waits until that has happened.
+    pub async fn close(self) -> Result<(), TransportError> {
+        let Session { process, mut reader, .. } = self;
+        // A pipe ends only when it is dropped.
+        drop(process.stdin);
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).await.map_err(ended)?;
+        process.end.await?;
+        Ok(())
+    }
+
+    fn named(&self, error: TransportError) -> TransportError {
+        match error {
+            TransportError::Unreachable(why) => TransportError::Unreachable(format!("`{}`: {why}", self.host)),
+            TransportError::Refused(why) => TransportError::Refused(format!("`{}`: {why}", self.host)),
+            other => other,
+        }
+    }
+}
+
+/// Takes files as they arrive.
+#[async_trait::async_trait]
+pub trait Sink: Send {
+    async fn begin(&mut self, index: usize) -> Result<(), TransportError>;
+    async fn bytes(&mut self, bytes: &[u8]) -> Result<(), TransportError>;
+    async fn end(&mut self, index: usize) -> Result<(), TransportError>;
+}
+
+async fn line(reader: &mut (impl tokio::io::AsyncBufRead + Unpin)) -> Result<Vec<u8>, TransportError> {
+    let mut line = Vec::new();
+    reader.read_until(b'\n', &mut line).await.map_err(ended)?;
+    match line.pop() {
+        Some(b'\n') => Ok(line),
+        _ => Err(ended("the connection ended")),
+    }
+}
+
+fn ended(why: impl ToString) -> TransportError {
+    TransportError::Unreachable(format!("the move was cut off: {}; run it again to go on", why.to_string()))
+}

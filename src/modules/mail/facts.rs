@@ -1,0 +1,338 @@
+//! `qmail_facts`: what a qmail/Plesk host holds, and what another one must be given to hold the same. Reads only.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::error::nearest;
+use crate::host::View;
+use crate::modules::{Argument, Entry, Kind, Module, ModuleError, Planned, Results};
+use crate::transport::{Command, Links, Node, TransportError, Want};
+
+pub const ENTRY: Entry = Entry {
+    name: "qmail_facts",
+    summary: "Reads the domains, accounts and mailboxes of a qmail/Plesk host, and what a host that takes them over needs",
+    arguments: &[ARGUMENTS],
+    free_form: None,
+    example: "- name: What is to move\n  qmail_facts:\n    from: old\n    domains: example.com\n    owner: popuser\n  register: mail\n  no_log: true\n",
+    build: |arguments| Ok(Box::new(QmailFacts { given: arguments.read()? })),
+};
+
+const ARGUMENTS: &[Argument] = &[
+    Argument::new("domains", Kind::List, "The domains to look at; `all`, the default, means all that the host has."),
+    Argument::new("directory", Kind::Path, "The installation's directory; `/var/qmail` unless given."),
+    Argument::new("mailnames", Kind::Path, "Where the mailboxes lie; `mailnames` in `directory` unless given."),
+    Argument::new("from", Kind::Text, "A host of the inventory whose accounts and mailboxes this one is to take over."),
+    Argument::new("from_directory", Kind::Path, "The installation's directory on `from`; `directory` unless given."),
+    Argument::new("from_mailnames", Kind::Path, "Where the mailboxes lie on `from`."),
+    Argument::new("owner", Kind::Text, "The user of the mailboxes here; the one that `from` names unless given."),
+    Argument::new(
+        "group",
+        Kind::Text,
+        "The group of the mailboxes here; that of the same name as the user unless given.",
+    ),
+];
+
+#[derive(Deserialize)]
+struct Given {
+    #[serde(default)]
+    domains: Vec<String>,
+    directory: Option<String>,
+    mailnames: Option<String>,
+    from: Option<String>,
+    from_directory: Option<String>,
+    from_mailnames: Option<String>,
+    owner: Option<String>,
+    group: Option<String>,
+}
+
+struct QmailFacts {
+    given: Given,
+}
+
+/// One host's installation, as read.
+#[derive(Debug, Default)]
+struct Installation {
+    mailnames: String,
+    locals: BTreeSet<String>,
+    rcpthosts: BTreeSet<String>,
+    virtualdomains: BTreeMap<String, String>,
+    smtproutes: BTreeMap<String, String>,
+    assign: Vec<Assignment>,
+    /// The second field by the first.
+    hashes: BTreeMap<String, String>,
+    /// `DOMAIN/USER` of every mailbox on disk, and whether it has `@attachments`.
+    mailboxes: BTreeMap<String, bool>,
+}
+
+/// A line of `users/assign` (`qmail-users.5`): how it matches, for which prefix and rest, whose, where.
+#[derive(Debug, PartialEq, Eq)]
+struct Assignment {
+    kind: char,
+    /// What stands behind the prefix and its `-`.
+    local: String,
+    user: String,
+    home: String,
+    dash: String,
+    ext: String,
+}
+
+#[async_trait]
+impl Module for QmailFacts {
+    async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
+        let given = &self.given;
+        let directory = given.directory.as_deref().unwrap_or("/var/qmail");
+        let here = Installation::read(host, directory, given.mailnames.as_deref());
+        let Some(from) = &given.from else {
+            let here = here.await?;
+            let domains = here.select(&given.domains, &host.name)?;
+            return Ok(Planned::new(Vec::new(), here.facts(&domains)));
+        };
+        let peer = host.peer(from).await?;
+        let there = given.from_directory.as_deref().unwrap_or(directory);
+        let there = Installation::read(&peer, there, given.from_mailnames.as_deref());
+        let (here, there) = tokio::try_join!(here, there)?;
+        let domains = there.select(&given.domains, from)?;
+        let mut facts = here.facts(&domains);
+        facts.extend(there.handed_to(&here, &domains, given));
+        Ok(Planned::new(Vec::new(), facts))
+    }
+}
+
+impl Installation {
+    /// Reads everything; the files and the list of mailboxes at the same time.
+    async fn read(host: &View, directory: &str, mailnames: Option<&str>) -> Result<Installation, TransportError> {
+        const FILES: [&str; 6] = ["locals", "rcpthosts", "virtualdomains", "smtproutes", "assign", "poppasswd"];
+        let directory = directory.trim_end_matches('/');
+        let mailnames = mailnames.map_or(format!("{directory}/mailnames"), |path| path.trim_end_matches('/').into());
+        let paths = FILES.map(|name| {
+            let part = if ["assign", "poppasswd"].contains(&name) { "users" } else { "control" };
+            (format!("{directory}/{part}/{name}"), Links::Follow)
+        });
+        let script = "cd -- \"$1\" || exit 0; for path in */*/Maildir; do [ ! -d \"$path\" ] || { \
+                      path=${path%/Maildir}; [ -d \"$path/@attachments\" ] && mark=+ || mark=-; \
+                      printf '%s%s\\n' \"$mark\" \"$path\"; }; done";
+        let list = Command::argv(["/bin/sh", "-c", script, "sh", &mailnames]);
+        let (nodes, listed) = tokio::try_join!(host.look_all(&paths, Want::Content), host.probe(&list))?;
+        let text = |index: usize| -> String {
+            let bytes = nodes.get(index).and_then(Node::content).and_then(|content| content.bytes());
+            String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
+        };
+        if !nodes[2].exists() && !nodes[0].exists() {
+            let why = format!("`{}` has no qmail: there is no `{}`", host.name, paths[2].0);
+            return Err(TransportError::Refused(why));
+        }
+        if let Some((_, (path, _))) = nodes
+            .iter()
+            .zip(&paths)
+            .find(|(node, _)| node.content().is_some_and(|content| content.size > 0 && content.bytes().is_none()))
+        {
+            return Err(TransportError::Refused(format!("`{path}` on `{}` is too large to be read", host.name)));
+        }
+        let listed = listed.text();
+        Ok(Installation {
+            locals: lines(&text(0)).map(str::to_lowercase).collect(),
+            rcpthosts: lines(&text(1)).map(str::to_lowercase).collect(),
+            virtualdomains: pairs(&text(2)),
+            smtproutes: pairs(&text(3)),
+            assign: text(4).lines().filter_map(Assignment::parse).collect(),
+            hashes: pairs(&text(5)).into_iter().map(|(key, rest)| (key, first_field(&rest))).collect(),
+            mailboxes: listed
+                .lines()
+                .filter_map(|line| Some((line.get(1..)?.to_string(), line.starts_with('+'))))
+                .collect(),
+            mailnames,
+        })
+    }
+
+    /// Returns every domain that has mail here: those of `virtualdomains`, and those with mailboxes.
+    fn domains(&self) -> BTreeSet<&str> {
+        let named = self.virtualdomains.iter().filter(|(name, prefix)| {
+            !name.is_empty() && !name.contains('@') && !name.starts_with('.') && !prefix.is_empty()
+        });
+        let on_disk = self.mailboxes.keys().filter_map(|path| path.split('/').next());
+        named.map(|(name, _)| name.as_str()).chain(on_disk).collect()
+    }
+
+    fn select(&self, asked: &[String], host: &str) -> Result<Vec<String>, ModuleError> {
+        let known = self.domains();
+        let asked: Vec<&str> = asked.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
+        if asked.is_empty() || asked == ["all"] {
+            return Ok(known.into_iter().map(String::from).collect());
+        }
+        let asked: BTreeSet<String> = asked.into_iter().map(str::to_lowercase).collect();
+        match asked.iter().find(|name| !known.contains(name.as_str())) {
+            Some(name) => {
+                let near = nearest(name, known.iter().copied());
+                let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+                Err(ModuleError::failed(format!("`{host}` has no domain `{name}`{hint}")))
+            }
+            None => Ok(asked.into_iter().collect()),
+        }
+    }
+
+    fn facts(&self, domains: &[String]) -> Results {
+        let mut facts = Results::new();
+        facts.insert("domains".into(), json!(domains));
+        facts.insert("locals".into(), json!(self.locals));
+        facts.insert("rcpthosts".into(), json!(self.rcpthosts));
+        facts.insert("virtualdomains".into(), json!(self.virtualdomains));
+        facts.insert("smtproutes".into(), json!(self.smtproutes));
+        let local = domains.iter().filter(|name| self.locals.contains(*name)).collect::<Vec<_>>();
+        facts.insert("local_domains".into(), json!(local));
+        facts
+    }
+
+    /// Returns what `here` must be given, made with its own numbers of domains.
+    fn handed_to(&self, here: &Installation, domains: &[String], given: &Given) -> Results {
+        let (mut assign, mut mailboxes, mut attachments) = (Vec::new(), Vec::new(), Vec::new());
+        let mut problems = Vec::new();
+        for domain in domains {
+            let Some(prefix) = here.virtualdomains.get(domain).filter(|prefix| !prefix.is_empty()) else {
+                problems
+                    .push(format!("`{domain}` is not in virtualdomains of the new host: make the domain there first"));
+                continue;
+            };
+            if !here.rcpthosts.contains(domain) {
+                problems.push(format!("`{domain}` is not in rcpthosts of the new host: it would refuse the mail"));
+            }
+            if let Some(route) = here.smtproutes.get(domain) {
+                problems
+                    .push(format!("the new host has a route for `{domain}` to `{route}`: mail would go in a circle"));
+            }
+            let home = format!("{}/{domain}", self.mailnames);
+            let ours = self.assign.iter().filter_map(|line| {
+                let rest = line.home.strip_prefix(&home)?;
+                (rest.is_empty() || rest.starts_with('/')).then_some((line, rest))
+            });
+            for (line, rest) in ours {
+                let user = given.owner.as_deref().unwrap_or(&line.user);
+                assign.push(json!({
+                    "key": format!("{}{prefix}-{}", line.kind, line.local),
+                    "user": user, "group": given.group.as_deref().unwrap_or(user),
+                    "home": format!("{}/{domain}{rest}", here.mailnames), "dash": line.dash, "ext": line.ext,
+                }));
+            }
+            let below = format!("{domain}/");
+            for (path, attached) in self.mailboxes.iter().filter(|(path, _)| path.starts_with(&below)) {
+                let pair = |name: &str| {
+                    json!({
+                        "source": format!("{}/{path}/{name}", self.mailnames),
+                        "dest": format!("{}/{path}/{name}", here.mailnames),
+                    })
+                };
+                mailboxes.push(pair("Maildir"));
+                attachments.extend(attached.then(|| pair("@attachments")));
+            }
+        }
+        let wanted =
+            |address: &str| address.rsplit_once('@').is_some_and(|(_, domain)| domains.iter().any(|d| d == domain));
+        let hashes: BTreeMap<_, _> = self.hashes.iter().filter(|(address, _)| wanted(address)).collect();
+        let mut facts = Results::new();
+        for (name, value) in [
+            ("assign", Value::from(assign)),
+            ("poppasswd", json!(hashes)),
+            ("mailboxes", mailboxes.into()),
+            ("attachments", attachments.into()),
+            ("problems", problems.into()),
+        ] {
+            facts.insert(name.into(), value);
+        }
+        facts
+    }
+}
+
+impl Assignment {
+    fn parse(line: &str) -> Option<Assignment> {
+        let mut fields = line.get(1..)?.split(':');
+        let (address, user, _, _, home) =
+            (fields.next()?, fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        Some(Assignment {
+            kind: line.chars().next().filter(|kind| "=+".contains(*kind))?,
+            local: address.split_once('-')?.1.into(),
+            user: user.into(),
+            home: home.into(),
+            dash: fields.next()?.into(),
+            ext: fields.next()?.into(),
+        })
+    }
+}
+
+/// The entries of a control file: trailing blanks cut, comments and empty lines left out (`qmail-control.5`).
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .map(|line| line.trim_end_matches([' ', '\t']))
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// The entries of a `key:value` file; of several with one key the last is what qmail uses.
+fn pairs(text: &str) -> BTreeMap<String, String> {
+    lines(text).filter_map(|line| line.split_once(':')).map(|(key, value)| (key.to_lowercase(), value.into())).collect()
+}
+
+fn first_field(rest: &str) -> String {
+    rest.split(':').next().unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn old() -> Installation {
+        Installation {
+            mailnames: "/m".into(),
+            virtualdomains: pairs("# x\nExample.com:7\nbob@example.com:\n"),
+            assign: "=7-ann:popuser:110:31:/m/example.com/ann:::\n+7-:popuser:110:31:/m/example.com:-::\n.\n"
+                .lines()
+                .filter_map(Assignment::parse)
+                .collect(),
+            hashes: pairs("ann@example.com:$1$a$b:x\nzoe@other.example:$1$c$d\n")
+                .into_iter()
+                .map(|(key, rest)| (key, first_field(&rest)))
+                .collect(),
+            mailboxes: [("example.com/ann".to_string(), true)].into(),
+            ..Installation::default()
+        }
+    }
+
+    #[test]
+    fn accounts_are_made_with_the_numbers_of_the_new_host() {
+        let here = Installation {
+            mailnames: "/n".into(),
+            virtualdomains: pairs("example.com:31\n"),
+            rcpthosts: ["example.com".to_string()].into(),
+            ..Installation::default()
+        };
+        let given = Given {
+            domains: Vec::new(),
+            directory: None,
+            mailnames: None,
+            from: None,
+            from_directory: None,
+            from_mailnames: None,
+            owner: Some("mail".into()),
+            group: None,
+        };
+        let facts = old().handed_to(&here, &["example.com".into()], &given);
+        assert_eq!(facts["problems"], json!([]));
+        assert_eq!(
+            facts["assign"][0],
+            json!({"key": "=31-ann", "user": "mail", "group": "mail", "home": "/n/example.com/ann", "dash": "", "ext": ""})
+        );
+        assert_eq!((&facts["assign"][1]["key"], &facts["assign"][1]["dash"]), (&json!("+31-"), &json!("-")));
+        assert_eq!(facts["poppasswd"], json!({"ann@example.com": "$1$a$b"}));
+        assert_eq!(facts["mailboxes"][0]["dest"], "/n/example.com/ann/Maildir");
+        let facts = old().handed_to(&Installation::default(), &["example.com".into()], &given);
+        assert!(facts["problems"][0].as_str().unwrap().contains("virtualdomains of the new host"));
+    }
+
+    #[test]
+    fn a_domain_that_was_forwarded_already_is_still_known_by_its_mailboxes() {
+        let forwarded = Installation { virtualdomains: BTreeMap::new(), ..old() };
+        assert_eq!(forwarded.select(&["all".into()], "old").unwrap(), ["example.com"]);
+        let error = forwarded.select(&["exmaple.com".into()], "old").unwrap_err().to_string();
+        assert!(error.contains("did you mean `example.com`?"), "{error}");
+    }
+}

@@ -1,0 +1,258 @@
+//! `maildir_move`: stored mail goes over from another host, each message exactly once.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::change::Change;
+use crate::change::transfer::maildir::{self, Scan};
+use crate::change::transfer::{Drain, Mailbox, Transfer, look, session};
+use crate::error::Diagnostic;
+use crate::host::View;
+use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results};
+use crate::transport::TransportError;
+
+pub const ENTRY: Entry = Entry {
+    name: "maildir_move",
+    summary: "Moves the messages of Maildirs from another host to this one, each exactly once",
+    arguments: &[ARGUMENTS],
+    free_form: None,
+    example: "- name: Stored mail\n  maildir_move:\n    from: old\n    mailboxes:\n      - source: /var/qmail/mailnames/example.com/ann/Maildir\n        dest: /var/qmail/mailnames/example.com/ann/Maildir\n    owner: popuser\n    group: popuser\n    drain: touch /etc/nologin-pop3\n",
+    build: |arguments| Ok(Box::new(MaildirMove::new(arguments)?)),
+};
+
+const ARGUMENTS: &[Argument] = &[
+    Argument::new("from", Kind::Text, "The host in the inventory that the messages leave.").required(),
+    Argument::new(
+        "mailboxes",
+        Kind::List,
+        "Mappings with `source` and `dest`, and `owner` and `group` where they differ.",
+    ),
+    Argument::new("source", Kind::Path, "The Maildir on the host `from`, for a single mailbox."),
+    Argument::new("dest", Kind::Path, "The Maildir on this host, for a single mailbox; `source` unless given."),
+    Argument::new(
+        "owner",
+        Kind::Text,
+        "The user the messages belong to here; that of `dest`, or of its account, unless given.",
+    ),
+    Argument::new(
+        "group",
+        Kind::Text,
+        "The group the messages belong to here; that of `dest`, or of its account, unless given.",
+    ),
+    Argument::new(
+        "drain",
+        Kind::Text,
+        "A shell command for the host `from` that stops new logins before the hand-over.",
+    ),
+    Argument::new("drain_timeout", Kind::Int, "How many seconds to wait for open sessions to end; 1200 unless given."),
+];
+
+#[derive(Deserialize)]
+struct Given {
+    from: String,
+    #[serde(default)]
+    mailboxes: Vec<Pair>,
+    source: Option<String>,
+    dest: Option<String>,
+    owner: Option<String>,
+    group: Option<String>,
+    drain: Option<String>,
+    drain_timeout: Option<u64>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pair {
+    source: String,
+    dest: Option<String>,
+    owner: Option<String>,
+    group: Option<String>,
+}
+
+impl Pair {
+    fn dest(&self) -> &str {
+        self.dest.as_deref().unwrap_or(&self.source)
+    }
+}
+
+struct MaildirMove {
+    from: String,
+    pairs: Vec<Pair>,
+    drain: Drain,
+}
+
+impl MaildirMove {
+    fn new(arguments: &Arguments) -> Result<MaildirMove, Diagnostic> {
+        let Given { from, mailboxes, source, dest, owner, group, drain, drain_timeout } = arguments.read()?;
+        let mut pairs = mailboxes;
+        match (source, dest) {
+            (Some(source), dest) => pairs.push(Pair { source, dest, owner: None, group: None }),
+            (None, Some(_)) => return Err(Diagnostic::new("`dest` of `maildir_move` needs `source`")),
+            (None, None) => {}
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for pair in &mut pairs {
+            for path in [&mut pair.source].into_iter().chain(pair.dest.as_mut()) {
+                *path = path.trim_end_matches('/').into();
+                if !path.starts_with('/') || path.contains(['\n', '\t']) {
+                    let message =
+                        format!("`maildir_move` needs absolute paths without tabs and line feeds, not `{path}`");
+                    return Err(Diagnostic::new(message));
+                }
+            }
+            if !seen.insert(pair.dest().to_string()) {
+                return Err(Diagnostic::new(format!("`maildir_move` is given `{}` twice", pair.dest()))
+                    .hint("two mailboxes that become one would mix their messages"));
+            }
+            pair.owner = pair.owner.take().or(owner.clone());
+            pair.group = pair.group.take().or(group.clone());
+        }
+        let drain = Drain { command: drain, timeout: drain_timeout.unwrap_or(1200) };
+        Ok(MaildirMove { from, pairs, drain })
+    }
+
+    /// Returns `USER:GROUP` for a mailbox, by name.
+    fn owner(pair: &Pair, new: &Scan) -> Result<String, ModuleError> {
+        let there = new.owner().and_then(|owner| owner.split_once(':'));
+        let (user, group) = (there.map(|pair| pair.0), there.map(|pair| pair.1));
+        let (Some(user), Some(group)) = (pair.owner.as_deref().or(user), pair.group.as_deref().or(group)) else {
+            let why = format!("there is no account for `{}` on the new host: make it first", pair.dest());
+            return Err(ModuleError::failed(why));
+        };
+        if user == "UNKNOWN" || group == "UNKNOWN" {
+            let why = format!("`{}` belongs to a user or group without a name; say `owner` and `group`", pair.dest());
+            return Err(ModuleError::failed(why));
+        }
+        Ok(format!("{user}:{group}"))
+    }
+}
+
+#[async_trait]
+impl Module for MaildirMove {
+    async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
+        if self.from == host.name {
+            return Err(Diagnostic::new(format!("`from` is `{}` itself", host.name)).into());
+        }
+        if self.pairs.is_empty() {
+            return Ok(Planned::new(Vec::new(), counts(&[], (0, 0))));
+        }
+        let peer = host.peer(&self.from).await?;
+        let sources: Vec<&str> = self.pairs.iter().map(|pair| pair.source.as_str()).collect();
+        let dests: Vec<&str> = self.pairs.iter().map(|pair| pair.dest()).collect();
+        let (old, new) = tokio::try_join!(Side::look(&peer, &sources), Side::look(host, &dests))?;
+        let mut mailboxes = Vec::new();
+        let mut problems = Vec::new();
+        let mut needs = Vec::new();
+        for (index, pair) in self.pairs.iter().enumerate() {
+            let (old, new) = (&old.scans[index], &new.scans[index]);
+            if let Err(problem) = look::check((&pair.source, pair.dest()), old, new) {
+                problems.push(problem);
+                continue;
+            }
+            let owner = Self::owner(pair, new)?;
+            let mailbox = look::preview((&pair.source, pair.dest(), &owner), old, new);
+            let bytes = mailbox.iter().flat_map(|mailbox| &mailbox.folders);
+            needs.push(bytes.fold((0, 0), |(bytes, count), folder| (bytes + folder.bytes, count + folder.messages)));
+            mailboxes.extend(mailbox);
+        }
+        if problems.is_empty() {
+            problems.extend(look::check_space(&new.space, &needs).err());
+        }
+        if !problems.is_empty() {
+            return Err(ModuleError::failed(problems.join("\n")));
+        }
+        let warnings = clock_warnings(&old, &new);
+        let result = counts(&mailboxes, needs.iter().fold((0, 0), |sum, need| (sum.0 + need.0, sum.1 + need.1)));
+        let transfer = Transfer::new(&self.from, mailboxes, self.drain.clone());
+        let changes: Vec<Change> = transfer.into_iter().map(Change::Transfer).collect();
+        let result = if changes.is_empty() { Outcome::Known(result) } else { Outcome::Applied(result) };
+        Ok(Planned { changes, result, warnings })
+    }
+}
+
+/// What one host answered.
+struct Side {
+    scans: Vec<Scan>,
+    space: Vec<String>,
+    /// How many seconds its clock is ahead of this machine's.
+    ahead: Option<i64>,
+    newest: u64,
+    now: u64,
+}
+
+impl Side {
+    /// Looks at all Maildirs of one host in one exchange.
+    async fn look(host: &View, maildirs: &[&str]) -> Result<Side, TransportError> {
+        let mut stdin = session::request("scan", maildirs);
+        stdin.extend(session::request("space", maildirs));
+        stdin.extend(b"clock\n");
+        let start = Instant::now();
+        let output = host.probe(&session::command(stdin)).await?;
+        let here = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let [scan, space, clock] = session::answers(&output.stdout)?;
+        let scans = maildir::parse(&scan);
+        if scans.len() != maildirs.len() {
+            return Err(TransportError::Refused("the mail scan ended early".into()));
+        }
+        let now: Option<i64> = clock.first().and_then(|line| line.parse().ok());
+        // The clock is read at the end of the exchange; only a slow answer blurs it.
+        let ahead = now.map(|now| now - here as i64).filter(|_| start.elapsed().as_secs() < 600);
+        let newest = scans.iter().flat_map(|scan| scan.live.values()).map(|message| message.modified).max();
+        Ok(Side { scans, space, ahead, newest: newest.unwrap_or(0), now: now.unwrap_or(here as i64) as u64 })
+    }
+}
+
+/// `qmail-pop3d` does not show messages whose time is in its host's future.
+fn clock_warnings(old: &Side, new: &Side) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let (Some(old), Some(new)) = (old.ahead, new.ahead)
+        && (old - new).abs() > 1
+    {
+        warnings.push(format!("the clock of the old host is {} s ahead of the new one's; set both", old - new));
+    }
+    if old.newest > new.now {
+        warnings.push("some messages have times in the future: qmail-pop3d hides them until then".into());
+    }
+    warnings
+}
+
+fn counts(mailboxes: &[Mailbox], (bytes, messages): (u64, u64)) -> Results {
+    let mut results = Results::new();
+    results.insert("to_move".into(), Value::from(messages));
+    results.insert("to_move_bytes".into(), Value::from(bytes));
+    results.insert("mailboxes_to_move".into(), Value::from(mailboxes.len()));
+    for name in ["moved", "bytes", "late", "gone", "collisions"] {
+        results.insert(name.into(), Value::from(0));
+    }
+    results
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn build(arguments: Value) -> Result<MaildirMove, Diagnostic> {
+        let Value::Object(map) = arguments else { panic!("a mapping") };
+        MaildirMove::new(&ENTRY.arguments(map)?)
+    }
+
+    #[test]
+    fn owners_come_from_the_mailbox_then_the_task() {
+        let given = json!({"from": "old", "owner": "u", "mailboxes": [
+            {"source": "/a/", "owner": "v"}, {"source": "/b", "dest": "/c", "group": "g"}]});
+        let made = build(given).unwrap();
+        assert_eq!((made.pairs[0].source.as_str(), made.pairs[0].owner.as_deref()), ("/a", Some("v")));
+        assert_eq!((made.pairs[1].dest(), made.pairs[1].owner.as_deref()), ("/c", Some("u")));
+    }
+
+    #[test]
+    fn two_mailboxes_for_one_dest_are_refused() {
+        let given = json!({"from": "old", "mailboxes": [{"source": "/a", "dest": "/c"}, {"source": "/c"}]});
+        assert!(build(given).err().unwrap().message.contains("`/c` twice"));
+        assert!(build(json!({"from": "old", "source": "a"})).err().unwrap().message.contains("absolute"));
+    }
+}
