@@ -1,4 +1,5 @@
 //! One file a subcommand.
 
 pub mod doc;
+pub mod lab;
 pub mod play;

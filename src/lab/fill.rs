@@ -68,6 +68,8 @@ impl Filler<'_> {
         ] {
             write(&self.qmail.join("control").join(name), text.as_bytes(), 0o644)?;
         }
+        // qmail-send locks this file and never writes it.
+        write(&self.qmail.join("queue/lock/sendmutex"), b"", 0o600)?;
         fs::create_dir_all(self.qmail.join("active"))
     }
 

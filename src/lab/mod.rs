@@ -1,4 +1,163 @@
 //! Two hosts of its own to try things on: an old and a new mail server on loopback, without root.
 
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+mod daemon;
 pub mod fill;
 pub mod server;
+mod shipped;
+
+use daemon::Daemon;
+use fill::{Role, fill};
+use server::{Options, Server};
+
+/// A running pair of hosts. Each has its own directory, which stands for its `/`.
+pub struct Lab {
+    directory: PathBuf,
+    servers: Vec<Server>,
+    qmail_send: Daemon,
+}
+
+const HOSTS: [&str; 2] = ["old", "new"];
+const PID: &str = "serve.pid";
+
+/// Returns the inventory of the lab in `directory`.
+pub fn inventory(directory: &Path) -> PathBuf {
+    directory.join("inventory.ini")
+}
+
+/// Returns the playbook that moves a domain, as shipped.
+pub fn playbook(directory: &Path) -> PathBuf {
+    directory.join("playbooks/move-domain.yml")
+}
+
+/// Writes the hosts' files and the shipped playbooks into `directory`, in place of what is there.
+pub fn prepare(directory: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::fs::create_dir_all(directory)?;
+    for (name, text) in shipped::PLAYBOOKS {
+        let path = directory.join("playbooks").join(name);
+        std::fs::create_dir_all(path.parent().unwrap_or(directory))?;
+        std::fs::write(path, text)?;
+    }
+    let (user, group) = account()?;
+    fill(&directory.join("old"), Role::Old, (&user, &group))?;
+    fill(&directory.join("new"), Role::New, (&user, &group))
+}
+
+/// Returns the process that serves the lab in `directory`, if it is running.
+pub fn pid(directory: &Path) -> Option<rustix::process::Pid> {
+    let text = std::fs::read_to_string(directory.join(PID)).ok()?;
+    let pid = rustix::process::Pid::from_raw(text.trim().parse().ok()?)?;
+    rustix::process::test_kill_process(pid).ok().map(|()| pid)
+}
+
+/// Ends the process that serves the lab and removes the lab's files.
+pub fn end(directory: &Path) -> io::Result<()> {
+    if let Some(pid) = pid(directory) {
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        for _ in 0..100 {
+            if self::pid(directory).is_none() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    std::fs::remove_dir_all(directory)
+}
+
+impl Lab {
+    /// Makes a lab and serves it from this process.
+    pub async fn start(directory: &Path) -> io::Result<Lab> {
+        prepare(directory)?;
+        Lab::serve(directory).await
+    }
+
+    /// Serves the lab that `directory` holds, and writes its inventory.
+    pub async fn serve(directory: &Path) -> io::Result<Lab> {
+        let client = server::kept_key(&directory.join("id_ed25519")).await?;
+        let mut servers = Vec::new();
+        for host in HOSTS {
+            let root = directory.join(host);
+            let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".into());
+            let options = Options {
+                port: 0,
+                host_key: directory.join(format!("{host}_host_key")),
+                user: "lab".into(),
+                keys: vec![client.clone()],
+                password: None,
+                directory: root.clone(),
+                environment: vec![("PATH".into(), path), ("HOME".into(), root.display().to_string())],
+                cut_after: None,
+            };
+            servers.push(Server::start(options).await?);
+        }
+        let known: String = servers.iter().map(|server| server.known_hosts_line() + "\n").collect();
+        std::fs::write(directory.join("known_hosts"), known)?;
+        std::fs::write(inventory(directory), inventory_text(directory, [servers[0].port(), servers[1].port()])?)?;
+        let qmail_send = Daemon::start(&directory.join("old/var/qmail/bin/qmail-send"))?;
+        std::fs::write(directory.join(PID), std::process::id().to_string())?;
+        Ok(Lab { directory: directory.to_path_buf(), servers, qmail_send })
+    }
+
+    pub fn inventory(&self) -> PathBuf {
+        inventory(&self.directory)
+    }
+
+    pub fn playbook(&self) -> PathBuf {
+        playbook(&self.directory)
+    }
+
+    /// Serves until this process is told to end.
+    pub async fn until_ended(self) -> io::Result<()> {
+        let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        std::fs::remove_file(self.directory.join(PID))
+    }
+
+    /// Ends the hosts and removes their files.
+    pub fn remove(self) -> io::Result<()> {
+        drop((self.servers, self.qmail_send));
+        std::fs::remove_dir_all(&self.directory)
+    }
+}
+
+/// Returns the lab's inventory: where the two hosts listen, and that their directories stand for `/`.
+fn inventory_text(directory: &Path, ports: [u16; 2]) -> io::Result<String> {
+    let (user, group) = account()?;
+    let lab = directory.display();
+    let host = |name: &str, port: u16| {
+        format!("[{name}]\n{name}.lab.example ansible_port={port} qmail_dir={lab}/{name}/var/qmail\n\n")
+    };
+    Ok(format!(
+        "# The lab's hosts, each with a directory of its own that stands for its `/`.\n\n{}{}[old:vars]\n\
+         qmail_send=cat {lab}/old/var/qmail/active/pid\n\n[all:vars]\nansible_host=127.0.0.1\nansible_user=lab\n\
+         ansible_ssh_private_key_file={lab}/id_ed25519\nansible_ssh_known_hosts_file={lab}/known_hosts\n\
+         # Where mail would be sent; nothing is sent in the lab.\nnew_address=192.0.2.20\n\
+         mail_owner={user}\nmail_group={group}\n",
+        host("old", ports[0]),
+        host("new", ports[1]),
+    ))
+}
+
+/// Returns this process's user and group by name: without root, mailboxes can belong to nobody else.
+fn account() -> io::Result<(String, String)> {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    Ok((name_of("/etc/passwd", uid)?, name_of("/etc/group", gid)?))
+}
+
+/// Returns the name that a number has in a file such as `passwd.5`; the number itself where it has none there.
+fn name_of(file: &str, number: u32) -> io::Result<String> {
+    let text = std::fs::read_to_string(file)?;
+    let number = number.to_string();
+    let named = text.lines().find(|line| line.split(':').nth(2) == Some(&number));
+    Ok(named.and_then(|line| line.split(':').next()).unwrap_or(&number).to_string())
+}

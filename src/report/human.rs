@@ -44,9 +44,16 @@ impl<W: Write> Human<W> {
     /// Takes in one event. Errors are those of `out`: a closed pipe ends the run.
     pub fn event(&mut self, event: &Event) -> std::io::Result<()> {
         self.recap.add(event);
-        if let Event::Progress { subject, text } = event {
+        if let Event::Progress { subject, progress } = event {
             if let Some(bar) = &self.progress {
-                bar.set_message(format!("{}: {text}", name(subject)));
+                bar.set_message(format!(
+                    "{}: {} of {} messages, {} of {}",
+                    name(subject),
+                    progress.messages,
+                    progress.total_messages,
+                    indicatif::HumanBytes(progress.bytes),
+                    indicatif::HumanBytes(progress.total_bytes)
+                ));
                 bar.tick();
             }
             return Ok(());

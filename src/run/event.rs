@@ -1,6 +1,7 @@
 //! What just happened, as data without formatting; reporters, statistics and the exit code are folds over it.
 
 use crate::change::Diff;
+use crate::change::transfer::Progress;
 use crate::modules::Results;
 
 #[derive(Clone, Debug)]
@@ -27,7 +28,7 @@ pub enum Event {
     /// How far a long change is.
     Progress {
         subject: Subject,
-        text: String,
+        progress: Progress,
     },
     Finished {
         subject: Subject,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::change::transfer::Progress;
 use crate::change::{self, Applied, ApplyError, Change, Diff, Reach};
 use crate::error::Diagnostic;
 use crate::host::{Controller, View};
@@ -105,8 +106,8 @@ impl Doing<'_> {
     async fn apply(&self, machine: &Machine, changes: &[Change]) -> Result<Applied, Trouble> {
         let run = self.batch.run;
         let controller = run.connections.controller().await?;
-        let progress = |text: String| {
-            run.send(Event::Progress { subject: machine.subject(&self.subject), text });
+        let progress = |progress: Progress| {
+            run.send(Event::Progress { subject: machine.subject(&self.subject), progress });
         };
         let reach = Reach {
             host: &*machine.transport,

@@ -1,0 +1,148 @@
+//! `cutover lab`: an old and a new mail host on loopback, filled and ready, to see a move happen.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::cli::Stop;
+use crate::error::Diagnostic;
+use crate::lab::{self, Lab};
+
+use super::play;
+
+/// Start two mail hosts on loopback and move a domain from one to the other.
+///
+/// Needs no root, no packages and no network. Without a subcommand it checks, runs and runs again, and cleans up.
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: Option<What>,
+    /// Variables for the playbook, such as `domains=all`
+    #[arg(short, long, value_name = "VARS", default_value = "domains=example.com")]
+    extra_vars: Vec<String>,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// Start the hosts and keep them running; print what to try
+    Up,
+    /// End the hosts and remove their files
+    Down,
+    /// Serve a lab's hosts until ended; `lab up` starts this
+    #[command(hide = true)]
+    Serve { directory: PathBuf },
+}
+
+pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
+    match &arguments.what {
+        None => demonstrate(arguments).await,
+        Some(What::Up) => up().await,
+        Some(What::Down) => down(),
+        Some(What::Serve { directory }) => serve(directory).await,
+    }
+}
+
+/// Checks, runs, runs again.
+async fn demonstrate(arguments: &Arguments) -> Result<u8, Stop> {
+    let directory = std::env::temp_dir().join(format!("cutover-lab-{}", std::process::id()));
+    let lab = Lab::start(&directory).await.map_err(|error| broken(&directory, &error))?;
+    let mut code = 0;
+    let steps = [
+        ("1. A check: what the move would change on each host. Nothing is touched.", true),
+        ("2. The real run: the same changes, made.", false),
+        ("3. The second run: everything is as asked, so nothing changes.", false),
+    ];
+    for (title, check) in steps {
+        say(&format!("\n{}\n{title}\n{0}", "=".repeat(79)))?;
+        let arguments = play::Arguments {
+            playbooks: vec![lab.playbook()],
+            inventory: vec![lab.inventory().display().to_string()],
+            extra_vars: arguments.extra_vars.clone(),
+            check,
+            forks: 50,
+            ..play::Arguments::default()
+        };
+        code = play::run(&arguments).await?;
+        if code != 0 {
+            break;
+        }
+    }
+    lab.remove().map_err(|error| broken(&directory, &error))?;
+    if code == 0 {
+        say("Next: `cutover lab up` keeps such a pair running, to look at it and to try other domains\n\
+             (`-e domains=all` moves all four).")?;
+    }
+    Ok(code)
+}
+
+/// Where `lab up` keeps its hosts.
+fn home() -> PathBuf {
+    play::state_directory().join("lab")
+}
+
+async fn up() -> Result<u8, Stop> {
+    let directory = home();
+    if lab::pid(&directory).is_some() {
+        say(&format!("The lab is already up in {}", directory.display()))?;
+        return usage(&directory);
+    }
+    lab::prepare(&directory).map_err(|error| broken(&directory, &error))?;
+    let program = std::env::current_exe().map_err(|error| broken(&directory, &error))?;
+    let log = std::fs::File::create(directory.join("serve.log")).map_err(|error| broken(&directory, &error))?;
+    // The one process that is started outside a transport: this program itself, to outlive this call.
+    #[allow(clippy::disallowed_methods)]
+    let mut command = std::process::Command::new(program);
+    command.args(["lab", "serve"]).arg(&directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command.spawn().map_err(|error| broken(&directory, &error))?;
+    for _ in 0..200 {
+        if lab::pid(&directory).is_some() {
+            say(&format!("The lab is up in {}", directory.display()))?;
+            return usage(&directory);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let log = directory.join("serve.log");
+    Err(Diagnostic::new("the lab's hosts did not start").hint(format!("see `{}`", log.display())).into())
+}
+
+/// Prints the commands to play with.
+fn usage(directory: &Path) -> Result<u8, Stop> {
+    let (inventory, playbook) = (lab::inventory(directory), lab::playbook(directory));
+    let play = format!("cutover play -i {} {}", inventory.display(), playbook.display());
+    say(&format!(
+        "\nTry:\n  {play} -e domains=example.com --check\n  {play} -e domains=example.com\n  {play} -e domains=all\n  \
+         find {old} {new} -type f\n  cutover lab down",
+        old = directory.join("old").display(),
+        new = directory.join("new").display()
+    ))?;
+    Ok(0)
+}
+
+fn down() -> Result<u8, Stop> {
+    let directory = home();
+    if !directory.exists() {
+        say("The lab is not up.")?;
+        return Ok(0);
+    }
+    lab::end(&directory).map_err(|error| broken(&directory, &error))?;
+    say("The lab is down; its files are gone.")?;
+    Ok(0)
+}
+
+async fn serve(directory: &Path) -> Result<u8, Stop> {
+    let lab = Lab::serve(directory).await.map_err(|error| broken(directory, &error))?;
+    lab.until_ended().await.map_err(|error| broken(directory, &error))?;
+    Ok(0)
+}
+
+fn say(text: &str) -> Result<(), Stop> {
+    writeln!(anstream::stdout(), "{text}").map_err(Stop::Output)
+}
+
+fn broken(directory: &Path, error: &std::io::Error) -> Stop {
+    let hint = "the lab needs a directory it can write and free ports on 127.0.0.1";
+    Stop::from(Diagnostic::new(format!("the lab in `{}` failed: {error}", directory.display())).hint(hint))
+}

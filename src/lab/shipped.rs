@@ -1,0 +1,37 @@
+//! The playbooks that ship with Cutover, so that the one binary has them.
+
+/// Paths below `playbooks/`, and their texts.
+pub const PLAYBOOKS: &[(&str, &str)] = &[
+    ("move-domain.yml", include_str!("../../playbooks/move-domain.yml")),
+    ("stages/accounts.yml", include_str!("../../playbooks/stages/accounts.yml")),
+    ("stages/forwarding.yml", include_str!("../../playbooks/stages/forwarding.yml")),
+    ("stages/look.yml", include_str!("../../playbooks/stages/look.yml")),
+    ("stages/preflight.yml", include_str!("../../playbooks/stages/preflight.yml")),
+    ("stages/stored-mail.yml", include_str!("../../playbooks/stages/stored-mail.yml")),
+    ("stages/verification.yml", include_str!("../../playbooks/stages/verification.yml")),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn every_playbook_ships() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("playbooks");
+        let mut open = vec![root.clone()];
+        let mut found = Vec::new();
+        while let Some(directory) = open.pop() {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                match path.is_dir() {
+                    true => open.push(path),
+                    false => found.push(path.strip_prefix(&root).unwrap().display().to_string()),
+                }
+            }
+        }
+        found.sort();
+        let shipped: Vec<&str> = PLAYBOOKS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(found, shipped);
+    }
+}
