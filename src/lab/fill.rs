@@ -125,7 +125,7 @@ while :; do sleep 0.2; done
         if self.role == Role::New {
             let home = self.qmail.join("mailnames/local.example/root").display().to_string();
             assign.push_str(&format!("=1-root:{user}:{uid}:{gid}:{home}:::\n"));
-            passwords.push_str(&format!("root@local.example:$1$rootsalt$abcdefghijkl0123456789\n"));
+            passwords.push_str("root@local.example:$1$rootsalt$abcdefghijkl0123456789\n");
         }
         assign.push_str(".\n");
         write(&self.qmail.join("users/assign"), assign.as_bytes(), 0o644)?;

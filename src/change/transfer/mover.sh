@@ -70,6 +70,9 @@ scan() (
         done
     done
     [ $# -eq 0 ] || find "$@" ! -name . -prune -type f -print 2>/dev/null | sed 's/^/c /'
+    for f in x/part-* x/lock x-out/lock; do
+        [ ! -e "$f" ] || printf 'left %s\n' "$f"
+    done
     [ ! -f x/ledger ] || { echo ledger; sed -n "s/^published$t/l /p" x/ledger; }
     [ ! -f maildirsize ] || sed 's/^/q /' maildirsize
 )
