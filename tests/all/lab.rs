@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use cutover::transport::Digest;
+
 use crate::program::{Printed, Program};
 
 /// A lab that is up; it is taken down when the test ends.
@@ -54,24 +56,18 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, (u32, u32, i64, Vec<u8>)> {
     found
 }
 
-/// The messages below `mailnames/`: mailbox and base name, and the content. Staging directories count apart.
-fn messages(qmail: &Path, staged: bool) -> BTreeMap<String, Vec<u8>> {
+/// The messages below `mailnames/`: mailbox and base name, and the content's digest. Staging directories count apart.
+fn messages(qmail: &Path, staged: bool) -> BTreeMap<String, Digest> {
+    let root = qmail.join("mailnames");
     let mut found = BTreeMap::new();
-    for (path, (_, _, _, content)) in tree(&qmail.join("mailnames")) {
-        let text = path.display().to_string();
-        let of_a_folder = text.contains("/new/") || text.contains("/cur/");
-        if of_a_folder && path.is_file() && text.contains("/x-out/") == staged {
-            let name = text
-                .split("/mailnames/")
-                .nth(1)
-                .unwrap()
-                .replace("/x-out", "")
-                .replace("/new/", "/")
-                .replace("/cur/", "/");
-            let base =
-                name.rsplit_once('/').map_or(name.as_str(), |(_, base)| base).split(':').next().unwrap().to_string();
-            let folder = name.rsplit_once('/').unwrap().0.to_string();
-            assert!(found.insert(format!("{folder}/{base}"), content).is_none(), "{text} is there twice");
+    for (path, (_, _, _, content)) in tree(&root) {
+        let name = path.strip_prefix(&root).unwrap().display().to_string();
+        let (folder, base) = name.rsplit_once('/').unwrap_or(("", &name));
+        let of_a_folder = folder.ends_with("/new") || folder.ends_with("/cur");
+        if of_a_folder && path.is_file() && folder.contains("/x-out") == staged {
+            let folder = folder.replace("/x-out", "").trim_end_matches("/new").trim_end_matches("/cur").to_string();
+            let key = format!("{folder}/{}", base.split(':').next().unwrap());
+            assert!(found.insert(key, Digest::of(&content)).is_none(), "{name} is there twice");
         }
     }
     found
@@ -84,7 +80,7 @@ fn one_domain_moves_as_previewed_and_a_second_run_changes_nothing() {
     let check = lab.play("-e domains=example.com --check --diff").expect(0);
     assert!(before == (tree(&lab.qmail("old")), tree(&lab.qmail("new"))), "a check has changed something");
 
-    let stored: BTreeMap<String, Vec<u8>> =
+    let stored: BTreeMap<String, Digest> =
         messages(&lab.qmail("old"), false).into_iter().filter(|(name, _)| name.starts_with("example.com/")).collect();
     assert!(stored.len() > 10);
     let run = lab.play("-e domains=example.com --diff").expect(0);
@@ -158,7 +154,7 @@ fn all_four_domains_move_and_mail_that_comes_late_is_collected() {
     std::fs::write(old.join("mailnames/example.net/info/Maildir/new").join(late), text).unwrap();
     let run = lab.play("").expect(0);
     assert!(run.stdout.contains("1 message"), "{}", run.stdout);
-    stored.insert(format!("example.net/info/Maildir/{late}"), text.to_vec());
+    stored.insert(format!("example.net/info/Maildir/{late}"), Digest::of(text));
     assert_eq!(messages(&new, false), stored);
     let again = lab.play("").expect(0);
     assert_eq!(again.stdout.matches(" changed=0 ").count(), 2, "{}", again.stdout);

@@ -98,7 +98,8 @@ make() {
     while IFS=$t read -r kind who path && [ "$kind" != . ]; do
         case $kind in
             d) [ -d "$path" ] || mkdir -p -- "$path" 2>&1 ;;
-            f) [ -f "$path" ] || : 2>&1 >>"$path" ;;
+            # In a subshell: a redirection that fails would end this shell.
+            f) [ -f "$path" ] || (: >>"$path") 2>&1 ;;
         esac
         [ "$who" = - ] || own "$who" "$path" -prune
     done

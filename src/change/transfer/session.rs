@@ -6,6 +6,9 @@ use crate::transport::{Command, Process, Transport, TransportError};
 
 use super::maildir::{self, Scan};
 
+/// How long a shell that has closed its output may take to end.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
+
 const MOVER: &str = include_str!("mover.sh");
 
 pub struct Session {
@@ -97,8 +100,26 @@ impl Session {
             process.stdin.write_all(&request).await.map_err(ended)?;
             process.stdin.flush().await.map_err(ended)
         };
-        let ((), lines) = tokio::try_join!(write, answer).map_err(|error| self.named(error))?;
-        Ok(lines)
+        match tokio::try_join!(write, answer) {
+            Ok(((), lines)) => Ok(lines),
+            Err(error) => Err(self.last_words(error).await),
+        }
+    }
+
+    /// Adds what the shell said as it ended, if it has ended.
+    async fn last_words(&mut self, error: TransportError) -> TransportError {
+        let gone = Box::pin(std::future::pending());
+        let end = std::mem::replace(&mut self.process.end, gone);
+        let said = match tokio::time::timeout(LAST_WORDS, end).await {
+            Ok(Ok((status, stderr))) => {
+                format!(" (status {status}) {}", String::from_utf8_lossy(&stderr).trim_end())
+            }
+            _ => String::new(),
+        };
+        match self.named(error) {
+            TransportError::Unreachable(why) => TransportError::Unreachable(why + said.trim_end()),
+            other => other,
+        }
     }
 
     /// Looks at Maildirs, in order.
