@@ -70,7 +70,7 @@ scan() (
         done
     done
     [ $# -eq 0 ] || find "$@" ! -name . -prune -type f -print 2>/dev/null | sed 's/^/c /'
-    for f in x/part-* x/lock x-out/lock; do
+    for f in x/part-* x/new x/cur x/.[!.]* x/lock x/stale-* x-out/lock x-out/stale-*; do
         [ ! -e "$f" ] || printf 'left %s\n' "$f"
     done
     [ ! -f x/ledger ] || { echo ledger; sed -n "s/^published$t/l /p" x/ledger; }
@@ -194,6 +194,8 @@ lock() {
     done
     started $$
     printf '%s %s\n' $$ "$started" >"$1/lock/holder"
+    # What somebody who was breaking a stale lock left when killed.
+    rm -rf -- "$1"/stale-*
     held="$held$1$nl"
 }
 
