@@ -162,15 +162,11 @@ impl Doing<'_> {
                 .at(&self.task.action_place)
                 .into());
         }
+        let host = self.fact_host()?;
         for (name, value) in &arguments {
-            self.batch.run.fleet.set_fact(self.fact_host(), name, Var::Known(value.clone()));
+            self.batch.run.fleet.set_fact(&host, name, Var::Known(value.clone()));
         }
         Ok(with("ansible_facts_set", Value::Object(arguments)))
-    }
-
-    /// The host that a fact belongs to: the task's own, even when delegated.
-    fn fact_host(&self) -> &str {
-        self.host
     }
 
     fn include_vars(&self, arguments: &Map<String, Value>) -> Result<Done, Trouble> {
