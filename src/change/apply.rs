@@ -1,8 +1,11 @@
 //! The one function that writes to a host.
 
 use serde_json::{Map, Value};
+use sha2::Digest as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::transport::{Machines, Output, Transport, TransportError, WriteError};
+use crate::transport::node::hex;
+use crate::transport::{Body, Content, Digest, Machines, Output, PathChange, Transport, TransportError, WriteError};
 
 use super::transfer::Progress;
 use super::{Change, On};
@@ -47,6 +50,8 @@ pub async fn apply(change: &Change, reach: Reach<'_>) -> Result<Applied, ApplyEr
                 On::Host => reach.host,
                 On::Controller => reach.controller,
             };
+            let brought = bring(change, reach).await?;
+            let change = brought.as_ref().map_or(change, |(change, _)| change);
             let written = transport.write(std::slice::from_ref(change)).await;
             let written = match written {
                 // Several hosts bring their files into the same directories of the one controller.
@@ -88,6 +93,46 @@ pub async fn apply(change: &Change, reach: Reach<'_>) -> Result<Applied, ApplyEr
         }
         Change::Run { command } => Ok(Applied { output: Some(reach.host.run(command).await?), ..Applied::default() }),
         Change::Transfer(transfer) => super::transfer::run(transfer, reach).await,
+    }
+}
+
+/// Brings a content that is on another host to a temp file here, of this process alone, which goes with the returned guard.
+async fn bring(
+    change: &PathChange,
+    reach: Reach<'_>,
+) -> Result<Option<(PathChange, tempfile::NamedTempFile)>, ApplyError> {
+    let Some(Content { body: Body::Peer { host, path }, digest, .. }) = change.after().content() else {
+        return Ok(None);
+    };
+    let failed = |error: std::io::Error| ApplyError::Failed(format!("`{path}` of `{host}`: {error}"));
+    let file = tempfile::NamedTempFile::new().map_err(failed)?;
+    let machine = reach.machines.machine(host).await?;
+    let mut process = machine.read(path).await?;
+    let mut writer = tokio::fs::File::create(file.path()).await.map_err(failed)?;
+    let mut sum = sha2::Sha256::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let count = process.stdout.read(&mut buffer).await.map_err(failed)?;
+        if count == 0 {
+            break;
+        }
+        sum.update(&buffer[..count]);
+        writer.write_all(&buffer[..count]).await.map_err(failed)?;
+    }
+    writer.flush().await.map_err(failed)?;
+    let (status, stderr) = process.end.await?;
+    if status != 0 {
+        let said = String::from_utf8_lossy(&stderr).trim_end().to_string();
+        return Err(ApplyError::Failed(format!("`{path}` of `{host}` cannot be read: {said}")));
+    }
+    let found = Digest(hex(&sum.finalize()));
+    match digest {
+        Some(expected) if *expected != found => Err(ApplyError::Stale {
+            what: format!("`{path}` of `{host}`"),
+            expected: format!("sha256 {}", expected.0),
+            found: format!("sha256 {}", found.0),
+        }),
+        _ => Ok(Some((change.clone().with_body(Body::File(file.path().to_path_buf())), file))),
     }
 }
 

@@ -57,6 +57,9 @@ pub struct Mailbox {
     pub received: u64,
     /// Handed over by earlier runs.
     pub handed_over: u64,
+    /// A run that did not end left its lock or half-received files, which are removed.
+    #[serde(default)]
+    pub left: bool,
 }
 
 /// The messages of one folder that are still to be moved.
@@ -146,6 +149,9 @@ impl Mailbox {
         if self.received > 0 {
             lines.push(Line::Context(format!("{} received by a run that did not end", self.received)));
         }
+        if self.left {
+            lines.push(Line::Context("what a run that did not end left behind is removed".into()));
+        }
         if self.handed_over > 0 {
             lines.push(Line::Context(format!("{} handed over by earlier runs", self.handed_over)));
         }
@@ -180,6 +186,7 @@ mod tests {
             collisions: 1,
             received: 0,
             handed_over: 7,
+            left: false,
         };
         let drain = Drain { command: Some("stop-pop3".into()), timeout: 1 };
         let transfer = Transfer::new("old", vec![mailbox], drain).unwrap();

@@ -9,6 +9,8 @@ pub mod fill;
 pub mod server;
 mod shipped;
 
+use serde_json::json;
+
 use daemon::Daemon;
 use fill::{Role, fill};
 use server::{Options, Server};
@@ -25,7 +27,7 @@ const PID: &str = "serve.pid";
 
 /// Returns the inventory of the lab in `directory`.
 pub fn inventory(directory: &Path) -> PathBuf {
-    directory.join("inventory.ini")
+    directory.join("inventory.yml")
 }
 
 /// Returns the playbook that moves a domain, as shipped.
@@ -133,19 +135,26 @@ impl Lab {
 /// Returns the lab's inventory: where the two hosts listen, and that their directories stand for `/`.
 fn inventory_text(directory: &Path, ports: [u16; 2]) -> io::Result<String> {
     let (user, group) = account()?;
-    let lab = directory.display();
+    let path = |name: &str| directory.join(name).display().to_string();
     let host = |name: &str, port: u16| {
-        format!("[{name}]\n{name}.lab.example ansible_port={port} qmail_dir={lab}/{name}/var/qmail\n\n")
+        let vars = json!({ "ansible_port": port, "qmail_dir": path(&format!("{name}/var/qmail")) });
+        json!({ "hosts": { format!("{name}.lab.example"): vars } })
     };
-    Ok(format!(
-        "# The lab's hosts, each with a directory of its own that stands for its `/`.\n\n{}{}[old:vars]\n\
-         qmail_send=cat {lab}/old/var/qmail/active/pid\n\n[all:vars]\nansible_host=127.0.0.1\nansible_user=lab\n\
-         ansible_ssh_private_key_file={lab}/id_ed25519\nansible_ssh_known_hosts_file={lab}/known_hosts\n\
-         # Where mail would be sent; nothing is sent in the lab.\nnew_address=192.0.2.20\n\
-         mail_owner={user}\nmail_group={group}\n",
-        host("old", ports[0]),
-        host("new", ports[1]),
-    ))
+    let mut old = host("old", ports[0]);
+    old["vars"] = json!({ "qmail_send": format!("cat {}", path("old/var/qmail/active/pid")) });
+    let vars = json!({
+        "ansible_host": "127.0.0.1",
+        "ansible_user": "lab",
+        "ansible_ssh_private_key_file": path("id_ed25519"),
+        "ansible_ssh_known_hosts_file": path("known_hosts"),
+        // Where the old host would send mail; the lab sends none.
+        "new_address": "192.0.2.20",
+        "mail_owner": user,
+        "mail_group": group,
+    });
+    let inventory = json!({ "all": { "vars": vars, "children": { "old": old, "new": host("new", ports[1]) } } });
+    let text = serde_yaml::to_string(&inventory).map_err(io::Error::other)?;
+    Ok(format!("# The lab's hosts, each with a directory of its own that stands for its `/`.\n{text}"))
 }
 
 /// Returns this process's user and group by name: without root, mailboxes can belong to nobody else.

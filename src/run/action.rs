@@ -161,9 +161,9 @@ impl Doing<'_> {
                 .at(&self.task.action_place)
                 .into());
         }
-        for (name, value) in &arguments {
-            for host in self.facts_for.iter() {
-                self.batch.run.fleet.set_fact(host, name, Var::Known(value.clone()));
+        for host in self.fact_hosts()? {
+            for (name, value) in &arguments {
+                self.batch.run.fleet.set_fact(&host, name, Var::Known(value.clone()));
             }
         }
         Ok(with("ansible_facts_set", Value::Object(arguments)))

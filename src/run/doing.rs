@@ -423,3 +423,14 @@ pub(super) fn skip(reason: &str) -> Done {
     result.insert("skip_reason".into(), reason.into());
     Done { skipped: true, result, ..Done::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_seconds_is_a_time() {
+        let given = [-1.0, f64::NAN, 1.5, f64::INFINITY, f64::MAX];
+        assert_eq!(given.map(|seconds| duration(seconds).as_secs_f64()), [0.0, 0.0, 1.5, 1e9, 1e9]);
+    }
+}

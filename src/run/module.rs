@@ -54,7 +54,7 @@ impl Doing<'_> {
             (Outcome::Applied(result), None) => (result, true),
         };
         if let Some(Value::Object(facts)) = result.get("ansible_facts") {
-            self.facts_for.iter().for_each(|host| self.batch.run.fleet.add_facts(host, facts.clone()));
+            self.fact_hosts()?.iter().for_each(|host| self.batch.run.fleet.add_facts(host, facts.clone()));
         }
         let skipped = result.get("skipped").and_then(Value::as_bool).unwrap_or(false);
         result.insert("changed".into(), changed.into());
@@ -145,21 +145,30 @@ impl Doing<'_> {
         Ok(last)
     }
 
+    /// Returns the hosts that facts belong to: the task's own, with `run_once` all of the play, unless `delegate_facts`
+    /// gives them to the delegate.
+    pub(super) fn fact_hosts(&self) -> Result<Vec<String>, Trouble> {
+        let delegated = self.task.delegate_facts.as_ref().map(|node| self.batch.run.switch(node, &self.scope));
+        let delegate = if delegated.transpose()?.unwrap_or(false) { self.delegate()? } else { None };
+        Ok(delegate.map_or_else(|| self.facts_for.to_vec(), |host| vec![host]))
+    }
+
+    /// Returns the host that `delegate_to` names.
+    fn delegate(&self) -> Result<Option<String>, Trouble> {
+        let Some(node) = &self.task.delegate_to else { return Ok(None) };
+        match self.templates().render(node, &self.scope)? {
+            Value::String(name) => Ok(Some(name)),
+            other => {
+                Err(Diagnostic::new(format!("`delegate_to` should be a host, not {other}")).at(&node.place).into())
+            }
+        }
+    }
+
     /// Returns the machine this task works on: its host, or the one it is delegated to.
     pub(super) async fn machine(&self) -> Result<Machine, Trouble> {
         let run = self.batch.run;
         let keywords = &self.task.keywords;
-        let delegate = match &self.task.delegate_to {
-            None => None,
-            Some(node) => match self.templates().render(node, &self.scope)? {
-                Value::String(name) => Some(name),
-                other => {
-                    return Err(Diagnostic::new(format!("`delegate_to` should be a host, not {other}"))
-                        .at(&node.place)
-                        .into());
-                }
-            },
-        };
+        let delegate = self.delegate()?;
         let host = delegate.clone().unwrap_or_else(|| self.host.to_string());
         let scope = match &delegate {
             None => self.scope.clone(),

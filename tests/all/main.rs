@@ -2,6 +2,7 @@
 
 mod architecture;
 mod cli;
+mod lab;
 mod language;
 mod mail_move;
 mod maildir_kill;

@@ -118,11 +118,13 @@ impl Engine<'_> {
         let old: Vec<String> = self.mailboxes.iter().map(|mailbox| format!("{}/x-out", mailbox.source)).collect();
         let new: Vec<String> = self.mailboxes.iter().map(|mailbox| format!("{}/x", mailbox.dest)).collect();
         let (first, second) = tokio::try_join!(self.old.ask("lock", old), self.new.ask("lock", &new))?;
-        for line in first.iter().chain(&second) {
-            let Some((pid, path)) = line.strip_prefix("busy ").and_then(|rest| rest.split_once(' ')) else {
-                return Err(ApplyError::Failed(line.clone()));
+        if let Some(line) = first.first().or(second.first()) {
+            let why = match line.strip_prefix("busy ").and_then(|rest| rest.split_once(' ')) {
+                Some((pid, path)) => {
+                    format!("another run is moving `{path}` (process {pid} there holds the lock); wait for its end")
+                }
+                None => line.clone(),
             };
-            let why = format!("another run is moving `{path}` (process {pid} there holds the lock); wait for its end");
             return Err(ApplyError::Failed(why));
         }
         self.new.ask("prune", &new).await?;

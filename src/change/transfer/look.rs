@@ -13,7 +13,8 @@ const SHOWN: usize = 3;
 pub fn preview((source, dest, owner): (&str, &str, &str), old: &Scan, new: &Scan) -> Option<Mailbox> {
     let work = decide(old, new);
     let (makes, owns) = directories(old, new, owner);
-    if work.is_done() && makes.is_empty() && owns.is_empty() {
+    let left = old.left || new.left;
+    if work.is_done() && makes.is_empty() && owns.is_empty() && !left {
         return None;
     }
     let owned = |path: &String| match new.directories.get(path) {
@@ -29,6 +30,7 @@ pub fn preview((source, dest, owner): (&str, &str, &str), old: &Scan, new: &Scan
         received: work.publish.len() as u64,
         handed_over: (old.claimed.len() - work.publish.len() - work.restage.len()) as u64,
         owns: owns.iter().map(owned).collect(),
+        left,
         makes,
     })
 }

@@ -69,6 +69,8 @@ pub struct Scan {
     pub quota: Vec<String>,
     /// Names among the messages that are no regular files, and names with line feeds, tabs and bytes that are no UTF-8.
     pub odd: Vec<String>,
+    /// A run that did not end, or has not ended yet, left its lock or half-received files.
+    pub left: bool,
 }
 
 impl Part {
@@ -178,6 +180,7 @@ impl Scan {
             }
             "ledger" => drop(self.ledger.get_or_insert_default()),
             "l" => drop(self.ledger.get_or_insert_default().insert(Key::parse(rest))),
+            "left" => self.left = true,
             "q" => self.quota.push(rest.into()),
             "o" => self.odd.push(rest.replace("/./", "/")),
             _ => {}
