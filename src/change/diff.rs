@@ -61,7 +61,7 @@ impl Change {
                 Secrecy::Open => format!("run: {}", command_line(command)),
                 Secrecy::Hidden => "run: (hidden by no_log)".into(),
             })],
-            Change::Transfer(transfer) => transfer.lines(),
+            Change::Transfer(transfer) => transfer.lines(secrecy),
         };
         Diff { lines }
     }

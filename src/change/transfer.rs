@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Line;
 use super::diff::symbolic;
+use super::{Line, Secrecy};
 
 pub mod decide;
 mod engine;
@@ -99,8 +99,8 @@ impl Transfer {
         folders.fold((0, 0), |(messages, bytes), folder| (messages + folder.messages, bytes + folder.bytes))
     }
 
-    /// How the transfer is shown.
-    pub fn lines(&self) -> Vec<Line> {
+    /// How the transfer is shown; a hidden one keeps its command to itself.
+    pub fn lines(&self, secrecy: Secrecy) -> Vec<Line> {
         let (messages, bytes) = self.total();
         let mut lines = vec![Line::Header(format!(
             "mail from {}: {}, {}, {bytes} bytes",
@@ -109,6 +109,7 @@ impl Transfer {
             count(messages, "message", "messages"),
         ))];
         if let Some(command) = &self.drain.command {
+            let command = if secrecy == Secrecy::Hidden { "(hidden by no_log)" } else { command };
             lines.push(Line::Added(format!("run on {} before the hand-over: {command}", self.from)));
         }
         for mailbox in &self.mailboxes {
@@ -190,7 +191,9 @@ mod tests {
         };
         let drain = Drain { command: Some("stop-pop3".into()), timeout: 1 };
         let transfer = Transfer::new("old", vec![mailbox], drain).unwrap();
-        let text: Vec<String> = transfer.lines().iter().map(Line::text).collect();
+        let hidden = transfer.lines(Secrecy::Hidden);
+        assert!(!hidden.iter().any(|line| line.text().contains("stop-pop3")), "{hidden:?}");
+        let text: Vec<String> = transfer.lines(Secrecy::Open).iter().map(Line::text).collect();
         assert_eq!(
             text,
             [

@@ -536,3 +536,35 @@ fn facts_of_a_task_that_runs_once_are_everybodys() {
     .expect(0);
     assert_eq!(said(&printed), ["42 on a", "42 on b", "42 on c"]);
 }
+
+#[test]
+fn a_connection_lost_in_a_command_is_no_failure_to_be_ignored() {
+    let printed = play(
+        "- hosts: a
+  gather_facts: no
+  tasks:
+    - block:
+        - shell: kill -9 $PPID
+          ignore_errors: true
+        - debug: {msg: never}
+      rescue:
+        - debug: {msg: never}
+",
+    )
+    .expect(4);
+    assert_eq!(said(&printed), Vec::<String>::new());
+    assert!(printed.stdout.contains("fatal: [a]: UNREACHABLE!"), "{}", printed.stdout);
+    let again = play(
+        "- hosts: a
+  gather_facts: no
+  tasks:
+    - shell: kill -9 $PPID
+      ignore_unreachable: true
+    - command: echo back
+      register: out
+    - debug: {msg: \"{{ out.stdout }}\"}
+",
+    )
+    .expect(0);
+    assert_eq!(said(&again), ["back"]);
+}
