@@ -59,11 +59,10 @@ pub async fn apply(change: &Change, reach: Reach<'_>) -> Result<Applied, ApplyEr
                 other => other,
             };
             written.map_err(|error| match error {
-                WriteError::Stale { path, found, .. } => ApplyError::Stale {
-                    what: format!("`{path}`"),
-                    expected: super::diff::describe(change.before()),
-                    found: super::diff::describe(&found),
-                },
+                WriteError::Stale { path, found, .. } => {
+                    let (expected, found) = super::diff::describe_apart(change.before(), &found);
+                    ApplyError::Stale { what: format!("`{path}`"), expected, found }
+                }
                 WriteError::Failed { path, error: TransportError::Refused(why), .. } => {
                     ApplyError::Failed(format!("`{path}`: {why}"))
                 }

@@ -16,6 +16,7 @@ use crate::yaml::Data;
 
 use super::connections::Peers;
 use super::doing::{Doing, Done, Trouble};
+use super::task::absolute;
 use super::{Event, Login, Mode, Subject, lock, result};
 
 impl Doing<'_> {
@@ -194,7 +195,8 @@ impl Doing<'_> {
             })
         };
         Ok(Controller {
-            search: self.scope.search.to_vec(),
+            // A shell of the controller starts in its home, and a journal is read anywhere.
+            search: self.scope.search.iter().map(|directory| absolute(directory)).collect(),
             render: Box::new(render),
             transport: self.batch.run.connections.controller().await?,
         })

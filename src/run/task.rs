@@ -186,7 +186,7 @@ impl Batch<'_> {
             layers.role_params = role.params.clone();
             magic.insert("role_name".into(), Var::Known(role.name.clone().into()));
             magic.insert("ansible_role_name".into(), Var::Known(role.name.clone().into()));
-            magic.insert("role_path".into(), Var::Known(absolute(&role.path).into()));
+            magic.insert("role_path".into(), Var::Known(absolute(&role.path).display().to_string().into()));
         }
         layers.magic = Arc::new(magic);
         layers
@@ -201,7 +201,7 @@ impl Batch<'_> {
             .collect();
         let check = self.run.options.mode == Mode::Check;
         let values = [
-            ("playbook_dir", json!(absolute(&self.play.directory))),
+            ("playbook_dir", json!(absolute(&self.play.directory).display().to_string())),
             ("ansible_play_name", json!(self.play.name)),
             ("ansible_play_hosts", json!(going)),
             ("play_hosts", json!(going)),
@@ -304,7 +304,7 @@ impl Batch<'_> {
 }
 
 /// Returns a path of the controller as text that holds wherever a task uses it.
-fn absolute(path: &std::path::Path) -> String {
+pub(super) fn absolute(path: &std::path::Path) -> PathBuf {
     let current = std::env::current_dir().unwrap_or_default();
-    current.join(path).components().collect::<PathBuf>().display().to_string()
+    current.join(path).components().collect()
 }
