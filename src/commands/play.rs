@@ -233,13 +233,13 @@ fn options(arguments: &Arguments, mode: Mode) -> Options {
 }
 
 /// Starts the journal of a run that changes things, below the state directory (XDG base directories).
-fn journal(arguments: &Arguments, mode: Mode) -> Result<Option<Journal>, Diagnostic> {
-    if mode == Mode::Check {
-        return Ok(None);
-    }
+fn journal(arguments: &Arguments, mode: Mode) -> Result<Journal, Diagnostic> {
     let playbooks: Vec<String> = arguments.playbooks.iter().map(|path| path.display().to_string()).collect();
     let directory = state_directory().join("runs");
-    Journal::start(&directory, &playbooks).map(Some).map_err(|error| {
+    if mode == Mode::Check {
+        return Ok(Journal::when_needed(&directory, &playbooks));
+    }
+    Journal::start(&directory, &playbooks).map_err(|error| {
         Diagnostic::new(format!("the journal cannot be written in `{}`: {error}", directory.display()))
             .hint("set `CUTOVER_STATE_DIR` to a directory that you can write")
     })
