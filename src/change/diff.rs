@@ -88,6 +88,19 @@ fn path_lines(on: On, change: &PathChange, secrecy: Secrecy) -> Vec<Line> {
     lines
 }
 
+/// Returns one line for each of two nodes that are not the same, with the digests where nothing else tells them apart.
+pub fn describe_apart(left: &Node, right: &Node) -> (String, String) {
+    let (mut one, mut other) = (describe(left), describe(right));
+    if one == other {
+        for (text, node) in [(&mut one, left), (&mut other, right)] {
+            if let Some(digest) = node.content().and_then(|content| content.digest.as_ref()) {
+                let _ = write!(text, ", SHA-256 {}", digest.0);
+            }
+        }
+    }
+    (one, other)
+}
+
 /// Returns one line for a node: kind, mode both ways, owner and group, size or target.
 pub fn describe(node: &Node) -> String {
     let Some(permissions) = node.permissions() else { return "absent".into() };

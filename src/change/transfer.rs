@@ -125,7 +125,13 @@ impl Mailbox {
             Line::Header(format!("--- {from}:{}", self.source)),
             Line::Header(format!("+++ {}  -{} 0600 {}", self.dest, symbolic(0o600), self.owner)),
         ];
-        let makes = self.makes.iter().map(|path| format!("{path}/  d{} 0700 {}", symbolic(0o700), self.owner));
+        let kept =
+            format!("    originals stay in {from}:{}/x-out; staging and ledger are in {}/x", self.source, self.dest);
+        lines.push(Line::Header(kept));
+        let makes = self.makes.iter().map(|path| match path.ends_with("/maildirfolder") {
+            true => format!("{path}  -{} 0600 {}", symbolic(0o600), self.owner),
+            false => format!("{path}/  d{} 0700 {}", symbolic(0o700), self.owner),
+        });
         lines.extend(makes.map(Line::Added));
         lines.extend(self.owns.iter().map(|path| Line::Removed(format!("{path}: becomes {}", self.owner))));
         for folder in &self.folders {
@@ -201,6 +207,7 @@ mod tests {
                 "+run on old before the hand-over: stop-pop3",
                 "--- old:/old/Maildir",
                 "+++ /new/Maildir  -rw------- 0600 popuser:popuser",
+                "    originals stay in old:/old/Maildir/x-out; staging and ledger are in /new/Maildir/x",
                 "+.Sent/  drwx------ 0700 popuser:popuser",
                 "+INBOX: 4 messages, 90 bytes (1 unread, 0 flagged), 2 with another owner or mode",
                 "+    1.a:2,S",

@@ -11,7 +11,7 @@ use crate::error::{Diagnostic, Diagnostics};
 use crate::inventory::Inventory;
 use crate::playbook::tags::Selection;
 use crate::playbook::{self, Loader, Play, Playbook, Step};
-use crate::report::{Human, Recap};
+use crate::report::Human;
 use crate::run::connections::{Connections, Defaults};
 use crate::run::{self, Journal, Mode, Options, Run};
 use crate::secret::Secret;
@@ -101,14 +101,16 @@ pub struct Arguments {
     pub verbose: u8,
 }
 
+/// The exit code after Ctrl-C: 128 and the number of SIGINT, as a shell has it.
+const INTERRUPTED: u8 = 130;
+
 pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     let prepared = prepare(arguments)?;
     if arguments.list_hosts || arguments.list_tasks || arguments.list_tags || arguments.syntax_check {
         return list(arguments, &prepared);
     }
     let mode = if arguments.check { Mode::Check } else { Mode::Apply };
-    let recap = execute(arguments, prepared, mode).await?;
-    Ok(recap.exit_code())
+    execute(arguments, prepared, mode).await
 }
 
 /// Everything read and checked; nothing touched.
@@ -157,7 +159,7 @@ fn loader(fleet: &Arc<Fleet>, templates: &Arc<Templates>) -> Loader {
     loader
 }
 
-async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Result<Recap, Stop> {
+async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Result<u8, Stop> {
     let defaults = Defaults {
         user: arguments.user.clone(),
         key: arguments.private_key.clone(),
@@ -182,11 +184,7 @@ async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Resul
         progress: Default::default(),
     };
     // Every play's pattern is resolved before the first host is touched.
-    let mut errors = Diagnostics::default();
-    for play in prepared.playbooks.iter().flat_map(|playbook| &playbook.plays) {
-        run.play_hosts(play).map(drop).unwrap_or_else(|found| errors.extend(found));
-    }
-    errors.or(())?;
+    run.check_hosts(&prepared.playbooks)?;
 
     let settings = (arguments.verbose, !arguments.no_diff);
     let reporter = tokio::task::spawn_blocking(move || {
@@ -199,20 +197,20 @@ async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Resul
     let connections = run.connections.clone();
     let played = async move {
         tokio::select! {
-            played = run.play(&prepared.playbooks) => played.map(|()| None),
-            _ = tokio::signal::ctrl_c() => Ok(Some(130)),
+            played = run.play(&prepared.playbooks) => Some(played),
+            _ = tokio::signal::ctrl_c() => None,
         }
     };
     let played = played.await;
     connections.close();
     let recap = reporter.await.map_err(|error| Stop::Output(std::io::Error::other(error)))?;
     let recap = recap.map_err(Stop::Output)?;
-    match played? {
-        None => Ok(recap),
-        Some(code) => {
+    match played {
+        Some(played) => played.map(|()| recap.exit_code()).map_err(Stop::Wrong),
+        None => {
             let text = "interrupted: the changes made so far are in the journal; run again to go on";
             writeln!(anstream::stderr(), "{text}").map_err(Stop::Output)?;
-            std::process::exit(code)
+            Ok(INTERRUPTED)
         }
     }
 }
@@ -297,7 +295,7 @@ fn write_playbook(
             hosts.iter().try_for_each(|host| writeln!(out, "      {host}")).map_err(Stop::Output)?;
         }
         let mut tasks = Vec::new();
-        for section in [&play.pre_tasks, &play.roles, &play.tasks, &play.post_tasks] {
+        for section in play.sections() {
             collect(section, &mut tasks);
         }
         tasks.retain(|(_, tags)| selection.selects(tags));
@@ -319,7 +317,10 @@ fn write_playbook(
 }
 
 fn hosts(play: &Play, arguments: &Arguments, prepared: &Prepared) -> Result<Vec<String>, Diagnostics> {
-    run::play::hosts(play, arguments.limit.as_deref(), (&prepared.fleet, &prepared.templates))
+    let grown = prepared.playbooks.iter().flat_map(|playbook| &playbook.plays);
+    let grown = grown.take_while(|other| !std::ptr::eq(*other, play)).any(Play::may_grow_inventory);
+    let selected = run::play::hosts(play, arguments.limit.as_deref(), (&prepared.fleet, &prepared.templates))?;
+    if grown { Ok(selected.hosts) } else { selected.strict() }
 }
 
 /// Collects the names and tags of tasks, those of blocks in place.

@@ -161,9 +161,10 @@ impl Doing<'_> {
                 .at(&self.task.action_place)
                 .into());
         }
-        for host in self.fact_hosts()? {
-            for (name, value) in &arguments {
-                self.batch.run.fleet.set_fact(&host, name, Var::Known(value.clone()));
+        let hosts = self.fact_hosts()?;
+        for (name, value) in &arguments {
+            for host in &hosts {
+                self.batch.run.fleet.set_fact(host, name, Var::Known(value.clone()));
             }
         }
         Ok(with("ansible_facts_set", Value::Object(arguments)))

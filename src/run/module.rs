@@ -8,14 +8,16 @@ use serde_json::Value;
 use crate::change::transfer::Progress;
 use crate::change::{self, Applied, ApplyError, Change, Diff, Reach, Secrecy};
 use crate::error::Diagnostic;
-use crate::host::{Controller, View};
+use crate::host::{Controller, Unrendered, View};
 use crate::modules::{Entry, ModuleError, Outcome, Planned};
 use crate::template::Failure;
 use crate::transport::{Transport, TransportError};
+use crate::vars::{Layer, Var};
 use crate::yaml::Data;
 
 use super::connections::Peers;
 use super::doing::{Doing, Done, Trouble};
+use super::task::absolute;
 use super::{Event, Login, Mode, Subject, lock, result};
 
 impl Doing<'_> {
@@ -145,12 +147,13 @@ impl Doing<'_> {
         Ok(last)
     }
 
-    /// Returns the hosts that facts belong to: the task's own, with `run_once` all of the play, unless `delegate_facts`
+    /// Returns the hosts that facts belong to: the task's own, all of them with `run_once`, unless `delegate_facts`
     /// gives them to the delegate.
     pub(super) fn fact_hosts(&self) -> Result<Vec<String>, Trouble> {
-        let delegated = self.task.delegate_facts.as_ref().map(|node| self.batch.run.switch(node, &self.scope));
-        let delegate = if delegated.transpose()?.unwrap_or(false) { self.delegate()? } else { None };
-        Ok(delegate.map_or_else(|| self.facts_for.to_vec(), |host| vec![host]))
+        let switch = |node| self.batch.run.switch(node, &self.scope);
+        let delegated = self.task.delegate_facts.as_ref().map(switch).transpose()?.unwrap_or(false);
+        let delegate = if delegated { self.delegate()? } else { None };
+        Ok(delegate.map_or_else(|| self.facts_for.to_vec(), |delegate| vec![delegate]))
     }
 
     /// Returns the host that `delegate_to` names.
@@ -190,17 +193,27 @@ impl Doing<'_> {
         let (templates, scope) = (self.batch.run.templates.clone(), self.scope.clone());
         let render = move |path: &std::path::Path, text: &str, options: &crate::host::TemplateOptions| {
             let source = crate::error::Source { path: path.to_path_buf(), text: text.to_string() };
-            templates.text(&Arc::new(source), &scope, options).map_err(|failure| match failure {
-                Failure::Wrong(diagnostic) => diagnostic,
-                Failure::Unknown(what) => Diagnostic::new(format!("it needs {what}, which is known only after a run")),
+            templates.text(&Arc::new(source), &scope.over(about_template(path)), options).map_err(|failure| {
+                match failure {
+                    Failure::Wrong(diagnostic) => Unrendered::Wrong(diagnostic),
+                    Failure::Unknown(what) => Unrendered::Unknown(what),
+                }
             })
         };
         Ok(Controller {
-            search: self.scope.search.to_vec(),
+            // A shell of the controller starts in its home, and a journal is read anywhere.
+            search: self.scope.search.iter().map(|directory| absolute(directory)).collect(),
             render: Box::new(render),
             transport: self.batch.run.connections.controller().await?,
         })
     }
+}
+
+/// The variables that only a template sees; a variable of the user's with the same name wins.
+fn about_template(path: &std::path::Path) -> Arc<Layer> {
+    let path = path.display().to_string();
+    let values = [("ansible_managed", "Ansible managed"), ("template_path", &path), ("template_fullpath", &path)];
+    Arc::new(values.into_iter().map(|(name, value)| (name.into(), Var::Known(value.into()))).collect())
 }
 
 /// The machine a task works on.

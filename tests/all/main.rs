@@ -4,6 +4,7 @@ mod architecture;
 mod cli;
 mod lab;
 mod language;
+mod laws;
 mod mail_move;
 mod maildir_kill;
 mod program;

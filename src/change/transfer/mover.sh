@@ -70,7 +70,7 @@ scan() (
         done
     done
     [ $# -eq 0 ] || find "$@" ! -name . -prune -type f -print 2>/dev/null | sed 's/^/c /'
-    for f in x/part-* x/new x/cur x/.[!.]* x/lock x-out/lock; do
+    for f in x/part-* x/new x/cur x/.[!.]* x/..?* x/lock x-out/lock; do
         [ ! -e "$f" ] || printf 'left %s\n' "$f"
     done
     [ ! -f x/ledger ] || { echo ledger; sed -n "s/^published$t/l /p" x/ledger; }
@@ -98,8 +98,8 @@ make() {
     while IFS=$t read -r kind who path && [ "$kind" != . ]; do
         case $kind in
             d) [ -d "$path" ] || mkdir -p -- "$path" 2>&1 ;;
-            # In a subshell: a redirection that fails would end this shell.
-            f) [ -f "$path" ] || (: >>"$path") 2>&1 ;;
+            # Not `:`, a special built-in, whose failed redirection would end the shell.
+            f) [ -f "$path" ] || { true >>"$path"; } 2>&1 ;;
         esac
         [ "$who" = - ] || own "$who" "$path" -prune
     done
