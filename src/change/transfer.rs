@@ -124,7 +124,11 @@ impl Mailbox {
             Line::Header(format!("--- {from}:{}", self.source)),
             Line::Header(format!("+++ {}  -{} 0600 {}", self.dest, symbolic(0o600), self.owner)),
         ];
-        let makes = self.makes.iter().map(|path| format!("{path}/  d{} 0700 {}", symbolic(0o700), self.owner));
+        let makes = self.makes.iter().map(|path| match path.ends_with("/maildirfolder") {
+            // An empty file, by which deliveries know a folder (maildir++).
+            true => format!("{path}  -{} 0600 {}", symbolic(0o600), self.owner),
+            false => format!("{path}/  d{} 0700 {}", symbolic(0o700), self.owner),
+        });
         lines.extend(makes.map(Line::Added));
         lines.extend(self.owns.iter().map(|path| Line::Removed(format!("{path}: becomes {}", self.owner))));
         for folder in &self.folders {
@@ -181,7 +185,7 @@ mod tests {
             dest: "/new/Maildir".into(),
             owner: "popuser:popuser".into(),
             folders: vec![folder],
-            makes: vec![".Sent".into()],
+            makes: vec![".Sent".into(), ".Sent/maildirfolder".into()],
             owns: Vec::new(),
             collisions: 1,
             received: 0,
@@ -199,6 +203,7 @@ mod tests {
                 "--- old:/old/Maildir",
                 "+++ /new/Maildir  -rw------- 0600 popuser:popuser",
                 "+.Sent/  drwx------ 0700 popuser:popuser",
+                "+.Sent/maildirfolder  -rw------- 0600 popuser:popuser",
                 "+INBOX: 4 messages, 90 bytes (1 unread, 0 flagged), 2 with another owner or mode",
                 "+    1.a:2,S",
                 "+    and 3 more",
