@@ -129,6 +129,7 @@ impl Mailbox {
             format!("    originals stay in {from}:{}/x-out; staging and ledger are in {}/x", self.source, self.dest);
         lines.push(Line::Header(kept));
         let makes = self.makes.iter().map(|path| match path.ends_with("/maildirfolder") {
+            // An empty file, by which deliveries know a folder (maildir++).
             true => format!("{path}  -{} 0600 {}", symbolic(0o600), self.owner),
             false => format!("{path}/  d{} 0700 {}", symbolic(0o700), self.owner),
         });
@@ -188,7 +189,7 @@ mod tests {
             dest: "/new/Maildir".into(),
             owner: "popuser:popuser".into(),
             folders: vec![folder],
-            makes: vec![".Sent".into()],
+            makes: vec![".Sent".into(), ".Sent/maildirfolder".into()],
             owns: Vec::new(),
             collisions: 1,
             received: 0,
@@ -209,6 +210,7 @@ mod tests {
                 "+++ /new/Maildir  -rw------- 0600 popuser:popuser",
                 "    originals stay in old:/old/Maildir/x-out; staging and ledger are in /new/Maildir/x",
                 "+.Sent/  drwx------ 0700 popuser:popuser",
+                "+.Sent/maildirfolder  -rw------- 0600 popuser:popuser",
                 "+INBOX: 4 messages, 90 bytes (1 unread, 0 flagged), 2 with another owner or mode",
                 "+    1.a:2,S",
                 "+    and 3 more",

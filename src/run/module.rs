@@ -178,7 +178,13 @@ impl Doing<'_> {
             Some(name) => run.fleet.scope(name, &self.layers),
         };
         let (login, user) = run.connections.login(&host, keywords, &scope)?;
-        let transport = run.connections.transport(&login, user).await?;
+        let transport = run.connections.transport(&login, user).await.map_err(|error| match (error, &delegate) {
+            // A task may go to a host that is only known by its name; where that leads nowhere it was a slip.
+            (TransportError::Unreachable(why), Some(name)) if !run.fleet.has_host(name) => {
+                Trouble::Unreachable(format!("{why}\n{}", run.connections.stranger(name)))
+            }
+            (error, _) => error.into(),
+        })?;
         let peers = Arc::new(Peers {
             connections: run.connections.clone(),
             keywords: keywords.clone(),

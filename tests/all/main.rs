@@ -1,6 +1,7 @@
 //! The tests that need more than one part: real servers, real files, the whole program.
 
 mod architecture;
+mod bad_input;
 mod cli;
 mod lab;
 mod language;
