@@ -124,6 +124,9 @@ impl Mailbox {
             Line::Header(format!("--- {from}:{}", self.source)),
             Line::Header(format!("+++ {}  -{} 0600 {}", self.dest, symbolic(0o600), self.owner)),
         ];
+        let kept =
+            format!("    originals stay in {from}:{}/x-out; staging and ledger are in {}/x", self.source, self.dest);
+        lines.push(Line::Header(kept));
         let makes = self.makes.iter().map(|path| match path.ends_with("/maildirfolder") {
             // An empty file, by which deliveries know a folder (maildir++).
             true => format!("{path}  -{} 0600 {}", symbolic(0o600), self.owner),
@@ -202,6 +205,7 @@ mod tests {
                 "+run on old before the hand-over: stop-pop3",
                 "--- old:/old/Maildir",
                 "+++ /new/Maildir  -rw------- 0600 popuser:popuser",
+                "    originals stay in old:/old/Maildir/x-out; staging and ledger are in /new/Maildir/x",
                 "+.Sent/  drwx------ 0700 popuser:popuser",
                 "+.Sent/maildirfolder  -rw------- 0600 popuser:popuser",
                 "+INBOX: 4 messages, 90 bytes (1 unread, 0 flagged), 2 with another owner or mode",

@@ -15,11 +15,11 @@ use daemon::Daemon;
 use fill::{Role, fill};
 use server::{Options, Server};
 
-/// A running pair of hosts. Each has its own directory, which stands for its `/`.
+/// A running pair of hosts, which end when this is dropped. Each has its own directory, which stands for its `/`.
 pub struct Lab {
     directory: PathBuf,
-    servers: Vec<Server>,
-    qmail_send: Daemon,
+    _servers: Vec<Server>,
+    _qmail_send: Daemon,
 }
 
 const HOSTS: [&str; 2] = ["old", "new"];
@@ -104,7 +104,7 @@ impl Lab {
         std::fs::write(inventory(directory), inventory_text(directory, [servers[0].port(), servers[1].port()])?)?;
         let qmail_send = Daemon::start(&directory.join("old/var/qmail/bin/qmail-send"))?;
         std::fs::write(directory.join(PID), std::process::id().to_string())?;
-        Ok(Lab { directory: directory.to_path_buf(), servers, qmail_send })
+        Ok(Lab { directory: directory.to_path_buf(), _servers: servers, _qmail_send: qmail_send })
     }
 
     pub fn inventory(&self) -> PathBuf {
@@ -123,12 +123,6 @@ impl Lab {
             _ = tokio::signal::ctrl_c() => {}
         }
         std::fs::remove_file(self.directory.join(PID))
-    }
-
-    /// Ends the hosts and removes their files.
-    pub fn remove(self) -> io::Result<()> {
-        drop((self.servers, self.qmail_send));
-        std::fs::remove_dir_all(&self.directory)
     }
 }
 

@@ -205,7 +205,11 @@ impl Connections {
             Some(text) => Some(text),
             None => read.keyword(&keywords.become_on)?,
         };
-        if !on.map_or(self.defaults.become_on, |text| boolean(&Value::from(text)).unwrap_or(false)) {
+        let on = on.map(|text| {
+            let wrong = || Failure::Wrong(Diagnostic::new(format!("`become` should be true or false, not `{text}`")));
+            boolean(&Value::from(text.as_str())).ok_or_else(wrong)
+        });
+        if !on.transpose()?.unwrap_or(self.defaults.become_on) {
             return Ok(None);
         }
         let variable_or = |variable: &str, keyword: &Option<Yaml>, default: &Option<String>| {

@@ -91,10 +91,15 @@ fn one_domain_moves_as_previewed_and_a_second_run_changes_nothing() {
     assert_eq!(messages(&new, false), stored);
     assert_eq!(messages(&old, true), stored);
     assert!(messages(&old, false).keys().all(|name| !name.starts_with("example.com/")));
+    let owners = |host: &Path| -> std::collections::BTreeSet<u32> {
+        tree(&host.join("mailnames/example.com")).values().map(|(_, owner, ..)| *owner).collect()
+    };
+    assert_eq!(owners(&old).len(), 2, "the old host has odd owners");
+    assert_eq!(owners(&new), [rustix::process::geteuid().as_raw()].into());
     for (path, (mode, ..)) in tree(&new.join("mailnames/example.com")) {
-        let text = path.display().to_string();
-        if path.is_file() && (text.contains("/new/") || text.contains("/cur/")) {
-            assert_eq!(mode & 0o7777, 0o600, "{text}");
+        let folder = path.parent().unwrap();
+        if path.is_file() && (folder.ends_with("new") || folder.ends_with("cur") || folder.ends_with("@attachments")) {
+            assert_eq!(mode & 0o7777, 0o600, "{}", path.display());
         }
     }
     // Accounts: the new host's own number of the domain, the old host's hashes.

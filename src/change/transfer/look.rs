@@ -56,6 +56,14 @@ fn folders(old: &Scan, work: &Work, owner: &str) -> Vec<Folder> {
     folders.into_iter().map(named).collect()
 }
 
+/// Returns a warning about messages that stay on the old host because one of their name was handed over.
+pub fn twice(source: &str, work: &Work) -> Option<String> {
+    let first = work.twice.first()?.path();
+    let count = work.twice.len();
+    let why = "the name of a message that was handed over already, and are left there; look at them, and rename them";
+    Some(format!("{count} messages of `{source}` have {why} to have them moved (the first is `{first}`)"))
+}
+
 /// Says why a mailbox cannot be moved as it is.
 pub fn check((source, dest): (&str, &str), old: &Scan, new: &Scan) -> Result<(), String> {
     if old.path.is_none() {
@@ -79,7 +87,7 @@ pub fn check((source, dest): (&str, &str), old: &Scan, new: &Scan) -> Result<(),
         return Err(format!("`{dest}/x/ledger`: {why}; put it back, or move `{source}/x-out` out of the way"));
     }
     if let Some(name) = old.odd.first() {
-        let why = "is no regular file, or has a line feed in its name; move it out of the way";
+        let why = "is no regular file, or has a line feed, a tab or bytes that are no UTF-8 in its name; move it out of the way";
         return Err(format!("`{source}/{name}` {why}"));
     }
     Ok(())

@@ -135,16 +135,19 @@ impl Session {
     /// is gone is passed by.
     pub async fn send(&mut self, files: &[(String, u64)], sink: &mut dyn Sink) -> Result<(), TransportError> {
         let request = request("send", files.iter().map(|(path, _)| path));
-        let Session { process, reader, .. } = self;
+        let Session { process: Process { stdin, end, .. }, reader, .. } = self;
         let write = async {
-            process.stdin.write_all(&request).await.map_err(ended)?;
-            process.stdin.flush().await.map_err(ended)
+            stdin.write_all(&request).await.map_err(ended)?;
+            stdin.flush().await.map_err(ended)
         };
         let read = async {
             let mut buffer = vec![0; 64 * 1024];
             for (index, (path, size)) in files.iter().enumerate() {
-                if line(reader).await? != b"ok" {
-                    continue;
+                match line(reader).await?.as_slice() {
+                    b"ok" => {}
+                    b"gone" => continue,
+                    b"denied" => return Err(TransportError::Refused(format!("`{path}` may not be read"))),
+                    _ => return Err(TransportError::Refused(format!("unexpected answer for `{path}`"))),
                 }
                 sink.begin(index).await?;
                 let mut left = *size as usize;
@@ -152,7 +155,7 @@ impl Session {
                     let limit = left.min(buffer.len());
                     let count = reader.read(&mut buffer[..limit]).await.map_err(ended)?;
                     if count == 0 {
-                        return Err(ended("the end came inside a message"));
+                        return Err(cut(end, path).await);
                     }
                     sink.bytes(&buffer[..count]).await?;
                     left -= count;
@@ -199,6 +202,26 @@ pub trait Sink: Send {
     async fn bytes(&mut self, bytes: &[u8]) -> Result<(), TransportError>;
     async fn end(&mut self, index: usize) -> Result<(), TransportError>;
 }
+
+/// Returns why a file ended before its size: the mover's own status says that it could not be read further.
+async fn cut(end: &mut End, path: &str) -> TransportError {
+    match end.as_mut().await {
+        // Asked for again when the session is closed.
+        Ok((UNREADABLE, said)) => {
+            *end = Box::pin(std::future::ready(Ok((UNREADABLE, said))));
+            TransportError::Refused(format!("`{path}` cannot be read to its end; the host's disk may be failing"))
+        }
+        other => {
+            *end = Box::pin(std::future::ready(other));
+            ended("the end came inside a message")
+        }
+    }
+}
+
+type End = futures::future::BoxFuture<'static, Result<(i32, Vec<u8>), TransportError>>;
+
+/// The status with which the mover ends when a file that it has begun to send gives an error.
+const UNREADABLE: i32 = 5;
 
 async fn line(reader: &mut (impl tokio::io::AsyncBufRead + Unpin)) -> Result<Vec<u8>, TransportError> {
     let mut line = Vec::new();
