@@ -184,11 +184,7 @@ async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Resul
         progress: Default::default(),
     };
     // Every play's pattern is resolved before the first host is touched.
-    let mut errors = Diagnostics::default();
-    for play in prepared.playbooks.iter().flat_map(|playbook| &playbook.plays) {
-        run.play_hosts(play).map(drop).unwrap_or_else(|found| errors.extend(found));
-    }
-    errors.or(())?;
+    run.check_hosts(&prepared.playbooks)?;
 
     let settings = (arguments.verbose, !arguments.no_diff);
     let reporter = tokio::task::spawn_blocking(move || {
@@ -299,7 +295,7 @@ fn write_playbook(
             hosts.iter().try_for_each(|host| writeln!(out, "      {host}")).map_err(Stop::Output)?;
         }
         let mut tasks = Vec::new();
-        for section in [&play.pre_tasks, &play.roles, &play.tasks, &play.post_tasks] {
+        for section in play.sections() {
             collect(section, &mut tasks);
         }
         tasks.retain(|(_, tags)| selection.selects(tags));
@@ -321,7 +317,10 @@ fn write_playbook(
 }
 
 fn hosts(play: &Play, arguments: &Arguments, prepared: &Prepared) -> Result<Vec<String>, Diagnostics> {
-    run::play::hosts(play, arguments.limit.as_deref(), (&prepared.fleet, &prepared.templates))
+    let grown = prepared.playbooks.iter().flat_map(|playbook| &playbook.plays);
+    let grown = grown.take_while(|other| !std::ptr::eq(*other, play)).any(Play::may_grow_inventory);
+    let selected = run::play::hosts(play, arguments.limit.as_deref(), (&prepared.fleet, &prepared.templates))?;
+    if grown { Ok(selected.hosts) } else { selected.strict() }
 }
 
 /// Collects the names and tags of tasks, those of blocks in place.

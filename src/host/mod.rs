@@ -32,7 +32,15 @@ pub struct Controller {
 }
 
 /// Renders the template `text` that was read from `path`.
-pub type Render = dyn Fn(&Path, &str, &TemplateOptions) -> Result<String, Diagnostic> + Send + Sync;
+pub type Render = dyn Fn(&Path, &str, &TemplateOptions) -> Result<String, Unrendered> + Send + Sync;
+
+/// Why a template gave no text.
+#[derive(Clone, Debug)]
+pub enum Unrendered {
+    Wrong(Diagnostic),
+    /// In a check: it needs a result that only a run gives.
+    Unknown(Arc<str>),
+}
 
 /// Jinja2's own settings, as the `template` module takes them.
 #[derive(Clone, Debug, PartialEq, Eq)]

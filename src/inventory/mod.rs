@@ -15,6 +15,8 @@ mod range;
 mod sources;
 mod tree;
 
+pub use pattern::Selected;
+
 /// The names that mean this machine even where the inventory does not have them.
 pub const LOCALHOST: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
@@ -97,14 +99,14 @@ impl Inventory {
     /// order of the pattern's parts, and within one in inventory order (`docs.ansible.com`, "Patterns: targeting hosts
     /// and groups").
     ///
-    /// A glob or a group may match nothing. A plain name that is neither host nor group is an error.
-    pub fn select(&self, pattern: &str) -> Result<Vec<String>, Diagnostic> {
+    /// A glob or a group may match nothing. A plain name that is neither host nor group selects nothing and is told.
+    pub fn select(&self, pattern: &str) -> Result<Selected, Diagnostic> {
         pattern::select(self, &pattern::split(self, pattern))
     }
 
     /// Returns the hosts of a `--limit`: as [`Inventory::select`], and `@FILE` stands for the patterns in its lines.
-    pub fn limit(&self, limit: &str) -> Result<Vec<String>, Diagnostic> {
-        pattern::select(self, &pattern::split_limit(self, limit)?)
+    pub fn limit(&self, limit: &str) -> Result<Vec<String>, Diagnostics> {
+        pattern::select(self, &pattern::split_limit(self, limit)?)?.strict()
     }
 }
 
@@ -136,7 +138,7 @@ mod tests {
     fn an_empty_inventory_has_all_and_ungrouped() {
         let inventory = Inventory::load(&[]).unwrap();
         assert_eq!(inventory.groups.keys().collect::<Vec<_>>(), ["all", "ungrouped"]);
-        assert!(inventory.select("all").unwrap().is_empty());
+        assert!(inventory.select("all").unwrap().hosts.is_empty());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use fancy_regex::Regex;
 use indexmap::IndexSet;
 
-use crate::error::Diagnostic;
+use crate::error::{Diagnostic, Diagnostics};
 use crate::vars::files;
 
 use super::{Inventory, LOCALHOST};
@@ -52,8 +52,26 @@ fn at_colons(part: &str) -> Vec<&str> {
     .collect()
 }
 
+/// The hosts that a pattern selects, and an error for each plain name in it that is neither host nor group.
+#[derive(Debug, Default)]
+pub struct Selected {
+    pub hosts: Vec<String>,
+    pub unmatched: Vec<Diagnostic>,
+}
+
+impl Selected {
+    /// Returns the hosts if every name was found.
+    pub fn strict(self) -> Result<Vec<String>, Diagnostics> {
+        let mut errors = Diagnostics::default();
+        self.unmatched.into_iter().for_each(|error| errors.push(error));
+        errors.or(self.hosts)
+    }
+}
+
 /// Returns the hosts of the parts: all plain ones, then what `&` leaves, then what `!` leaves.
-pub(super) fn select(inventory: &Inventory, parts: &[String]) -> Result<Vec<String>, Diagnostic> {
+pub(super) fn select(inventory: &Inventory, parts: &[String]) -> Result<Selected, Diagnostic> {
+    let mut unmatched = Vec::new();
+    let mut part_hosts = |inventory, part| part_hosts(inventory, part, &mut unmatched);
     let mut hosts: Option<IndexSet<String>> = None;
     for part in parts.iter().filter(|part| !part.starts_with(['&', '!'])) {
         hosts.get_or_insert_default().extend(part_hosts(inventory, part)?);
@@ -73,10 +91,14 @@ pub(super) fn select(inventory: &Inventory, parts: &[String]) -> Result<Vec<Stri
         let excluded = part_hosts(inventory, part)?;
         hosts.retain(|host| !excluded.contains(host));
     }
-    Ok(hosts.into_iter().collect())
+    Ok(Selected { hosts: hosts.into_iter().collect(), unmatched })
 }
 
-fn part_hosts(inventory: &Inventory, part: &str) -> Result<IndexSet<String>, Diagnostic> {
+fn part_hosts(
+    inventory: &Inventory,
+    part: &str,
+    unmatched: &mut Vec<Diagnostic>,
+) -> Result<IndexSet<String>, Diagnostic> {
     if inventory.hosts.contains_key(part) {
         return Ok([part.to_owned()].into());
     }
@@ -107,7 +129,7 @@ fn part_hosts(inventory: &Inventory, part: &str) -> Result<IndexSet<String>, Dia
         if hosts.is_empty() && matches!(matcher, Matcher::Name(_)) {
             let known = inventory.hosts.keys().chain(inventory.groups.keys()).map(String::as_str);
             let error = Diagnostic::new(format!("`{name}` is neither a host nor a group of the inventory"));
-            return Err(error.suggest(name, known));
+            unmatched.push(error.suggest(name, known));
         }
     }
     match subscript {
@@ -309,7 +331,7 @@ mod tests {
     }
 
     fn hosts(pattern: &str) -> String {
-        match inventory().select(pattern) {
+        match inventory().select(pattern).map_err(Diagnostics::from).and_then(Selected::strict) {
             Ok(hosts) => hosts.join(" ").replace(".example.com", ""),
             Err(error) => error.to_string(),
         }
@@ -380,7 +402,7 @@ mod tests {
         assert!(!hosts("all").contains("localhost"));
         let mut known = inventory();
         known.add_host("127.0.0.1", "web");
-        assert_eq!(known.select("localhost").unwrap(), ["127.0.0.1"]);
+        assert_eq!(known.select("localhost").unwrap().hosts, ["127.0.0.1"]);
     }
 
     #[test]
@@ -389,15 +411,15 @@ mod tests {
         std::fs::write(file.path(), "web\n\n!web2\n").unwrap();
         let limit = format!("db1.example.com,@{}", file.path().display());
         assert_eq!(inventory().limit(&limit).unwrap(), ["db1.example.com", "web1", "web3"]);
-        assert_eq!(inventory().limit("@/nowhere").unwrap_err().message, "`/nowhere` does not exist");
+        assert_eq!(inventory().limit("@/nowhere").unwrap_err().to_string(), "error: `/nowhere` does not exist");
     }
 
     #[test]
     fn an_address_keeps_its_colons() {
         let mut inventory = inventory();
         inventory.add_host("2001:db8::1", "web");
-        assert_eq!(inventory.select("2001:db8::1").unwrap(), ["2001:db8::1"]);
-        assert_eq!(inventory.select("web,!2001:db8::1").unwrap().len(), 3);
+        assert_eq!(inventory.select("2001:db8::1").unwrap().hosts, ["2001:db8::1"]);
+        assert_eq!(inventory.select("web,!2001:db8::1").unwrap().hosts.len(), 3);
     }
 
     proptest! {

@@ -1,11 +1,13 @@
 //! What a task can ask for: one file a module, one table of them all.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 use crate::change::Change;
 use crate::error::Diagnostic;
-use crate::host::View;
+use crate::host::{Unrendered, View};
 use crate::transport::TransportError;
 
 pub mod arguments;
@@ -73,8 +75,20 @@ pub enum ModuleError {
     /// The user's error, found only now: a missing `src`, a template that fails.
     #[error("{0}")]
     Wrong(#[from] Diagnostic),
+    /// In a check: it needs a result that only a run gives.
+    #[error("unknown until run: needs {0}")]
+    Unknown(Arc<str>),
     #[error(transparent)]
     Host(#[from] TransportError),
+}
+
+impl From<Unrendered> for ModuleError {
+    fn from(unrendered: Unrendered) -> ModuleError {
+        match unrendered {
+            Unrendered::Wrong(diagnostic) => diagnostic.into(),
+            Unrendered::Unknown(what) => ModuleError::Unknown(what),
+        }
+    }
 }
 
 impl ModuleError {

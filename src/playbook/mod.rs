@@ -130,6 +130,34 @@ pub(crate) enum Section {
     Handlers,
 }
 
+impl Play {
+    /// Returns the tasks in the order in which they run.
+    pub fn sections(&self) -> [&[Step]; 4] {
+        [&self.pre_tasks, &self.roles, &self.tasks, &self.post_tasks]
+    }
+
+    /// Says whether hosts and groups that the inventory does not have may exist after this play.
+    pub fn may_grow_inventory(&self) -> bool {
+        // What is included while running may contain anything.
+        let grows =
+            |task: &Task| matches!(task.action.as_str(), "add_host" | "group_by" | "include_tasks" | "include_role");
+        self.sections().into_iter().flatten().any(|step| step.any(&grows))
+            || self.handlers.iter().any(|task| grows(task))
+    }
+}
+
+impl Step {
+    /// Says whether `wanted` holds for a task in here.
+    pub fn any(&self, wanted: &dyn Fn(&Task) -> bool) -> bool {
+        match self {
+            Step::Task(task) => wanted(task),
+            Step::Block(block) => {
+                [&block.block, &block.rescue, &block.always].into_iter().flatten().any(|step| step.any(wanted))
+            }
+        }
+    }
+}
+
 impl Task {
     /// Says whether notifying `topic` means this handler, whose name was rendered to `name`: by its name, as
     /// `role : name`, or by what it listens to.

@@ -91,8 +91,14 @@ impl<W: Write> Human<W> {
             }
             Event::Planned { subject, diffs } if self.diffs => self.diffs(subject, diffs)?,
             Event::Finished { subject, verdict, result } => self.finished(subject, *verdict, result)?,
-            Event::Included { what, hosts } => {
-                self.line(AnsiColor::Cyan, &format!("included: {what} for {}", hosts.join(", ")))?;
+            Event::Included { what, item, hosts } => {
+                let text = format!("included: {what} for {}{}", hosts.join(", "), of_item(item.as_deref()));
+                self.line(AnsiColor::Cyan, &text)?;
+            }
+            Event::Retrying { subject, name: task, left } => {
+                let item = of_item(subject.item.as_deref());
+                let text = format!("FAILED - RETRYING: [{}]: {task} ({left} retries left).{item}", name(subject));
+                self.line(AnsiColor::Cyan, &text)?;
             }
             Event::Warning(text) => self.line(AnsiColor::Magenta, &format!("[WARNING]: {text}"))?,
             Event::Planned { .. } | Event::Rescued { .. } | Event::Progress { .. } => {}
@@ -119,7 +125,9 @@ impl<W: Write> Human<W> {
         self.banner("PLAY RECAP")?;
         let recap = std::mem::take(&mut self.recap);
         let width = recap.hosts.keys().map(|host| host.len()).max().unwrap_or(0).max(26);
-        for (host, counts) in &recap.hosts {
+        let mut hosts: Vec<_> = recap.hosts.iter().collect();
+        hosts.sort_by_key(|(host, _)| *host);
+        for (host, counts) in hosts {
             let color = match (counts.failed + counts.unreachable, counts.changed) {
                 (1.., _) => AnsiColor::Red,
                 (0, 1..) => AnsiColor::Yellow,
@@ -185,7 +193,7 @@ impl<W: Write> Human<W> {
     fn finished(&mut self, subject: &Subject, verdict: Verdict, result: &Results) -> std::io::Result<()> {
         let changed = if self.mode == Mode::Check { "would change" } else { "changed" };
         let name = name(subject);
-        let item = subject.item.as_ref().map(|item| format!(" => (item={item})")).unwrap_or_default();
+        let item = of_item(subject.item.as_deref());
         let message = result.get("msg").and_then(Value::as_str).unwrap_or_default();
         match verdict {
             Verdict::Ok => self.result(AnsiColor::Green, &format!("ok: [{name}]{item}"), result),
@@ -249,6 +257,10 @@ impl<W: Write> Human<W> {
         }
         Ok(())
     }
+}
+
+fn of_item(item: Option<&str>) -> String {
+    item.map(|item| format!(" => (item={item})")).unwrap_or_default()
 }
 
 fn name(subject: &Subject) -> String {

@@ -97,6 +97,7 @@ impl From<ModuleError> for Trouble {
         match error {
             ModuleError::Failed { message, result } => Trouble::Failed { message, result },
             ModuleError::Wrong(diagnostic) => diagnostic.into(),
+            ModuleError::Unknown(what) => Trouble::Unknown(what),
             ModuleError::Host(error) => error.into(),
         }
     }
@@ -131,7 +132,10 @@ impl<'a> Doing<'a> {
         };
         let attempt = attempt.and_then(|done| if done.changed { self.notify().map(|()| done) } else { Ok(done) });
         let (verdict, done) = self.conclude(attempt);
-        self.report(verdict, &done.result);
+        // An inclusion is reported with the hosts that share it.
+        if done.inclusions.is_empty() {
+            self.report(verdict, &done.result);
+        }
         let registered = self.registered(&done);
         Ended {
             host: self.host.into(),
@@ -170,11 +174,11 @@ impl<'a> Doing<'a> {
                 None => 0,
             };
             let mut attempt = self.bounded().await;
-            for _ in 0..retries {
+            for done in 0..retries {
                 if !matches!(&attempt, Err(Trouble::Failed { .. })) {
                     break;
                 }
-                self.delay().await?;
+                self.retry(retries - done).await?;
                 attempt = self.bounded().await;
             }
             return attempt;
@@ -205,12 +209,15 @@ impl<'a> Doing<'a> {
                     (_, attempt) => attempt,
                 };
             }
+            self.retry(retries + 1 - tries).await?;
             tries += 1;
-            self.delay().await?;
         }
     }
 
-    async fn delay(&self) -> Result<(), Trouble> {
+    /// Says that the task is tried again, and waits until it is time.
+    async fn retry(&self, left: u64) -> Result<(), Trouble> {
+        let name = self.batch.name_of(self.task, self.host);
+        self.batch.run.send(Event::Retrying { subject: self.subject.clone(), name, left });
         let seconds = self.task.delay.as_ref().map(|node| self.number(node)).transpose()?.unwrap_or(5.0);
         tokio::time::sleep(duration(seconds)).await;
         Ok(())

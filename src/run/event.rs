@@ -35,9 +35,19 @@ pub enum Event {
         verdict: Verdict,
         result: Results,
     },
+    /// A task failed, or its `until` does not hold yet, and it is tried again after its delay.
+    Retrying {
+        subject: Subject,
+        /// The task's, as shown.
+        name: String,
+        /// How many tries are left.
+        left: u64,
+    },
     /// A task file or role was included for these hosts.
     Included {
         what: String,
+        /// The loop item's label.
+        item: Option<String>,
         hosts: Vec<String>,
     },
     /// A rescue section took over on this host.

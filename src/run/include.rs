@@ -16,6 +16,7 @@ pub(super) struct Inclusion {
     pub what: What,
     /// The loop's item and its companions: the included tasks see them.
     pub item: Map<String, Value>,
+    pub label: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +52,7 @@ impl Batch<'_> {
             let what = match &inclusion.what {
                 What::Tasks(name) | What::Role(name, _) => name.clone(),
             };
-            self.run.send(Event::Included { what, hosts: hosts.clone() });
+            self.run.send(Event::Included { what, item: inclusion.label.clone(), hosts: hosts.clone() });
             let steps = self.load(task, &inclusion)?;
             let after = self.steps(&steps, hosts.clone()).await?;
             split.going.retain(|host| !hosts.contains(host) || after.going.contains(host));
@@ -104,6 +105,6 @@ impl Doing<'_> {
                 item.insert(name.clone(), value.clone());
             }
         }
-        Ok(Done { inclusions: vec![Inclusion { what, item }], ..Done::default() })
+        Ok(Done { inclusions: vec![Inclusion { what, item, label: self.subject.item.clone() }], ..Done::default() })
     }
 }

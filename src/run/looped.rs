@@ -54,7 +54,9 @@ impl<'a> Doing<'a> {
             };
             let attempt = attempt.and_then(|done| if done.changed { one.notify().map(|()| done) } else { Ok(done) });
             let (verdict, mut done) = one.conclude(attempt);
-            one.report(verdict, &done.result);
+            if done.inclusions.is_empty() {
+                one.report(verdict, &done.result);
+            }
             let stop = one.breaks(&done);
             let loop_var = self.loop_var();
             done.result.insert("ansible_loop_var".into(), loop_var.clone().into());
@@ -68,7 +70,7 @@ impl<'a> Doing<'a> {
         let verdict = sum.verdict();
         if count == 0 {
             self.report(Verdict::Skipped, &skip("No items in the list").result);
-        } else {
+        } else if inclusions.is_empty() || sum.failed {
             self.batch.run.send(Event::Finished { subject: self.subject.clone(), verdict, result: Results::new() });
         }
         let unknown = sum.unknown.clone();
@@ -130,8 +132,7 @@ impl<'a> Doing<'a> {
         let switches = one.set_switches();
         let label = match (one.secrecy, label) {
             (Secrecy::Hidden, _) => "(hidden by no_log)".into(),
-            (_, Value::String(text)) => text,
-            (_, other) => other.to_string(),
+            (_, label) => crate::template::text(&label),
         };
         one.subject.item = Some(label);
         (one, switches)

@@ -81,12 +81,12 @@ impl Run {
     /// what hosts answer becomes events.
     pub async fn play(&self, playbooks: &[Playbook]) -> Result<(), Diagnostics> {
         *lock(&self.progress.started) = self.options.start_at.is_none();
-        for playbook in playbooks {
-            for play in &playbook.plays {
-                if self.one_play(play).await? == play::Flow::Stop {
-                    return Ok(());
-                }
+        let mut grown = false;
+        for play in playbooks.iter().flat_map(|playbook| &playbook.plays) {
+            if self.one_play(play, grown).await? == play::Flow::Stop {
+                return Ok(());
             }
+            grown |= play.may_grow_inventory();
         }
         match (&self.options.start_at, *lock(&self.progress.started)) {
             (Some(name), false) => {
@@ -103,6 +103,19 @@ impl Run {
         boolean(&value).ok_or_else(|| {
             Failure::Wrong(Diagnostic::new(format!("this should be true or false, not {value}")).at(&node.place))
         })
+    }
+
+    /// Finds the patterns of plays and of `--limit` that are wrong, before the first host is touched.
+    pub fn check_hosts(&self, playbooks: &[Playbook]) -> Result<(), Diagnostics> {
+        let mut errors = Diagnostics::default();
+        let mut grown = false;
+        for play in playbooks.iter().flat_map(|playbook| &playbook.plays) {
+            let selected = play::hosts(play, self.options.limit.as_deref(), (&self.fleet, &self.templates));
+            let checked = selected.and_then(|selected| if grown { Ok(()) } else { selected.strict().map(drop) });
+            checked.unwrap_or_else(|found| errors.extend(found));
+            grown |= play.may_grow_inventory();
+        }
+        errors.or(())
     }
 
     fn send(&self, event: Event) {

@@ -8,10 +8,11 @@ use serde_json::Value;
 use crate::change::transfer::Progress;
 use crate::change::{self, Applied, ApplyError, Change, Diff, Reach, Secrecy};
 use crate::error::Diagnostic;
-use crate::host::{Controller, View};
+use crate::host::{Controller, Unrendered, View};
 use crate::modules::{Entry, ModuleError, Outcome, Planned};
 use crate::template::Failure;
 use crate::transport::{Transport, TransportError};
+use crate::vars::{Layer, Var};
 use crate::yaml::Data;
 
 use super::connections::Peers;
@@ -201,9 +202,11 @@ impl Doing<'_> {
         let (templates, scope) = (self.batch.run.templates.clone(), self.scope.clone());
         let render = move |path: &std::path::Path, text: &str, options: &crate::host::TemplateOptions| {
             let source = crate::error::Source { path: path.to_path_buf(), text: text.to_string() };
-            templates.text(&Arc::new(source), &scope, options).map_err(|failure| match failure {
-                Failure::Wrong(diagnostic) => diagnostic,
-                Failure::Unknown(what) => Diagnostic::new(format!("it needs {what}, which is known only after a run")),
+            templates.text(&Arc::new(source), &scope.over(about_template(path)), options).map_err(|failure| {
+                match failure {
+                    Failure::Wrong(diagnostic) => Unrendered::Wrong(diagnostic),
+                    Failure::Unknown(what) => Unrendered::Unknown(what),
+                }
             })
         };
         Ok(Controller {
@@ -213,6 +216,13 @@ impl Doing<'_> {
             transport: self.batch.run.connections.controller().await?,
         })
     }
+}
+
+/// The variables that only a template sees; a variable of the user's with the same name wins.
+fn about_template(path: &std::path::Path) -> Arc<Layer> {
+    let path = path.display().to_string();
+    let values = [("ansible_managed", "Ansible managed"), ("template_path", &path), ("template_fullpath", &path)];
+    Arc::new(values.into_iter().map(|(name, value)| (name.into(), Var::Known(value.into()))).collect())
 }
 
 /// The machine a task works on.

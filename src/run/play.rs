@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use crate::error::{Diagnostic, Diagnostics};
+use crate::inventory::Selected;
 use crate::playbook::{Block, Play, Role, Step, Task};
 use crate::template::{Failure, Templates};
 use crate::vars::{Fleet, Layer, Scope, Var};
@@ -65,9 +66,10 @@ pub(super) struct Split {
 }
 
 impl Run {
-    pub(super) async fn one_play(&self, play: &Play) -> Result<Flow, Diagnostics> {
+    /// Plays one play; `grown` says that an earlier one may have added hosts and groups.
+    pub(super) async fn one_play(&self, play: &Play, grown: bool) -> Result<Flow, Diagnostics> {
         self.send(Event::PlayStarted { name: play.name.clone() });
-        let hosts = self.play_hosts(play)?;
+        let hosts = self.play_hosts(play, grown)?;
         if hosts.is_empty() {
             self.send(Event::PlayWithoutHosts);
             return Ok(Flow::Go);
@@ -104,8 +106,17 @@ impl Run {
     }
 
     /// Returns the hosts of a play that this run may still touch, in the play's order.
-    pub fn play_hosts(&self, play: &Play) -> Result<Vec<String>, Diagnostics> {
-        let mut hosts = hosts(play, self.options.limit.as_deref(), (&self.fleet, &self.templates))?;
+    fn play_hosts(&self, play: &Play, grown: bool) -> Result<Vec<String>, Diagnostics> {
+        let selected = hosts(play, self.options.limit.as_deref(), (&self.fleet, &self.templates))?;
+        let mut hosts = if grown {
+            // A group that no host joined does not exist, and nobody could know that before.
+            for error in selected.unmatched {
+                self.send(Event::Warning(error.message));
+            }
+            selected.hosts
+        } else {
+            selected.strict()?
+        };
         let out = lock(&self.progress.out);
         hosts.retain(|host| !out.contains(host));
         Ok(hosts)
@@ -179,7 +190,7 @@ pub fn hosts(
     play: &Play,
     limit: Option<&str>,
     (fleet, templates): (&Arc<Fleet>, &Templates),
-) -> Result<Vec<String>, Diagnostics> {
+) -> Result<Selected, Diagnostics> {
     let scope = fleet.extra_scope();
     let pattern = templates.render(&play.hosts, &scope).map_err(|failure| wrong(failure, &play.hosts))?;
     let pattern = match pattern {
@@ -190,7 +201,8 @@ pub fn hosts(
             return Err(Diagnostic::new(message).at(&play.hosts.place).into());
         }
     };
-    let mut hosts = fleet.select(&pattern).map_err(|error| error.or_at(&play.hosts.place))?;
+    let here = |error: Diagnostic| error.or_at(&play.hosts.place);
+    let Selected { mut hosts, unmatched } = fleet.select(&pattern).map_err(here)?;
     if let Some(limit) = limit {
         let allowed = fleet.limit(limit)?;
         hosts.retain(|host| allowed.contains(host));
@@ -205,7 +217,7 @@ pub fn hosts(
         Some("reverse_sorted") => hosts.sort_by(|left, right| right.cmp(left)),
         _ => {}
     }
-    Ok(hosts)
+    Ok(Selected { hosts, unmatched: unmatched.into_iter().map(here).collect() })
 }
 
 impl Batch<'_> {
@@ -216,10 +228,10 @@ impl Batch<'_> {
             going = self.gather_facts(going).await?.going;
         }
         let play = self.play;
-        for section in [&play.pre_tasks, &play.roles, &play.tasks, &play.post_tasks] {
+        for section in play.sections() {
             going = self.steps(section, going).await?.going;
             // Roles and tasks share one flush, after the tasks (Ansible flushes after pre_tasks, tasks, post_tasks).
-            if !std::ptr::eq(section, &play.roles) {
+            if !std::ptr::eq(section, &*play.roles) {
                 going = self.flush_handlers(going).await?;
             }
         }
@@ -233,7 +245,10 @@ impl Batch<'_> {
     fn gathers_facts(&self) -> Result<bool, Diagnostics> {
         let wanted = self.truth(self.play.gather_facts.as_ref())?.unwrap_or(true);
         // Tags select the implicit task as they do one tagged `always`.
-        Ok(wanted && self.run.options.start_at.is_none() && self.run.options.tags.selects(&["always".to_string()]))
+        // With `--start-at-task`, the play that it starts in gathers its facts first.
+        let started = *lock(&self.run.progress.started);
+        let begins = started || self.play.sections().iter().any(|section| self.starts_in(section));
+        Ok(wanted && begins && self.run.options.tags.selects(&["always".to_string()]))
     }
 
     /// Reads a play's own switch, which only extra vars can template.

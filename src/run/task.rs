@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::change::Secrecy;
 use crate::error::Diagnostics;
-use crate::playbook::{Keywords, Task};
+use crate::playbook::{Keywords, Step, Task};
 use crate::vars::{Layer, Scope, TaskLayers, Var};
 use crate::yaml::Yaml;
 
@@ -129,14 +129,23 @@ impl Batch<'_> {
     fn is_selected(&self, task: &Task, hosts: &[String]) -> bool {
         let mut started = lock(&self.run.progress.started);
         if !*started {
-            let wanted = self.run.options.start_at.as_deref().unwrap_or_default();
-            let name = self.name_of(task, &hosts[0]);
-            let bare = name.rsplit(" : ").next().unwrap_or(&name);
-            let glob = globset::Glob::new(wanted).map(|glob| glob.compile_matcher());
-            *started =
-                name == wanted || bare == wanted || glob.is_ok_and(|glob| glob.is_match(&name) || glob.is_match(bare));
+            *started = self.starts_at(task, &hosts[0]);
         }
         *started && self.run.options.tags.selects(&task.keywords.tags)
+    }
+
+    /// Says whether `--start-at-task` means this task.
+    fn starts_at(&self, task: &Task, host: &str) -> bool {
+        let wanted = self.run.options.start_at.as_deref().unwrap_or_default();
+        let name = self.name_of(task, host);
+        let bare = name.rsplit(" : ").next().unwrap_or(&name);
+        let glob = globset::Glob::new(wanted).map(|glob| glob.compile_matcher());
+        name == wanted || bare == wanted || glob.is_ok_and(|glob| glob.is_match(&name) || glob.is_match(bare))
+    }
+
+    /// Says whether `--start-at-task` means a task of these steps.
+    pub(super) fn starts_in(&self, steps: &[Step]) -> bool {
+        steps.iter().any(|step| step.any(&|task| self.starts_at(task, &self.hosts[0])))
     }
 
     fn announce(&self, task: &Task, hosts: &[String], kind: TaskKind) {
@@ -150,7 +159,7 @@ impl Batch<'_> {
     }
 
     /// Returns a task's name as shown: rendered where it can be, the role in front, else the action.
-    fn name_of(&self, task: &Task, host: &str) -> String {
+    pub(super) fn name_of(&self, task: &Task, host: &str) -> String {
         let keywords = &task.keywords;
         let name = match &keywords.name {
             None => task.action.clone(),
@@ -192,6 +201,8 @@ impl Batch<'_> {
             layers.role_params = role.params.clone();
             magic.insert("role_name".into(), Var::Known(role.name.clone().into()));
             magic.insert("ansible_role_name".into(), Var::Known(role.name.clone().into()));
+            let parents: Vec<&str> = role.parents.iter().rev().map(|role| role.name.as_str()).collect();
+            magic.insert("ansible_parent_role_names".into(), Var::Known(json!(parents)));
             magic.insert("role_path".into(), Var::Known(absolute(&role.path).display().to_string().into()));
         }
         layers.magic = Arc::new(magic);
@@ -200,16 +211,17 @@ impl Batch<'_> {
 
     fn magic(&self) -> Layer {
         let state = lock(&self.state);
-        let going: Vec<&String> = self
-            .hosts
-            .iter()
-            .filter(|host| !state.failed.contains(*host) && !state.unreachable.contains(*host))
-            .collect();
+        let out = lock(&self.run.progress.out);
+        let well = |host: &&String| {
+            !out.contains(*host) && !state.failed.contains(*host) && !state.unreachable.contains(*host)
+        };
+        let going: Vec<&String> = self.hosts.iter().filter(well).collect();
+        let playing: Vec<&String> = self.all.iter().filter(well).collect();
         let check = self.run.options.mode == Mode::Check;
         let values = [
             ("playbook_dir", json!(absolute(&self.play.directory).display().to_string())),
             ("ansible_play_name", json!(self.play.name)),
-            ("ansible_play_hosts", json!(going)),
+            ("ansible_play_hosts", json!(playing)),
             ("play_hosts", json!(going)),
             ("ansible_play_batch", json!(going)),
             ("ansible_play_hosts_all", json!(self.all)),

@@ -37,7 +37,7 @@ fn verify_play(play: &Play, templates: &Templates, errors: &mut Diagnostics) {
         errors.extend(templates.check(node, Syntax::Template));
     }
     verify_layer(&play.vars, templates, errors);
-    for section in [&play.pre_tasks, &play.roles, &play.tasks, &play.post_tasks] {
+    for section in play.sections() {
         verify_steps(section, templates, errors);
     }
     for handler in &play.handlers {

@@ -195,6 +195,11 @@ impl Templates {
     }
 }
 
+/// Returns a value as Python's `str` prints it, which is how Ansible shows items.
+pub fn text(value: &Value) -> String {
+    call::text(&values::value(value))
+}
+
 fn nowhere() -> Source {
     Source { path: "loop".into(), text: String::new() }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde_json::{Map, Value};
 
 use crate::error::{Diagnostic, Diagnostics};
-use crate::inventory::{Inventory, LOCALHOST};
+use crate::inventory::{Inventory, LOCALHOST, Selected};
 
 use super::known::{Known, Origin, local_connection, magic_vars};
 use super::{Layer, Scope, Var, VarsDirectory};
@@ -165,12 +165,12 @@ impl Fleet {
     }
 
     /// [`Inventory::select`], on the inventory as the run has made it.
-    pub fn select(&self, pattern: &str) -> Result<Vec<String>, Diagnostic> {
+    pub fn select(&self, pattern: &str) -> Result<Selected, Diagnostic> {
         self.read().inventory.select(pattern)
     }
 
     /// [`Inventory::limit`], on the inventory as the run has made it.
-    pub fn limit(&self, limit: &str) -> Result<Vec<String>, Diagnostic> {
+    pub fn limit(&self, limit: &str) -> Result<Vec<String>, Diagnostics> {
         self.read().inventory.limit(limit)
     }
 
@@ -474,7 +474,7 @@ mod tests {
         assert_eq!(value(&scope, "group_names"), json!([]));
         assert!(fleet.has_host("localhost") && !fleet.has_host("elsewhere"));
         assert!(fleet.group_by("localhost", "here", &[]).unwrap());
-        assert_eq!(fleet.select("here").unwrap(), ["localhost"]);
+        assert_eq!(fleet.select("here").unwrap().hosts, ["localhost"]);
         assert_eq!(value(&fleet.host_scope("localhost"), "ansible_connection"), "local");
     }
 
@@ -505,7 +505,7 @@ mod tests {
         assert!(fleet.group_by("h", "os_Debian", &["all".into()]).unwrap());
         assert!(!fleet.group_by("h", "os_Debian", &["all".into()]).unwrap());
         assert_eq!(value(&fleet.host_scope("h"), "service"), "ssh");
-        assert_eq!(fleet.select("os_Debian").unwrap(), ["h"]);
+        assert_eq!(fleet.select("os_Debian").unwrap().hosts, ["h"]);
         let vars = (*layer("y", "2")).clone();
         assert!(fleet.add_host("late", &["os_Debian".into()], vars.clone()).unwrap());
         assert!(!fleet.add_host("late", &["os_Debian".into()], vars).unwrap());
@@ -514,7 +514,7 @@ mod tests {
             [value(&scope, "x"), value(&scope, "y"), value(&scope, "service")],
             [json!(1), json!("2"), json!("ssh")]
         );
-        assert_eq!(fleet.select("os_Debian").unwrap(), ["h", "late"]);
+        assert_eq!(fleet.select("os_Debian").unwrap().hosts, ["h", "late"]);
         assert_eq!(value(&scope, "group_names"), json!(["os_Debian"]));
         assert_eq!(value(&scope, "groups"), json!({"all": ["late", "h"], "ungrouped": [], "os_Debian": ["h", "late"]}));
     }

@@ -85,7 +85,9 @@ impl Fetch {
         let controller = host.controller();
         let home = &controller.transport.identity().home;
         let start = controller.search.last().map_or_else(|| home.clone(), |path| path.display().to_string());
-        let start = std::path::absolute(Path::new(&start)).map_err(|error| Diagnostic::new(error.to_string()))?;
+        // A playbook named without a directory lies in the empty path, which means the working directory.
+        let start =
+            std::path::absolute(Path::new(".").join(start)).map_err(|error| Diagnostic::new(error.to_string()))?;
         let start = start.display().to_string();
         let dest = match self.dest.strip_prefix("~/") {
             Some(rest) => join(home, rest),

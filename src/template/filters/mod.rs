@@ -60,7 +60,6 @@ const JINJA: &[&str] = &[
     "float",
     "format",
     "groupby",
-    "indent",
     "int",
     "items",
     "join",

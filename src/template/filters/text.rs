@@ -2,7 +2,7 @@
 
 use minijinja::{Error, Value};
 
-use super::super::call::{Call, Row, text, wrong};
+use super::super::call::{Call, Row, text, whole, wrong};
 use super::super::values::{as_bool, python_type};
 
 pub(super) const FILTERS: &[Row] = &[
@@ -10,6 +10,7 @@ pub(super) const FILTERS: &[Row] = &[
     ("center", center),
     ("comment", comment),
     ("forceescape", |call| call.value()),
+    ("indent", indent),
     ("mandatory", mandatory),
     ("quote", |call| Ok(quote(&call.text()?).into())),
     ("split", split),
@@ -35,6 +36,23 @@ fn center(call: &mut Call) -> Result<Value, Error> {
     let pad = width.saturating_sub(value.chars().count());
     let left = pad / 2 + (pad & width & 1);
     Ok(format!("{}{value}{}", " ".repeat(left), " ".repeat(pad - left)).into())
+}
+
+/// `indent(width=4, first=false, blank=false)`; as in Jinja2, a line end at the end of the text stays.
+fn indent(call: &mut Call) -> Result<Value, Error> {
+    let value = call.text()?;
+    let width = call.next("width")?;
+    let prefix = match width.as_ref().and_then(Value::as_str) {
+        Some(prefix) => prefix.to_string(),
+        None => " ".repeat(width.map_or(Ok(4), |width| whole(&width))?.max(0) as usize),
+    };
+    let (first, blank) = (call.next_flag("first")?, call.next_flag("blank")?);
+    let lines = value.split('\n').enumerate().map(|(index, line)| {
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        let indented = if index == 0 { first } else { blank || !line.is_empty() };
+        format!("{}{line}", if indented { prefix.as_str() } else { "" })
+    });
+    Ok(lines.collect::<Vec<_>>().join("\n").into())
 }
 
 fn mandatory(call: &mut Call) -> Result<Value, Error> {
