@@ -29,10 +29,13 @@ impl Doing<'_> {
         let module = (entry.build)(&arguments).map_err(|error| error.or_at(place))?;
         let machine = self.machine().await?;
         let planned = module.plan(&machine.view).await;
-        let mut planned = planned.inspect_err(|error| {
-            if matches!(error, ModuleError::Host(TransportError::Unreachable(_) | TransportError::Uncertain(_))) {
+        let mut planned = planned.map_err(|error| match error {
+            ModuleError::Host(TransportError::Unreachable(_) | TransportError::Uncertain(_)) => {
                 self.batch.run.connections.forget(&machine.login);
+                error
             }
+            ModuleError::Wrong(diagnostic) => ModuleError::Wrong(diagnostic.or_at(place)),
+            error => error,
         })?;
         self.finish_commands(&mut planned, limit)?;
         planned.warnings.iter().for_each(|warning| self.batch.run.send(Event::Warning(warning.clone())));
