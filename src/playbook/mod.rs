@@ -139,10 +139,10 @@ impl Play {
     /// Says whether hosts and groups that the inventory does not have may exist after this play.
     pub fn may_grow_inventory(&self) -> bool {
         // What is included while running may contain anything.
-        let grows = |task: &Task| {
-            matches!(task.action.as_str(), "add_host" | "group_by" | "include_tasks" | "include_role")
-        };
-        self.sections().into_iter().flatten().any(|step| step.any(&grows)) || self.handlers.iter().any(|task| grows(task))
+        let grows =
+            |task: &Task| matches!(task.action.as_str(), "add_host" | "group_by" | "include_tasks" | "include_role");
+        self.sections().into_iter().flatten().any(|step| step.any(&grows))
+            || self.handlers.iter().any(|task| grows(task))
     }
 }
 

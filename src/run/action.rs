@@ -135,6 +135,9 @@ impl Doing<'_> {
                 return Err(Trouble::Failed { message, result });
             }
         }
+        if self.rendered("quiet")?.is_some_and(|quiet| truthy(&quiet)) {
+            return Ok(Done::default());
+        }
         let message = self.rendered("success_msg")?.unwrap_or_else(|| "All assertions passed".into());
         Ok(with("msg", message))
     }
@@ -162,15 +165,22 @@ impl Doing<'_> {
                 .at(&self.task.action_place)
                 .into());
         }
+        let host = self.fact_host()?;
         for (name, value) in &arguments {
-            self.batch.run.fleet.set_fact(self.fact_host(), name, Var::Known(value.clone()));
+            self.batch.run.fleet.set_fact(&host, name, Var::Known(value.clone()));
         }
-        Ok(with("ansible_facts_set", Value::Object(arguments)))
+        Ok(with("ansible_facts", Value::Object(arguments)))
     }
 
-    /// The host that a fact belongs to: the task's own, even when delegated.
-    fn fact_host(&self) -> &str {
-        self.host
+    /// The host that facts belong to: the task's own even when delegated, unless `delegate_facts` is set.
+    pub(super) fn fact_host(&self) -> Result<String, Trouble> {
+        let delegate = match &self.task.delegate_to {
+            Some(node) if self.batch.flag_in(self.task.delegate_facts.as_ref(), &self.scope) => {
+                self.templates().render(node, &self.scope)?.as_str().map(str::to_string)
+            }
+            _ => None,
+        };
+        Ok(delegate.unwrap_or_else(|| self.host.to_string()))
     }
 
     fn include_vars(&self, arguments: &Map<String, Value>) -> Result<Done, Trouble> {
@@ -304,6 +314,10 @@ fn with(name: &str, value: Value) -> Done {
     let mut result = Results::new();
     result.insert(name.into(), value);
     Done { result, ..Done::default() }
+}
+
+fn truthy(value: &Value) -> bool {
+    value.as_bool().unwrap_or_else(|| matches!(text_of(value).to_lowercase().as_str(), "yes" | "true" | "on" | "1"))
 }
 
 fn text_of(value: &Value) -> String {

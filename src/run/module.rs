@@ -55,7 +55,7 @@ impl Doing<'_> {
             (Outcome::Applied(result), None) => (result, true),
         };
         if let Some(Value::Object(facts)) = result.get("ansible_facts") {
-            self.batch.run.fleet.add_facts(self.host, facts.clone());
+            self.batch.run.fleet.add_facts(&self.fact_host()?, facts.clone());
         }
         let skipped = result.get("skipped").and_then(Value::as_bool).unwrap_or(false);
         result.insert("changed".into(), changed.into());
@@ -181,9 +181,11 @@ impl Doing<'_> {
         let (templates, scope) = (self.batch.run.templates.clone(), self.scope.clone());
         let render = move |path: &std::path::Path, text: &str, options: &crate::host::TemplateOptions| {
             let source = crate::error::Source { path: path.to_path_buf(), text: text.to_string() };
-            templates.text(&Arc::new(source), &scope.over(about_template(path)), options).map_err(|failure| match failure {
-                Failure::Wrong(diagnostic) => Unrendered::Wrong(diagnostic),
-                Failure::Unknown(what) => Unrendered::Unknown(what),
+            templates.text(&Arc::new(source), &scope.over(about_template(path)), options).map_err(|failure| {
+                match failure {
+                    Failure::Wrong(diagnostic) => Unrendered::Wrong(diagnostic),
+                    Failure::Unknown(what) => Unrendered::Unknown(what),
+                }
             })
         };
         Ok(Controller {

@@ -1,10 +1,12 @@
 //! The tests that need more than one part: real servers, real files, the whole program.
 
+mod ansible;
 mod architecture;
 mod cli;
 mod language;
 mod mail_move;
 mod maildir_kill;
+mod play_over_ssh;
 mod program;
 mod ssh;
 mod sshd;
