@@ -54,9 +54,8 @@ pub async fn apply(change: &Change, reach: Reach<'_>) -> Result<Applied, ApplyEr
             let change = brought.as_ref().map_or(change, |(change, _)| change);
             let written = transport.write(std::slice::from_ref(change)).await;
             let written = match written {
-                // Hosts of one task share the controller, and any machine they delegate to: another was first, with
-                // the same.
-                Err(WriteError::Stale { found, .. }) if *found == *change.after() => Ok(()),
+                // Several hosts bring their files into the same directories of the one controller.
+                Err(WriteError::Stale { found, .. }) if *on == On::Controller && *found == *change.after() => Ok(()),
                 other => other,
             };
             written.map_err(|error| match error {

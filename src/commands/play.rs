@@ -160,16 +160,22 @@ fn loader(fleet: &Arc<Fleet>, templates: &Arc<Templates>) -> Loader {
 }
 
 async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Result<u8, Stop> {
+    let password = ask(arguments.ask_pass, "SSH password")?;
+    let prompt = if arguments.ask_pass { "BECOME password[defaults to SSH password]" } else { "BECOME password" };
+    let become_password = ask(arguments.ask_become_pass, prompt)?.and_then(|given| match given.reveal().is_empty() {
+        true => password.clone(),
+        false => Some(given),
+    });
     let defaults = Defaults {
         user: arguments.user.clone(),
         key: arguments.private_key.clone(),
-        password: ask(arguments.ask_pass, "SSH password")?,
+        password,
         connection: arguments.connection.clone(),
         timeout: arguments.timeout,
         become_on: arguments.r#become,
         become_user: arguments.become_user.clone(),
         become_method: arguments.become_method.clone(),
-        become_password: ask(arguments.ask_become_pass, "BECOME password")?,
+        become_password,
     };
     let connections = Connections::new(prepared.fleet.clone(), prepared.templates.clone(), defaults);
     let (events, mut received) = mpsc::unbounded_channel();

@@ -24,7 +24,7 @@ pub struct View {
 
 /// What a task may read on the controller: its files and its variables.
 pub struct Controller {
-    /// Where relative file names are looked up, in order: the role's directories, then the playbook's.
+    /// Where relative file names are looked up, in order: the role's directories, then the playbook's. All absolute.
     pub search: Vec<PathBuf>,
     /// Renders the text of a template file with the task's variables.
     pub render: Box<Render>,

@@ -245,7 +245,7 @@ impl<W: Write> Human<W> {
             result.get("censored").map_or(String::new(), |text| text.as_str().unwrap_or_default().into())
         });
         self.line(AnsiColor::Red, &format!("{head} => {message}"))?;
-        for stream in ["stdout", "stderr"] {
+        for stream in ["assertion", "stdout", "stderr"] {
             let text = result.get(stream).and_then(Value::as_str).unwrap_or_default();
             for line in text.lines() {
                 self.line(AnsiColor::Red, &format!("  {stream}: {line}"))?;

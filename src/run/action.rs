@@ -134,6 +134,9 @@ impl Doing<'_> {
                 return Err(Trouble::Failed { message, result });
             }
         }
+        if self.rendered("quiet")?.is_some_and(|quiet| truthy(&quiet)) {
+            return Ok(Done::default());
+        }
         let message = self.rendered("success_msg")?.unwrap_or_else(|| "All assertions passed".into());
         Ok(with("msg", message))
     }
@@ -167,7 +170,7 @@ impl Doing<'_> {
                 self.batch.run.fleet.set_fact(host, name, Var::Known(value.clone()));
             }
         }
-        Ok(with("ansible_facts_set", Value::Object(arguments)))
+        Ok(with("ansible_facts", Value::Object(arguments)))
     }
 
     fn include_vars(&self, arguments: &Map<String, Value>) -> Result<Done, Trouble> {
@@ -303,6 +306,10 @@ fn with(name: &str, value: Value) -> Done {
     let mut result = Results::new();
     result.insert(name.into(), value);
     Done { result, ..Done::default() }
+}
+
+fn truthy(value: &Value) -> bool {
+    value.as_bool().unwrap_or_else(|| matches!(text_of(value).to_lowercase().as_str(), "yes" | "true" | "on" | "1"))
 }
 
 fn text_of(value: &Value) -> String {

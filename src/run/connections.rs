@@ -168,7 +168,9 @@ impl Connections {
         };
         let key = read.either(["ansible_ssh_private_key_file", "ansible_private_key_file"])?.map(|path| home(&path));
         let password = read.either(["ansible_password", "ansible_ssh_pass"])?.map(Secret::new);
-        let checking = read.text("ansible_host_key_checking")?.or(std::env::var("ANSIBLE_HOST_KEY_CHECKING").ok());
+        let checking = read
+            .either(["ansible_host_key_checking", "ansible_ssh_host_key_checking"])?
+            .or(std::env::var("ANSIBLE_HOST_KEY_CHECKING").ok());
         let checked = checking.and_then(|text| boolean(&Value::from(text))).unwrap_or(true);
         let user = user.unwrap_or_else(|| std::env::var("USER").unwrap_or_else(|_| "root".into()));
         let mut target = Target::new(host, &user, &home("~/"));
@@ -190,10 +192,11 @@ impl Connections {
         {
             target.connect_timeout = Duration::from_secs(seconds);
         }
-        for unsupported in ["ansible_ssh_common_args", "ansible_ssh_extra_args"] {
+        for unsupported in ["ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args"] {
             if read.text(unsupported)?.is_some_and(|text| !text.trim().is_empty()) {
                 let message = format!("`{unsupported}` of host `{host}` is not supported yet");
-                let hint = "remove it; user, port, key, password and known_hosts have variables of their own";
+                let hint = "remove it; `ansible_user`, `ansible_port`, `ansible_ssh_private_key_file`, `ansible_password`, \
+                            `ansible_ssh_known_hosts_file` and `ansible_host_key_checking` say the same";
                 return Err(Failure::Wrong(Diagnostic::new(message).hint(hint)));
             }
         }

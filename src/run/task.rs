@@ -41,9 +41,17 @@ impl Batch<'_> {
         if task.action == "meta" {
             return Box::pin(self.meta(task, self.in_order(hosts, left_out))).await;
         }
+        let mut split = self.work_on(task, hosts, kind).await?;
+        split.going = self.in_order(split.going, left_out);
+        Ok(split)
+    }
+
+    /// Runs a task that is selected.
+    async fn work_on(&self, task: &Arc<Task>, hosts: Vec<String>, kind: TaskKind) -> Result<Split, Diagnostics> {
         self.announce(task, &hosts, kind);
         let once = match &task.run_once {
-            None => false,
+            // Ansible does these for the first host, on behalf of all.
+            None => matches!(task.action.as_str(), "add_host" | "pause"),
             Some(node) => {
                 let scope = self.run.fleet.scope(&hosts[0], &self.layers(&task.keywords, &hosts[0]));
                 self.run.switch(node, &scope).map_err(|failure| wrong(failure, node))?
@@ -54,9 +62,7 @@ impl Batch<'_> {
         let work = stream::iter(targets.into_iter().map(|host| self.on_host(task, facts_for(&host).into(), host)));
         let mut ended: Vec<Ended> = work.buffer_unordered(self.run.options.forks.max(1)).collect().await;
         ended.sort_by_key(|end| hosts.iter().position(|host| *host == end.host));
-        let mut split = self.settle(task, hosts, (ended, once)).await?;
-        split.going = self.in_order(split.going, left_out);
-        Ok(split)
+        self.settle(task, hosts, (ended, once)).await
     }
 
     /// Splits off the hosts on which an equal listing of the task's role has already run.
@@ -154,7 +160,7 @@ impl Batch<'_> {
             kind,
             name: self.name_of(task, &hosts[0]),
             place: format!("{}:{}", place.source.path.display(), place.line),
-            speaks: task.action == "debug",
+            speaks: matches!(task.action.as_str(), "debug" | "assert"),
         });
     }
 
@@ -270,6 +276,8 @@ impl Batch<'_> {
         }
         directories.push(keywords.directory.clone());
         directories.push(self.play.directory.clone());
+        // Modules, lookups and loops get paths that hold wherever they are used, as from Ansible.
+        directories.iter_mut().for_each(|directory| *directory = absolute(directory).into());
         let mut seen = std::collections::HashSet::new();
         directories.retain(|directory| seen.insert(directory.clone()));
         directories
@@ -277,7 +285,7 @@ impl Batch<'_> {
 
     pub(super) async fn gather_facts(&self, hosts: Vec<String>) -> Result<Split, Diagnostics> {
         let task = Arc::new(self.facts_task());
-        self.task_on(&task, hosts, TaskKind::Task).await
+        self.work_on(&task, hosts, TaskKind::Task).await
     }
 
     /// The implicit first task of a play.

@@ -1,5 +1,6 @@
 //! The tests that need more than one part: real servers, real files, the whole program.
 
+mod ansible;
 mod architecture;
 mod bad_input;
 mod cli;
@@ -8,6 +9,7 @@ mod language;
 mod laws;
 mod mail_move;
 mod maildir_kill;
+mod play_over_ssh;
 mod program;
 mod ssh;
 mod sshd;

@@ -43,6 +43,11 @@ impl Program {
 
     pub fn run_words(&self, words: &[&str]) -> Printed {
         let output = self.command().args(words).output().unwrap();
+        self.printed(output)
+    }
+
+    /// What a program that was run by hand printed.
+    pub fn printed(&self, output: Output) -> Printed {
         Printed::from(output, self.directory.path())
     }
 

@@ -1,7 +1,5 @@
 //! `fetch`: a file of the host is on the controller too.
 
-use std::path::Path;
-
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::json;
@@ -85,10 +83,6 @@ impl Fetch {
         let controller = host.controller();
         let home = &controller.transport.identity().home;
         let start = controller.search.last().map_or_else(|| home.clone(), |path| path.display().to_string());
-        // A playbook named without a directory lies in the empty path, which means the working directory.
-        let start =
-            std::path::absolute(Path::new(".").join(start)).map_err(|error| Diagnostic::new(error.to_string()))?;
-        let start = start.display().to_string();
         let dest = match self.dest.strip_prefix("~/") {
             Some(rest) => join(home, rest),
             None => join(&start, &self.dest),

@@ -9,7 +9,7 @@ use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Kind, ModuleError, Outcome, Planned, Results, find};
 use crate::transport::command::quote;
-use crate::transport::{Command, Links, TransportError, Want};
+use crate::transport::{Command, Links, Program, TransportError, Want};
 
 /// Arguments of every command that has a place and a reason to run.
 pub const CONDITIONS: &[Argument] = &[
@@ -71,7 +71,11 @@ impl Conditions {
         let home = &host.identity().home;
         let directory = self.chdir.as_deref().map(|path| absolute(path, home, home));
         let base = directory.as_deref().unwrap_or(home);
-        results.insert("cmd".into(), json!(command_line(&command)));
+        let cmd = match &command.program {
+            Program::Argv(words) => json!(words),
+            _ => json!(command_line(&command)),
+        };
+        results.insert("cmd".into(), cmd);
         let mut reason = None;
         if let Some(path) = &self.creates
             && exists(host, &absolute(path, base, home)).await?
