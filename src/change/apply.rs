@@ -1,5 +1,6 @@
 //! The one function that writes to a host.
 
+use jiff::Zoned;
 use serde_json::{Map, Value};
 use sha2::Digest as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -15,6 +16,8 @@ use super::{Change, On};
 pub struct Applied {
     /// The output of a `Run`.
     pub output: Option<Output>,
+    /// When a `Run` began and ended, by this machine's clock.
+    pub times: Option<(Zoned, Zoned)>,
     /// The counts of a `Transfer`.
     pub report: Map<String, Value>,
 }
@@ -90,7 +93,11 @@ pub async fn apply(change: &Change, reach: Reach<'_>) -> Result<Applied, ApplyEr
             }
             Ok(Applied::default())
         }
-        Change::Run { command } => Ok(Applied { output: Some(reach.host.run(command).await?), ..Applied::default() }),
+        Change::Run { command } => {
+            let start = Zoned::now();
+            let output = reach.host.run(command).await?;
+            Ok(Applied { output: Some(output), times: Some((start, Zoned::now())), ..Applied::default() })
+        }
         Change::Transfer(transfer) => super::transfer::run(transfer, reach).await,
     }
 }

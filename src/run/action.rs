@@ -51,7 +51,16 @@ pub const ACTIONS: &[Action] = &[
     row(
         "include_vars",
         "Reads variables from a file",
-        Some(&["file", "dir", "name", "depth", "extensions", "files_matching", "ignore_files"]),
+        Some(&[
+            "file",
+            "dir",
+            "name",
+            "depth",
+            "extensions",
+            "files_matching",
+            "ignore_files",
+            "ignore_unknown_extensions",
+        ]),
         Some("file"),
     ),
     row(
@@ -173,33 +182,6 @@ impl Doing<'_> {
         Ok(with("ansible_facts", Value::Object(arguments)))
     }
 
-    fn include_vars(&self, arguments: &Map<String, Value>) -> Result<Done, Trouble> {
-        let place = &self.task.action_place;
-        let (kind, name) = match (arguments.get("file"), arguments.get("dir")) {
-            (Some(file), _) => ("vars", text_of(file)),
-            (None, Some(directory)) => ("vars", text_of(directory)),
-            (None, None) => return Err(Diagnostic::new("`include_vars` needs `file` or `dir`").at(place).into()),
-        };
-        let mut places = Vec::new();
-        for directory in self.scope.search.iter() {
-            places.extend([directory.join(kind).join(&name), directory.join(&name)]);
-        }
-        let Some(path) = places.iter().find(|path| path.exists()) else {
-            let looked: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
-            let error = Diagnostic::new(format!("no vars file `{name}`")).at(place);
-            return Err(error.hint(format!("looked for {}", looked.join(", "))).into());
-        };
-        let mut layer = crate::vars::files::read(path)?;
-        let names: Value = layer.keys().cloned().map(Value::from).collect();
-        if let Some(name) = arguments.get("name").map(text_of) {
-            let source = crate::vars::files::source(path)?;
-            let document = crate::vars::files::document(&source)?;
-            layer = document.into_iter().map(|document| (name.clone(), Var::Written(document))).collect();
-        }
-        self.facts_for.iter().for_each(|host| self.batch.run.fleet.include_vars(host, layer.clone()));
-        Ok(with("ansible_included_var_names", names))
-    }
-
     fn add_host(&self, mut arguments: Map<String, Value>) -> Result<Done, Trouble> {
         let name = ["name", "hostname", "host"].iter().find_map(|key| arguments.remove(*key));
         let Some(name) = name.map(|name| text_of(&name)) else {
@@ -302,7 +284,7 @@ pub const META: &[&str] = &[
     "reset_connection",
 ];
 
-fn with(name: &str, value: Value) -> Done {
+pub(super) fn with(name: &str, value: Value) -> Done {
     let mut result = Results::new();
     result.insert(name.into(), value);
     Done { result, ..Done::default() }
@@ -312,12 +294,12 @@ fn truthy(value: &Value) -> bool {
     value.as_bool().unwrap_or_else(|| matches!(text_of(value).to_lowercase().as_str(), "yes" | "true" | "on" | "1"))
 }
 
-fn text_of(value: &Value) -> String {
+pub(super) fn text_of(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_string)
 }
 
 /// Returns the words of a list or of comma-separated text.
-fn words(value: Option<&Value>) -> Vec<String> {
+pub(super) fn words(value: Option<&Value>) -> Vec<String> {
     match value {
         Some(Value::Array(items)) => items.iter().map(text_of).collect(),
         Some(Value::Null) | None => Vec::new(),

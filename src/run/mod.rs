@@ -19,6 +19,7 @@ pub mod connections;
 mod doing;
 pub mod event;
 mod include;
+mod include_vars;
 pub mod journal;
 mod looped;
 mod module;

@@ -18,6 +18,15 @@ pub fn merged(mut result: Results, applied: Applied) -> Results {
             result.insert(name.into(), text.into());
         }
     }
+    if let Some((start, end)) = applied.times {
+        let (seconds, micros) =
+            (start.duration_until(&end).as_secs().max(0), start.duration_until(&end).subsec_micros());
+        let delta = format!("{}:{:02}:{:02}.{micros:06}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+        for (name, time) in [("start", start), ("end", end)] {
+            result.insert(name.into(), time.strftime("%Y-%m-%d %H:%M:%S.%6f").to_string().into());
+        }
+        result.insert("delta".into(), delta.into());
+    }
     result.extend(applied.report);
     result
 }

@@ -240,3 +240,48 @@ fn a_role_knows_its_parents() {
     let printed = program.run("play -i hosts play.yml").expect(0);
     assert_eq!(printed.stdout.matches("inner of ['outer']").count(), 2, "{}", printed.stdout);
 }
+
+#[test]
+fn a_play_may_extend_the_path_that_its_facts_tell() {
+    let text = "- hosts: mx1
+  environment: {PATH: \"/opt/mine:{{ ansible_env.PATH }}\"}
+  tasks:
+    - command: printenv PATH
+      register: path
+      changed_when: no
+    - debug: {msg: \"{{ path.stdout.split(':')[0] }} {{ path.start < path.end }} {{ path.delta is match('0:00:') }}\"}
+";
+    has(&play(text, "").expect(0), "\"msg\": \"/opt/mine True True\"");
+}
+
+#[test]
+fn include_vars_reads_a_directory_in_order() {
+    let program = Program::new();
+    program
+        .file("hosts", HOSTS)
+        .file("vars/all/10.yml", "a: 1\nb: 1\n")
+        .file("vars/all/20.json", "{\"b\": 2}")
+        .file("vars/all/deep/30.yaml", "c: '{{ b + 1 }}'\n")
+        .file("vars/all/note.txt", "none\n")
+        .file(
+            "play.yml",
+            "- hosts: mx1
+  gather_facts: no
+  tasks:
+    - include_vars: {dir: all}
+      register: refused
+      ignore_errors: yes
+    - include_vars: {dir: all, depth: 1, ignore_files: [note.txt]}
+    - debug: {msg: \"{{ a }}{{ b }} {{ c is defined }}\"}
+    - include_vars: {dir: all, ignore_unknown_extensions: yes, name: all}
+    - debug: {msg: \"{{ all.a }}{{ all.b }}{{ all.c }}\"}
+    - include_vars: {dir: all, files_matching: '^3', name: some}
+    - debug: {msg: \"{{ some | dict2items | length }}\"}
+",
+        );
+    let printed = program.run("play -i hosts play.yml").expect(0);
+    has(&printed, "`DIR/vars/all/note.txt` does not end in one of yaml, yml, json");
+    has(&printed, "\"msg\": \"12 False\"");
+    has(&printed, "\"msg\": \"123\"");
+    has(&printed, "\"msg\": 1\n");
+}
