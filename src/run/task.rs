@@ -277,7 +277,7 @@ impl Batch<'_> {
         directories.push(keywords.directory.clone());
         directories.push(self.play.directory.clone());
         // Modules, lookups and loops get paths that hold wherever they are used, as from Ansible.
-        directories.iter_mut().for_each(|directory| *directory = absolute(directory).into());
+        directories.iter_mut().for_each(|directory| *directory = absolute(directory));
         let mut seen = std::collections::HashSet::new();
         directories.retain(|directory| seen.insert(directory.clone()));
         directories
