@@ -5,13 +5,14 @@ use std::io::Write as _;
 use crate::cli::Stop;
 use crate::error::Diagnostic;
 use crate::modules::{self, reference};
+use crate::run::action;
 
 /// Show what modules there are, their arguments and an example of each.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The module to show; all of them, as Markdown, without one
     module: Option<String>,
-    /// List the modules, one line each
+    /// List the modules and the runner's own actions, one line each
     #[arg(short, long)]
     list: bool,
 }
@@ -19,8 +20,9 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<u8, Stop> {
     let text = match (&arguments.module, arguments.list) {
         (_, true) => {
-            let mut rows: Vec<String> =
-                modules::all().map(|entry| format!("{:<16} {}\n", entry.name, entry.summary)).collect();
+            let modules = modules::all().map(|entry| (entry.name, entry.summary));
+            let all = modules.chain(action::ACTIONS.iter().map(|action| (action.name, action.summary)));
+            let mut rows: Vec<String> = all.map(|(name, summary)| format!("{name:<16} {summary}\n")).collect();
             rows.sort();
             rows.concat()
         }

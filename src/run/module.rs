@@ -30,8 +30,11 @@ impl Doing<'_> {
         let machine = self.machine().await?;
         let planned = self.plan(module.as_ref(), &machine, limit).await?;
         if self.mode == Mode::Check {
-            let pending = self.batch.run.pending(&machine.host);
-            planned.changes.iter().for_each(|change| lock(&pending).record(change));
+            // What the task's own `check_mode: true` keeps from being made is not made in a run either: nothing to carry on.
+            if self.task.keywords.check_mode.is_none() {
+                let pending = self.batch.run.pending(&machine.host);
+                planned.changes.iter().for_each(|change| lock(&pending).record(change));
+            }
             return self.done(!planned.changes.is_empty(), planned.result, None);
         }
         let mut applied = self.apply(&machine, &planned.changes).await;

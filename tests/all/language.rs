@@ -568,3 +568,22 @@ fn a_connection_lost_in_a_command_is_no_failure_to_be_ignored() {
     .expect(0);
     assert_eq!(said(&again), ["back"]);
 }
+
+#[test]
+fn a_task_in_check_mode_of_its_own_hides_nothing_from_the_next() {
+    let program = Program::new();
+    program.file("hosts", THREE).file(
+        "play.yml",
+        "- hosts: a
+  gather_facts: no
+  tasks:
+    - copy: {content: x, dest: \"{{ playbook_dir }}/made\"}
+      check_mode: yes
+    - copy: {content: x, dest: \"{{ playbook_dir }}/made\"}
+",
+    );
+    let check = program.run("play -i hosts play.yml --check").expect(0);
+    assert!(check.stdout.contains("would-change=2"), "{}", check.stdout);
+    program.run("play -i hosts play.yml").expect(0);
+    assert_eq!(program.read("made"), "x");
+}

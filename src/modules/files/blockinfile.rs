@@ -13,7 +13,7 @@ use super::rights::RIGHTS;
 
 pub const BLOCKINFILE: Entry = Entry {
     name: "blockinfile",
-    summary: "Keep a block of lines between two marker lines of a text file",
+    summary: "Keeps a block of lines between two marker lines of a text file",
     arguments: &[
         &[
             Argument::new("path", Kind::Path, "The file.").required().alias(&["dest", "destfile", "name"]),

@@ -23,7 +23,7 @@ const VAULT: &[u8] = b"$ANSIBLE_VAULT;";
 
 pub const COPY: Entry = Entry {
     name: "copy",
-    summary: "Copy a file or a directory to the host, or write a text into a file",
+    summary: "Copies a file or a directory to the host, or writes a text into a file",
     arguments: &[
         &[
             Argument::new(

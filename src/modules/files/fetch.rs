@@ -15,7 +15,7 @@ use super::source::sha1_of;
 
 pub const FETCH: Entry = Entry {
     name: "fetch",
-    summary: "Bring a file of the host to the controller",
+    summary: "Brings a file of the host to the controller",
     arguments: &[&[
         Argument::new("src", Kind::Path, "The file on the host.").required(),
         Argument::new(

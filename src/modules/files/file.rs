@@ -15,7 +15,7 @@ use super::times::Time;
 
 pub const FILE: Entry = Entry {
     name: "file",
-    summary: "Make directories, links and empty files, remove paths, and set who owns them",
+    summary: "Makes directories, links and empty files, removes paths, and sets who owns them",
     arguments: &[
         &[
             Argument::new("path", Kind::Path, "The path.").required().alias(&["dest", "name"]),

@@ -18,7 +18,7 @@ use super::times::{age, now, size};
 
 pub const FIND: Entry = Entry {
     name: "find",
-    summary: "List the files below directories that are as described",
+    summary: "Lists the files below directories that are as described",
     arguments: &[&[
         Argument::new("paths", Kind::List, "The directories.").required().alias(&["name", "path"]),
         Argument::new("patterns", Kind::List, "Names to find, as a shell matches them; all unless given.")

@@ -14,7 +14,7 @@ use super::rights::RIGHTS;
 
 pub const LINEINFILE: Entry = Entry {
     name: "lineinfile",
-    summary: "Make sure that a line is in a text file, or that none like it is",
+    summary: "Makes sure that a line is in a text file, or that none like it is",
     arguments: &[
         &[
             Argument::new("path", Kind::Path, "The file.").required().alias(&["dest", "destfile", "name"]),

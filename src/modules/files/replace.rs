@@ -14,7 +14,7 @@ use super::rights::RIGHTS;
 
 pub const REPLACE: Entry = Entry {
     name: "replace",
-    summary: "Replace every match of a regular expression in a text file",
+    summary: "Replaces every match of a regular expression in a text file",
     arguments: &[
         &[
             Argument::new("path", Kind::Path, "The file.").required().alias(&["dest", "destfile", "name"]),

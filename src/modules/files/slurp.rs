@@ -15,7 +15,7 @@ use super::place::{Place, bytes_of};
 
 pub const SLURP: Entry = Entry {
     name: "slurp",
-    summary: "Read a file of the host into a variable",
+    summary: "Reads a file of the host into a variable",
     arguments: &[&[Argument::new("src", Kind::Path, "The file.").required().alias(&["path"])]],
     free_form: None,
     example: "- name: Read the old host's routes\n  slurp:\n    src: /var/qmail/control/smtproutes\n  register: routes\n",

@@ -15,7 +15,7 @@ use super::status::{access, status_of};
 
 pub const STAT: Entry = Entry {
     name: "stat",
-    summary: "Look at a path: what it is, whose, how large, its checksum",
+    summary: "Looks at a path: what it is, whose, how large, its checksum",
     arguments: &[&[
         Argument::new("path", Kind::Path, "The path.").required().alias(&["dest", "name"]),
         Argument::new("follow", Kind::Bool, "Look at what a link leads to."),

@@ -15,7 +15,7 @@ use super::source::{What, local};
 
 pub const TEMPLATE: Entry = Entry {
     name: "template",
-    summary: "Fill in a Jinja2 template and put it on the host",
+    summary: "Fills in a Jinja2 template and puts it on the host",
     arguments: &[
         &[
             Argument::new("src", Kind::Path, "The template on the controller, in UTF-8.").required(),

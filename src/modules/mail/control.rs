@@ -17,7 +17,7 @@ use super::send::{Edit, QmailSend};
 
 pub const ENTRY: Entry = Entry {
     name: "qmail_control",
-    summary: "Puts entries into a qmail control file or takes them out, and makes qmail use them.",
+    summary: "Puts entries into a qmail control file or takes them out, and makes qmail use them",
     arguments: &[ARGUMENTS],
     free_form: None,
     example: "\

@@ -18,7 +18,7 @@ use super::qmail::{decode, encode};
 
 pub const ENTRY: Entry = Entry {
     name: "qmail_users",
-    summary: "Puts mail users into users/assign and their hashes into users/poppasswd, and runs qmail-newu.",
+    summary: "Puts mail users into users/assign and their hashes into users/poppasswd, and runs qmail-newu",
     arguments: &[ARGUMENTS],
     free_form: None,
     example: "\

@@ -12,7 +12,7 @@ use super::run::{self, CONDITIONS, Conditions, STREAMS, Streams};
 
 pub const COMMAND: Entry = Entry {
     name: "command",
-    summary: "Runs a program with arguments; no shell reads them.",
+    summary: "Runs a program with arguments; no shell reads them",
     arguments: &[ARGUMENTS, CONDITIONS, STREAMS],
     free_form: Some("_raw_params"),
     example: "\

@@ -10,7 +10,7 @@ use crate::transport::Command;
 
 pub const PING: Entry = Entry {
     name: "ping",
-    summary: "Logs in, runs a shell and answers `pong`.",
+    summary: "Logs in, runs a shell and answers `pong`",
     arguments: &[&[Argument::new("data", Kind::Text, "What to answer. The default is `pong`; `crash` fails.")]],
     free_form: None,
     example: "\

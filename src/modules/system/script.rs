@@ -13,7 +13,7 @@ use super::run::{self, CONDITIONS, Conditions};
 
 pub const SCRIPT: Entry = Entry {
     name: "script",
-    summary: "Runs a script of the controller on the host, which needs no copy of it.",
+    summary: "Runs a script of the controller on the host, which needs no copy of it",
     arguments: &[ARGUMENTS, CONDITIONS],
     free_form: Some("_raw_params"),
     example: "\

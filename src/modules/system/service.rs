@@ -13,7 +13,7 @@ use crate::transport::command::quote;
 
 pub const SERVICE: Entry = Entry {
     name: "service",
-    summary: "Starts, stops, restarts, reloads, enables or disables a service.",
+    summary: "Starts, stops, restarts, reloads, enables or disables a service",
     arguments: &[ARGUMENTS],
     free_form: None,
     example: "\

@@ -17,7 +17,7 @@ use super::facts::{self, Subset};
 
 pub const SETUP: Entry = Entry {
     name: "setup",
-    summary: "Gathers facts about a host with nothing but its `sh`.",
+    summary: "Gathers facts about a host with nothing but its `sh`",
     arguments: &[ARGUMENTS],
     free_form: None,
     example: "\
@@ -31,7 +31,7 @@ pub const SETUP: Entry = Entry {
 
 pub const GATHER_FACTS: Entry = Entry {
     name: "gather_facts",
-    summary: "Gathers facts about a host, as a play does at its start.",
+    summary: "Gathers facts about a host, as a play does at its start",
     arguments: &[
         ARGUMENTS,
         &[Argument::new("parallel", Kind::Bool, "").refused("all facts come in one exchange; take the argument out")],

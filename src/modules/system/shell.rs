@@ -12,7 +12,7 @@ use super::run::{self, CONDITIONS, Conditions, STREAMS, Streams};
 
 pub const SHELL: Entry = Entry {
     name: "shell",
-    summary: "Runs a text with the host's shell: pipes, redirections, variables.",
+    summary: "Runs a text with the host's shell: pipes, redirections, variables",
     arguments: &[SHELL_ARGUMENTS, CONDITIONS, STREAMS],
     free_form: Some("_raw_params"),
     example: "\
@@ -27,7 +27,7 @@ pub const SHELL: Entry = Entry {
 
 pub const RAW: Entry = Entry {
     name: "raw",
-    summary: "Gives a text to the login shell as it is.",
+    summary: "Gives a text to the login shell as it is",
     arguments: &[RAW_ARGUMENTS],
     free_form: Some("_raw_params"),
     example: "\

@@ -18,7 +18,7 @@ use super::network;
 
 pub const WAIT_FOR: Entry = Entry {
     name: "wait_for",
-    summary: "Waits for a port, a file or a text, or for a time.",
+    summary: "Waits for a port, a file or a text, or for a time",
     arguments: &[ARGUMENTS],
     free_form: None,
     example: "\
