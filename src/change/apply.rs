@@ -2,8 +2,11 @@
 
 use jiff::Zoned;
 use serde_json::{Map, Value};
+use sha2::Digest as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::transport::{Machines, Output, Transport, TransportError, WriteError};
+use crate::transport::node::hex;
+use crate::transport::{Body, Content, Digest, Machines, Output, PathChange, Transport, TransportError, WriteError};
 
 use super::transfer::Progress;
 use super::{Change, On};
@@ -24,7 +27,13 @@ pub struct Applied {
 pub enum ApplyError {
     /// The host is no longer in the state the change was planned from; nothing was done.
     #[error("{what} is no longer as it was when this change was planned\n  planned from: {expected}\n  found: {found}")]
-    Stale { what: String, expected: String, found: String },
+    Stale {
+        what: String,
+        expected: String,
+        found: String,
+        /// What was found is what the change would have made: somebody else was first, with the same.
+        already: bool,
+    },
     /// The commands ran and the state is still not the one asked for.
     #[error("{0}")]
     Failed(String),
@@ -50,19 +59,20 @@ pub async fn apply(change: &Change, reach: Reach<'_>) -> Result<Applied, ApplyEr
                 On::Host => reach.host,
                 On::Controller => reach.controller,
             };
+            let brought = bring(change, reach).await?;
+            let change = brought.as_ref().map_or(change, |(change, _)| change);
             let written = transport.write(std::slice::from_ref(change)).await;
             let written = match written {
-                // Hosts of one task share the controller, and any machine they delegate to: another was first, with
-                // the same.
-                Err(WriteError::Stale { found, .. }) if *found == *change.after() => Ok(()),
+                // Several hosts bring their files into the same directories of the one controller.
+                Err(WriteError::Stale { found, .. }) if *on == On::Controller && *found == *change.after() => Ok(()),
                 other => other,
             };
             written.map_err(|error| match error {
-                WriteError::Stale { path, found, .. } => ApplyError::Stale {
-                    what: format!("`{path}`"),
-                    expected: super::diff::describe(change.before()),
-                    found: super::diff::describe(&found),
-                },
+                WriteError::Stale { path, found, .. } => {
+                    let already = *found == *change.after();
+                    let (expected, found) = super::diff::describe_apart(change.before(), &found);
+                    ApplyError::Stale { what: format!("`{path}`"), expected, found, already }
+                }
                 WriteError::Failed { path, error: TransportError::Refused(why), .. } => {
                     ApplyError::Failed(format!("`{path}`: {why}"))
                 }
@@ -73,7 +83,9 @@ pub async fn apply(change: &Change, reach: Reach<'_>) -> Result<Applied, ApplyEr
         Change::State(state) => {
             let found = read_state(reach.host, state).await?;
             if found != state.before() {
-                return Err(ApplyError::Stale { what: state.what().into(), expected: state.before().into(), found });
+                let already = found == state.after();
+                let (what, expected) = (state.what().into(), state.before().into());
+                return Err(ApplyError::Stale { what, expected, found, already });
             }
             for command in state.by() {
                 let output = reach.host.run(command).await?;
@@ -96,6 +108,47 @@ pub async fn apply(change: &Change, reach: Reach<'_>) -> Result<Applied, ApplyEr
             Ok(Applied { output: Some(output), times: Some((start, Zoned::now())), ..Applied::default() })
         }
         Change::Transfer(transfer) => super::transfer::run(transfer, reach).await,
+    }
+}
+
+/// Brings a content that is on another host to a temp file here, of this process alone, which goes with the returned guard.
+async fn bring(
+    change: &PathChange,
+    reach: Reach<'_>,
+) -> Result<Option<(PathChange, tempfile::NamedTempFile)>, ApplyError> {
+    let Some(Content { body: Body::Peer { host, path }, digest, .. }) = change.after().content() else {
+        return Ok(None);
+    };
+    let failed = |error: std::io::Error| ApplyError::Failed(format!("`{path}` of `{host}`: {error}"));
+    let file = tempfile::NamedTempFile::new().map_err(failed)?;
+    let machine = reach.machines.machine(host).await?;
+    let mut process = machine.read(path).await?;
+    let mut writer = tokio::fs::File::create(file.path()).await.map_err(failed)?;
+    let mut sum = sha2::Sha256::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let count = process.stdout.read(&mut buffer).await.map_err(failed)?;
+        if count == 0 {
+            break;
+        }
+        sum.update(&buffer[..count]);
+        writer.write_all(&buffer[..count]).await.map_err(failed)?;
+    }
+    writer.flush().await.map_err(failed)?;
+    let (status, stderr) = process.end.await?;
+    if status != 0 {
+        let said = String::from_utf8_lossy(&stderr).trim_end().to_string();
+        return Err(ApplyError::Failed(format!("`{path}` of `{host}` cannot be read: {said}")));
+    }
+    let found = Digest(hex(&sum.finalize()));
+    match digest {
+        Some(expected) if *expected != found => Err(ApplyError::Stale {
+            what: format!("`{path}` of `{host}`"),
+            expected: format!("sha256 {}", expected.0),
+            found: format!("sha256 {}", found.0),
+            already: false,
+        }),
+        _ => Ok(Some((change.clone().with_body(Body::File(file.path().to_path_buf())), file))),
     }
 }
 

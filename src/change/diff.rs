@@ -61,7 +61,7 @@ impl Change {
                 Secrecy::Open => format!("run: {}", command_line(command)),
                 Secrecy::Hidden => "run: (hidden by no_log)".into(),
             })],
-            Change::Transfer(transfer) => transfer.lines(),
+            Change::Transfer(transfer) => transfer.lines(secrecy),
         };
         Diff { lines }
     }
@@ -71,8 +71,8 @@ fn path_lines(on: On, change: &PathChange, secrecy: Secrecy) -> Vec<Line> {
     let (before, after) = (change.before(), change.after());
     let place = if on == On::Controller { " (on the controller)" } else { "" };
     let mut lines = vec![
-        Line::Header(format!("--- {}{place}  {}", change.path(), described(before, change))),
-        Line::Header(format!("+++ {}{place}  {}", change.path(), described(after, change))),
+        Line::Header(format!("--- {}{place}  {}", change.path(), describe(before))),
+        Line::Header(format!("+++ {}{place}  {}", change.path(), describe(after))),
     ];
     if let Some(validate) = change.validate() {
         lines.push(Line::Header(format!("    validated by: {validate}")));
@@ -88,25 +88,17 @@ fn path_lines(on: On, change: &PathChange, secrecy: Secrecy) -> Vec<Line> {
     lines
 }
 
-/// Returns the line for one side of a change. Times are told where they change: those of a node that a check
-/// has only planned are not known yet, and a check and the run after it show the same.
-fn described(node: &Node, change: &PathChange) -> String {
-    let asked = modified_of(change.after());
-    if asked.is_some() && asked != modified_of(change.before()) {
-        return describe(node);
+/// Returns one line for each of two nodes that are not the same, with the digests where nothing else tells them apart.
+pub fn describe_apart(left: &Node, right: &Node) -> (String, String) {
+    let (mut one, mut other) = (describe(left), describe(right));
+    if one == other {
+        for (text, node) in [(&mut one, left), (&mut other, right)] {
+            if let Some(digest) = node.content().and_then(|content| content.digest.as_ref()) {
+                let _ = write!(text, ", SHA-256 {}", digest.0);
+            }
+        }
     }
-    let mut timeless = node.clone();
-    if let Node::File { modified, .. } | Node::Directory { modified, .. } = &mut timeless {
-        *modified = None;
-    }
-    describe(&timeless)
-}
-
-fn modified_of(node: &Node) -> Option<i64> {
-    match node {
-        Node::File { modified, .. } | Node::Directory { modified, .. } => *modified,
-        _ => None,
-    }
+    (one, other)
 }
 
 /// Returns one line for a node: kind, mode both ways, owner and group, size or target.
@@ -155,7 +147,8 @@ pub fn symbolic(mode: u32) -> String {
     text
 }
 
-/// Returns the difference of modification times where one is asked for.
+/// Returns the difference of modification times where one is asked for: those of a node that a check has only planned
+/// are not known yet, and a check and the run after it show the same.
 fn time_lines(before: Option<i64>, after: Option<i64>) -> Vec<Line> {
     let show = |seconds: i64| match jiff::Timestamp::from_second(seconds) {
         Ok(time) => format!("modified: {time}"),
@@ -347,7 +340,8 @@ mod tests {
             other => other,
         };
         assert!(!shown(timed("a", Some(5)), timed("b", None)).contains("modified"));
-        assert!(shown(timed("a", Some(5)), timed("a", Some(6))).contains("1 bytes, modified 6"));
+        let text = shown(timed("a", Some(5)), timed("a", Some(6)));
+        assert!(text.contains("-modified: 1970-01-01T00:00:05Z\n+modified: 1970-01-01T00:00:06Z\n"), "{text}");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Line;
 use super::diff::symbolic;
+use super::{Line, Secrecy};
 
 pub mod decide;
 mod engine;
@@ -57,6 +57,9 @@ pub struct Mailbox {
     pub received: u64,
     /// Handed over by earlier runs.
     pub handed_over: u64,
+    /// A run that did not end left its lock or half-received files, which are removed.
+    #[serde(default)]
+    pub left: bool,
 }
 
 /// The messages of one folder that are still to be moved.
@@ -96,8 +99,8 @@ impl Transfer {
         folders.fold((0, 0), |(messages, bytes), folder| (messages + folder.messages, bytes + folder.bytes))
     }
 
-    /// How the transfer is shown.
-    pub fn lines(&self) -> Vec<Line> {
+    /// How the transfer is shown; a hidden one keeps its command to itself.
+    pub fn lines(&self, secrecy: Secrecy) -> Vec<Line> {
         let (messages, bytes) = self.total();
         let mut lines = vec![Line::Header(format!(
             "mail from {}: {}, {}, {bytes} bytes",
@@ -106,6 +109,7 @@ impl Transfer {
             count(messages, "message", "messages"),
         ))];
         if let Some(command) = &self.drain.command {
+            let command = if secrecy == Secrecy::Hidden { "(hidden by no_log)" } else { command };
             lines.push(Line::Added(format!("run on {} before the hand-over: {command}", self.from)));
         }
         for mailbox in &self.mailboxes {
@@ -121,7 +125,14 @@ impl Mailbox {
             Line::Header(format!("--- {from}:{}", self.source)),
             Line::Header(format!("+++ {}  -{} 0600 {}", self.dest, symbolic(0o600), self.owner)),
         ];
-        let makes = self.makes.iter().map(|path| format!("{path}/  d{} 0700 {}", symbolic(0o700), self.owner));
+        let kept =
+            format!("    originals stay in {from}:{}/x-out; staging and ledger are in {}/x", self.source, self.dest);
+        lines.push(Line::Header(kept));
+        let makes = self.makes.iter().map(|path| match path.ends_with("/maildirfolder") {
+            // An empty file, by which deliveries know a folder (maildir++).
+            true => format!("{path}  -{} 0600 {}", symbolic(0o600), self.owner),
+            false => format!("{path}/  d{} 0700 {}", symbolic(0o700), self.owner),
+        });
         lines.extend(makes.map(Line::Added));
         lines.extend(self.owns.iter().map(|path| Line::Removed(format!("{path}: becomes {}", self.owner))));
         for folder in &self.folders {
@@ -145,6 +156,9 @@ impl Mailbox {
         }
         if self.received > 0 {
             lines.push(Line::Context(format!("{} received by a run that did not end", self.received)));
+        }
+        if self.left {
+            lines.push(Line::Context("what a run that did not end left behind is removed".into()));
         }
         if self.handed_over > 0 {
             lines.push(Line::Context(format!("{} handed over by earlier runs", self.handed_over)));
@@ -175,15 +189,18 @@ mod tests {
             dest: "/new/Maildir".into(),
             owner: "popuser:popuser".into(),
             folders: vec![folder],
-            makes: vec![".Sent".into()],
+            makes: vec![".Sent".into(), ".Sent/maildirfolder".into()],
             owns: Vec::new(),
             collisions: 1,
             received: 0,
             handed_over: 7,
+            left: false,
         };
         let drain = Drain { command: Some("stop-pop3".into()), timeout: 1 };
         let transfer = Transfer::new("old", vec![mailbox], drain).unwrap();
-        let text: Vec<String> = transfer.lines().iter().map(Line::text).collect();
+        let hidden = transfer.lines(Secrecy::Hidden);
+        assert!(!hidden.iter().any(|line| line.text().contains("stop-pop3")), "{hidden:?}");
+        let text: Vec<String> = transfer.lines(Secrecy::Open).iter().map(Line::text).collect();
         assert_eq!(
             text,
             [
@@ -191,7 +208,9 @@ mod tests {
                 "+run on old before the hand-over: stop-pop3",
                 "--- old:/old/Maildir",
                 "+++ /new/Maildir  -rw------- 0600 popuser:popuser",
+                "    originals stay in old:/old/Maildir/x-out; staging and ledger are in /new/Maildir/x",
                 "+.Sent/  drwx------ 0700 popuser:popuser",
+                "+.Sent/maildirfolder  -rw------- 0600 popuser:popuser",
                 "+INBOX: 4 messages, 90 bytes (1 unread, 0 flagged), 2 with another owner or mode",
                 "+    1.a:2,S",
                 "+    and 3 more",

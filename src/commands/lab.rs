@@ -46,7 +46,10 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
 
 /// Checks, runs, runs again.
 async fn demonstrate(arguments: &Arguments) -> Result<u8, Stop> {
-    let directory = std::env::temp_dir().join(format!("cutover-lab-{}", std::process::id()));
+    // A directory that only this user can enter; it goes when this function ends.
+    let temp = tempfile::Builder::new().prefix("cutover-lab-").tempdir();
+    let temp = temp.map_err(|error| broken(&std::env::temp_dir(), &error))?;
+    let directory = temp.path().join("hosts");
     let lab = Lab::start(&directory).await.map_err(|error| broken(&directory, &error))?;
     let mut code = 0;
     let steps = [
@@ -69,7 +72,8 @@ async fn demonstrate(arguments: &Arguments) -> Result<u8, Stop> {
             break;
         }
     }
-    lab.remove().map_err(|error| broken(&directory, &error))?;
+    drop(lab);
+    temp.close().map_err(|error| broken(&directory, &error))?;
     if code == 0 {
         say("Next: `cutover lab up` keeps such a pair running, to look at it and to try other domains\n\
              (`-e domains=all` moves all four).")?;

@@ -11,7 +11,7 @@ use crate::error::{Diagnostic, Diagnostics};
 use crate::inventory::Inventory;
 use crate::playbook::tags::Selection;
 use crate::playbook::{self, Loader, Play, Playbook, Step};
-use crate::report::{Human, Recap};
+use crate::report::Human;
 use crate::run::connections::{Connections, Defaults};
 use crate::run::{self, Journal, Mode, Options, Run};
 use crate::secret::Secret;
@@ -101,14 +101,16 @@ pub struct Arguments {
     pub verbose: u8,
 }
 
+/// The exit code after Ctrl-C: 128 and the number of SIGINT, as a shell has it.
+const INTERRUPTED: u8 = 130;
+
 pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     let prepared = prepare(arguments)?;
     if arguments.list_hosts || arguments.list_tasks || arguments.list_tags || arguments.syntax_check {
         return list(arguments, &prepared);
     }
     let mode = if arguments.check { Mode::Check } else { Mode::Apply };
-    let recap = execute(arguments, prepared, mode).await?;
-    Ok(recap.exit_code())
+    execute(arguments, prepared, mode).await
 }
 
 /// Everything read and checked; nothing touched.
@@ -157,7 +159,7 @@ fn loader(fleet: &Arc<Fleet>, templates: &Arc<Templates>) -> Loader {
     loader
 }
 
-async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Result<Recap, Stop> {
+async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Result<u8, Stop> {
     let password = ask(arguments.ask_pass, "SSH password")?;
     let prompt = if arguments.ask_pass { "BECOME password[defaults to SSH password]" } else { "BECOME password" };
     let become_password = ask(arguments.ask_become_pass, prompt)?.and_then(|given| match given.reveal().is_empty() {
@@ -201,20 +203,20 @@ async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Resul
     let connections = run.connections.clone();
     let played = async move {
         tokio::select! {
-            played = run.play(&prepared.playbooks) => played.map(|()| None),
-            _ = tokio::signal::ctrl_c() => Ok(Some(130)),
+            played = run.play(&prepared.playbooks) => Some(played),
+            _ = tokio::signal::ctrl_c() => None,
         }
     };
     let played = played.await;
     connections.close();
     let recap = reporter.await.map_err(|error| Stop::Output(std::io::Error::other(error)))?;
     let recap = recap.map_err(Stop::Output)?;
-    match played? {
-        None => Ok(recap),
-        Some(code) => {
+    match played {
+        Some(played) => played.map(|()| recap.exit_code()).map_err(Stop::Wrong),
+        None => {
             let text = "interrupted: the changes made so far are in the journal; run again to go on";
             writeln!(anstream::stderr(), "{text}").map_err(Stop::Output)?;
-            std::process::exit(code)
+            Ok(INTERRUPTED)
         }
     }
 }
@@ -235,13 +237,13 @@ fn options(arguments: &Arguments, mode: Mode) -> Options {
 }
 
 /// Starts the journal of a run that changes things, below the state directory (XDG base directories).
-fn journal(arguments: &Arguments, mode: Mode) -> Result<Option<Journal>, Diagnostic> {
-    if mode == Mode::Check {
-        return Ok(None);
-    }
+fn journal(arguments: &Arguments, mode: Mode) -> Result<Journal, Diagnostic> {
     let playbooks: Vec<String> = arguments.playbooks.iter().map(|path| path.display().to_string()).collect();
     let directory = state_directory().join("runs");
-    Journal::start(&directory, &playbooks).map(Some).map_err(|error| {
+    if mode == Mode::Check {
+        return Ok(Journal::when_needed(&directory, &playbooks));
+    }
+    Journal::start(&directory, &playbooks).map_err(|error| {
         Diagnostic::new(format!("the journal cannot be written in `{}`: {error}", directory.display()))
             .hint("set `CUTOVER_STATE_DIR` to a directory that you can write")
     })

@@ -125,7 +125,7 @@ while :; do sleep 0.2; done
         if self.role == Role::New {
             let home = self.qmail.join("mailnames/local.example/root").display().to_string();
             assign.push_str(&format!("=1-root:{user}:{uid}:{gid}:{home}:::\n"));
-            passwords.push_str(&format!("root@local.example:$1$rootsalt$abcdefghijkl0123456789\n"));
+            passwords.push_str("root@local.example:$1$rootsalt$abcdefghijkl0123456789\n");
         }
         assign.push_str(".\n");
         write(&self.qmail.join("users/assign"), assign.as_bytes(), 0o644)?;
@@ -184,6 +184,9 @@ while :; do sleep 0.2; done
             write(&path, &text, *mode as u32)?;
             let time = UNIX_EPOCH + Duration::from_secs(self.now - age);
             fs::File::options().write(true).open(&path)?.set_modified(time)?;
+            if number == 6 {
+                oddly_owned(&path)?;
+            }
         }
         for folder in [".Sent", ".Archive.2024"] {
             write(&maildir.join(folder).join("maildirfolder"), b"", 0o600)?;
@@ -191,7 +194,9 @@ while :; do sleep 0.2; done
         write(&maildir.join("courierimapuiddb"), b"1 1600000000 9\n", 0o644)?;
         write(&maildir.join("dovecot-uidlist"), b"1 1600000000 9\n", 0o600)?;
         write(&maildir.join("subscriptions"), b"Sent\nArchive.2024\n", 0o600)?;
-        write(&home.join("@attachments/offer.txt"), format!("An offer for {address}\n").as_bytes(), 0o644)
+        let offer = home.join("@attachments/offer.txt");
+        write(&offer, format!("An offer for {address}\n").as_bytes(), 0o644)?;
+        oddly_owned(&offer)
     }
 }
 
@@ -220,6 +225,14 @@ fn number_of(file: &str, name: &str) -> String {
     let text = fs::read_to_string(file).unwrap_or_default();
     let line = text.lines().find(|line| line.split(':').next() == Some(name));
     line.and_then(|line| line.split(':').nth(2)).unwrap_or("0").into()
+}
+
+/// Gives a file to the numbers that a classic installation's `popuser` has, which mean nobody here. Only root can.
+fn oddly_owned(path: &Path) -> io::Result<()> {
+    match rustix::process::geteuid().is_root() {
+        true => std::os::unix::fs::chown(path, Some(110), Some(31)),
+        false => Ok(()),
+    }
 }
 
 fn directory(path: &Path) -> io::Result<()> {

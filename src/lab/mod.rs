@@ -9,15 +9,17 @@ pub mod fill;
 pub mod server;
 mod shipped;
 
+use serde_json::json;
+
 use daemon::Daemon;
 use fill::{Role, fill};
 use server::{Options, Server};
 
-/// A running pair of hosts. Each has its own directory, which stands for its `/`.
+/// A running pair of hosts, which end when this is dropped. Each has its own directory, which stands for its `/`.
 pub struct Lab {
     directory: PathBuf,
-    servers: Vec<Server>,
-    qmail_send: Daemon,
+    _servers: Vec<Server>,
+    _qmail_send: Daemon,
 }
 
 const HOSTS: [&str; 2] = ["old", "new"];
@@ -25,7 +27,7 @@ const PID: &str = "serve.pid";
 
 /// Returns the inventory of the lab in `directory`.
 pub fn inventory(directory: &Path) -> PathBuf {
-    directory.join("inventory.ini")
+    directory.join("inventory.yml")
 }
 
 /// Returns the playbook that moves a domain, as shipped.
@@ -102,7 +104,7 @@ impl Lab {
         std::fs::write(inventory(directory), inventory_text(directory, [servers[0].port(), servers[1].port()])?)?;
         let qmail_send = Daemon::start(&directory.join("old/var/qmail/bin/qmail-send"))?;
         std::fs::write(directory.join(PID), std::process::id().to_string())?;
-        Ok(Lab { directory: directory.to_path_buf(), servers, qmail_send })
+        Ok(Lab { directory: directory.to_path_buf(), _servers: servers, _qmail_send: qmail_send })
     }
 
     pub fn inventory(&self) -> PathBuf {
@@ -122,30 +124,31 @@ impl Lab {
         }
         std::fs::remove_file(self.directory.join(PID))
     }
-
-    /// Ends the hosts and removes their files.
-    pub fn remove(self) -> io::Result<()> {
-        drop((self.servers, self.qmail_send));
-        std::fs::remove_dir_all(&self.directory)
-    }
 }
 
 /// Returns the lab's inventory: where the two hosts listen, and that their directories stand for `/`.
 fn inventory_text(directory: &Path, ports: [u16; 2]) -> io::Result<String> {
     let (user, group) = account()?;
-    let lab = directory.display();
+    let path = |name: &str| directory.join(name).display().to_string();
     let host = |name: &str, port: u16| {
-        format!("[{name}]\n{name}.lab.example ansible_port={port} qmail_dir={lab}/{name}/var/qmail\n\n")
+        let vars = json!({ "ansible_port": port, "qmail_dir": path(&format!("{name}/var/qmail")) });
+        json!({ "hosts": { format!("{name}.lab.example"): vars } })
     };
-    Ok(format!(
-        "# The lab's hosts, each with a directory of its own that stands for its `/`.\n\n{}{}[old:vars]\n\
-         qmail_send=cat {lab}/old/var/qmail/active/pid\n\n[all:vars]\nansible_host=127.0.0.1\nansible_user=lab\n\
-         ansible_ssh_private_key_file={lab}/id_ed25519\nansible_ssh_known_hosts_file={lab}/known_hosts\n\
-         # Where mail would be sent; nothing is sent in the lab.\nnew_address=192.0.2.20\n\
-         mail_owner={user}\nmail_group={group}\n",
-        host("old", ports[0]),
-        host("new", ports[1]),
-    ))
+    let mut old = host("old", ports[0]);
+    old["vars"] = json!({ "qmail_send": format!("cat {}", path("old/var/qmail/active/pid")) });
+    let vars = json!({
+        "ansible_host": "127.0.0.1",
+        "ansible_user": "lab",
+        "ansible_ssh_private_key_file": path("id_ed25519"),
+        "ansible_ssh_known_hosts_file": path("known_hosts"),
+        // Where the old host would send mail; the lab sends none.
+        "new_address": "192.0.2.20",
+        "mail_owner": user,
+        "mail_group": group,
+    });
+    let inventory = json!({ "all": { "vars": vars, "children": { "old": old, "new": host("new", ports[1]) } } });
+    let text = serde_yaml::to_string(&inventory).map_err(io::Error::other)?;
+    Ok(format!("# The lab's hosts, each with a directory of its own that stands for its `/`.\n{text}"))
 }
 
 /// Returns this process's user and group by name: without root, mailboxes can belong to nobody else.

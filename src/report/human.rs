@@ -1,6 +1,7 @@
 //! A run as people read it: Ansible's form, with every change shown before it is made.
 
 use std::io::{IsTerminal as _, Write};
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
@@ -12,6 +13,8 @@ use crate::run::{Event, Mode, Subject, TaskKind, Verdict};
 use super::Recap;
 
 const WIDTH: usize = 79;
+/// More changes than this in one task are counted below their list.
+const MANY: usize = 3;
 
 /// Prints events as they come. Data goes to `out`, the progress line to stderr if that is a terminal.
 pub struct Human<W: Write> {
@@ -20,7 +23,9 @@ pub struct Human<W: Write> {
     verbosity: u8,
     /// Diffs are printed.
     diffs: bool,
-    /// The task at hand is one whose result is printed.
+    /// The task at hand, for the progress line.
+    task: String,
+    /// Its result is what it is for, and is printed.
     speaks: bool,
     progress: Option<indicatif::ProgressBar>,
     recap: Recap,
@@ -31,14 +36,24 @@ pub struct Human<W: Write> {
 impl<W: Write> Human<W> {
     pub fn new(out: W, mode: Mode, (verbosity, diffs): (u8, bool)) -> Human<W> {
         let progress = std::io::stderr().is_terminal().then(|| {
-            let style = indicatif::ProgressStyle::with_template("{spinner} {msg}");
+            let style = indicatif::ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
             let bar = indicatif::ProgressBar::new_spinner();
             match style {
                 Ok(style) => bar.with_style(style),
                 Err(_) => bar,
             }
         });
-        Human { out, mode, verbosity, diffs, speaks: false, progress, recap: Recap::default(), shown: Vec::new() }
+        Human {
+            out,
+            mode,
+            verbosity,
+            diffs,
+            task: String::new(),
+            speaks: false,
+            progress,
+            recap: Recap::default(),
+            shown: Vec::new(),
+        }
     }
 
     /// Takes in one event. Errors are those of `out`: a closed pipe ends the run.
@@ -65,6 +80,7 @@ impl<W: Write> Human<W> {
             Event::PlayStarted { name } => self.banner(&format!("PLAY [{name}]"))?,
             Event::PlayWithoutHosts => writeln!(self.out, "skipping: no hosts matched")?,
             Event::TaskStarted { kind, name, place, speaks } => {
+                self.task = name.clone();
                 let word = if *kind == TaskKind::Handler { "RUNNING HANDLER" } else { "TASK" };
                 self.speaks = *speaks;
                 self.shown.clear();
@@ -87,11 +103,25 @@ impl<W: Write> Human<W> {
             Event::Warning(text) => self.line(AnsiColor::Magenta, &format!("[WARNING]: {text}"))?,
             Event::Planned { .. } | Event::Rescued { .. } | Event::Progress { .. } => {}
         }
-        self.out.flush()
+        self.out.flush()?;
+        self.wait();
+        Ok(())
+    }
+
+    /// Shows on a terminal that something is going on, and since when.
+    fn wait(&self) {
+        if let (Some(bar), false) = (&self.progress, self.task.is_empty()) {
+            bar.reset();
+            bar.set_message(self.task.clone());
+            bar.enable_steady_tick(Duration::from_millis(250));
+        }
     }
 
     /// Prints the recap and returns it.
     pub fn finish(mut self) -> std::io::Result<Recap> {
+        if let Some(bar) = &self.progress {
+            bar.finish_and_clear();
+        }
         self.banner("PLAY RECAP")?;
         let recap = std::mem::take(&mut self.recap);
         let width = recap.hosts.keys().map(|host| host.len()).max().unwrap_or(0).max(26);
@@ -152,6 +182,9 @@ impl<W: Write> Human<W> {
                 }
             };
             self.line(color, &line.text())?;
+        }
+        if diffs.len() > MANY {
+            self.line(AnsiColor::Cyan, &format!("= {} changes", diffs.len()))?;
         }
         self.shown.push((lines, name(subject)));
         Ok(())

@@ -1,7 +1,6 @@
 //! What never touches a host is not a module: the runner's own actions.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
-use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -11,7 +10,7 @@ use crate::playbook::Task;
 use crate::vars::Var;
 use crate::yaml::Yaml;
 
-use super::doing::{Doing, Done, Trouble, skip};
+use super::doing::{Doing, Done, Trouble, duration, skip};
 use super::play::{Batch, Split};
 use super::{Mode, lock};
 
@@ -174,22 +173,13 @@ impl Doing<'_> {
                 .at(&self.task.action_place)
                 .into());
         }
-        let host = self.fact_host()?;
+        let hosts = self.fact_hosts()?;
         for (name, value) in &arguments {
-            self.batch.run.fleet.set_fact(&host, name, Var::Known(value.clone()));
+            for host in &hosts {
+                self.batch.run.fleet.set_fact(host, name, Var::Known(value.clone()));
+            }
         }
         Ok(with("ansible_facts", Value::Object(arguments)))
-    }
-
-    /// The host that facts belong to: the task's own even when delegated, unless `delegate_facts` is set.
-    pub(super) fn fact_host(&self) -> Result<String, Trouble> {
-        let delegate = match &self.task.delegate_to {
-            Some(node) if self.batch.flag_in(self.task.delegate_facts.as_ref(), &self.scope) => {
-                self.templates().render(node, &self.scope)?.as_str().map(str::to_string)
-            }
-            _ => None,
-        };
-        Ok(delegate.unwrap_or_else(|| self.host.to_string()))
     }
 
     fn add_host(&self, mut arguments: Map<String, Value>) -> Result<Done, Trouble> {
@@ -217,7 +207,7 @@ impl Doing<'_> {
         let number = |name: &str| arguments.get(name).and_then(|value| value.as_f64().or(text_of(value).parse().ok()));
         let seconds = number("seconds").or(number("minutes").map(|minutes| minutes * 60.0));
         if let Some(seconds) = seconds {
-            tokio::time::sleep(Duration::from_secs_f64(seconds.max(0.0))).await;
+            tokio::time::sleep(duration(seconds)).await;
             return Ok(with("delta", seconds.into()));
         }
         let prompt = arguments.get("prompt").map_or("Press enter to continue".into(), text_of);
@@ -262,7 +252,9 @@ impl Batch<'_> {
             "end_host" => lock(&self.state).ended.extend(chosen),
             // The first host decides for all, as in Ansible.
             "end_play" | "end_batch" if chosen.first() == hosts.first() => {
-                lock(&self.state).ended.extend(self.hosts.clone())
+                let mut state = lock(&self.state);
+                state.ended.extend(self.hosts.clone());
+                state.play_ended |= word == "end_play";
             }
             "clear_facts" => chosen.iter().for_each(|host| self.run.fleet.clear_facts(host)),
             "clear_host_errors" => lock(&self.run.progress.out).clear(),

@@ -72,7 +72,7 @@ pub struct Peers {
 impl Machines for Peers {
     async fn machine(&self, host: &str) -> Result<Arc<dyn Transport>, TransportError> {
         if !self.connections.fleet.has_host(host) {
-            return Err(TransportError::Refused(format!("`{host}` is not in the inventory")));
+            return Err(TransportError::Refused(self.connections.stranger(host)));
         }
         let scope = self.connections.fleet.scope(host, &self.layers);
         let (login, user) = self.connections.login(host, &self.keywords, &scope).map_err(|failure| {
@@ -109,6 +109,16 @@ impl Connections {
             self.forget(login);
         }
         shell
+    }
+
+    /// Returns what there is to say of a host that the inventory does not have.
+    pub fn stranger(&self, host: &str) -> String {
+        let hosts = self.fleet.hosts();
+        let hint = match crate::error::nearest(host, hosts.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "`cutover play --list-hosts` shows the hosts that a playbook can name".into(),
+        };
+        format!("`{host}` is not in the inventory\nhint: {hint}")
     }
 
     /// Drops a connection, so that the next task opens a new one (`meta: reset_connection`, a lost host).
@@ -198,7 +208,11 @@ impl Connections {
             Some(text) => Some(text),
             None => read.keyword(&keywords.become_on)?,
         };
-        if !on.map_or(self.defaults.become_on, |text| boolean(&Value::from(text)).unwrap_or(false)) {
+        let on = on.map(|text| {
+            let wrong = || Failure::Wrong(Diagnostic::new(format!("`become` should be true or false, not `{text}`")));
+            boolean(&Value::from(text.as_str())).ok_or_else(wrong)
+        });
+        if !on.transpose()?.unwrap_or(self.defaults.become_on) {
             return Ok(None);
         }
         let variable_or = |variable: &str, keyword: &Option<Yaml>, default: &Option<String>| {

@@ -29,6 +29,10 @@ pub(super) struct Doing<'a> {
     pub mode: Mode,
     pub secrecy: Secrecy,
     pub show_diff: bool,
+    /// `ignore_errors` and `ignore_unreachable`.
+    pub forgiven: (bool, bool),
+    /// The hosts whose facts the task sets: with `run_once` all of the play, as in Ansible.
+    pub facts_for: Arc<[String]>,
     pub subject: Subject,
 }
 
@@ -82,6 +86,7 @@ impl From<TransportError> for Trouble {
     fn from(error: TransportError) -> Trouble {
         match error {
             TransportError::Unreachable(why) => Trouble::Unreachable(why),
+            lost @ TransportError::Uncertain(_) => Trouble::Unreachable(lost.to_string()),
             other => Trouble::failed(other.to_string()),
         }
     }
@@ -103,11 +108,30 @@ impl<'a> Doing<'a> {
         &self.batch.run.templates
     }
 
+    /// Reads the switches that decide how the task is done. One that cannot be read fails the task: a `no_log` or
+    /// `check_mode` that is taken for `false` would show or change what it must not.
+    pub(super) fn set_switches(&mut self) -> Result<(), Failure> {
+        let keywords = &self.task.keywords;
+        let read = |node: &Option<Yaml>| node.as_ref().map(|node| self.batch.run.switch(node, &self.scope)).transpose();
+        let hidden = read(&keywords.no_log)?.unwrap_or(false);
+        let check = read(&keywords.check_mode)?;
+        let show_diff = read(&keywords.diff)?.unwrap_or(true);
+        let forgiven =
+            (read(&keywords.ignore_errors)?.unwrap_or(false), read(&keywords.ignore_unreachable)?.unwrap_or(false));
+        self.secrecy = if hidden { Secrecy::Hidden } else { Secrecy::Open };
+        self.mode = check.map_or(self.batch.run.options.mode, |check| if check { Mode::Check } else { Mode::Apply });
+        (self.show_diff, self.forgiven) = (show_diff, forgiven);
+        Ok(())
+    }
+
     /// A task without a loop.
-    pub(super) async fn once(&self, ignored: (bool, bool)) -> Ended {
-        let attempt = self.attempt().await;
+    pub(super) async fn once(mut self) -> Ended {
+        let attempt = match self.set_switches() {
+            Ok(()) => self.attempt().await,
+            Err(failure) => Err(failure.into()),
+        };
         let attempt = attempt.and_then(|done| if done.changed { self.notify().map(|()| done) } else { Ok(done) });
-        let (verdict, done) = self.conclude(attempt, ignored);
+        let (verdict, done) = self.conclude(attempt);
         // An inclusion is reported with the hosts that share it.
         if done.inclusions.is_empty() {
             self.report(verdict, &done.result);
@@ -195,14 +219,14 @@ impl<'a> Doing<'a> {
         let name = self.batch.name_of(self.task, self.host);
         self.batch.run.send(Event::Retrying { subject: self.subject.clone(), name, left });
         let seconds = self.task.delay.as_ref().map(|node| self.number(node)).transpose()?.unwrap_or(5.0);
-        tokio::time::sleep(Duration::from_secs_f64(seconds.max(0.0))).await;
+        tokio::time::sleep(duration(seconds)).await;
         Ok(())
     }
 
     /// Does the task once, within `timeout`, and applies `changed_when` and `failed_when`.
     async fn bounded(&self) -> Result<Done, Trouble> {
         let seconds = self.task.timeout.as_ref().map(|node| self.number(node)).transpose()?.unwrap_or(0.0);
-        let limit = (seconds > 0.0).then(|| Duration::from_secs_f64(seconds));
+        let limit = (seconds > 0.0).then(|| duration(seconds));
         let attempt = match limit {
             None => self.perform(None).await,
             // The command's own limit ends it on the host; the outer one is for everything else.
@@ -313,11 +337,15 @@ impl<'a> Doing<'a> {
     }
 
     /// Turns an attempt into a verdict and the result that is registered.
-    pub(super) fn conclude(
-        &self,
-        attempt: Result<Done, Trouble>,
-        (ignore, ignore_unreachable): (bool, bool),
-    ) -> (Verdict, Done) {
+    pub(super) fn conclude(&self, attempt: Result<Done, Trouble>) -> (Verdict, Done) {
+        let (ignore, ignore_unreachable) = self.forgiven;
+        let attempt = match attempt {
+            // Only a check may leave a task undone because it cannot know yet.
+            Err(Trouble::Unknown(what)) if self.batch.run.options.mode == Mode::Apply => {
+                Err(Trouble::failed(format!("it needs {what}, which was only checked and not run")))
+            }
+            attempt => attempt,
+        };
         match attempt {
             Ok(done) => {
                 let verdict = match (done.skipped, done.changed) {
@@ -382,6 +410,12 @@ impl<'a> Doing<'a> {
     }
 }
 
+/// Returns the time for a number of seconds as a user wrote it: negative is none, and what is longer than any run
+/// (`inf` is a number too) is 30 years.
+pub(super) fn duration(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds.max(0.0).min(1e9))
+}
+
 fn failure(message: &str, mut result: Results) -> Results {
     result.entry("msg").or_insert(message.into());
     result.insert("failed".into(), true.into());
@@ -395,4 +429,15 @@ pub(super) fn skip(reason: &str) -> Done {
     result.insert("skipped".into(), true.into());
     result.insert("skip_reason".into(), reason.into());
     Done { skipped: true, result, ..Done::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_seconds_is_a_time() {
+        let given = [-1.0, f64::NAN, 1.5, f64::INFINITY, f64::MAX];
+        assert_eq!(given.map(|seconds| duration(seconds).as_secs_f64()), [0.0, 0.0, 1.5, 1e9, 1e9]);
+    }
 }

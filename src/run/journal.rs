@@ -13,8 +13,10 @@ use crate::change::{Change, Diff, Secrecy};
 /// One JSON object a line: first `{"run": ...}`, then for each change `{"change": ...}` before it is made and
 /// `{"done": N}` or `{"failed": N}` after. The file is readable by its owner only.
 pub struct Journal {
-    path: PathBuf,
-    file: Mutex<Writer>,
+    directory: PathBuf,
+    playbooks: Vec<String>,
+    /// Nothing before the first change of a run that may make none.
+    writer: Mutex<Option<Writer>>,
 }
 
 struct Writer {
@@ -25,20 +27,15 @@ struct Writer {
 impl Journal {
     /// Starts a journal in `directory`, which is made if it is not there.
     pub fn start(directory: &Path, playbooks: &[String]) -> std::io::Result<Journal> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let now = jiff::Zoned::now();
-        let name = format!("{}-{}.jsonl", now.strftime("%Y%m%dT%H%M%S"), std::process::id());
-        let path = directory.join(name);
-        let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(&path)?;
-        let journal = Journal { path, file: Mutex::new(Writer { file, count: 0 }) };
-        journal.write(&json!({
-            "run": { "format": 1, "version": env!("CARGO_PKG_VERSION"), "started": now.timestamp().to_string(), "playbooks": playbooks }
-        }))?;
+        let journal = Journal::when_needed(directory, playbooks);
+        journal.with(|_| Ok(()))?;
         Ok(journal)
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Returns a journal that is started by the first change: a check makes none but those of tasks that ask for it
+    /// with `check_mode: false`.
+    pub fn when_needed(directory: &Path, playbooks: &[String]) -> Journal {
+        Journal { directory: directory.into(), playbooks: playbooks.to_vec(), writer: Mutex::default() }
     }
 
     /// Notes a change that is about to be made; the number names it in `done` and `failed`.
@@ -48,31 +45,47 @@ impl Journal {
             // Hidden content is in no journal: such a change can be seen and not undone.
             Secrecy::Hidden => json!({ "hidden": lines(&change.diff(asked)) }),
         };
-        let number = {
-            let mut writer = self.lock();
+        self.with(|writer| {
             writer.count += 1;
-            writer.count
-        };
-        self.write(&json!({ "number": number, "host": host, "task": task, "change": value }))?;
-        Ok(number)
+            let number = writer.count;
+            writer.write(&json!({ "number": number, "host": host, "task": task, "change": value }))?;
+            Ok(number)
+        })
     }
 
     pub fn done(&self, number: u64) -> std::io::Result<()> {
-        self.write(&json!({ "done": number }))
+        self.with(|writer| writer.write(&json!({ "done": number })))
     }
 
     pub fn failed(&self, number: u64, why: &str) -> std::io::Result<()> {
-        self.write(&json!({ "failed": number, "why": why }))
+        self.with(|writer| writer.write(&json!({ "failed": number, "why": why })))
     }
 
-    fn write(&self, value: &Value) -> std::io::Result<()> {
-        let mut writer = self.lock();
-        writer.file.write_all(format!("{value}\n").as_bytes())?;
-        writer.file.sync_data()
+    fn with<T>(&self, work: impl FnOnce(&mut Writer) -> std::io::Result<T>) -> std::io::Result<T> {
+        let mut writer = self.writer.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match &mut *writer {
+            Some(writer) => work(writer),
+            none => work(none.insert(Writer::open(&self.directory, &self.playbooks)?)),
+        }
+    }
+}
+
+impl Writer {
+    fn open(directory: &Path, playbooks: &[String]) -> std::io::Result<Writer> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let now = jiff::Zoned::now();
+        let name = format!("{}-{}.jsonl", now.strftime("%Y%m%dT%H%M%S"), std::process::id());
+        let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(directory.join(name))?;
+        let mut writer = Writer { file, count: 0 };
+        writer.write(&json!({
+            "run": { "format": 1, "version": env!("CARGO_PKG_VERSION"), "started": now.timestamp().to_string(), "playbooks": playbooks }
+        }))?;
+        Ok(writer)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Writer> {
-        self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn write(&mut self, value: &Value) -> std::io::Result<()> {
+        self.file.write_all(format!("{value}\n").as_bytes())?;
+        self.file.sync_data()
     }
 }
 
@@ -96,12 +109,13 @@ mod tests {
         let after = Node::File { content: content("geheim2"), permissions, modified: None };
         let change = Change::path("/x", before, after).unwrap();
         journal.about_to("h", "t", (&change, Secrecy::Hidden)).unwrap();
-        let hidden = std::fs::read_to_string(journal.path()).unwrap();
+        let path = std::fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
+        let hidden = std::fs::read_to_string(&path).unwrap();
         use base64::Engine as _;
         let encoded = base64::engine::general_purpose::STANDARD.encode("geheim1");
         assert!(!hidden.contains("geheim") && !hidden.contains(&encoded), "{hidden}");
         journal.about_to("h", "t", (&change, Secrecy::Open)).unwrap();
-        let open = std::fs::read_to_string(journal.path()).unwrap();
+        let open = std::fs::read_to_string(&path).unwrap();
         let last: Value = serde_json::from_str(open.lines().last().unwrap()).unwrap();
         let restored: Change = serde_json::from_value(last["change"].clone()).unwrap();
         assert_eq!(restored, change);

@@ -1,22 +1,26 @@
 //! A task's loop: its items, one after the other, and their sum.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::change::Secrecy;
 use crate::error::Diagnostic;
 use crate::modules::Results;
+use crate::template::Failure;
 use crate::vars::{Layer, Scope, TaskLayers, Var};
 
-use super::doing::{Doing, Done, Trouble, skip};
+use super::doing::{Doing, Done, Trouble, duration, skip};
 use super::task::Ended;
-use super::{Event, Subject, Verdict};
+use super::{Event, Verdict};
 
 impl<'a> Doing<'a> {
     /// A task with a loop: each item in turn, then the sum.
-    pub(super) async fn each(&self, ignored: (bool, bool)) -> Ended {
+    pub(super) async fn each(mut self) -> Ended {
+        if self.set_switches().is_err() {
+            // They may need the item; until one is there, nothing may be shown.
+            self.secrecy = Secrecy::Hidden;
+        }
         let ended = |verdict, result: Results, registered| Ended {
             host: self.host.into(),
             verdict,
@@ -30,7 +34,7 @@ impl<'a> Doing<'a> {
                 // A condition that holds for no item at all makes an undefined list harmless.
                 let skipped = matches!(self.holds(), Ok(false));
                 let attempt = if skipped { Ok(skip("Conditional result was False")) } else { Err(trouble) };
-                let (verdict, done) = self.conclude(attempt, ignored);
+                let (verdict, done) = self.conclude(attempt);
                 self.report(verdict, &done.result);
                 let registered = self.registered(&done);
                 return ended(verdict, done.result, registered);
@@ -40,13 +44,16 @@ impl<'a> Doing<'a> {
         let mut inclusions = Vec::new();
         let count = items.len();
         for (index, item) in items.into_iter().enumerate() {
-            let one = self.with_item(index, count, item.clone());
+            let (one, switches) = self.with_item(index, count, item.clone());
             if index > 0 {
                 one.pause_between().await;
             }
-            let attempt = one.attempt().await;
+            let attempt = match switches {
+                Ok(()) => one.attempt().await,
+                Err(failure) => Err(failure.into()),
+            };
             let attempt = attempt.and_then(|done| if done.changed { one.notify().map(|()| done) } else { Ok(done) });
-            let (verdict, mut done) = one.conclude(attempt, ignored);
+            let (verdict, mut done) = one.conclude(attempt);
             if done.inclusions.is_empty() {
                 one.report(verdict, &done.result);
             }
@@ -97,8 +104,8 @@ impl<'a> Doing<'a> {
         control.and_then(|control| control.loop_var.clone()).unwrap_or_else(|| "item".into())
     }
 
-    /// Returns the same task at work on one item.
-    fn with_item(&self, index: usize, count: usize, item: Value) -> Doing<'a> {
+    /// Returns the same task at work on one item, and whether its switches could be read.
+    fn with_item(&self, index: usize, count: usize, item: Value) -> (Doing<'a>, Result<(), Failure>) {
         let mut vars = Layer::new();
         let control = self.task.loop_over.as_ref().map(|over| over.control.clone()).unwrap_or_default();
         vars.insert(self.loop_var(), Var::Known(item.clone()));
@@ -106,7 +113,8 @@ impl<'a> Doing<'a> {
         if let Some(name) = &control.index_var {
             vars.insert(name.clone(), Var::Known(index.into()));
         }
-        if self.batch.flag_in(control.extended.as_ref(), &self.scope) {
+        let extended = control.extended.as_ref().map(|node| self.batch.run.switch(node, &self.scope));
+        if matches!(extended, Some(Ok(true))) {
             let extended = json!({
                 "index": index + 1, "index0": index, "first": index == 0, "last": index + 1 == count,
                 "length": count, "revindex": count - index, "revindex0": count - index - 1,
@@ -120,12 +128,14 @@ impl<'a> Doing<'a> {
             Some(node) => self.templates().render(node, &scope).unwrap_or(item),
             None => item,
         };
-        let label = match (self.secrecy, label) {
+        let mut one = Doing { layers, scope, ..*self.same() };
+        let switches = one.set_switches();
+        let label = match (one.secrecy, label) {
             (Secrecy::Hidden, _) => "(hidden by no_log)".into(),
             (_, label) => crate::template::text(&label),
         };
-        let subject = Subject { item: Some(label), ..self.subject.clone() };
-        Doing { layers, scope, subject, ..*self.same() }
+        one.subject.item = Some(label);
+        (one, switches)
     }
 
     fn same(&self) -> Box<Doing<'a>> {
@@ -138,6 +148,8 @@ impl<'a> Doing<'a> {
             mode: self.mode,
             secrecy: self.secrecy,
             show_diff: self.show_diff,
+            forgiven: self.forgiven,
+            facts_for: self.facts_for.clone(),
             subject: self.subject.clone(),
         })
     }
@@ -145,7 +157,7 @@ impl<'a> Doing<'a> {
     async fn pause_between(&self) {
         let pause = self.task.loop_over.as_ref().and_then(|over| over.control.pause.as_ref());
         if let Some(seconds) = pause.and_then(|node| self.number(node).ok()) {
-            tokio::time::sleep(Duration::from_secs_f64(seconds.max(0.0))).await;
+            tokio::time::sleep(duration(seconds)).await;
         }
     }
 
@@ -153,7 +165,7 @@ impl<'a> Doing<'a> {
         let Some(node) = self.task.loop_over.as_ref().and_then(|over| over.control.break_when.as_ref()) else {
             return false;
         };
-        self.batch.flag_in(Some(node), &self.scope_with(&done.result))
+        self.templates().condition(node, &self.scope_with(&done.result)).unwrap_or(false)
     }
 }
 

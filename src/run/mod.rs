@@ -7,10 +7,12 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::error::{Diagnostic, Diagnostics};
 use crate::host::Pending;
+use crate::modules::arguments::boolean;
 use crate::playbook::tags::Selection;
 use crate::playbook::{Loader, Playbook};
-use crate::template::Templates;
-use crate::vars::Fleet;
+use crate::template::{Failure, Templates};
+use crate::vars::{Fleet, Scope};
+use crate::yaml::Yaml;
 
 pub mod action;
 pub mod connections;
@@ -58,8 +60,7 @@ pub struct Run {
     pub templates: Arc<Templates>,
     pub connections: Arc<Connections>,
     pub loader: Loader,
-    /// `None` in a check, which makes no change.
-    pub journal: Option<Journal>,
+    pub journal: Journal,
     pub events: UnboundedSender<Event>,
     pub progress: Progressing,
 }
@@ -95,6 +96,14 @@ impl Run {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Reads a switch such as `no_log` as Ansible does: text like `yes`, which `-e` gives, is a boolean too.
+    fn switch(&self, node: &Yaml, scope: &Scope) -> Result<bool, Failure> {
+        let value = self.templates.render(node, scope)?;
+        boolean(&value).ok_or_else(|| {
+            Failure::Wrong(Diagnostic::new(format!("this should be true or false, not {value}")).at(&node.place))
+        })
     }
 
     /// Finds the patterns of plays and of `--limit` that are wrong, before the first host is touched.

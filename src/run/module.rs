@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::change::transfer::Progress;
-use crate::change::{self, Applied, ApplyError, Change, Diff, Reach};
+use crate::change::{self, Applied, ApplyError, Change, Diff, Reach, Secrecy};
 use crate::error::Diagnostic;
 use crate::host::{Controller, Unrendered, View};
 use crate::modules::{Entry, ModuleError, Outcome, Planned};
@@ -28,10 +28,13 @@ impl Doing<'_> {
         let module = (entry.build)(&arguments).map_err(|error| error.or_at(place))?;
         let machine = self.machine().await?;
         let planned = module.plan(&machine.view).await;
-        let mut planned = planned.inspect_err(|error| {
-            if matches!(error, ModuleError::Host(TransportError::Unreachable(_))) {
+        let mut planned = planned.map_err(|error| match error {
+            ModuleError::Host(TransportError::Unreachable(_) | TransportError::Uncertain(_)) => {
                 self.batch.run.connections.forget(&machine.login);
+                error
             }
+            ModuleError::Wrong(diagnostic) => ModuleError::Wrong(diagnostic.or_at(place)),
+            error => error,
         })?;
         self.finish_commands(&mut planned, limit)?;
         planned.warnings.iter().for_each(|warning| self.batch.run.send(Event::Warning(warning.clone())));
@@ -55,7 +58,7 @@ impl Doing<'_> {
             (Outcome::Applied(result), None) => (result, true),
         };
         if let Some(Value::Object(facts)) = result.get("ansible_facts") {
-            self.batch.run.fleet.add_facts(&self.fact_host()?, facts.clone());
+            self.fact_hosts()?.iter().for_each(|host| self.batch.run.fleet.add_facts(host, facts.clone()));
         }
         let skipped = result.get("skipped").and_then(Value::as_bool).unwrap_or(false);
         result.insert("changed".into(), changed.into());
@@ -124,53 +127,73 @@ impl Doing<'_> {
         let mut last = Applied::default();
         let unwritable = |error: std::io::Error| Trouble::failed(format!("the journal cannot be written: {error}"));
         for change in changes {
-            let number = match &run.journal {
-                Some(journal) => {
-                    Some(journal.about_to(&machine.host, name, (change, self.secrecy)).map_err(unwritable)?)
-                }
-                None => None,
-            };
+            let number = run.journal.about_to(&machine.host, name, (change, self.secrecy)).map_err(unwritable)?;
             let applied = change::apply(change, reach).await;
-            match (&applied, &run.journal, number) {
-                (Ok(_), Some(journal), Some(number)) => journal.done(number).map_err(unwritable)?,
-                (Err(error), Some(journal), Some(number)) => {
-                    journal.failed(number, &error.to_string()).map_err(unwritable)?;
+            match &applied {
+                Ok(_) => run.journal.done(number).map_err(unwritable)?,
+                Err(error) => {
+                    // What a command said may hold what the task hides.
+                    let why = match change.secrecy(self.secrecy) {
+                        Secrecy::Open => error.to_string(),
+                        Secrecy::Hidden => "(hidden by no_log)".into(),
+                    };
+                    run.journal.failed(number, &why).map_err(unwritable)?;
                 }
-                _ => {}
             }
-            last = applied.map_err(|error| match error {
-                ApplyError::Host(error) => {
+            last = match applied {
+                Ok(applied) => applied,
+                // Hosts of one task may share a machine (`delegate_to`): another made the same change just before.
+                Err(ApplyError::Stale { already: true, .. }) => Applied::default(),
+                Err(ApplyError::Host(error)) => {
                     run.connections.forget(&machine.login);
-                    Trouble::from(error)
+                    return Err(error.into());
                 }
-                other => Trouble::failed(other.to_string()),
-            })?;
+                Err(other) => return Err(Trouble::failed(other.to_string())),
+            };
+            let warnings = last.report.get("warnings").and_then(Value::as_array).into_iter().flatten();
+            warnings.filter_map(Value::as_str).for_each(|text| run.send(Event::Warning(text.into())));
         }
         Ok(last)
+    }
+
+    /// Returns the hosts that facts belong to: the task's own, all of them with `run_once`, unless `delegate_facts`
+    /// gives them to the delegate.
+    pub(super) fn fact_hosts(&self) -> Result<Vec<String>, Trouble> {
+        let switch = |node| self.batch.run.switch(node, &self.scope);
+        let delegated = self.task.delegate_facts.as_ref().map(switch).transpose()?.unwrap_or(false);
+        let delegate = if delegated { self.delegate()? } else { None };
+        Ok(delegate.map_or_else(|| self.facts_for.to_vec(), |delegate| vec![delegate]))
+    }
+
+    /// Returns the host that `delegate_to` names.
+    fn delegate(&self) -> Result<Option<String>, Trouble> {
+        let Some(node) = &self.task.delegate_to else { return Ok(None) };
+        match self.templates().render(node, &self.scope)? {
+            Value::String(name) => Ok(Some(name)),
+            other => {
+                Err(Diagnostic::new(format!("`delegate_to` should be a host, not {other}")).at(&node.place).into())
+            }
+        }
     }
 
     /// Returns the machine this task works on: its host, or the one it is delegated to.
     pub(super) async fn machine(&self) -> Result<Machine, Trouble> {
         let run = self.batch.run;
         let keywords = &self.task.keywords;
-        let delegate = match &self.task.delegate_to {
-            None => None,
-            Some(node) => match self.templates().render(node, &self.scope)? {
-                Value::String(name) => Some(name),
-                other => {
-                    return Err(Diagnostic::new(format!("`delegate_to` should be a host, not {other}"))
-                        .at(&node.place)
-                        .into());
-                }
-            },
-        };
+        let delegate = self.delegate()?;
         let host = delegate.clone().unwrap_or_else(|| self.host.to_string());
         let scope = match &delegate {
             None => self.scope.clone(),
             Some(name) => run.fleet.scope(name, &self.layers),
         };
         let (login, user) = run.connections.login(&host, keywords, &scope)?;
-        let transport = run.connections.transport(&login, user).await?;
+        let transport = run.connections.transport(&login, user).await.map_err(|error| match (error, &delegate) {
+            // A task may go to a host that is only known by its name; where that leads nowhere it was a slip.
+            (TransportError::Unreachable(why), Some(name)) if !run.fleet.has_host(name) => {
+                Trouble::Unreachable(format!("{why}\n{}", run.connections.stranger(name)))
+            }
+            (error, _) => error.into(),
+        })?;
         let peers = Arc::new(Peers {
             connections: run.connections.clone(),
             keywords: keywords.clone(),

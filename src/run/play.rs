@@ -9,10 +9,10 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use crate::error::{Diagnostic, Diagnostics};
-use crate::inventory::Selected;
+
 use crate::playbook::{Block, Play, Role, Step, Task};
 use crate::template::{Failure, Templates};
-use crate::vars::{Fleet, Layer, Scope, Var};
+use crate::vars::{Fleet, Layer, Scope, Selected, Var};
 use crate::yaml::Yaml;
 
 use super::{Event, Run, TaskKind, lock};
@@ -54,6 +54,8 @@ pub(super) struct State {
     pub unreachable: BTreeSet<String>,
     /// `any_errors_fatal` or `max_fail_percentage` has stopped the play.
     pub aborted: bool,
+    /// `meta: end_play`: later batches have no part in it either.
+    pub play_ended: bool,
 }
 
 /// Which hosts a sequence of steps left going, and which failed in it.
@@ -86,17 +88,18 @@ impl Run {
             let state = State { handlers: play.handlers.clone(), exports: play.exports.clone(), ..State::default() };
             let batch =
                 Batch { run: self, play, hosts: batch_hosts, all: hosts.clone(), vars_files, state: Mutex::new(state) };
-            let stop = batch.play().await?;
+            batch.play().await?;
             let state = lock(&batch.state);
             let mut out = lock(&self.progress.out);
             out.extend(state.failed.iter().chain(&state.unreachable).cloned());
-            if stop || state.aborted {
-                // Ansible ends the whole run when a play is aborted or a batch has no host left.
-                return Ok(if state.aborted || hosts.iter().all(|host| out.contains(host)) {
-                    Flow::Stop
-                } else {
-                    Flow::Go
-                });
+            let is_lost = |host: &String| state.failed.contains(host) || state.unreachable.contains(host);
+            // Ansible ends the whole run when a play is aborted or all hosts of a batch are lost: what comes after
+            // it counts on it.
+            if state.aborted || batch.hosts.iter().all(is_lost) {
+                return Ok(Flow::Stop);
+            }
+            if state.play_ended {
+                break;
             }
         }
         Ok(Flow::Go)
@@ -218,8 +221,8 @@ pub fn hosts(
 }
 
 impl Batch<'_> {
-    /// Plays all sections on this batch. Returns whether no host is left.
-    async fn play(&self) -> Result<bool, Diagnostics> {
+    /// Plays all sections on this batch.
+    async fn play(&self) -> Result<(), Diagnostics> {
         let mut going = self.hosts.clone();
         if self.gathers_facts()? {
             going = self.gather_facts(going).await?.going;
@@ -236,7 +239,7 @@ impl Batch<'_> {
             let failed: Vec<String> = lock(&self.state).failed.iter().cloned().collect();
             self.flush_handlers(failed).await?;
         }
-        Ok(going.is_empty())
+        Ok(())
     }
 
     fn gathers_facts(&self) -> Result<bool, Diagnostics> {
@@ -251,7 +254,7 @@ impl Batch<'_> {
     /// Reads a play's own switch, which only extra vars can template.
     fn truth(&self, node: Option<&Yaml>) -> Result<Option<bool>, Diagnostics> {
         let scope = self.run.fleet.extra_scope();
-        let read = |node| self.run.templates.condition(node, &scope).map_err(|failure| wrong(failure, node));
+        let read = |node| self.run.switch(node, &scope).map_err(|failure| wrong(failure, node));
         node.map(read).transpose()
     }
 

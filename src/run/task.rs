@@ -14,7 +14,7 @@ use crate::yaml::Yaml;
 
 use super::doing::Doing;
 use super::include::Inclusion;
-use super::play::{Batch, Split};
+use super::play::{Batch, Split, wrong};
 use super::{Event, Mode, Subject, TaskKind, Verdict, lock};
 
 /// A host's end of a task.
@@ -54,11 +54,12 @@ impl Batch<'_> {
             None => matches!(task.action.as_str(), "add_host" | "pause"),
             Some(node) => {
                 let scope = self.run.fleet.scope(&hosts[0], &self.layers(&task.keywords, &hosts[0]));
-                self.run.templates.condition(node, &scope).unwrap_or(false)
+                self.run.switch(node, &scope).map_err(|failure| wrong(failure, node))?
             }
         };
         let targets: Vec<String> = if once { hosts[..1].to_vec() } else { hosts.clone() };
-        let work = stream::iter(targets.into_iter().map(|host| self.on_host(task, host)));
+        let facts_for = |host: &String| if once { hosts.clone() } else { vec![host.clone()] };
+        let work = stream::iter(targets.into_iter().map(|host| self.on_host(task, facts_for(&host).into(), host)));
         let mut ended: Vec<Ended> = work.buffer_unordered(self.run.options.forks.max(1)).collect().await;
         ended.sort_by_key(|end| hosts.iter().position(|host| *host == end.host));
         self.settle(task, hosts, (ended, once)).await
@@ -110,8 +111,13 @@ impl Batch<'_> {
                 }
             }
         }
-        let fatal =
-            self.flag(task.keywords.any_errors_fatal.as_ref().or(self.play.any_errors_fatal.as_ref()), &hosts[0]);
+        let fatal = match task.keywords.any_errors_fatal.as_ref().or(self.play.any_errors_fatal.as_ref()) {
+            None => false,
+            Some(node) => {
+                let scope = self.run.fleet.scope(&hosts[0], &self.layers(&self.play.keywords, &hosts[0]));
+                self.run.switch(node, &scope).map_err(|failure| wrong(failure, node))?
+            }
+        };
         let unreachable = hosts.len() > split.going.len() + split.failed.len();
         if self.note_failures(&split.failed, fatal)? || (unreachable && fatal) {
             lock(&self.state).aborted = true;
@@ -154,7 +160,7 @@ impl Batch<'_> {
             kind,
             name: self.name_of(task, &hosts[0]),
             place: format!("{}:{}", place.source.path.display(), place.line),
-            speaks: matches!(task.action.as_str(), "debug" | "assert"),
+            speaks: speaks(task),
         });
     }
 
@@ -203,7 +209,7 @@ impl Batch<'_> {
             magic.insert("ansible_role_name".into(), Var::Known(role.name.clone().into()));
             let parents: Vec<&str> = role.parents.iter().rev().map(|role| role.name.as_str()).collect();
             magic.insert("ansible_parent_role_names".into(), Var::Known(json!(parents)));
-            magic.insert("role_path".into(), Var::Known(absolute(&role.path).into()));
+            magic.insert("role_path".into(), Var::Known(absolute(&role.path).display().to_string().into()));
         }
         layers.magic = Arc::new(magic);
         layers
@@ -219,7 +225,7 @@ impl Batch<'_> {
         let playing: Vec<&String> = self.all.iter().filter(well).collect();
         let check = self.run.options.mode == Mode::Check;
         let values = [
-            ("playbook_dir", json!(absolute(&self.play.directory))),
+            ("playbook_dir", json!(absolute(&self.play.directory).display().to_string())),
             ("ansible_play_name", json!(self.play.name)),
             ("ansible_play_hosts", json!(playing)),
             ("play_hosts", json!(going)),
@@ -235,24 +241,24 @@ impl Batch<'_> {
     }
 
     /// Runs a task on one host, all its items, and reports.
-    async fn on_host(&self, task: &Task, host: String) -> Ended {
-        let keywords = &task.keywords;
-        let layers = self.layers(keywords, &host);
-        let scope = self.scope(&host, &layers, keywords);
-        let flag = |node: &Option<Yaml>| self.flag_in(node.as_ref(), &scope);
-        let secrecy = if flag(&keywords.no_log) { Secrecy::Hidden } else { Secrecy::Open };
-        let mode = match &keywords.check_mode {
-            None => self.run.options.mode,
-            Some(_) if flag(&keywords.check_mode) => Mode::Check,
-            Some(_) => Mode::Apply,
+    async fn on_host(&self, task: &Task, facts_for: Arc<[String]>, host: String) -> Ended {
+        let layers = self.layers(&task.keywords, &host);
+        let doing = Doing {
+            batch: self,
+            task,
+            host: &host,
+            scope: self.scope(&host, &layers, &task.keywords),
+            layers,
+            mode: self.run.options.mode,
+            secrecy: Secrecy::Open,
+            show_diff: true,
+            forgiven: (false, false),
+            facts_for,
+            subject: Subject { host: host.clone(), delegate: None, item: None },
         };
-        let show_diff = keywords.diff.is_none() || flag(&keywords.diff);
-        let forgiven = (flag(&keywords.ignore_errors), flag(&keywords.ignore_unreachable));
-        let subject = Subject { host: host.clone(), delegate: None, item: None };
-        let doing = Doing { batch: self, task, host: &host, layers, scope, mode, secrecy, show_diff, subject };
         match &task.loop_over {
-            None => doing.once(forgiven).await,
-            Some(_) => doing.each(forgiven).await,
+            None => doing.once().await,
+            Some(_) => doing.each().await,
         }
     }
 
@@ -270,19 +276,12 @@ impl Batch<'_> {
         }
         directories.push(keywords.directory.clone());
         directories.push(self.play.directory.clone());
-        // Modules, lookups and loops get paths that hold wherever they are used, as from Ansible.
-        directories.iter_mut().for_each(|directory| *directory = absolute(directory).into());
+        // A shell of the controller starts in its home, a journal is read anywhere, and Ansible's lookups give
+        // absolute paths too.
+        directories.iter_mut().for_each(|directory| *directory = absolute(directory));
         let mut seen = std::collections::HashSet::new();
         directories.retain(|directory| seen.insert(directory.clone()));
         directories
-    }
-
-    fn flag(&self, node: Option<&Yaml>, host: &str) -> bool {
-        node.is_some_and(|_| self.flag_in(node, &self.run.fleet.scope(host, &self.layers(&self.play.keywords, host))))
-    }
-
-    pub(super) fn flag_in(&self, node: Option<&Yaml>, scope: &Scope) -> bool {
-        node.is_some_and(|node| self.run.templates.condition(node, scope).unwrap_or(false))
     }
 
     pub(super) async fn gather_facts(&self, hosts: Vec<String>) -> Result<Split, Diagnostics> {
@@ -323,8 +322,14 @@ impl Batch<'_> {
     }
 }
 
+/// Says whether a task is there for what it prints: `debug`, or an `assert` with a message of its own.
+fn speaks(task: &Task) -> bool {
+    let own_message = || task.arguments.iter().any(|(name, _)| name.as_str() == Some("success_msg"));
+    task.action == "debug" || (task.action == "assert" && own_message())
+}
+
 /// Returns a path of the controller as text that holds wherever a task uses it.
-fn absolute(path: &std::path::Path) -> String {
+fn absolute(path: &std::path::Path) -> PathBuf {
     let current = std::env::current_dir().unwrap_or_default();
-    current.join(path).components().collect::<PathBuf>().display().to_string()
+    current.join(path).components().collect()
 }

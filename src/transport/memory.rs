@@ -241,7 +241,9 @@ impl State {
                     (Body::Here(bytes), _) => bytes.clone(),
                     (Body::File(path), _) => std::fs::read(path).map_err(|error| refused(error.to_string()))?.into(),
                     (Body::There, Node::File { content: Content { body: Body::Here(bytes), .. }, .. }) => bytes.clone(),
-                    (Body::There, _) => return Err(refused("the content to keep is not there".into())),
+                    (Body::There | Body::Peer { .. }, _) => {
+                        return Err(refused("the content to keep is not there".into()));
+                    }
                 };
                 let before = match &found {
                     Node::File { modified, .. } if kept => *modified,

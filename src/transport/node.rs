@@ -43,6 +43,8 @@ pub enum Body {
     Here(#[serde(with = "base64_bytes")] Arc<[u8]>),
     /// In a file of the controller, which is streamed when the change is applied.
     File(PathBuf),
+    /// In a file of another host of the run; `change::apply` brings it to the controller first.
+    Peer { host: String, path: String },
 }
 
 /// What a path is. Equality compares what can be compared: digests if both sides have one, else sizes;
@@ -105,6 +107,14 @@ impl PathChange {
 
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Returns the same change with the bytes of the file's content somewhere else.
+    pub fn with_body(mut self, new: Body) -> PathChange {
+        if let Node::File { content, .. } = &mut self.after {
+            content.body = new;
+        }
+        self
     }
 
     pub fn before(&self) -> &Node {

@@ -98,6 +98,10 @@ fn arrows_point_down_only() {
         if matches!(part.as_str(), "lib" | "main") {
             continue;
         }
+        // These two are test modules as a whole.
+        if path.ends_with("template/behaviour.rs") || path.ends_with("template/table.rs") {
+            continue;
+        }
         let Some(allowed) = allowed.get(part.as_str()) else {
             wrong.push(format!("{} is in no row of the table", path.display()));
             continue;

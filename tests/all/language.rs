@@ -411,3 +411,160 @@ fn facts_are_gathered_and_variables_files_read() {
     let printed = program.run("play -i hosts play.yml").expect(0);
     assert_eq!(said(&printed), ["ghf Linux Linux"]);
 }
+
+#[test]
+fn a_switch_is_read_as_ansible_does_and_one_that_cannot_be_read_fails_the_task() {
+    let text = "- hosts: a
+  gather_facts: no
+  tasks:
+    - command: echo geheimnis
+      no_log: \"{{ hide }}\"
+    - command: echo {{ item.text }}
+      no_log: \"{{ item.hide }}\"
+      loop: [{text: geheimnis, hide: true}, {text: public, hide: 'no'}]
+    - copy: {content: x, dest: \"{{ playbook_dir }}/never\"}
+      check_mode: \"{{ hide }}\"
+    - command: echo geheimnis
+      no_log: \"{{ hidden_by_nobody }}\"
+";
+    let program = Program::new();
+    program.file("hosts", THREE).file("play.yml", text);
+    let printed = program.run("play -i hosts -f 1 -v play.yml -e hide=yes").expect(2);
+    // The item's label is the user's own where nothing hides it; a hidden one is not shown.
+    assert!(!format!("{}{}", printed.stdout, printed.stderr).contains("geheimnis"), "{}", printed.stdout);
+    assert!(printed.stdout.contains("public") && printed.stdout.contains("hidden_by_nobody"), "{}", printed.stdout);
+    assert!(!program.path("never").exists());
+}
+
+#[test]
+fn a_switch_of_check_mode_that_is_text_does_not_make_a_check_write() {
+    let text = "- hosts: a
+  gather_facts: no
+  tasks:
+    - copy: {content: x, dest: \"{{ playbook_dir }}/never\"}
+      check_mode: \"{{ only }}\"
+";
+    let program = Program::new();
+    program.file("hosts", THREE).file("play.yml", text);
+    program.run("play -i hosts -C play.yml -e only=yes").expect(0);
+    program.run("play -i hosts -C play.yml").expect(2);
+    assert!(!program.path("never").exists() && !program.path("state/runs").exists());
+}
+
+#[test]
+fn what_a_task_changes_in_a_check_is_in_the_journal() {
+    let text = "- hosts: a
+  gather_facts: no
+  tasks:
+    - copy: {content: x, dest: \"{{ playbook_dir }}/made\"}
+      check_mode: false
+";
+    let program = Program::new();
+    program.file("hosts", THREE).file("play.yml", text);
+    program.run("play -i hosts -C play.yml").expect(0);
+    let journal = std::fs::read_dir(program.path("state/runs")).unwrap().next().unwrap().unwrap().path();
+    let journal = std::fs::read_to_string(journal).unwrap();
+    assert!(program.path("made").exists() && journal.contains("/made") && journal.contains("\"done\":1"), "{journal}");
+}
+
+#[test]
+fn a_run_does_not_pass_over_what_only_a_check_may_leave_unknown() {
+    let printed = play(
+        "- hosts: a
+  gather_facts: no
+  tasks:
+    - command: echo x
+      check_mode: true
+      register: r
+    - debug: {msg: \"{{ r.stdout }}\"}
+    - debug: {msg: never}
+",
+    )
+    .expect(2);
+    assert_eq!(said(&printed), Vec::<String>::new());
+}
+
+#[test]
+fn a_batch_that_is_lost_ends_the_run_and_one_that_is_ended_does_not() {
+    let printed = play(
+        "- hosts: web
+  gather_facts: no
+  serial: 1
+  tasks:
+    - fail: {msg: broken}
+- hosts: web
+  gather_facts: no
+  tasks:
+    - debug: {msg: never}
+",
+    )
+    .expect(2);
+    assert_eq!(said(&printed), Vec::<String>::new());
+    let ended = |word: &str| {
+        let text = format!(
+            "- hosts: web
+  gather_facts: no
+  serial: 1
+  tasks:
+    - debug: {{msg: \"{{{{ inventory_hostname }}}}\"}}
+    - meta: {word}
+    - debug: {{msg: never}}
+- hosts: a
+  gather_facts: no
+  tasks:
+    - debug: {{msg: next play}}
+"
+        );
+        said(&play(&text).expect(0))
+    };
+    assert_eq!(ended("end_batch"), ["a", "b", "c", "next play"]);
+    assert_eq!(ended("end_host"), ["a", "b", "c", "next play"]);
+    assert_eq!(ended("end_play"), ["a", "next play"]);
+}
+
+#[test]
+fn facts_of_a_task_that_runs_once_are_everybodys() {
+    let printed = play(
+        "- hosts: web
+  gather_facts: no
+  tasks:
+    - set_fact: {answer: 42}
+      run_once: yes
+    - debug: {msg: \"{{ answer }} on {{ inventory_hostname }}\"}
+",
+    )
+    .expect(0);
+    assert_eq!(said(&printed), ["42 on a", "42 on b", "42 on c"]);
+}
+
+#[test]
+fn a_connection_lost_in_a_command_is_no_failure_to_be_ignored() {
+    let printed = play(
+        "- hosts: a
+  gather_facts: no
+  tasks:
+    - block:
+        - shell: kill -9 $PPID
+          ignore_errors: true
+        - debug: {msg: never}
+      rescue:
+        - debug: {msg: never}
+",
+    )
+    .expect(4);
+    assert_eq!(said(&printed), Vec::<String>::new());
+    assert!(printed.stdout.contains("fatal: [a]: UNREACHABLE!"), "{}", printed.stdout);
+    let again = play(
+        "- hosts: a
+  gather_facts: no
+  tasks:
+    - shell: kill -9 $PPID
+      ignore_unreachable: true
+    - command: echo back
+      register: out
+    - debug: {msg: \"{{ out.stdout }}\"}
+",
+    )
+    .expect(0);
+    assert_eq!(said(&again), ["back"]);
+}

@@ -117,3 +117,68 @@ async fn what_cannot_be_moved_by_a_rename_or_has_no_account_is_refused_before_an
     assert!(plan(&machine, "maildir_move", missing).await.err().unwrap().contains("does not exist"));
     assert_eq!(fs::read_dir(ann.join("new")).unwrap().count(), 2);
 }
+
+/// An old and a new Maildir with these messages in the old one: path and content.
+fn maildirs(root: &Path, messages: &[(&[u8], &str)]) -> Value {
+    use std::os::unix::ffi::OsStrExt as _;
+    for directory in ["old/Maildir/new", "old/Maildir/cur", "old/Maildir/tmp", "new/Maildir"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    for (path, content) in messages {
+        let path = root.join("old/Maildir").join(std::ffi::OsStr::from_bytes(path));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    json!({"from": "old", "source": root.join("old/Maildir"), "dest": root.join("new/Maildir")})
+}
+
+#[tokio::test]
+async fn names_that_could_not_be_named_again_are_refused_and_no_folder_is_passed_over() {
+    let machine = local::local(None).await.unwrap();
+    // A folder as a mail reader of the nineties wrote it (Latin-1), and a tab.
+    for odd in [&b".Entw\xfcrfe/cur/1.a:2,S"[..], b"cur/1.a\tb:2,S", b".a\tb/new/1.a"] {
+        let directory = tempfile::tempdir().unwrap();
+        let given = maildirs(directory.path(), &[(odd, "one\n")]);
+        let error = plan(&machine, "maildir_move", given).await.err().unwrap();
+        assert!(error.contains("no UTF-8 in its name"), "{error}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let given = maildirs(directory.path(), &[(b"..Trash/cur/1.a:2,S", "one\n")]);
+    let (_, report) = done(&machine, "maildir_move", given).await;
+    assert_eq!((&report["moved"], &report["late"]), (&json!(1), &json!(0)));
+    assert!(directory.path().join("new/Maildir/..Trash/cur/1.a:2,S").exists());
+}
+
+#[tokio::test]
+async fn a_second_message_of_one_name_stays_on_the_old_host_and_is_told_of() {
+    let machine = local::local(None).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let given = maildirs(directory.path(), &[(b"new/1.a", "one\n"), (b"cur/1.a:2,S", "another\n")]);
+    let (_, report) = done(&machine, "maildir_move", given.clone()).await;
+    assert_eq!(report["moved"], json!(1));
+    assert!(report["warnings"][0].as_str().unwrap().contains("the first is `1.a`"), "{report:?}");
+    let again = plan(&machine, "maildir_move", given).await.unwrap();
+    assert!(again.warnings[0].contains("the first is `1.a`"), "{:?}", again.warnings);
+    assert!(directory.path().join("old/Maildir/new/1.a").exists());
+}
+
+#[tokio::test]
+async fn messages_that_the_old_host_does_not_let_go_are_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    fs::create_dir(root.join("bin")).unwrap();
+    let refusing = "#!/bin/sh\ncase $* in *x-out*) echo 'mv: Operation not permitted' >&2; exit 1;; esac\n\
+                    PATH=/usr/bin:/bin; exec mv \"$@\"\n";
+    fs::write(root.join("bin/mv"), refusing).unwrap();
+    fs::set_permissions(root.join("bin/mv"), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("PATH={}:{}", root.join("bin").display(), std::env::var("PATH").unwrap());
+    let carrier = Arc::new(local::Local::with_shell(["/usr/bin/env", &path, "/bin/sh", "-c"]));
+    let machine: Arc<dyn Transport> = Arc::new(cutover::transport::posix::Posix::start(carrier, None).await.unwrap());
+    let given = maildirs(root, &[(b"cur/1.a:2,S", "one\n")]);
+    let planned = plan(&machine, "maildir_move", given).await.unwrap();
+    let here = Here(machine.clone());
+    let reach = Reach { host: &*machine, controller: &*machine, machines: &here, progress: &|_| {} };
+    let error = apply(&planned.changes[0], reach).await.unwrap_err().to_string();
+    assert!(error.contains("could not be handed over: mv: Operation not permitted"), "{error}");
+    assert!(root.join("old/Maildir/cur/1.a:2,S").exists());
+}

@@ -25,14 +25,14 @@ use tokio::io::AsyncReadExt as _;
 /// This machine, with the process groups of everything it runs at hand to be killed.
 struct Machine {
     identity: Identity,
-    groups: Mutex<Vec<i32>>,
+    groups: Arc<Mutex<Vec<i32>>>,
 }
 
 impl Machine {
     fn new() -> Arc<Machine> {
         let root = Owner { id: 0, name: "root".into() };
         let identity = Identity { user: root.clone(), group: root, home: "/".into(), umask: 0o022 };
-        Arc::new(Machine { identity, groups: Mutex::default() })
+        Arc::new(Machine { identity, groups: Arc::default() })
     }
 
     fn kill(&self) {
@@ -97,7 +97,8 @@ impl Transport for Machine {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        self.groups.lock().unwrap().push(child.id().unwrap() as i32);
+        let (groups, group) = (self.groups.clone(), child.id().unwrap() as i32);
+        groups.lock().unwrap().push(group);
         let stdin = child.stdin.take().unwrap();
         let stdout = child.stdout.take().unwrap();
         let mut stderr = child.stderr.take().unwrap();
@@ -105,6 +106,8 @@ impl Transport for Machine {
             let mut text = Vec::new();
             let _ = stderr.read_to_end(&mut text).await;
             let status = child.wait().await.map_err(|error| TransportError::Unreachable(error.to_string()))?;
+            // Its number may soon be that of another process, which is not ours to kill.
+            groups.lock().unwrap().retain(|other| *other != group);
             match status.code() {
                 Some(code) => Ok((code, text)),
                 None => Err(TransportError::Unreachable("killed".into())),

@@ -2,8 +2,11 @@
 
 mod ansible;
 mod architecture;
+mod bad_input;
 mod cli;
+mod lab;
 mod language;
+mod laws;
 mod mail_move;
 mod maildir_kill;
 mod play_over_ssh;

@@ -64,7 +64,7 @@ impl Program {
 
 impl Printed {
     /// Takes the output over with the test's own directory written as `DIR`.
-    fn from(output: Output, directory: &Path) -> Printed {
+    pub fn from(output: Output, directory: &Path) -> Printed {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(&directory.display().to_string(), "DIR");
         Printed { status: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
     }

@@ -37,6 +37,7 @@ pub async fn run(transfer: &Transfer, reach: Reach<'_>) -> Result<Applied, Apply
         run: format!("{}-{}", std::process::id(), next_run()),
         counts: vec![Counts::default(); transfer.mailboxes.len()],
         warnings: Vec::new(),
+        refusals: Vec::new(),
         progress: reach.progress,
     };
     let result = engine.hand_over(&transfer.drain).await;
@@ -77,6 +78,8 @@ struct Engine<'a> {
     run: String,
     counts: Vec<Counts>,
     warnings: Vec<String>,
+    /// What `mv` on the old host said about messages that it did not hand over.
+    refusals: Vec<String>,
     progress: &'a (dyn Fn(Progress) + Send + Sync),
 }
 
@@ -115,11 +118,13 @@ impl Engine<'_> {
         let old: Vec<String> = self.mailboxes.iter().map(|mailbox| format!("{}/x-out", mailbox.source)).collect();
         let new: Vec<String> = self.mailboxes.iter().map(|mailbox| format!("{}/x", mailbox.dest)).collect();
         let (first, second) = tokio::try_join!(self.old.ask("lock", old), self.new.ask("lock", &new))?;
-        for line in first.iter().chain(&second) {
-            let Some((pid, path)) = line.strip_prefix("busy ").and_then(|rest| rest.split_once(' ')) else {
-                return Err(ApplyError::Failed(line.clone()));
+        if let Some(line) = first.first().or(second.first()) {
+            let why = match line.strip_prefix("busy ").and_then(|rest| rest.split_once(' ')) {
+                Some((pid, path)) => {
+                    format!("another run is moving `{path}` (process {pid} there holds the lock); wait for its end")
+                }
+                None => line.clone(),
             };
-            let why = format!("another run is moving `{path}` (process {pid} there holds the lock); wait for its end");
             return Err(ApplyError::Failed(why));
         }
         self.new.ask("prune", &new).await?;
@@ -303,7 +308,11 @@ impl Engine<'_> {
             Side::New => &mut self.new,
         };
         let said = session.ask("move", moves).await?;
-        self.warnings.extend(said.into_iter().filter(|line| !line.contains("No such file or directory")));
+        let said = said.into_iter().filter(|line| !line.contains("No such file or directory"));
+        match side {
+            Side::Old => self.refusals.extend(said),
+            Side::New => self.warnings.extend(said),
+        }
         Ok(())
     }
 
@@ -328,7 +337,14 @@ impl Engine<'_> {
     async fn verify(&mut self) -> Result<(), ApplyError> {
         let (old, new) = self.scan().await?;
         for (index, work) in works(&old, &new).iter().enumerate() {
-            self.counts[index].late = (work.stage.len() + work.claim.len()) as u64;
+            let (mailbox, late) = (&self.mailboxes[index], (work.stage.len() + work.claim.len()) as u64);
+            self.counts[index].late = late;
+            if let (Some(why), 1..) = (self.refusals.first(), late) {
+                let why =
+                    format!("{late} messages of `{}` on the old host could not be handed over: {why}", mailbox.source);
+                return Err(ApplyError::Failed(why));
+            }
+            self.warnings.extend(look::twice(&mailbox.source, work));
             let stuck = work.publish.iter().map(|one| one.from.path()).chain(work.restage.iter().map(Spot::path));
             if let Some(name) = stuck.into_iter().next() {
                 let why = self.warnings.last().cloned().unwrap_or_else(|| "run it again".into());

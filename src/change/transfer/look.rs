@@ -13,7 +13,8 @@ const SHOWN: usize = 3;
 pub fn preview((source, dest, owner): (&str, &str, &str), old: &Scan, new: &Scan) -> Option<Mailbox> {
     let work = decide(old, new);
     let (makes, owns) = directories(old, new, owner);
-    if work.is_done() && makes.is_empty() && owns.is_empty() {
+    let left = old.left || new.left;
+    if work.is_done() && makes.is_empty() && owns.is_empty() && !left {
         return None;
     }
     let owned = |path: &String| match new.directories.get(path) {
@@ -29,6 +30,7 @@ pub fn preview((source, dest, owner): (&str, &str, &str), old: &Scan, new: &Scan
         received: work.publish.len() as u64,
         handed_over: (old.claimed.len() - work.publish.len() - work.restage.len()) as u64,
         owns: owns.iter().map(owned).collect(),
+        left,
         makes,
     })
 }
@@ -54,6 +56,14 @@ fn folders(old: &Scan, work: &Work, owner: &str) -> Vec<Folder> {
     folders.into_iter().map(named).collect()
 }
 
+/// Returns a warning about messages that stay on the old host because one of their name was handed over.
+pub fn twice(source: &str, work: &Work) -> Option<String> {
+    let first = work.twice.first()?.path();
+    let count = work.twice.len();
+    let why = "the name of a message that was handed over already, and are left there; look at them, and rename them";
+    Some(format!("{count} messages of `{source}` have {why} to have them moved (the first is `{first}`)"))
+}
+
 /// Says why a mailbox cannot be moved as it is.
 pub fn check((source, dest): (&str, &str), old: &Scan, new: &Scan) -> Result<(), String> {
     if old.path.is_none() {
@@ -77,7 +87,7 @@ pub fn check((source, dest): (&str, &str), old: &Scan, new: &Scan) -> Result<(),
         return Err(format!("`{dest}/x/ledger`: {why}; put it back, or move `{source}/x-out` out of the way"));
     }
     if let Some(name) = old.odd.first() {
-        let why = "is no regular file, or has a line feed in its name; move it out of the way";
+        let why = "is no regular file, or has a line feed, a tab or bytes that are no UTF-8 in its name; move it out of the way";
         return Err(format!("`{source}/{name}` {why}"));
     }
     Ok(())

@@ -67,8 +67,10 @@ pub struct Scan {
     pub ledger: Option<BTreeSet<Key>>,
     /// The lines of `maildirsize`.
     pub quota: Vec<String>,
-    /// Names among the messages that are no regular files, or have a line feed in them.
+    /// Names among the messages that are no regular files, and names with line feeds, tabs and bytes that are no UTF-8.
     pub odd: Vec<String>,
+    /// A run that did not end, or has not ended yet, left its lock or half-received files.
+    pub left: bool,
 }
 
 impl Part {
@@ -156,6 +158,12 @@ pub fn parse(lines: &[String]) -> Vec<Scan> {
 impl Scan {
     fn read(&mut self, line: &str) {
         let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
+        // A tab separates the words of a step, and what is no UTF-8 could not be named again.
+        if ["d", "f"].contains(&kind) && rest.contains(['\t', '\u{fffd}']) {
+            let path = rest.splitn(if kind == "d" { 5 } else { 6 }, ' ').last().unwrap_or(rest);
+            self.odd.push(path.replace("/./", "/"));
+            return;
+        }
         match kind {
             "p" => self.path = Some(rest.into()),
             "denied" => self.denied = true,
@@ -172,6 +180,7 @@ impl Scan {
             }
             "ledger" => drop(self.ledger.get_or_insert_default()),
             "l" => drop(self.ledger.get_or_insert_default().insert(Key::parse(rest))),
+            "left" => self.left = true,
             "q" => self.quota.push(rest.into()),
             "o" => self.odd.push(rest.replace("/./", "/")),
             _ => {}

@@ -39,12 +39,12 @@ scan() (
     printf 'm %s\n' "$1"
     cd -- "$1" 2>/dev/null || {
         [ -e "$1" ] && printf 'denied\n'
-        stat "$stat" "a $directory" "${1%/*}" 2>/dev/null
+        stat -L "$stat" "a $directory" "${1%/*}" 2>/dev/null
         exit 0
     }
     printf 'p %s\n' "$(pwd -P)"
     set -- . new cur tmp x x-out
-    for f in .[!.]*; do
+    for f in .[!.]* ..?*; do
         if [ -d "$f/new" ] || [ -d "$f/cur" ]; then
             set -- "$@" "$f" "$f/new" "$f/cur" "$f/tmp" "$f/maildirfolder"
         fi
@@ -53,7 +53,7 @@ scan() (
     set --
     for base in '' x/; do
         for part in new cur; do
-            for f in "$base" "$base".[!.]*/; do
+            for f in "$base" "$base".[!.]*/ "$base"..?*/; do
                 [ ! -d "$f$part" ] || set -- "$@" "$f$part/."
             done
         done
@@ -65,11 +65,14 @@ scan() (
     fi
     set --
     for part in new cur; do
-        for f in x-out/ x-out/.[!.]*/; do
+        for f in x-out/ x-out/.[!.]*/ x-out/..?*/; do
             [ ! -d "$f$part" ] || set -- "$@" "$f$part/."
         done
     done
     [ $# -eq 0 ] || find "$@" ! -name . -prune -type f -print 2>/dev/null | sed 's/^/c /'
+    for f in x/part-* x/new x/cur x/.[!.]* x/..?* x/lock x-out/lock; do
+        [ ! -e "$f" ] || printf 'left %s\n' "$f"
+    done
     [ ! -f x/ledger ] || { echo ledger; sed -n "s/^published$t/l /p" x/ledger; }
     [ ! -f maildirsize ] || sed 's/^/q /' maildirsize
 )
@@ -95,7 +98,8 @@ make() {
     while IFS=$t read -r kind who path && [ "$kind" != . ]; do
         case $kind in
             d) [ -d "$path" ] || mkdir -p -- "$path" 2>&1 ;;
-            f) [ -f "$path" ] || : 2>&1 >>"$path" ;;
+            # Not `:`, a special built-in, whose failed redirection would end the shell.
+            f) [ -f "$path" ] || { true >>"$path"; } 2>&1 ;;
         esac
         [ "$who" = - ] || own "$who" "$path" -prune
     done
@@ -150,9 +154,10 @@ move() {
     flush "$@"
 }
 
+# A file that cannot be read to its end leaves its frame broken: nothing may follow.
 send() {
     while item; do
-        { echo ok; cat; echo; } 2>/dev/null <"$line" || echo gone
+        { echo ok; cat || exit 5; echo; } 2>/dev/null <"$line" || { [ -e "$line" ] && echo denied || echo gone; }
     done
 }
 
@@ -162,41 +167,44 @@ started() {
         [ -r "/proc/$1/stat" ] || return 1
         started=$(cat "/proc/$1/stat") || return 1
         set -- ${started##*) }
-        started="${20} $(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
+        started="${20}.$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
     else
-        kill -0 "$1" 2>/dev/null || return 1
+        ps -p "$1" >/dev/null 2>&1 || return 1
         started=unknown
     fi
 }
 
+# Each mover puts a file of its own name into the lock first and then looks for others: of two, one at least sees the
+# other. What a dead process left can be removed at any time, because no other process ever has its name.
 lock() {
     [ -d "$1" ] || mkdir -- "$1" 2>&1 || return
-    tries=0
-    until mkdir -- "$1/lock" 2>/dev/null; do
-        tries=$((tries + 1))
-        holder=
-        [ ! -f "$1/lock/holder" ] || IFS= read -r holder <"$1/lock/holder"
-        if [ -n "$holder" ] && started "${holder%% *}" && [ "${holder#* }" = "$started" ]; then
-            printf 'busy %s %s\n' "${holder%% *}" "$1"
-            return
-        fi
-        # Nameless: its owner may be about to write the name.
-        [ -n "$holder" ] || sleep 1
-        if [ $tries -gt 3 ]; then
-            printf 'busy ? %s\n' "$1"
-            return
-        fi
-        mv -- "$1/lock" "$1/stale-$$" 2>/dev/null && rm -rf -- "$1/stale-$$"
-    done
     started $$
-    printf '%s %s\n' $$ "$started" >"$1/lock/holder"
+    me=$$.$started
+    tries=0
+    # A mover that gives its lock back may take the directory away in between.
+    until { [ -d "$1/lock" ] || mkdir -- "$1/lock"; } 2>/dev/null && { true >"$1/lock/$me"; } 2>/dev/null; do
+        tries=$((tries + 1))
+        if [ $tries -gt 3 ]; then
+            printf 'cannot write in %s/lock\n' "$1"
+            return
+        fi
+    done
     held="$held$1$nl"
+    for other in "$1"/lock/*; do
+        other=${other##*/}
+        [ "$other" != "$me" ] || continue
+        if started "${other%%.*}" && [ "$other" = "${other%%.*}.$started" ]; then
+            printf 'busy %s %s\n' "${other%%.*}" "$1"
+            return
+        fi
+        rm -rf -- "$1/lock/$other"
+    done
 }
 
 release() {
     printf %s "$held" | while IFS= read -r directory; do
-        rm -rf -- "$directory/lock"
-        rmdir -- "$directory" 2>/dev/null
+        rm -f -- "$directory/lock/$me"
+        rmdir -- "$directory/lock" "$directory" 2>/dev/null
     done
 }
 trap release EXIT
@@ -205,7 +213,7 @@ trap 'exit 1' HUP INT PIPE TERM
 open_files() {
     [ -d /proc/self/fd ] || { echo unknown; return; }
     find /proc/[0-9]*/cwd /proc/[0-9]*/fd/. -type l -exec ls -ld {} + 2>/dev/null |
-        sed -n 's|.* /proc/\([0-9]*\)/[^ ]* -> \(/.*\)|\1 \2|p' | grep -v -e ' /dev/' -e ' /usr/' -e ' /$' | sort -u
+        sed -n 's|.* /proc/\([0-9]*\)/[^ ]* -> \(/.*\)|\1 \2|p' | grep -v -e '^[0-9]* /dev/' -e ' /$' | sort -u
 }
 
 while IFS= read -r verb; do
@@ -225,12 +233,12 @@ while IFS= read -r verb; do
             find "$line" -depth -type d ! -path "$line" ! -path "$line/lock" -exec rmdir {} + 2>/dev/null
         done ;;
         append)
-            IFS= read -r path
+            IFS= read -r path || exit 1
             { echo; while item; do printf '%s\n' "$line"; done; } >>"$path"
             durable "$path"
             ;;
         quota)
-            IFS=$t read -r who path total
+            IFS=$t read -r who path total || exit 1
             {
                 sed 1q "$path"
                 printf '%s\n' "$total"

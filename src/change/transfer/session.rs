@@ -6,6 +6,9 @@ use crate::transport::{Command, Process, Transport, TransportError};
 
 use super::maildir::{self, Scan};
 
+/// How long a shell that has closed its output may take to end.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
+
 const MOVER: &str = include_str!("mover.sh");
 
 pub struct Session {
@@ -97,8 +100,26 @@ impl Session {
             process.stdin.write_all(&request).await.map_err(ended)?;
             process.stdin.flush().await.map_err(ended)
         };
-        let ((), lines) = tokio::try_join!(write, answer).map_err(|error| self.named(error))?;
-        Ok(lines)
+        match tokio::try_join!(write, answer) {
+            Ok(((), lines)) => Ok(lines),
+            Err(error) => Err(self.last_words(error).await),
+        }
+    }
+
+    /// Adds what the shell said as it ended, if it has ended.
+    async fn last_words(&mut self, error: TransportError) -> TransportError {
+        let gone = Box::pin(std::future::ready(Ok((0, Vec::new()))));
+        let end = std::mem::replace(&mut self.process.end, gone);
+        let said = match tokio::time::timeout(LAST_WORDS, end).await {
+            Ok(Ok((status, stderr))) => {
+                format!(" (status {status}) {}", String::from_utf8_lossy(&stderr).trim_end())
+            }
+            _ => String::new(),
+        };
+        match self.named(error) {
+            TransportError::Unreachable(why) => TransportError::Unreachable(why + said.trim_end()),
+            other => other,
+        }
     }
 
     /// Looks at Maildirs, in order.
@@ -114,16 +135,22 @@ impl Session {
     /// is gone is passed by.
     pub async fn send(&mut self, files: &[(String, u64)], sink: &mut dyn Sink) -> Result<(), TransportError> {
         let request = request("send", files.iter().map(|(path, _)| path));
-        let Session { process, reader, .. } = self;
+        let Session { process: Process { stdin, end, .. }, reader, .. } = self;
         let write = async {
-            process.stdin.write_all(&request).await.map_err(ended)?;
-            process.stdin.flush().await.map_err(ended)
+            // A mover that has ended reads no more; what it said before tells why.
+            if stdin.write_all(&request).await.is_ok() {
+                let _ = stdin.flush().await;
+            }
+            Ok(())
         };
         let read = async {
             let mut buffer = vec![0; 64 * 1024];
             for (index, (path, size)) in files.iter().enumerate() {
-                if line(reader).await? != b"ok" {
-                    continue;
+                match line(reader).await?.as_slice() {
+                    b"ok" => {}
+                    b"gone" => continue,
+                    b"denied" => return Err(TransportError::Refused(format!("`{path}` may not be read"))),
+                    _ => return Err(TransportError::Refused(format!("unexpected answer for `{path}`"))),
                 }
                 sink.begin(index).await?;
                 let mut left = *size as usize;
@@ -131,7 +158,7 @@ impl Session {
                     let limit = left.min(buffer.len());
                     let count = reader.read(&mut buffer[..limit]).await.map_err(ended)?;
                     if count == 0 {
-                        return Err(ended("the end came inside a message"));
+                        return Err(cut(end, path).await);
                     }
                     sink.bytes(&buffer[..count]).await?;
                     left -= count;
@@ -179,6 +206,26 @@ pub trait Sink: Send {
     async fn end(&mut self, index: usize) -> Result<(), TransportError>;
 }
 
+/// Returns why a file ended before its size: the mover's own status says that it could not be read further.
+async fn cut(end: &mut End, path: &str) -> TransportError {
+    match end.as_mut().await {
+        // Asked for again when the session is closed.
+        Ok((UNREADABLE, said)) => {
+            *end = Box::pin(std::future::ready(Ok((UNREADABLE, said))));
+            TransportError::Refused(format!("`{path}` cannot be read to its end; the host's disk may be failing"))
+        }
+        other => {
+            *end = Box::pin(std::future::ready(other));
+            ended("the end came inside a message")
+        }
+    }
+}
+
+type End = futures::future::BoxFuture<'static, Result<(i32, Vec<u8>), TransportError>>;
+
+/// The status with which the mover ends when a file that it has begun to send gives an error.
+const UNREADABLE: i32 = 5;
+
 async fn line(reader: &mut (impl tokio::io::AsyncBufRead + Unpin)) -> Result<Vec<u8>, TransportError> {
     let mut line = Vec::new();
     reader.read_until(b'\n', &mut line).await.map_err(ended)?;
@@ -190,4 +237,69 @@ async fn line(reader: &mut (impl tokio::io::AsyncBufRead + Unpin)) -> Result<Vec
 
 fn ended(why: impl ToString) -> TransportError {
     TransportError::Unreachable(format!("the move was cut off: {}; run it again to go on", why.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::local;
+
+    struct Nowhere;
+
+    #[async_trait::async_trait]
+    impl Sink for Nowhere {
+        async fn begin(&mut self, _: usize) -> Result<(), TransportError> {
+            Ok(())
+        }
+        async fn bytes(&mut self, _: &[u8]) -> Result<(), TransportError> {
+            Ok(())
+        }
+        async fn end(&mut self, _: usize) -> Result<(), TransportError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_an_error_and_one_that_is_gone_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        // No reader can open a socket, and none can read a directory that it has opened.
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+        std::fs::write(path("file"), "12345").unwrap();
+        let machine = local::local(None).await.unwrap();
+        for (name, expected) in [("socket", "may not be read"), ("", "cannot be read to its end")] {
+            let mut session = Session::start("old", &*machine).await.unwrap();
+            let files = [(path("gone"), 3), (path("file"), 5), (path(name), 5), (path("file"), 5)];
+            let error = session.send(&files, &mut Nowhere).await.unwrap_err();
+            assert!(matches!(&error, TransportError::Refused(why) if why.contains(expected)), "{error:?}");
+            let _ = session.close().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn of_many_movers_one_at_most_has_the_lock_and_what_a_dead_one_left_is_no_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let x = directory.path().join("x").display().to_string();
+        let machine = local::local(None).await.unwrap();
+        for _ in 0..3 {
+            std::fs::create_dir_all(format!("{x}/lock")).unwrap();
+            std::fs::write(format!("{x}/lock/999999.1.nowhere"), "").unwrap();
+            let mut sessions = Vec::new();
+            for _ in 0..6 {
+                sessions.push(Session::start("old", &*machine).await.unwrap());
+            }
+            let answers = sessions.iter_mut().map(|session| session.ask("lock", [&x]));
+            let answers = futures::future::try_join_all(answers).await.unwrap();
+            let (got, busy): (Vec<_>, Vec<_>) = answers.into_iter().partition(Vec::is_empty);
+            assert!(got.len() <= 1, "{} movers have the lock", got.len());
+            assert!(busy.iter().all(|lines| lines[0].starts_with("busy ")), "{busy:?}");
+            for session in sessions {
+                session.close().await.unwrap();
+            }
+            let mut next = Session::start("old", &*machine).await.unwrap();
+            assert_eq!(next.ask("lock", [&x]).await.unwrap(), Vec::<String>::new());
+            next.close().await.unwrap();
+            assert!(!std::path::Path::new(&x).exists(), "the lock is given back");
+        }
+    }
 }

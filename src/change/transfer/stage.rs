@@ -194,7 +194,8 @@ impl Receiver<'_> {
                 let text = String::from_utf8_lossy(&stderr);
                 let first = text.lines().next().unwrap_or("no message").to_string();
                 Err(TransportError::Refused(format!(
-                    "the new host could not store the messages (status {status}): {first}"
+                    "the new host could not store the messages (status {status}): {first}\n\
+                     hint: make room or mend it and run it again: nothing is lost, it goes on where it ended"
                 )))
             }
             Err(error) => Err(error),

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::change::Change;
 use crate::host::View;
 use crate::modules::{Argument, Entry, Kind, Module, ModuleError, Planned, Results};
-use crate::transport::{Links, Node, Owner, Permissions, Want};
+use crate::transport::{Body, Links, Node, Owner, Permissions, Want};
 
 pub const ENTRY: Entry = Entry {
     name: "attachments_copy",
@@ -72,13 +72,14 @@ impl Module for AttachmentsCopy {
         let mut changes = Vec::new();
         for (index, node) in theirs.into_iter().enumerate() {
             let (path, found) = (&dests[index].0, &ours[index]);
-            let (path, found, wanted) = match (taken_over(node, &owner, &group, &sources[index].0)?, found) {
-                (None, _) => continue,
-                (Some(Node::Directory { .. }), Node::Directory { .. }) => continue,
-                (Some(wanted), Node::Absent) => (path, found, wanted),
-                (Some(wanted), found) if found.content() == wanted.content() => (path, found, wanted),
-                (Some(wanted), _) => (&beside[index].0, &ours[dests.len() + index], wanted),
-            };
+            let (path, found, wanted) =
+                match (taken_over(node, (&owner, &group), (&self.from, &sources[index].0)), found) {
+                    (None, _) => continue,
+                    (Some(Node::Directory { .. }), Node::Directory { .. }) => continue,
+                    (Some(wanted), Node::Absent) => (path, found, wanted),
+                    (Some(wanted), found) if found.content() == wanted.content() => (path, found, wanted),
+                    (Some(wanted), _) => (&beside[index].0, &ours[dests.len() + index], wanted),
+                };
             changes.extend(Change::path(path, found.clone(), wanted));
         }
         let mut results = Results::new();
@@ -88,16 +89,17 @@ impl Module for AttachmentsCopy {
 }
 
 /// Returns a node as it is to be here; links and special files are not taken over.
-fn taken_over(node: Node, owner: &Owner, group: &Owner, path: &str) -> Result<Option<Node>, ModuleError> {
+fn taken_over(node: Node, (owner, group): (&Owner, &Owner), (peer, path): (&str, &str)) -> Option<Node> {
     let permissions = |mode| Permissions { mode, owner: owner.clone(), group: group.clone() };
-    Ok(match node {
+    match node {
         Node::Directory { .. } => Some(Node::Directory { permissions: permissions(0o700), modified: None }),
-        Node::File { content, .. } if content.bytes().is_none() && content.size > 0 => {
-            let why =
-                format!("`{path}` has {} bytes: attachments of more than 1 MiB are to be copied by hand", content.size);
-            return Err(ModuleError::failed(why));
+        Node::File { mut content, modified, .. } => {
+            // What is too large to travel with the look is streamed when the change is made.
+            if content.bytes().is_none() {
+                content.body = Body::Peer { host: peer.into(), path: path.into() };
+            }
+            Some(Node::File { content, permissions: permissions(0o600), modified })
         }
-        Node::File { content, modified, .. } => Some(Node::File { content, permissions: permissions(0o600), modified }),
         _ => None,
-    })
+    }
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::change::Change;
+use crate::change::transfer::decide::decide;
 use crate::change::transfer::maildir::{self, Scan};
 use crate::change::transfer::{Drain, Mailbox, Transfer, look, session};
 use crate::error::Diagnostic;
@@ -146,12 +147,14 @@ impl Module for MaildirMove {
         let mut mailboxes = Vec::new();
         let mut problems = Vec::new();
         let mut needs = Vec::new();
+        let mut warnings = clock_warnings(&old, &new);
         for (index, pair) in self.pairs.iter().enumerate() {
             let (old, new) = (&old.scans[index], &new.scans[index]);
             if let Err(problem) = look::check((&pair.source, pair.dest()), old, new) {
                 problems.push(problem);
                 continue;
             }
+            warnings.extend(look::twice(&pair.source, &decide(old, new)));
             let owner = Self::owner(pair, new)?;
             let mailbox = look::preview((&pair.source, pair.dest(), &owner), old, new);
             let bytes = mailbox.iter().flat_map(|mailbox| &mailbox.folders);
@@ -164,7 +167,6 @@ impl Module for MaildirMove {
         if !problems.is_empty() {
             return Err(ModuleError::failed(problems.join("\n")));
         }
-        let warnings = clock_warnings(&old, &new);
         let result = counts(&mailboxes, needs.iter().fold((0, 0), |sum, need| (sum.0 + need.0, sum.1 + need.1)));
         let transfer = Transfer::new(&self.from, mailboxes, self.drain.clone());
         let changes: Vec<Change> = transfer.into_iter().map(Change::Transfer).collect();

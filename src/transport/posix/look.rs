@@ -103,7 +103,9 @@ impl Question {
             }
             if let b'x' = kind {
                 let path = text(record)?;
-                return Err(TransportError::Refused(format!("permission denied on the way to `{path}`")));
+                return Err(TransportError::Refused(format!(
+                    "permission denied on the way to `{path}`\nhint: run as a user that may: `become: true`"
+                )));
             }
             let path =
                 record.iter().position(|byte| *byte == 0).ok_or_else(|| odd(&String::from_utf8_lossy(record)))?;
@@ -155,7 +157,10 @@ impl Records {
         let digest = self.digests.remove(path).map(Digest);
         match digest {
             Some(digest) => Ok(Content { size, digest: Some(digest), body: Body::There }),
-            None => Err(TransportError::Refused(format!("cannot read `{path}`"))),
+            None => {
+                let hint = "run as a user that may: `become: true`";
+                Err(TransportError::Refused(format!("cannot read `{path}`\nhint: {hint}")))
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use cutover::transport::{Command, Links, Transport, TransportError, Want};
 
 mod becoming;
 mod commands;
+mod memory;
 mod paths;
 
 use commands::*;

@@ -1,0 +1,474 @@
+//! The laws, for every module there is: what its documented example shows is what it does, once, and can be undone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use cutover::change::{ApplyError, Change, On, Reach, apply};
+use cutover::lab::fill::{Role, fill};
+use cutover::modules::{self, Entry};
+use cutover::transport::{Links, Machines, Node, Transport, TransportError, Want, local};
+use serde_json::Value;
+
+use crate::program::{Printed, Program};
+
+/// What an example needs to run on any machine, and why.
+struct Row {
+    module: &'static str,
+    /// Pieces of the example's text and what stands in their place.
+    replaced: &'static [(&'static str, &'static str)],
+    why: &'static str,
+}
+
+const ROWS: &[Row] = &[
+    Row {
+        module: "attachments_copy",
+        replaced: &[("source: NEW", "source: OLD")],
+        why: "the two hosts are directories, each with its own path",
+    },
+    Row {
+        module: "maildir_move",
+        replaced: &[("source: NEW", "source: OLD"), ("/etc/", "OLD/")],
+        why: "the two hosts are directories, and this machine's logins stay open",
+    },
+    Row {
+        module: "qmail_control",
+        replaced: &[("    file:", "    directory: NEW/control\n    file:")],
+        why: "the default directory is the machine's own",
+    },
+    Row {
+        module: "qmail_users",
+        replaced: &[("    assign:", "    directory: NEW\n    assign:")],
+        why: "the default directory is the machine's own",
+    },
+    Row {
+        module: "qmail_facts",
+        replaced: &[("    from:", "    directory: NEW\n    from_directory: OLD\n    from:")],
+        why: "the default directories are the machine's own",
+    },
+    Row {
+        module: "service",
+        replaced: &[("    state:", "    use: systemd\n    state:")],
+        why: "a test's machine may run no init at all: `systemctl` is a stand-in with two files for its state",
+    },
+    Row { module: "wait_for", replaced: &[("port: 25", "port: PORT")], why: "port 25 is the machine's own" },
+];
+
+/// Modules that only read, and examples that say so with `changed_when: false`. All others have to change something.
+const READING: &[&str] = &[
+    "command",
+    "find",
+    "gather_facts",
+    "ping",
+    "qmail_facts",
+    "raw",
+    "script",
+    "setup",
+    "shell",
+    "slurp",
+    "stat",
+    "wait_for",
+];
+
+/// A pair of filled hosts, both on this machine, and a playbook with one module's example for `new`.
+struct Fixture {
+    program: Program,
+    entry: &'static Entry,
+    _smtp: TcpListener,
+}
+
+impl Fixture {
+    fn new(entry: &'static Entry) -> Fixture {
+        let program = Program::new();
+        let (user, group) = (name_of("-un"), name_of("-gn"));
+        fill(&program.path("old"), Role::Old, (&user, &group)).unwrap();
+        fill(&program.path("new"), Role::New, (&user, &group)).unwrap();
+        program.file("hosts", "old ansible_connection=local\nnew ansible_connection=local\n");
+        std::fs::create_dir(program.path("state")).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let greeting = listener.try_clone().unwrap();
+        // It ends with the test's process; every connection is greeted.
+        std::thread::spawn(move || {
+            for connection in greeting.incoming().flatten() {
+                let _ = (&connection).write_all(b"220 new.lab.example ESMTP\r\n");
+            }
+        });
+        let fixture = Fixture { program, entry, _smtp: listener };
+        fixture.extras();
+        let text = fixture.example(&user, &group, port);
+        fixture.program.file("play.yml", &play(&text));
+        fixture
+    }
+
+    /// What the examples take to be there beyond a mail host.
+    fn extras(&self) {
+        let new = self.program.path("new/var/qmail");
+        let home = new.join("mailnames/example.com");
+        std::fs::set_permissions(home, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let routes = new.join("control/smtproutes");
+        let text = std::fs::read_to_string(&routes).unwrap();
+        std::fs::write(routes, text + "example.com:old.example.net\n").unwrap();
+        self.program.file("virtualdomains.j2", "# for {{ inventory_hostname }}\nexample.com:31\n");
+        for (name, script) in [
+            ("survey.sh", "echo \"surveyed $1\""),
+            ("new/var/qmail/bin/qmail-qstat", "echo messages in queue: 0"),
+            ("new/var/qmail/bin/qmail-qread", "echo local ann@example.com"),
+            (
+                "bin/systemctl",
+                "cd \"${0%/*}/../new\" || exit 1\ncase $1 in\nshow) echo LoadState=loaded ;;\nis-active) [ -e running ] ;;\n\
+                 is-enabled) [ -e enabled ] ;;\nstart) : >running ;;\nenable) : >enabled ;;\n*) exit 1 ;;\nesac",
+            ),
+        ] {
+            self.program.file(name, &format!("#!/bin/sh\n{script}\n"));
+            std::fs::set_permissions(self.program.path(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+    }
+
+    fn example(&self, user: &str, group: &str, port: u16) -> String {
+        let mut text = self.entry.example.replace("/var/qmail", "NEW");
+        for row in ROWS.iter().filter(|row| row.module == self.entry.name) {
+            for (piece, instead) in row.replaced {
+                assert!(text.contains(piece), "{}: no `{piece}` in the example ({})", row.module, row.why);
+                text = text.replace(piece, instead);
+            }
+        }
+        for name in ["popuser", "root"] {
+            text = text.replace(&format!("owner: {name}"), &format!("owner: {user}"));
+            text = text.replace(&format!("user: {name}"), &format!("user: {user}"));
+            text = text.replace(&format!("group: {name}"), &format!("group: {group}"));
+        }
+        let at = |host: &str| self.program.path(host).join("var/qmail").display().to_string();
+        text.replace("NEW", &at("new")).replace("OLD", &at("old")).replace("PORT", &port.to_string())
+    }
+
+    fn run(&self, flags: &str) -> Printed {
+        let words: Vec<&str> =
+            ["play", "-i", "hosts", "play.yml"].into_iter().chain(flags.split_whitespace()).collect();
+        let path = std::env::var("PATH").unwrap();
+        let path = format!("{}:{path}", self.program.path("bin").display());
+        let output = self.program.command().env("PATH", path).args(words).output().unwrap();
+        let printed = Printed::from(output, &self.program.path(""));
+        let name = self.entry.name;
+        assert_eq!(printed.status, 0, "{name} {flags}:\n{}{}", printed.stdout, printed.stderr);
+        printed
+    }
+
+    /// Takes `no_log` out of the example: hidden content is not in the journal.
+    fn in_the_open(&self) {
+        let text = self.program.read("play.yml").replace("      no_log: true\n", "");
+        self.program.file("play.yml", &text);
+    }
+
+    fn tree(&self) -> Tree {
+        let state = self.program.path("state");
+        tree(&self.program.path("")).into_iter().filter(|(path, _)| !path.starts_with(&state)).collect()
+    }
+
+    fn journal(&self) -> Vec<Value> {
+        let directory = self.program.path("state/runs");
+        let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
+            .map_or_else(|_| Vec::new(), |all| all.map(|one| one.unwrap().path()).collect());
+        files.sort();
+        let text: String = files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn play(example: &str) -> String {
+    let task: String = example.lines().map(|line| format!("    {line}\n")).collect();
+    format!("- hosts: new\n  gather_facts: false\n  tasks:\n{task}")
+}
+
+fn name_of(flag: &str) -> String {
+    let output = std::process::Command::new("id").arg(flag).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_string()
+}
+
+/// Paths with type and mode, owners, time in nanoseconds, and content or target.
+type Tree = BTreeMap<PathBuf, (u32, u32, u32, i64, Vec<u8>)>;
+
+fn tree(root: &Path) -> Tree {
+    let mut found = Tree::new();
+    let mut open = vec![root.to_path_buf()];
+    while let Some(path) = open.pop() {
+        let about = path.symlink_metadata().unwrap();
+        let content = match about.file_type() {
+            kind if kind.is_file() => std::fs::read(&path).unwrap(),
+            kind if kind.is_symlink() => std::fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes(),
+            _ => Vec::new(),
+        };
+        if about.is_dir() {
+            open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+        let time = about.mtime() * 1_000_000_000 + about.mtime_nsec();
+        found.insert(path, (about.mode(), about.uid(), about.gid(), time, content));
+    }
+    found
+}
+
+/// The tree without times, which a restored path does not get back.
+fn timeless(tree: &Tree) -> BTreeMap<&PathBuf, (u32, u32, u32, &Vec<u8>)> {
+    tree.iter().map(|(path, (mode, user, group, _, content))| (path, (*mode, *user, *group, content))).collect()
+}
+
+fn differing(left: &Tree, right: &Tree) -> Vec<PathBuf> {
+    let paths: BTreeSet<&PathBuf> = left.keys().chain(right.keys()).collect();
+    paths.into_iter().filter(|path| left.get(*path) != right.get(*path)).cloned().collect()
+}
+
+#[test]
+fn the_table_of_what_examples_need_names_modules_that_there_are() {
+    let named = ROWS.iter().map(|row| row.module).chain(READING.iter().copied());
+    for name in named {
+        assert!(modules::find(name).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn a_check_changes_nothing_and_shows_what_the_run_does_and_a_second_run_changes_nothing() {
+    for entry in modules::all() {
+        let name = entry.name;
+        let fixture = Fixture::new(entry);
+        let before = fixture.tree();
+        let check = fixture.run("--check --diff");
+        assert_eq!(differing(&before, &fixture.tree()), Vec::<PathBuf>::new(), "the check of {name} has written");
+        assert!(fixture.journal().is_empty(), "the check of {name} has a journal");
+
+        let run = fixture.run("--diff");
+        assert_eq!(check.diffs(), run.diffs(), "{name} has not done what it showed");
+        let reading = READING.contains(&name);
+        assert_eq!(run.stdout.contains(" changed=1 "), !reading, "{name}:\n{}", run.stdout);
+        assert_eq!(check.stdout.contains(" would-change=1 "), !reading, "{name}:\n{}", check.stdout);
+        assert_eq!(run.diffs().trim().is_empty(), reading, "{name}:\n{}", run.stdout);
+        let after = fixture.tree();
+        assert_eq!(differing(&before, &after).is_empty(), reading, "{name}");
+
+        let again = fixture.run("--diff");
+        assert!(again.stdout.contains(" changed=0 "), "{name} again:\n{}", again.stdout);
+        assert_eq!(again.diffs().trim(), "", "{name} again");
+        let changed = differing(&after, &fixture.tree());
+        assert!(changed.iter().all(|path| path.is_dir()), "the second run of {name} wrote {changed:?}");
+    }
+}
+
+struct Here(Arc<dyn Transport>);
+
+#[async_trait]
+impl Machines for Here {
+    async fn machine(&self, _: &str) -> Result<Arc<dyn Transport>, TransportError> {
+        Ok(self.0.clone())
+    }
+}
+
+impl Here {
+    async fn apply(&self, change: &Change) -> Result<cutover::change::Applied, ApplyError> {
+        let reach = Reach { host: &*self.0, controller: &*self.0, machines: self, progress: &|_| {} };
+        apply(change, reach).await
+    }
+
+    async fn look(&self, path: &str) -> Node {
+        self.0.look(&[(path.to_string(), Links::Keep)], Want::Content).await.unwrap().remove(0)
+    }
+}
+
+/// Returns the changes that a journal can give back, and the lines of those it hides.
+fn journalled(lines: &[Value]) -> (Vec<Change>, Vec<String>) {
+    let (mut changes, mut hidden) = (Vec::new(), Vec::new());
+    for value in lines.iter().filter_map(|line| line.get("change")) {
+        match value.get("hidden") {
+            Some(lines) => hidden.push(lines.to_string()),
+            None => {
+                let change: Change = serde_json::from_value(value.clone()).unwrap();
+                assert_eq!(&serde_json::to_value(&change).unwrap(), value, "a journalled change has lost something");
+                changes.push(change);
+            }
+        }
+    }
+    (changes, hidden)
+}
+
+#[tokio::test]
+async fn the_journal_holds_the_changes_that_were_made_which_are_stale_then_and_can_be_undone() {
+    let here = Here(local::local(None).await.unwrap());
+    for entry in modules::all().filter(|entry| !READING.contains(&entry.name)) {
+        let name = entry.name;
+        let fixture = Fixture::new(entry);
+        fixture.in_the_open();
+        let before = fixture.tree();
+        fixture.run("");
+        let made = fixture.tree();
+        let lines = fixture.journal();
+        let (changes, hidden) = journalled(&lines);
+        let count = |key: &str| lines.iter().filter(|line| line.get(key).is_some()).count();
+        assert_eq!((count("done"), count("failed")), (changes.len() + hidden.len(), 0), "{name}");
+        assert!(!changes.is_empty(), "{name} has an empty journal");
+
+        for change in &changes {
+            if let Change::Path { change, .. } = change {
+                assert_eq!(&here.look(change.path()).await, change.after(), "{name}: {}", change.path());
+            }
+            match (change, here.apply(change).await) {
+                // Several hosts may bring one file; a transfer goes on where it ended, at its end.
+                (Change::Path { on: On::Controller, .. }, Ok(_)) => {}
+                (Change::Transfer(_), Ok(applied)) => assert_eq!(applied.report["moved"], 0, "{name}"),
+                (_, Err(ApplyError::Stale { what, expected, found, .. })) => {
+                    assert!(expected != found, "{name}: {what} is refused and both values are {found}");
+                }
+                (_, other) => panic!("{name}: a change was made twice: {other:?} of {change:?}"),
+            }
+        }
+        // The drain of a transfer may touch a file again; nothing else does.
+        assert!(timeless(&made) == timeless(&fixture.tree()), "{name}: stale changes have written");
+
+        let mut undone = BTreeSet::new();
+        for change in changes.iter().rev() {
+            let Change::Path { on, change } = change else { continue };
+            undone.insert(PathBuf::from(change.path()));
+            let Some(Change::Path { change, .. }) =
+                Change::path(change.path(), change.after().clone(), change.before().clone())
+            else {
+                panic!("{name}: {} has no way back", change.path())
+            };
+            here.apply(&Change::Path { on: *on, change }).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        let restored = fixture.tree();
+        let (first, last) = (timeless(&before), timeless(&restored));
+        // Where all was a matter of paths everything is as it was; else each of the paths is.
+        let only_paths = hidden.is_empty() && changes.iter().all(|change| matches!(change, Change::Path { .. }));
+        let paths: BTreeSet<&PathBuf> =
+            if only_paths { first.keys().chain(last.keys()).copied().collect() } else { undone.iter().collect() };
+        for path in paths {
+            assert_eq!(first.get(path), last.get(path), "{name}: {} is not restored", path.display());
+        }
+    }
+}
+
+/// All texts of a value, and what they are in base64 for.
+fn texts(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) => {
+            if let Ok(bytes) = base64::engine::general_purpose::STANDARD.decode(text) {
+                found.push(String::from_utf8_lossy(&bytes).into_owned());
+            }
+            found.push(text.clone());
+        }
+        Value::Array(values) => values.iter().for_each(|value| texts(value, found)),
+        Value::Object(values) => values.values().for_each(|value| texts(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn no_password_hash_is_printed_or_journalled() {
+    for entry in modules::all() {
+        let fixture = Fixture::new(entry);
+        let hash = |line: &str| line.split(':').nth(1).map(str::to_string);
+        let password_file = |host: &str| fixture.program.read(&format!("{host}/var/qmail/users/poppasswd"));
+        let mut secrets: Vec<String> = ["old", "new"].map(password_file).concat().lines().filter_map(hash).collect();
+        secrets.push("$1$abcdefgh$0123456789012345678901".into());
+        assert!(secrets.len() > 8);
+        let mut shown = Vec::new();
+        for flags in ["--check --diff -vvv", "--diff -vvv", "-vvv"] {
+            let printed = fixture.run(flags);
+            shown.extend([printed.stdout, printed.stderr]);
+        }
+        fixture.journal().iter().for_each(|line| texts(line, &mut shown));
+        for secret in &secrets {
+            let leak = shown.iter().find(|text| text.contains(secret));
+            assert!(leak.is_none(), "{} shows {secret}: {}", entry.name, leak.unwrap());
+        }
+        let after: String = ["old", "new"].map(password_file).concat();
+        assert_eq!(after.contains("$1$abcdefgh$"), entry.name == "qmail_users");
+    }
+}
+
+/// The fenced blocks of a Markdown text with the language after the fence.
+fn blocks(markdown: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut open: Option<(String, String)> = None;
+    for line in markdown.lines() {
+        match (&mut open, line.trim().strip_prefix("```")) {
+            (None, Some(language)) => open = Some((language.to_string(), String::new())),
+            (Some(_), Some(_)) => found.extend(open.take()),
+            (Some((_, text)), None) => text.push_str(&format!("{line}\n")),
+            (None, None) => {}
+        }
+    }
+    found
+}
+
+fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn every_snippet_of_the_documents_loads() {
+    let documents = std::fs::read_dir(repository().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let documents = documents.filter(|path| path.extension().is_some_and(|end| end == "md"));
+    let mut count = 0;
+    for path in documents.chain([repository().join("README.md")]) {
+        for (language, text) in blocks(&std::fs::read_to_string(&path).unwrap()) {
+            let program = Program::new();
+            program.file("hosts", "[old]\na\n[new]\nb\n").file("survey.sh", "true\n").file("virtualdomains.j2", "x\n");
+            let first = text.lines().find(|line| !line.starts_with('#') && !line.is_empty()).unwrap_or("");
+            let is_play = text
+                .lines()
+                .any(|line| ["- hosts:", "  hosts:", "- import_playbook:"].iter().any(|key| line.starts_with(key)));
+            let words = match language.as_str() {
+                "yaml" | "yml" if is_play => {
+                    program.file("play.yml", &text);
+                    "play -i hosts play.yml --syntax-check"
+                }
+                "yaml" | "yml" if first.starts_with('-') => {
+                    program.file("play.yml", &play(&text));
+                    "play -i hosts play.yml --syntax-check"
+                }
+                "yaml" | "yml" | "ini" => {
+                    let name = if language == "ini" { "mine.ini" } else { "mine.yml" };
+                    program.file(name, &text).file("play.yml", "- hosts: all\n  tasks: []\n");
+                    if language == "ini" {
+                        "play -i mine.ini play.yml --list-hosts"
+                    } else {
+                        "play -i mine.yml play.yml --list-hosts"
+                    }
+                }
+                _ => continue,
+            };
+            let printed = program.run(words);
+            assert_eq!(printed.status, 0, "{}:\n{text}\n{}", path.display(), printed.stderr);
+            count += 1;
+        }
+    }
+    assert!(count >= modules::all().count(), "only {count} snippets were found");
+}
+
+#[test]
+fn every_shipped_playbook_loads_with_every_example_inventory() {
+    let below = |name: &str| tree(&repository().join(name)).into_keys().filter(|path| path.is_file());
+    let is_playbook = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().any(|line| {
+            line.trim_start_matches("- ").trim_start().starts_with("hosts:") || line.starts_with("- import_playbook:")
+        })
+    };
+    let program = Program::new();
+    let mut count = 0;
+    for playbook in below("playbooks").filter(is_playbook) {
+        for inventory in below("inventory") {
+            let words =
+                ["play", "-i", &inventory.display().to_string(), &playbook.display().to_string(), "--syntax-check"];
+            program.run_words(&words).expect(0);
+            let words = [&words[..4], &["--list-hosts"]].concat();
+            let hosts = program.run_words(&words).expect(0);
+            assert!(hosts.stdout.contains(".example.com"), "{}:\n{}", playbook.display(), hosts.stdout);
+            count += 1;
+        }
+    }
+    assert!(count >= 12, "only {count} pairs");
+}
