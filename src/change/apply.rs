@@ -27,13 +27,7 @@ pub struct Applied {
 pub enum ApplyError {
     /// The host is no longer in the state the change was planned from; nothing was done.
     #[error("{what} is no longer as it was when this change was planned\n  planned from: {expected}\n  found: {found}")]
-    Stale {
-        what: String,
-        expected: String,
-        found: String,
-        /// What was found is what the change would have made: somebody else was first, with the same.
-        already: bool,
-    },
+    Stale { what: String, expected: String, found: String },
     /// The commands ran and the state is still not the one asked for.
     #[error("{0}")]
     Failed(String),
@@ -69,9 +63,8 @@ pub async fn apply(change: &Change, reach: Reach<'_>) -> Result<Applied, ApplyEr
             };
             written.map_err(|error| match error {
                 WriteError::Stale { path, found, .. } => {
-                    let already = *found == *change.after();
                     let (expected, found) = super::diff::describe_apart(change.before(), &found);
-                    ApplyError::Stale { what: format!("`{path}`"), expected, found, already }
+                    ApplyError::Stale { what: format!("`{path}`"), expected, found }
                 }
                 WriteError::Failed { path, error: TransportError::Refused(why), .. } => {
                     ApplyError::Failed(format!("`{path}`: {why}"))
@@ -83,9 +76,7 @@ pub async fn apply(change: &Change, reach: Reach<'_>) -> Result<Applied, ApplyEr
         Change::State(state) => {
             let found = read_state(reach.host, state).await?;
             if found != state.before() {
-                let already = found == state.after();
-                let (what, expected) = (state.what().into(), state.before().into());
-                return Err(ApplyError::Stale { what, expected, found, already });
+                return Err(ApplyError::Stale { what: state.what().into(), expected: state.before().into(), found });
             }
             for command in state.by() {
                 let output = reach.host.run(command).await?;
@@ -146,7 +137,6 @@ async fn bring(
             what: format!("`{path}` of `{host}`"),
             expected: format!("sha256 {}", expected.0),
             found: format!("sha256 {}", found.0),
-            already: false,
         }),
         _ => Ok(Some((change.clone().with_body(Body::File(file.path().to_path_buf())), file))),
     }

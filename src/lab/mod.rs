@@ -103,6 +103,14 @@ impl Lab {
         std::fs::write(directory.join("known_hosts"), known)?;
         std::fs::write(inventory(directory), inventory_text(directory, [servers[0].port(), servers[1].port()])?)?;
         let qmail_send = Daemon::start(&directory.join("old/var/qmail/bin/qmail-send"))?;
+        // It says that it has read its tables by writing its process id.
+        let started = directory.join("old/var/qmail/active/pid");
+        for _ in 0..200 {
+            if started.exists() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
         std::fs::write(directory.join(PID), std::process::id().to_string())?;
         Ok(Lab { directory: directory.to_path_buf(), _servers: servers, _qmail_send: qmail_send })
     }

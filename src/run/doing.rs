@@ -413,7 +413,10 @@ impl<'a> Doing<'a> {
 /// Returns the time for a number of seconds as a user wrote it: negative is none, and what is longer than any run
 /// (`inf` is a number too) is 30 years.
 pub(super) fn duration(seconds: f64) -> Duration {
-    Duration::from_secs_f64(seconds.max(0.0).min(1e9))
+    // `clamp` would hand on what is not a number; `max` does not.
+    #[allow(clippy::manual_clamp)]
+    let seconds = seconds.max(0.0).min(1e9);
+    Duration::from_secs_f64(seconds)
 }
 
 fn failure(message: &str, mut result: Results) -> Results {

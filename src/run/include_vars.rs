@@ -37,7 +37,7 @@ impl Doing<'_> {
                 .collect();
             layer = [(name, Var::Known(Value::Object(inside?)))].into_iter().collect();
         }
-        self.facts_for.iter().for_each(|host| self.batch.run.fleet.include_vars(host, layer.clone()));
+        self.fact_hosts()?.iter().for_each(|host| self.batch.run.fleet.include_vars(host, layer.clone()));
         let mut result = Results::new();
         let names = paths.iter().map(|path| Value::from(path.display().to_string())).collect();
         result.insert("ansible_included_var_files".into(), names);

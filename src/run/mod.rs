@@ -73,6 +73,8 @@ pub struct Progressing {
     out: Mutex<BTreeSet<String>>,
     /// Set once `--start-at-task` has matched.
     started: Mutex<bool>,
+    /// Per machine that tasks are delegated to, whose turn it is.
+    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Run {
@@ -122,6 +124,10 @@ impl Run {
     fn send(&self, event: Event) {
         // A reporter that is gone has said so; the run goes on.
         let _ = self.events.send(event);
+    }
+
+    fn turn(&self, host: &str) -> Arc<tokio::sync::Mutex<()>> {
+        lock(&self.progress.turns).entry(host.to_string()).or_default().clone()
     }
 
     fn pending(&self, host: &str) -> Arc<Mutex<Pending>> {

@@ -9,7 +9,7 @@ use crate::change::transfer::Progress;
 use crate::change::{self, Applied, ApplyError, Change, Diff, Reach, Secrecy};
 use crate::error::Diagnostic;
 use crate::host::{Controller, Unrendered, View};
-use crate::modules::{Entry, ModuleError, Outcome, Planned};
+use crate::modules::{Entry, Module, ModuleError, Outcome, Planned};
 use crate::template::Failure;
 use crate::transport::{Transport, TransportError};
 use crate::vars::{Layer, Var};
@@ -17,6 +17,7 @@ use crate::yaml::Data;
 
 use super::connections::Peers;
 use super::doing::{Doing, Done, Trouble};
+use super::task::absolute;
 use super::{Event, Login, Mode, Subject, lock, result};
 
 impl Doing<'_> {
@@ -27,28 +28,48 @@ impl Doing<'_> {
         let arguments = entry.arguments(arguments).map_err(|error| error.or_at(place))?;
         let module = (entry.build)(&arguments).map_err(|error| error.or_at(place))?;
         let machine = self.machine().await?;
+        let planned = self.plan(module.as_ref(), &machine, limit).await?;
+        if self.mode == Mode::Check {
+            let pending = self.batch.run.pending(&machine.host);
+            planned.changes.iter().for_each(|change| lock(&pending).record(change));
+            return self.done(!planned.changes.is_empty(), planned.result, None);
+        }
+        let mut applied = self.apply(&machine, &planned.changes).await;
+        let mut planned = planned;
+        if let (Err(Unapplied::Stale(_)), Some(delegate)) = (&applied, &machine.delegate) {
+            // Hosts that delegate to one machine may ask for the same: who comes late takes a turn, and looks again.
+            let turn = self.batch.run.turn(delegate);
+            let _turn = turn.lock().await;
+            for _ in 0..LATE_TRIES {
+                planned = self.plan(module.as_ref(), &machine, limit).await?;
+                applied = self.apply(&machine, &planned.changes).await;
+                if !matches!(applied, Err(Unapplied::Stale(_))) {
+                    break;
+                }
+            }
+        }
+        let applied = applied.map_err(|error| match error {
+            Unapplied::Stale(message) => Trouble::failed(message),
+            Unapplied::Other(trouble) => trouble,
+        })?;
+        self.done(!planned.changes.is_empty(), planned.result, Some(applied))
+    }
+
+    /// Plans the module and shows what it would change.
+    async fn plan(&self, module: &dyn Module, machine: &Machine, limit: Option<Duration>) -> Result<Planned, Trouble> {
         let planned = module.plan(&machine.view).await;
         let mut planned = planned.map_err(|error| match error {
             ModuleError::Host(TransportError::Unreachable(_) | TransportError::Uncertain(_)) => {
                 self.batch.run.connections.forget(&machine.login);
                 error
             }
-            ModuleError::Wrong(diagnostic) => ModuleError::Wrong(diagnostic.or_at(place)),
+            ModuleError::Wrong(diagnostic) => ModuleError::Wrong(diagnostic.or_at(&self.task.action_place)),
             error => error,
         })?;
         self.finish_commands(&mut planned, limit)?;
         planned.warnings.iter().for_each(|warning| self.batch.run.send(Event::Warning(warning.clone())));
-        self.show(&machine, &planned);
-        let changed = !planned.changes.is_empty();
-        let applied = match self.mode {
-            Mode::Apply => Some(self.apply(&machine, &planned.changes).await?),
-            Mode::Check => {
-                let pending = self.batch.run.pending(&machine.host);
-                planned.changes.iter().for_each(|change| lock(&pending).record(change));
-                None
-            }
-        };
-        self.done(changed, planned.result, applied)
+        self.show(machine, &planned);
+        Ok(planned)
     }
 
     fn done(&self, changed: bool, outcome: Outcome, applied: Option<Applied>) -> Result<Done, Trouble> {
@@ -111,7 +132,7 @@ impl Doing<'_> {
     }
 
     /// Makes the changes, in order, each in the journal first.
-    async fn apply(&self, machine: &Machine, changes: &[Change]) -> Result<Applied, Trouble> {
+    async fn apply(&self, machine: &Machine, changes: &[Change]) -> Result<Applied, Unapplied> {
         let run = self.batch.run;
         let controller = run.connections.controller().await?;
         let progress = |progress: Progress| {
@@ -140,16 +161,14 @@ impl Doing<'_> {
                     run.journal.failed(number, &why).map_err(unwritable)?;
                 }
             }
-            last = match applied {
-                Ok(applied) => applied,
-                // Hosts of one task may share a machine (`delegate_to`): another made the same change just before.
-                Err(ApplyError::Stale { already: true, .. }) => Applied::default(),
-                Err(ApplyError::Host(error)) => {
+            last = applied.map_err(|error| match error {
+                ApplyError::Host(error) => {
                     run.connections.forget(&machine.login);
-                    return Err(error.into());
+                    Unapplied::Other(error.into())
                 }
-                Err(other) => return Err(Trouble::failed(other.to_string())),
-            };
+                ApplyError::Stale { .. } => Unapplied::Stale(error.to_string()),
+                ApplyError::Failed(message) => Unapplied::Other(Trouble::failed(message)),
+            })?;
             let warnings = last.report.get("warnings").and_then(Value::as_array).into_iter().flatten();
             warnings.filter_map(Value::as_str).for_each(|text| run.send(Event::Warning(text.into())));
         }
@@ -216,7 +235,8 @@ impl Doing<'_> {
             })
         };
         Ok(Controller {
-            search: self.scope.search.to_vec(),
+            // A shell of the controller starts in its home, and a journal is read anywhere.
+            search: self.scope.search.iter().map(|directory| absolute(directory)).collect(),
             render: Box::new(render),
             transport: self.batch.run.connections.controller().await?,
         })
@@ -228,6 +248,28 @@ fn about_template(path: &std::path::Path) -> Arc<Layer> {
     let path = path.display().to_string();
     let values = [("ansible_managed", "Ansible managed"), ("template_path", &path), ("template_fullpath", &path)];
     Arc::new(values.into_iter().map(|(name, value)| (name.into(), Var::Known(value.into()))).collect())
+}
+
+/// How often a plan that another host of the task made stale is made anew.
+const LATE_TRIES: usize = 3;
+
+/// Why changes were not, or not all, made.
+enum Unapplied {
+    /// The machine is no longer as it was when they were planned.
+    Stale(String),
+    Other(Trouble),
+}
+
+impl From<Trouble> for Unapplied {
+    fn from(trouble: Trouble) -> Unapplied {
+        Unapplied::Other(trouble)
+    }
+}
+
+impl From<TransportError> for Unapplied {
+    fn from(error: TransportError) -> Unapplied {
+        Unapplied::Other(error.into())
+    }
 }
 
 /// The machine a task works on.

@@ -9,10 +9,10 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use crate::error::{Diagnostic, Diagnostics};
-
+use crate::inventory::Selected;
 use crate::playbook::{Block, Play, Role, Step, Task};
 use crate::template::{Failure, Templates};
-use crate::vars::{Fleet, Layer, Scope, Selected, Var};
+use crate::vars::{Fleet, Layer, Scope, Var};
 use crate::yaml::Yaml;
 
 use super::{Event, Run, TaskKind, lock};

@@ -160,7 +160,7 @@ impl Batch<'_> {
             kind,
             name: self.name_of(task, &hosts[0]),
             place: format!("{}:{}", place.source.path.display(), place.line),
-            speaks: speaks(task),
+            speaks: matches!(task.action.as_str(), "debug" | "assert"),
         });
     }
 
@@ -276,8 +276,7 @@ impl Batch<'_> {
         }
         directories.push(keywords.directory.clone());
         directories.push(self.play.directory.clone());
-        // A shell of the controller starts in its home, a journal is read anywhere, and Ansible's lookups give
-        // absolute paths too.
+        // Modules, lookups and loops get paths that hold wherever they are used, as from Ansible.
         directories.iter_mut().for_each(|directory| *directory = absolute(directory));
         let mut seen = std::collections::HashSet::new();
         directories.retain(|directory| seen.insert(directory.clone()));
@@ -322,14 +321,8 @@ impl Batch<'_> {
     }
 }
 
-/// Says whether a task is there for what it prints: `debug`, or an `assert` with a message of its own.
-fn speaks(task: &Task) -> bool {
-    let own_message = || task.arguments.iter().any(|(name, _)| name.as_str() == Some("success_msg"));
-    task.action == "debug" || (task.action == "assert" && own_message())
-}
-
 /// Returns a path of the controller as text that holds wherever a task uses it.
-fn absolute(path: &std::path::Path) -> PathBuf {
+pub(super) fn absolute(path: &std::path::Path) -> PathBuf {
     let current = std::env::current_dir().unwrap_or_default();
     current.join(path).components().collect()
 }

@@ -14,7 +14,6 @@ pub mod files;
 pub mod fleet;
 mod known;
 
-pub use crate::inventory::Selected;
 pub use directory::{VarsDirectory, sorted_names};
 pub use extra::extra;
 pub use fleet::{Fleet, TaskLayers};

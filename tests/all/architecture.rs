@@ -16,7 +16,22 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("template", &["error", "host", "vars", "yaml"]),
     ("playbook", &["error", "vars", "yaml"]),
     ("modules", &["change", "error", "host", "transport"]),
-    ("run", &["change", "error", "host", "modules", "playbook", "secret", "template", "transport", "vars", "yaml"]),
+    (
+        "run",
+        &[
+            "change",
+            "error",
+            "host",
+            "inventory",
+            "modules",
+            "playbook",
+            "secret",
+            "template",
+            "transport",
+            "vars",
+            "yaml",
+        ],
+    ),
     ("report", &["change", "modules", "run"]),
     ("lab", &["secret"]),
     (

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use base64::Engine as _;
-use cutover::change::{ApplyError, Change, On, Reach, apply};
+use cutover::change::{ApplyError, Change, Reach, apply};
 use cutover::lab::fill::{Role, fill};
 use cutover::modules::{self, Entry};
 use cutover::transport::{Links, Machines, Node, Transport, TransportError, Want, local};
@@ -272,6 +272,29 @@ impl Here {
         apply(change, reach).await
     }
 
+    /// Makes a changed path a third thing, over which the change must not be made, and takes that back.
+    async fn refuses_over_another_hand(&self, change: &Change) {
+        let Change::Path { change: path, .. } = change else { return };
+        let path = Path::new(path.path());
+        let about = path.symlink_metadata().unwrap();
+        let mode = |mode: u32| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        mode(about.mode() & 0o7777 ^ 0o011);
+        let applied = self.apply(change).await;
+        assert!(matches!(applied, Err(ApplyError::Stale { .. })), "{applied:?} of {change:?}");
+        assert_eq!(path.symlink_metadata().unwrap().mode(), about.mode() ^ 0o011, "{}", path.display());
+        mode(about.mode() & 0o7777);
+        if about.is_file() {
+            let content = std::fs::read(path).unwrap();
+            std::fs::write(path, [&content[..], b"!"].concat()).unwrap();
+            let applied = self.apply(change).await;
+            assert!(matches!(applied, Err(ApplyError::Stale { .. })), "{applied:?} of {change:?}");
+            assert_eq!(std::fs::read(path).unwrap().len(), content.len() + 1);
+            std::fs::write(path, content).unwrap();
+            let file = std::fs::File::options().write(true).open(path).unwrap();
+            file.set_modified(about.modified().unwrap()).unwrap();
+        }
+    }
+
     async fn look(&self, path: &str) -> Node {
         self.0.look(&[(path.to_string(), Links::Keep)], Want::Content).await.unwrap().remove(0)
     }
@@ -314,14 +337,19 @@ async fn the_journal_holds_the_changes_that_were_made_which_are_stale_then_and_c
                 assert_eq!(&here.look(change.path()).await, change.after(), "{name}: {}", change.path());
             }
             match (change, here.apply(change).await) {
-                // Several hosts may bring one file; a transfer goes on where it ended, at its end.
-                (Change::Path { on: On::Controller, .. }, Ok(_)) => {}
+                // What is as asked stays so: several hosts may bring one file. A transfer goes on at its end.
+                (Change::Path { change, .. }, Ok(_)) => {
+                    assert_eq!(&here.look(change.path()).await, change.after(), "{name}: {}", change.path());
+                }
                 (Change::Transfer(_), Ok(applied)) => assert_eq!(applied.report["moved"], 0, "{name}"),
-                (_, Err(ApplyError::Stale { what, expected, found, .. })) => {
+                (_, Err(ApplyError::Stale { what, expected, found })) => {
                     assert!(expected != found, "{name}: {what} is refused and both values are {found}");
                 }
                 (_, other) => panic!("{name}: a change was made twice: {other:?} of {change:?}"),
             }
+        }
+        for change in changes.iter().filter(|change| matches!(change, Change::Path { .. })) {
+            here.refuses_over_another_hand(change).await;
         }
         // The drain of a transfer may touch a file again; nothing else does.
         assert!(timeless(&made) == timeless(&fixture.tree()), "{name}: stale changes have written");

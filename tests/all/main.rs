@@ -1,5 +1,8 @@
 //! The tests that need more than one part: real servers, real files, the whole program.
 
+// A test that cannot go on panics, and it may start the program under test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+
 mod ansible;
 mod architecture;
 mod bad_input;

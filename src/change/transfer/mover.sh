@@ -9,6 +9,8 @@ t=$(printf '\t')
 nl='
 '
 held=
+# Seconds spent on waiting for locks, all of them together.
+waited=0
 
 if stat -c %s / >/dev/null 2>&1; then
     stat=-c file='f %s %Y %U %G %a %n' directory='%d %U %G %A %n'
@@ -177,28 +179,40 @@ started() {
 # Each mover puts a file of its own name into the lock first and then looks for others: of two, one at least sees the
 # other. What a dead process left can be removed at any time, because no other process ever has its name.
 lock() {
-    [ -d "$1" ] || mkdir -- "$1" 2>&1 || return
     started $$
     me=$$.$started
-    tries=0
-    # A mover that gives its lock back may take the directory away in between.
-    until { [ -d "$1/lock" ] || mkdir -- "$1/lock"; } 2>/dev/null && { true >"$1/lock/$me"; } 2>/dev/null; do
-        tries=$((tries + 1))
-        if [ $tries -gt 3 ]; then
-            printf 'cannot write in %s/lock\n' "$1"
-            return
-        fi
-    done
     held="$held$1$nl"
-    for other in "$1"/lock/*; do
-        other=${other##*/}
-        [ "$other" != "$me" ] || continue
-        if started "${other%%.*}" && [ "$other" = "${other%%.*}.$started" ]; then
-            printf 'busy %s %s\n' "${other%%.*}" "$1"
+    while :; do
+        mark "$1" || { printf 'cannot write in %s/lock\n' "$1"; return; }
+        holder=
+        for other in "$1"/lock/*; do
+            other=${other##*/}
+            [ "$other" != "$me" ] || continue
+            if started "${other%%.*}" && [ "$other" = "${other%%.*}.$started" ]; then
+                holder=${other%%.*}
+            else
+                rm -rf -- "$1/lock/$other"
+            fi
+        done
+        [ -n "$holder" ] || return
+        # A mover whose connection broke notices soon and ends; one that works goes on for longer.
+        rm -f -- "$1/lock/$me"
+        if [ $waited -ge 10 ]; then
+            printf 'busy %s %s\n' "$holder" "$1"
             return
         fi
-        rm -rf -- "$1/lock/$other"
+        waited=$((waited + 1))
+        sleep 1
     done
+}
+
+# Puts the own name into the lock of a directory. One that gives its lock back may take the directory away in between.
+mark() {
+    for _ in 1 2 3; do
+        [ -d "$1/lock" ] || mkdir -p -- "$1/lock"
+        ! { true >"$1/lock/$me"; } || return 0
+    done 2>/dev/null
+    return 1
 }
 
 release() {

@@ -42,6 +42,8 @@ fn block(path: &str, size: u64, modified: u64, kind: u8) -> [u8; BLOCK] {
     block
 }
 
+// The tests run the real programs.
+#[allow(clippy::disallowed_methods)]
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -72,12 +72,12 @@ async fn what_the_user_may_not_see_is_refused_not_absent() {
     fs::write(&secret, "s").unwrap();
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o700)).unwrap();
     let path = (secret.to_str().unwrap().to_string(), Links::Keep);
-    let error = machine.look(&[path.clone()], Want::Attributes).await.unwrap_err();
+    let error = machine.look(std::slice::from_ref(&path), Want::Attributes).await.unwrap_err();
     assert!(matches!(&error, TransportError::Refused(why) if why.contains("permission denied")), "{error:?}");
     assert!(matches!(machine.list(root.path().to_str().unwrap(), None).await, Err(TransportError::Refused(_))));
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
-    assert!(matches!(machine.look(&[path.clone()], Want::Attributes).await.unwrap()[0], Node::File { .. }));
+    assert!(matches!(machine.look(std::slice::from_ref(&path), Want::Attributes).await.unwrap()[0], Node::File { .. }));
     assert!(matches!(machine.look(&[path], Want::Content).await, Err(TransportError::Refused(_))));
 }
 

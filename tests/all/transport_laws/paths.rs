@@ -224,7 +224,8 @@ pub async fn a_stale_path_is_refused(machine: &Machine, root: &Path) {
     assert!(!three.exists());
 
     // Every part of a state counts.
-    let stale: &[(&str, fn(&Path))] = &[
+    type Spoil = fn(&Path);
+    let stale: &[(&str, Spoil)] = &[
         ("mode", |path| fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap()),
         ("gone", |path| fs::remove_file(path).unwrap()),
         ("directory", |path| {
