@@ -66,7 +66,7 @@ impl Module for Fetch {
         }
         let content = Content::here(bytes);
         let checksum = sha1_of(&content);
-        let dest = self.destination(host)?;
+        let dest = self.destination(host);
         let changes = bring(host, &dest, content).await?;
         let results = json!({"file": self.src, "dest": dest, "checksum": checksum, "remote_checksum": checksum});
         Ok(planned(changes, results))
@@ -79,7 +79,7 @@ fn planned(changes: Vec<Change>, results: serde_json::Value) -> Planned {
 
 impl Fetch {
     /// Returns the absolute path on the controller; relative ones start at the playbook's directory.
-    fn destination(&self, host: &View) -> Result<String, Diagnostic> {
+    fn destination(&self, host: &View) -> String {
         let controller = host.controller();
         let home = &controller.transport.identity().home;
         let start = controller.search.last().map_or_else(|| home.clone(), |path| path.display().to_string());
@@ -87,11 +87,11 @@ impl Fetch {
             Some(rest) => join(home, rest),
             None => join(&start, &self.dest),
         };
-        Ok(match (self.flat, self.dest.ends_with('/')) {
+        match (self.flat, self.dest.ends_with('/')) {
             (true, false) => dest,
             (true, true) => join(&dest, base_name(&self.src)),
             (false, _) => join(&dest, &format!("{}/{}", host.name, self.src)),
-        })
+        }
     }
 }
 
