@@ -39,9 +39,11 @@ impl Doing<'_> {
         }
         let mut applied = self.apply(&machine, &planned.changes).await;
         let mut planned = planned;
-        if let (Err(Unapplied::Stale(_)), Some(delegate)) = (&applied, &machine.delegate) {
-            // Hosts that delegate to one machine may ask for the same: who comes late takes a turn, and looks again.
-            let turn = self.batch.run.turn(delegate);
+        if matches!(applied, Err(Unapplied::Stale(_)))
+            && let Some(shared) = self.shared(&machine)
+        {
+            // Hosts that share a machine may ask for the same: who comes late takes a turn, and looks again.
+            let turn = self.batch.run.turn(&shared);
             let _turn = turn.lock().await;
             for _ in 0..LATE_TRIES {
                 planned = self.plan(module.as_ref(), &machine, limit).await?;
@@ -56,6 +58,21 @@ impl Doing<'_> {
             Unapplied::Other(trouble) => trouble,
         })?;
         self.done(!planned.changes.is_empty(), planned.result, Some(applied))
+    }
+
+    /// Names the machine if other hosts of the task may work on it too: one delegated to, or one that several names
+    /// of the inventory mean.
+    fn shared(&self, machine: &Machine) -> Option<String> {
+        let same = |host: &&String| {
+            let scope = self.batch.run.fleet.scope(host, &self.layers);
+            let login = self.batch.run.connections.login(host, &self.task.keywords, &scope);
+            login.is_ok_and(|(login, _)| login == machine.login)
+        };
+        let mut names = self.batch.hosts.iter().filter(same);
+        match (&machine.delegate, names.next(), names.next()) {
+            (_, Some(first), Some(_)) => Some(first.clone()),
+            (delegate, _, _) => delegate.clone(),
+        }
     }
 
     /// Plans the module and shows what it would change.

@@ -160,7 +160,7 @@ impl Batch<'_> {
             kind,
             name: self.name_of(task, &hosts[0]),
             place: format!("{}:{}", place.source.path.display(), place.line),
-            speaks: matches!(task.action.as_str(), "debug" | "assert"),
+            speaks: speaks(task),
         });
     }
 
@@ -319,6 +319,12 @@ impl Batch<'_> {
             include: None,
         }
     }
+}
+
+/// Says whether a task is there for what it prints: `debug`, or an `assert` with a message of its own.
+fn speaks(task: &Task) -> bool {
+    let own_message = || task.arguments.iter().any(|(name, _)| name.as_str() == Some("success_msg"));
+    task.action == "debug" || (task.action == "assert" && own_message())
 }
 
 /// Returns a path of the controller as text that holds wherever a task uses it.
