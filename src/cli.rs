@@ -11,7 +11,7 @@ use crate::error::Diagnostics;
 /// Runs Ansible-style playbooks over its own SSH and shows every change before it makes it.
 ///
 /// Hosts need nothing but a POSIX `sh`. Exit codes: 0 ok, 1 an error of yours (nothing was touched), 2 a host failed,
-/// 4 a host was unreachable.
+/// 4 a host was unreachable; 130, 141 and 143 after Ctrl-C, a closed output and SIGTERM.
 #[derive(Parser)]
 #[command(name = "cutover", version, arg_required_else_help = true, max_term_width = 100)]
 enum Cli {
@@ -46,8 +46,8 @@ pub fn main() -> ExitCode {
     match ended {
         Ok(code) => ExitCode::from(code),
         Err(Stop::Wrong(errors)) => fail(&errors.to_string()),
-        // The reader of our output has gone (`| head`): nothing is left to say.
-        Err(Stop::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(1),
+        // The reader of our output has gone (`| head`): nothing is left to say. 128 and the number of SIGPIPE.
+        Err(Stop::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(141),
         Err(Stop::Output(error)) => fail(&format!("error: the output cannot be written: {error}")),
     }
 }

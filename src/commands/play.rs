@@ -4,6 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 
 use crate::cli::Stop;
@@ -11,9 +12,9 @@ use crate::error::{Diagnostic, Diagnostics};
 use crate::inventory::Inventory;
 use crate::playbook::tags::Selection;
 use crate::playbook::{self, Loader, Play, Playbook, Step};
-use crate::report::Human;
+use crate::report::{Human, Recap};
 use crate::run::connections::{Connections, Defaults};
-use crate::run::{self, Journal, Mode, Options, Run};
+use crate::run::{self, Journal, Locks, Mode, Options, Run};
 use crate::secret::Secret;
 use crate::template::{Failure, Templates};
 use crate::vars::{self, Fleet};
@@ -103,6 +104,8 @@ pub struct Arguments {
 
 /// The exit code after Ctrl-C: 128 and the number of SIGINT, as a shell has it.
 const INTERRUPTED: u8 = 130;
+/// The same for SIGTERM.
+const TERMINATED: u8 = 143;
 
 pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     let prepared = prepare(arguments)?;
@@ -186,6 +189,7 @@ async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Resul
         connections: Arc::new(connections),
         loader: prepared.loader,
         journal: journal(arguments, mode)?,
+        locks: Locks::new(state_directory().join("locks")),
         events,
         progress: Default::default(),
     };
@@ -201,24 +205,50 @@ async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Resul
         human.finish()
     });
     let connections = run.connections.clone();
-    let played = async move {
+    let mut terminated = tokio::signal::unix::signal(SignalKind::terminate()).map_err(Stop::Output)?;
+    let mut reporter = std::pin::pin!(reporter);
+    let played = async {
         tokio::select! {
-            played = run.play(&prepared.playbooks) => Some(played),
-            _ = tokio::signal::ctrl_c() => None,
+            played = run.play(&prepared.playbooks) => Ended::Played(played),
+            _ = tokio::signal::ctrl_c() => Ended::Told(INTERRUPTED),
+            _ = terminated.recv() => Ended::Told(TERMINATED),
+            // Nobody reads what would be shown, so nothing more is done.
+            gone = &mut reporter => Ended::Unread(gone),
         }
     };
-    let played = played.await;
+    let ended = played.await;
+    // The reporter ends with the last sender of events.
+    drop(run);
     connections.close();
-    let recap = reporter.await.map_err(|error| Stop::Output(std::io::Error::other(error)))?;
-    let recap = recap.map_err(Stop::Output)?;
-    match played {
-        Some(played) => played.map(|()| recap.exit_code()).map_err(Stop::Wrong),
-        None => {
+    let recap = match ended {
+        Ended::Unread(ref _gone) => None,
+        _ => Some(reporter.await),
+    };
+    let read = |joined: Result<std::io::Result<Recap>, tokio::task::JoinError>| {
+        joined.map_err(std::io::Error::other).and_then(|recap| recap).map_err(Stop::Output)
+    };
+    match (ended, recap) {
+        (Ended::Unread(gone), _) => read(gone).map(|recap| recap.exit_code()),
+        (Ended::Played(played), Some(recap)) => {
+            let recap = read(recap)?;
+            played.map(|()| recap.exit_code()).map_err(Stop::Wrong)
+        }
+        (Ended::Told(code), _) => {
             let text = "interrupted: the changes made so far are in the journal; run again to go on";
             writeln!(anstream::stderr(), "{text}").map_err(Stop::Output)?;
-            Ok(INTERRUPTED)
+            Ok(code)
         }
+        (Ended::Played(played), None) => played.map(|()| 0).map_err(Stop::Wrong),
     }
+}
+
+/// How a run came to its end.
+enum Ended {
+    Played(Result<(), Diagnostics>),
+    /// By a signal, with the exit code for it.
+    Told(u8),
+    /// The output is gone.
+    Unread(Result<std::io::Result<Recap>, tokio::task::JoinError>),
 }
 
 fn selection(arguments: &Arguments) -> Selection {

@@ -155,7 +155,7 @@ impl Kind {
             Kind::Float => "a number",
             Kind::List => "a list",
             Kind::Map => "a mapping",
-            Kind::Mode => "a file mode such as `\"0644\"` or `u=rw,go=r`",
+            Kind::Mode => "a file mode such as `\"0644\"` (with its leading zero) or `u=rw,go=r`",
             Kind::Any => "a value",
         }
     }
@@ -180,6 +180,8 @@ fn coerce(kind: Kind, value: Value) -> Result<Value, Value> {
         (Kind::Map, Value::Object(_)) => Ok(value),
         (Kind::Mode, Value::String(_)) => Ok(value),
         (Kind::Mode, Value::Number(number)) => match number.as_u64() {
+            // `mode: 644` is a decimal number, and as a mode sticky and unreadable; nobody means that.
+            Some(600..=777) => Err(value),
             Some(mode) if mode <= 0o7777 => Ok(format!("{mode:04o}").into()),
             _ => Err(value),
         },

@@ -51,6 +51,9 @@ pub struct Entry {
 /// What `register:` sees, without `changed`, `failed` and `diff`, which the runner adds.
 pub type Results = Map<String, Value>;
 
+/// A result's field with the names of fields that are registered and never printed.
+pub const HIDDEN: &str = "_hidden";
+
 /// A module's answer.
 pub struct Planned {
     /// Empty means: the host is as asked.

@@ -55,7 +55,8 @@ fn row(argument: &Argument) -> String {
         help.insert_str(0, "**Required.** ");
     }
     if !argument.choices.is_empty() {
-        let choices: Vec<String> = argument.choices.iter().map(|choice| format!("`{choice}`")).collect();
+        let choices: Vec<String> =
+            argument.choices.iter().map(|choice| format!("`{}`", choice.escape_debug())).collect();
         let _ = write!(help, " One of {}.", choices.join(", "));
     }
     format!("| {name} | {} | {help} |\n", kind(argument.kind))

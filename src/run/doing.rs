@@ -386,8 +386,9 @@ impl<'a> Doing<'a> {
 
     pub(super) fn report(&self, verdict: Verdict, result: &Results) {
         let result = match self.secrecy {
-            Secrecy::Open => result.clone(),
-            Secrecy::Hidden => result::censored(result),
+            // Why a host cannot be reached is no secret of the task's.
+            Secrecy::Hidden if verdict != Verdict::Unreachable => result::censored(result),
+            _ => result::printable(result.clone()),
         };
         let delegate = self.task.delegate_to.as_ref().and_then(|node| self.templates().render(node, &self.scope).ok());
         let delegate = delegate.and_then(|name| name.as_str().map(str::to_string));

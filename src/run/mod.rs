@@ -21,6 +21,7 @@ pub mod event;
 mod include;
 mod include_vars;
 pub mod journal;
+pub mod locks;
 mod looped;
 mod module;
 pub mod play;
@@ -31,6 +32,7 @@ pub mod verify;
 pub use connections::{Connections, Login};
 pub use event::{Event, Subject, TaskKind, Verdict};
 pub use journal::Journal;
+pub use locks::Locks;
 
 /// Whether changes are made or only shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +63,7 @@ pub struct Run {
     pub connections: Arc<Connections>,
     pub loader: Loader,
     pub journal: Journal,
+    pub locks: Locks,
     pub events: UnboundedSender<Event>,
     pub progress: Progressing,
 }

@@ -96,7 +96,8 @@ impl Doing<'_> {
         let (mut result, unknown) = match (outcome, applied) {
             (Outcome::Known(result), _) => (result, false),
             (Outcome::Applied(result), Some(applied)) => (result::merged(result, applied), false),
-            (Outcome::Applied(result), None) => (result, true),
+            // A task's own `check_mode: true` asks for what is known without making it.
+            (Outcome::Applied(result), None) => (result, self.task.keywords.check_mode.is_none()),
         };
         if let Some(Value::Object(facts)) = result.get("ansible_facts") {
             self.fact_hosts()?.iter().for_each(|host| self.batch.run.fleet.add_facts(host, facts.clone()));
@@ -167,6 +168,15 @@ impl Doing<'_> {
         let name = self.task.keywords.name.as_ref().and_then(|name| name.as_str()).unwrap_or(&self.task.action);
         let mut last = Applied::default();
         let unwritable = |error: std::io::Error| Trouble::failed(format!("the journal cannot be written: {error}"));
+        // Tasks on this machine itself may run side by side: it is everybody's controller.
+        let remote = (machine.login != Login::Local).then_some(machine.host.as_str());
+        let peers = changes.iter().filter_map(|change| match change {
+            Change::Transfer(transfer) => Some(transfer.from.as_str()),
+            _ => None,
+        });
+        for host in remote.into_iter().chain(peers) {
+            run.locks.hold(host).map_err(Trouble::failed)?;
+        }
         for change in changes {
             let number = run.journal.about_to(&machine.host, name, (change, self.secrecy)).map_err(unwritable)?;
             let applied = change::apply(change, reach).await;

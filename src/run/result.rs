@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::change::Applied;
-use crate::modules::Results;
+use crate::modules::{HIDDEN, Results};
 
 /// Adds what applying gave to a module's own fields, under Ansible's names.
 pub fn merged(mut result: Results, applied: Applied) -> Results {
@@ -28,6 +28,17 @@ pub fn merged(mut result: Results, applied: Applied) -> Results {
         result.insert("delta".into(), delta.into());
     }
     result.extend(applied.report);
+    result
+}
+
+/// Returns a result as it may be printed: without the values of the fields that its module hides.
+pub fn printable(mut result: Results) -> Results {
+    let hidden = result.remove(HIDDEN);
+    for name in hidden.iter().filter_map(Value::as_array).flatten().filter_map(Value::as_str) {
+        if let Some(value) = result.get_mut(name) {
+            *value = "(hidden)".into();
+        }
+    }
     result
 }
 

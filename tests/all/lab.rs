@@ -166,6 +166,37 @@ fn all_four_domains_move_and_mail_that_comes_late_is_collected() {
 }
 
 #[test]
+fn of_two_moves_at_once_none_loses_what_the_other_did() {
+    let lab = Up::new();
+    let (old, new) = (lab.qmail("old"), lab.qmail("new"));
+    for _ in 0..3 {
+        let both = std::thread::scope(|scope| {
+            let one = scope.spawn(|| lab.play("-e domains=example.com"));
+            let other = scope.spawn(|| lab.play("-e domains=example.net"));
+            [one.join().unwrap(), other.join().unwrap()]
+        });
+        for (printed, domain, account) in [(&both[0], "example.com", "=31-ann:"), (&both[1], "example.net", "=8-info:")]
+        {
+            if printed.status != 0 {
+                let told = printed.stdout.contains("another run is changing")
+                    || printed.stdout.contains("no longer as it was");
+                assert!(told, "{}", printed.stdout);
+                continue;
+            }
+            let read = |path: PathBuf| std::fs::read_to_string(path).unwrap();
+            assert!(
+                read(old.join("control/smtproutes")).contains(&format!("{domain}:192.0.2.20\n")),
+                "{}",
+                printed.stdout
+            );
+            assert!(read(new.join("users/assign")).contains(account), "{}", printed.stdout);
+            assert!(read(new.join("users/poppasswd")).contains(&format!("@{domain}:")), "{}", printed.stdout);
+        }
+    }
+    lab.play("-e domains=example.com,example.net").expect(0);
+}
+
+#[test]
 fn the_lab_shows_the_move_in_one_command_and_leaves_nothing() {
     let program = Program::new();
     let temp = program.path("tmp");

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::error::nearest;
 use crate::host::View;
-use crate::modules::{Argument, Entry, Kind, Module, ModuleError, Planned, Results};
+use crate::modules::{Argument, Entry, HIDDEN, Kind, Module, ModuleError, Planned, Results};
 use crate::transport::{Command, Links, Node, TransportError, Want};
 
 pub const ENTRY: Entry = Entry {
@@ -234,6 +234,7 @@ impl Installation {
         for (name, value) in [
             ("assign", Value::from(assign)),
             ("poppasswd", json!(hashes)),
+            (HIDDEN, json!(["poppasswd"])),
             ("mailboxes", mailboxes.into()),
             ("attachments", attachments.into()),
             ("problems", problems.into()),
