@@ -220,26 +220,24 @@ async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Resul
     // The reporter ends with the last sender of events.
     drop(run);
     connections.close();
-    let recap = match ended {
-        Ended::Unread(ref _gone) => None,
-        _ => Some(reporter.await),
-    };
-    let read = |joined: Result<std::io::Result<Recap>, tokio::task::JoinError>| {
-        joined.map_err(std::io::Error::other).and_then(|recap| recap).map_err(Stop::Output)
-    };
-    match (ended, recap) {
-        (Ended::Unread(gone), _) => read(gone).map(|recap| recap.exit_code()),
-        (Ended::Played(played), Some(recap)) => {
-            let recap = read(recap)?;
+    match ended {
+        Ended::Unread(gone) => read(gone).map(|recap| recap.exit_code()),
+        Ended::Played(played) => {
+            let recap = read(reporter.await)?;
             played.map(|()| recap.exit_code()).map_err(Stop::Wrong)
         }
-        (Ended::Told(code), _) => {
+        Ended::Told(code) => {
+            read(reporter.await)?;
             let text = "interrupted: the changes made so far are in the journal; run again to go on";
             writeln!(anstream::stderr(), "{text}").map_err(Stop::Output)?;
             Ok(code)
         }
-        (Ended::Played(played), None) => played.map(|()| 0).map_err(Stop::Wrong),
     }
+}
+
+/// Returns the recap that the reporter ended with.
+fn read(ended: Result<std::io::Result<Recap>, tokio::task::JoinError>) -> Result<Recap, Stop> {
+    ended.map_err(std::io::Error::other).and_then(|recap| recap).map_err(Stop::Output)
 }
 
 /// How a run came to its end.

@@ -118,3 +118,24 @@ fn failed_and_unreachable_hosts_have_exit_codes_of_their_own() {
     let unreachable = program.run("play -i far ping.yml").expect(4);
     assert!(unreachable.stdout.contains("fatal: [far]: UNREACHABLE!"), "{}", unreachable.stdout);
 }
+
+#[test]
+fn a_run_whose_output_nobody_reads_stops() {
+    let program = Program::new();
+    let tasks: String =
+        (0..40).map(|n| format!("    - shell: sleep 0.05; echo {n} >> {{{{ playbook_dir }}}}/done\n")).collect();
+    program.file("hosts", LOCAL).file("play.yml", &format!("- hosts: all\n  gather_facts: no\n  tasks:\n{tasks}"));
+    let mut child = program
+        .command()
+        .args(["play", "-i", "hosts", "play.yml"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The reader goes after the first line, as `| head -1` does.
+    let mut first = [0; 8];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut first).unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(141));
+    let done = std::fs::read_to_string(program.path("done")).unwrap_or_default();
+    assert!(done.lines().count() < 20, "the run went on unseen:\n{done}");
+}
