@@ -285,3 +285,39 @@ fn include_vars_reads_a_directory_in_order() {
     has(&printed, "\"msg\": \"123\"");
     has(&printed, "\"msg\": 1\n");
 }
+
+#[test]
+fn a_hard_link_is_made_once_and_replaces_only_by_force() {
+    use std::os::unix::fs::MetadataExt as _;
+    let program = Program::new();
+    let text = |force: &str| {
+        format!(
+            "- hosts: all
+  gather_facts: no
+  tasks:
+    - file: {{path: '{{{{ playbook_dir }}}}/second', src: '{{{{ playbook_dir }}}}/first', state: hard, force: {force}}}
+"
+        )
+    };
+    program.file("hosts", "a ansible_connection=local\n").file("first", "one").file("play.yml", &text("no"));
+    let inode = |name: &str| std::fs::metadata(program.path(name)).unwrap().ino();
+    let check = program.run("play -i hosts play.yml --check").expect(0);
+    assert!(check.stdout.contains("would-change=1") && !program.path("second").exists(), "{}", check.stdout);
+    program.run("play -i hosts play.yml").expect(0);
+    assert_eq!(inode("first"), inode("second"));
+    assert!(program.run("play -i hosts play.yml").expect(0).stdout.contains("changed=0"));
+    std::fs::remove_file(program.path("second")).unwrap();
+    program.file("second", "two");
+    assert!(program.run("play -i hosts play.yml").expect(2).stdout.contains("is another file"));
+    assert_eq!(program.read("second"), "two");
+    program.file("play.yml", &text("yes"));
+    program.run("play -i hosts play.yml").expect(0);
+    assert_eq!(inode("first"), inode("second"));
+    assert_eq!(
+        std::fs::read_dir(program.path("."))
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().contains("cutover."))
+            .count(),
+        0
+    );
+}

@@ -9,6 +9,7 @@ use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
 use crate::transport::{Body, Content, Links, Node, Want};
 
+use super::hard::HardLink;
 use super::place::{Place, join, make_directories, parent, results_of};
 use super::rights::{New, RIGHTS, Rights};
 use super::times::Time;
@@ -25,7 +26,11 @@ pub const FILE: Entry = Entry {
                 "What it is to be; unless given what it is, or a file that has to be there.",
             )
             .choices(&["absent", "directory", "file", "hard", "link", "touch"]),
-            Argument::new("src", Kind::Path, "What a link leads to, as it is stored."),
+            Argument::new(
+                "src",
+                Kind::Path,
+                "What a link leads to, as it is stored; the file that `hard` gives a further name.",
+            ),
             Argument::new("recurse", Kind::Bool, "Set owner, group and mode of everything below a directory too."),
             Argument::new("follow", Kind::Bool, "Mean what a link at `path` leads to; on unless set."),
             Argument::new(
@@ -105,8 +110,8 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
         Some("link") => Some(State::Link { target: written.src.clone() }),
         Some("touch") => Some(State::Touch),
         Some("hard") => {
-            let error = Diagnostic::new("`state: hard` is not supported: which paths are one file is not compared");
-            return Err(error.hint("use `state: link`, or a `command` task that runs ln"));
+            let Some(src) = written.src else { return Err(Diagnostic::new("`state: hard` needs the argument `src`")) };
+            return Ok(Box::new(HardLink { path: written.path, src, force: written.force }));
         }
         _ if written.recurse => Some(State::Directory { recurse: true }),
         _ => None,
@@ -116,7 +121,7 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
         return Err(Diagnostic::new("`recurse` needs `state: directory`"));
     }
     if written.src.is_some() && !matches!(state, Some(State::Link { .. })) {
-        return Err(Diagnostic::new("`src` needs `state: link`"));
+        return Err(Diagnostic::new("`src` needs `state: link` or `state: hard`"));
     }
     let default = if state == Some(State::Touch) { Time::Now } else { Time::Preserve };
     let time = match &written.modification_time {
@@ -433,7 +438,9 @@ mod tests {
         assert!(
             bench.fails("file", json!({"path": "/etc", "state": "file"})).await.contains("no file but a directory")
         );
-        assert!(bench.fails("file", json!({"path": "/etc/x", "state": "hard"})).await.contains("not supported"));
+        assert!(
+            bench.fails("file", json!({"path": "/etc/x", "state": "hard"})).await.contains("needs the argument `src`")
+        );
         bench.host.file("/etc/f", "x", 0o644);
         assert!(bench.fails("file", json!({"path": "/etc/f", "state": "directory"})).await.contains("already exists"));
         assert!(bench.fails("file", json!({"path": "/etc/f", "mode": "rw"})).await.contains("no file mode"));

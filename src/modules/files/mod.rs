@@ -9,6 +9,7 @@ mod edit;
 mod fetch;
 mod file;
 mod find;
+mod hard;
 mod install;
 mod json;
 mod lineinfile;
