@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use crate::error::{Diagnostic, Place};
+use crate::error::Diagnostic;
 use crate::modules::arguments::boolean;
 use crate::playbook::Keywords;
 use crate::secret::Secret;
@@ -286,9 +286,4 @@ fn home(path: &str) -> PathBuf {
         (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
         _ => PathBuf::from(path),
     }
-}
-
-/// A keyword that does not exist anywhere, for connections outside any task.
-pub fn no_keywords(place: Option<Place>) -> Keywords {
-    Keywords { place, ..Keywords::default() }
 }
