@@ -11,7 +11,7 @@ use russh::{Error, MethodKind, MethodSet};
 use zeroize::Zeroizing;
 
 use super::Target;
-use super::link::Verifier;
+use super::host_key::Verifier;
 use crate::secret::Secret;
 use crate::transport::TransportError;
 

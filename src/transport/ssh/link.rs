@@ -2,24 +2,21 @@
 
 use std::borrow::Cow;
 use std::net::Shutdown;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use russh::client::{self, DisconnectReason, Handle};
-use russh::keys::PublicKeyOrCertificate;
+use russh::client::{self, Handle};
 use russh::{Disconnect, Error, Preferred, SshId, cipher, kex};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::known_hosts::{KnownHosts, Refusal};
+use super::host_key::{Report, Verifier};
+use super::known_hosts::KnownHosts;
 use super::{HostKeyChecking, Target, Use, auth, channel};
 use crate::transport::TransportError;
 use crate::transport::posix::Channel;
 
 /// sshd allows ten sessions on a connection by default (`MaxSessions`, `sshd_config.5`).
 const SHELLS: usize = 8;
-
-/// How many unanswered keepalives end a connection.
-const KEEPALIVES: usize = 3;
 
 /// Bytes in flight towards us on a bulk stream: enough for 100 MB/s at 150 ms.
 const STREAM_WINDOW: u32 = 16 * 1024 * 1024;
@@ -35,7 +32,7 @@ pub struct Link {
 impl Link {
     /// Connects and logs in, all within the target's time limit.
     pub async fn open(target: &Target, purpose: Use) -> Result<Arc<Link>, TransportError> {
-        let report = Arc::new(Report { place: target.place(), ..Report::default() });
+        let report = Arc::new(Report::new(target.place()));
         let establish = Link::establish(target, purpose, report.clone());
         match tokio::time::timeout(target.connect_timeout, establish).await {
             Ok(result) => result,
@@ -127,75 +124,6 @@ impl Seat {
     }
 }
 
-/// What the connection's own task tells the ones that wait on it.
-#[derive(Default)]
-struct Report {
-    place: String,
-    stage: Mutex<Option<String>>,
-    refusal: Mutex<Option<String>>,
-    end: Mutex<Option<String>>,
-}
-
-impl Report {
-    fn set(slot: &Mutex<Option<String>>, text: impl Into<String>) {
-        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.into());
-    }
-
-    fn get(slot: &Mutex<Option<String>>) -> Option<String> {
-        slot.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Returns the error for a connection that failed or ended, with the reason that is known best.
-    fn lost(&self, error: &Error) -> TransportError {
-        let reason = Report::get(&self.refusal).or_else(|| Report::get(&self.end));
-        let reason = reason.unwrap_or_else(|| explain(error));
-        TransportError::Unreachable(format!("{}: {reason}", self.place))
-    }
-}
-
-/// Judges the host key, and notes why the connection ended.
-pub struct Verifier {
-    known: KnownHosts,
-    checking: HostKeyChecking,
-    report: Arc<Report>,
-}
-
-impl client::Handler for Verifier {
-    type Error = Error;
-
-    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, Error> {
-        if self.checking == HostKeyChecking::Off {
-            return Ok(true);
-        }
-        let PublicKeyOrCertificate::PublicKey { key, .. } = key else { return Ok(false) };
-        let refusal = match self.known.check(key) {
-            Ok(()) => return Ok(true),
-            Err(refusal) => match *refusal {
-                Refusal::Unknown { .. } if self.checking == HostKeyChecking::AcceptNew => {
-                    match self.known.learn(key).await {
-                        Ok(()) => return Ok(true),
-                        Err(error) => format!("cannot write its host key to a known-hosts file: {error}"),
-                    }
-                }
-                refusal => refusal.to_string(),
-            },
-        };
-        Report::set(&self.report.refusal, refusal);
-        Ok(false)
-    }
-
-    async fn disconnected(&mut self, reason: DisconnectReason<Error>) -> Result<(), Error> {
-        let (text, result) = match reason {
-            DisconnectReason::ReceivedDisconnect(info) => {
-                (format!("the host ended the connection: {}", info.message), Ok(()))
-            }
-            DisconnectReason::Error(error) => (explain(&error), Err(error)),
-        };
-        Report::set(&self.report.end, text);
-        result
-    }
-}
-
 /// Ends the socket when the wait for a login is given up: the library's own task would wait on it for ever.
 struct HangUp(Option<std::net::TcpStream>);
 
@@ -234,8 +162,8 @@ fn config(target: &Target, purpose: Use, known: &KnownHosts) -> client::Config {
 
     let mut config = client::Config {
         client_id: SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-Cutover_", env!("CARGO_PKG_VERSION")))),
-        keepalive_interval: Some(target.keepalive),
-        keepalive_max: KEEPALIVES,
+        keepalive_interval: target.keepalive,
+        keepalive_max: target.keepalive_max,
         // A long quiet task is not a dead host.
         inactivity_timeout: None,
         ..client::Config::default()
@@ -247,18 +175,4 @@ fn config(target: &Target, purpose: Use, known: &KnownHosts) -> client::Config {
         config.window_size = STREAM_WINDOW;
     }
     config
-}
-
-/// Says an error of the library in a user's words, where it has a better one than its own.
-fn explain(error: &Error) -> String {
-    match error {
-        Error::NoCommonAlgo { kind, ours, theirs } => format!(
-            "no {kind:?} algorithm in common: the host offers {}; supported are {}",
-            theirs.join(", "),
-            ours.join(", ")
-        ),
-        Error::KeepaliveTimeout => "the host no longer answers".into(),
-        Error::Disconnect | Error::HUP | Error::SendError | Error::RecvError => "the connection ended".into(),
-        other => other.to_string(),
-    }
 }

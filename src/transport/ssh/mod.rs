@@ -12,76 +12,23 @@
 //! # }
 //! ```
 
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::TransportError;
 use super::posix::{Carrier, Channel};
-use crate::secret::Secret;
 
 mod auth;
 mod channel;
+mod host_key;
 mod known_hosts;
 mod link;
+mod target;
 
 pub use known_hosts::HostKeyChecking;
 use link::Link;
-
-/// How to reach one host, and as whom.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Target {
-    /// The inventory's name, for errors.
-    pub name: String,
-    /// A name or an address; what `known_hosts` is searched for.
-    pub address: String,
-    pub port: u16,
-    pub user: String,
-    /// Files of private keys, in the order in which they are tried.
-    pub keys: Vec<PathBuf>,
-    pub password: Option<Secret>,
-    /// The agent's socket (`SSH_AUTH_SOCK`).
-    pub agent: Option<PathBuf>,
-    /// Every file is read; a new key is written to the first.
-    pub known_hosts: Vec<PathBuf>,
-    pub host_key_checking: HostKeyChecking,
-    /// From the first packet to the end of the login.
-    pub connect_timeout: Duration,
-    /// After so long a silence the host is asked whether it is there; after three without an answer it is not.
-    pub keepalive: Duration,
-}
-
-impl Target {
-    /// A host at port 22, with the key and known-hosts files that `ssh` reads for a user whose home is `home`.
-    pub fn new(name: &str, user: &str, home: &Path) -> Target {
-        let ssh = home.join(".ssh");
-        Target {
-            name: name.into(),
-            address: name.into(),
-            port: 22,
-            user: user.into(),
-            keys: ["id_ed25519", "id_ecdsa", "id_rsa"].map(|file| ssh.join(file)).into(),
-            password: None,
-            agent: None,
-            known_hosts: vec![
-                ssh.join("known_hosts"),
-                ssh.join("known_hosts2"),
-                "/etc/ssh/ssh_known_hosts".into(),
-                "/etc/ssh/ssh_known_hosts2".into(),
-            ],
-            host_key_checking: HostKeyChecking::Strict,
-            connect_timeout: Duration::from_secs(10),
-            keepalive: Duration::from_secs(15),
-        }
-    }
-
-    /// `user@address port 22`, as errors name it.
-    fn place(&self) -> String {
-        format!("{}@{} port {}", self.user, self.address, self.port)
-    }
-}
+pub use target::{AddressFamily, Algorithms, Profile, Target, Via};
 
 /// Connects and logs in.
 pub async fn connect(target: Target) -> Result<Arc<Ssh>, TransportError> {

@@ -136,7 +136,7 @@ async fn a_connection_that_dies_is_unreachable_and_not_an_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_no_longer_answers_is_unreachable() {
     let sshd = Sshd::start("");
-    let ssh = connect(Target { keepalive: Duration::from_millis(200), ..sshd.target() }).await;
+    let ssh = connect(Target { keepalive: Some(Duration::from_millis(200)), ..sshd.target() }).await;
     let mut channel = ssh.start("echo $PPID; exec cat").await.expect("a channel");
     let mut pid = String::new();
     BufReader::new(&mut channel.stdout).read_line(&mut pid).await.expect("a line");

@@ -1,0 +1,99 @@
+//! What the connection's own task decides and learns: whether the host key is the right one, and why it ended.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use russh::Error;
+use russh::client::{self, DisconnectReason};
+use russh::keys::PublicKeyOrCertificate;
+
+use super::HostKeyChecking;
+use super::known_hosts::{KnownHosts, Refusal};
+use crate::transport::TransportError;
+
+/// Judges the host key, and notes why the connection ended.
+pub struct Verifier {
+    pub known: KnownHosts,
+    pub checking: HostKeyChecking,
+    pub report: Arc<Report>,
+}
+
+impl client::Handler for Verifier {
+    type Error = Error;
+
+    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, Error> {
+        if self.checking == HostKeyChecking::Off {
+            return Ok(true);
+        }
+        let PublicKeyOrCertificate::PublicKey { key, .. } = key else { return Ok(false) };
+        let refusal = match self.known.check(key) {
+            Ok(()) => return Ok(true),
+            Err(refusal) => match *refusal {
+                Refusal::Unknown { .. } if self.checking == HostKeyChecking::AcceptNew => {
+                    match self.known.learn(key).await {
+                        Ok(()) => return Ok(true),
+                        Err(error) => format!("cannot write its host key to a known-hosts file: {error}"),
+                    }
+                }
+                refusal => refusal.to_string(),
+            },
+        };
+        Report::set(&self.report.refusal, refusal);
+        Ok(false)
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<Error>) -> Result<(), Error> {
+        let (text, result) = match reason {
+            DisconnectReason::ReceivedDisconnect(info) => {
+                (format!("the host ended the connection: {}", info.message), Ok(()))
+            }
+            DisconnectReason::Error(error) => (explain(&error), Err(error)),
+        };
+        Report::set(&self.report.end, text);
+        result
+    }
+}
+
+/// What the connection's own task tells the ones that wait on it.
+#[derive(Default)]
+pub struct Report {
+    pub place: String,
+    /// What is being done, for the error of a time-out.
+    pub stage: Mutex<Option<String>>,
+    refusal: Mutex<Option<String>>,
+    end: Mutex<Option<String>>,
+}
+
+impl Report {
+    pub fn new(place: String) -> Report {
+        Report { place, ..Report::default() }
+    }
+
+    pub fn set(slot: &Mutex<Option<String>>, text: impl Into<String>) {
+        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.into());
+    }
+
+    pub fn get(slot: &Mutex<Option<String>>) -> Option<String> {
+        slot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the error for a connection that failed or ended, with the reason that is known best.
+    pub fn lost(&self, error: &Error) -> TransportError {
+        let reason = Report::get(&self.refusal).or_else(|| Report::get(&self.end));
+        let reason = reason.unwrap_or_else(|| explain(error));
+        TransportError::Unreachable(format!("{}: {reason}", self.place))
+    }
+}
+
+/// Says an error of the library in a user's words, where it has a better one than its own.
+fn explain(error: &Error) -> String {
+    match error {
+        Error::NoCommonAlgo { kind, ours, theirs } => format!(
+            "no {kind:?} algorithm in common: the host offers {}; supported are {}",
+            theirs.join(", "),
+            ours.join(", ")
+        ),
+        Error::KeepaliveTimeout => "the host no longer answers".into(),
+        Error::Disconnect | Error::HUP | Error::SendError | Error::RecvError => "the connection ended".into(),
+        other => other.to_string(),
+    }
+}
