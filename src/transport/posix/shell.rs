@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::launch::{Session, Task, find, nonce};
 use super::{Channel, uncertain};
+use crate::transport::name::to_bytes;
 use crate::transport::{Output, TransportError};
 
 pub struct Shell {
@@ -107,7 +108,7 @@ async fn serve(
         while let Some(request) = queue.recv().await {
             // Before the write, which hangs when the shell dies: the answer's end is what tells.
             let _ = sent.send(request.answer);
-            if stdin.write_all(request.script.as_bytes()).await.is_err() || stdin.flush().await.is_err() {
+            if stdin.write_all(&to_bytes(&request.script)).await.is_err() || stdin.flush().await.is_err() {
                 break;
             }
         }
