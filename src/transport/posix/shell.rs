@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::launch::{Session, Task, find, nonce};
 use super::{Channel, uncertain};
+use crate::transport::name::to_bytes;
 use crate::transport::{Output, TransportError};
 
 pub struct Shell {
@@ -138,7 +139,7 @@ async fn serve(
             while let Some(request) = next {
                 // Before the write, which hangs when the shell dies: the answer's end is what tells.
                 let _ = sent.send(request.answer);
-                burst.extend_from_slice(request.script.as_bytes());
+                burst.extend_from_slice(&to_bytes(&request.script));
                 next = if burst.len() < BURST { queue.try_recv().ok() } else { None };
             }
             if stdin.write_all(&burst).await.is_err() || stdin.flush().await.is_err() {
