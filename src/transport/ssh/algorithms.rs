@@ -371,11 +371,10 @@ mod tests {
         assert!(names(List::Ciphers).iter().all(|name| cipher::Name::try_from(name.as_str()).is_ok()));
         assert!(names(List::Macs).iter().all(|name| mac::Name::try_from(name.as_str()).is_ok()));
         for name in [names(List::HostKeys), names(List::PublicKeys)].concat() {
-            let plain = name.strip_suffix("-cert-v01@openssh.com").unwrap_or(&name);
-            let algorithm = Algorithm::from_str(plain).expect("a name");
-            let plain_sk = algorithm.as_str().trim_end_matches("@openssh.com");
-            assert!(!matches!(algorithm, Algorithm::Other(_)) || plain.starts_with("sk-"), "{name}");
-            assert!(algorithm.as_str() == plain || plain_sk == plain, "{name}");
+            let end = if name.starts_with("sk-") { "@openssh.com" } else { "" };
+            let plain = name.replace("-cert-v01@openssh.com", end);
+            let algorithm = Algorithm::from_str(&plain).expect("a name");
+            assert!(!matches!(algorithm, Algorithm::Other(_)) && algorithm.as_str() == plain, "{name}");
         }
     }
 

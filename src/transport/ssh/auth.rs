@@ -279,6 +279,9 @@ impl Login<'_> {
         let mut allowed: Vec<_> = allowed.into_iter().filter_map(|(at, hash)| Some((at?, hash))).collect();
         allowed.sort_by_key(|(at, _)| *at);
         let allowed: Vec<_> = allowed.into_iter().map(|(_, hash)| hash).collect();
+        if allowed.is_empty() {
+            return Err("no RSA signature is among `PubkeyAcceptedAlgorithms`".into());
+        }
         hashes.best(&allowed).ok_or_else(|| {
             self.allow("ssh-rsa");
             "the host takes RSA keys with SHA-1 only".to_string()
@@ -324,7 +327,8 @@ impl Login<'_> {
             }
         } else if let Some(methods) = &self.methods {
             let names: Vec<&str> = methods.iter().map(Into::into).collect();
-            text += &format!("; the host takes: {}", names.join(", "));
+            let names = if names.is_empty() { "nothing more".into() } else { names.join(", ") };
+            text += &format!("; the host takes: {names}");
         }
         self.hints.dedup();
         for hint in &self.hints {
