@@ -149,7 +149,14 @@ async fn a_list_with_a_slip_is_an_error_before_anything_is_sent() {
     let sshd = Sshd::start("");
     let text = refusal(Target { algorithms: exactly("Ciphers", "+aes128-cbd"), ..sshd.target() }).await;
     assert!(text.ends_with("`aes128-cbd` in `Ciphers` is not an algorithm that is known"), "{text}");
-    assert!(sshd.log().contains(&format!("got parameters: {asked}")), "{}", sshd.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_of_2048_bits_is_asked_for_of_an_old_host() {
+    for (algorithms, asked) in [(legacy(), "2048 2048 8192"), (Algorithms::default(), "2048 3072 8192")] {
+        let sshd = Sshd::start("KexAlgorithms diffie-hellman-group-exchange-sha256\nLogLevel DEBUG3");
+        assert_eq!(who(Target { algorithms, ..sshd.target() }).await, "root\n");
+        assert!(sshd.log().contains(&format!("got parameters: {asked}")), "{}", sshd.log());
     }
 }
 
