@@ -50,6 +50,7 @@ pub struct Connections {
     defaults: Defaults,
     open: Mutex<HashMap<Login, Arc<Opened>>>,
     controller: OnceCell<Arc<dyn Transport>>,
+    client: Arc<ssh::Client>,
 }
 
 /// A shell that is being opened, or open.
@@ -87,7 +88,20 @@ impl Machines for Peers {
 
 impl Connections {
     pub fn new(fleet: Arc<Fleet>, templates: Arc<Templates>, defaults: Defaults) -> Connections {
-        Connections { fleet, templates, defaults, open: Mutex::default(), controller: OnceCell::new() }
+        Connections {
+            fleet,
+            templates,
+            defaults,
+            open: Mutex::default(),
+            controller: OnceCell::new(),
+            client: Arc::default(),
+        }
+    }
+
+    /// Unlocks encrypted keys with this keyring; without one nobody is asked.
+    pub fn with_keyring(mut self, keyring: ssh::Keyring) -> Connections {
+        self.client = Arc::new(ssh::Client::new(keyring));
+        self
     }
 
     /// Returns the machine that Cutover itself runs on.
@@ -100,7 +114,7 @@ impl Connections {
         let opened = lock(&self.open).entry(login.clone()).or_default().clone();
         let cell = lock(&opened.shells).entry(user.clone()).or_default().clone();
         let shell = cell.get_or_try_init(|| async {
-            let carrier = opened.carrier.get_or_try_init(|| carrier(login)).await?.clone();
+            let carrier = opened.carrier.get_or_try_init(|| self.carrier(login)).await?.clone();
             let shell = Posix::start(carrier, user.as_ref()).await?;
             Ok::<_, TransportError>(Arc::new(shell) as Arc<dyn Transport>)
         });
@@ -109,6 +123,13 @@ impl Connections {
             self.forget(login);
         }
         shell
+    }
+
+    async fn carrier(&self, login: &Login) -> Result<Arc<dyn Carrier>, TransportError> {
+        match login {
+            Login::Local => Ok(Arc::new(local::Local::new())),
+            Login::Ssh(target) => Ok(self.client.connect((**target).clone()).await?),
+        }
     }
 
     /// Returns what there is to say of a host that the inventory does not have.
@@ -231,13 +252,6 @@ impl Connections {
             flags: variable_or("ansible_become_flags", &keywords.become_flags, &None)?,
             exe: variable_or("ansible_become_exe", &keywords.become_exe, &None)?,
         }))
-    }
-}
-
-async fn carrier(login: &Login) -> Result<Arc<dyn Carrier>, TransportError> {
-    match login {
-        Login::Local => Ok(Arc::new(local::Local::new())),
-        Login::Ssh(target) => Ok(ssh::connect((**target).clone()).await?),
     }
 }
 

@@ -145,7 +145,7 @@ async fn a_host_with_nothing_that_is_supported_gets_no_false_hope() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_with_a_slip_is_an_error_before_anything_is_sent() {
+async fn a_list_with_a_slip_is_an_error_that_names_list_and_name() {
     let sshd = Sshd::start("");
     let text = refusal(Target { algorithms: exactly("Ciphers", "+aes128-cbd"), ..sshd.target() }).await;
     assert!(text.ends_with("`aes128-cbd` in `Ciphers` is not an algorithm that is known"), "{text}");
