@@ -16,4 +16,5 @@ mod play_over_ssh;
 mod program;
 mod ssh;
 mod sshd;
+mod terminal;
 mod transport_laws;

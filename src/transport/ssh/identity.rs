@@ -279,3 +279,42 @@ fn agent_name(held: &AgentIdentity) -> String {
     };
     format!("agent {what} `{}` ({})", held.comment(), held.public_key().fingerprint(HashAlg::Sha256))
 }
+
+#[cfg(test)]
+mod tests {
+    use russh::keys::ssh_key::{LineEnding, private, public};
+
+    use super::*;
+
+    fn reason(text: &str) -> String {
+        match sort(Zeroizing::new(text.into())).1 {
+            Private::None(reason) => reason,
+            Private::Open(_) => "open".into(),
+            Private::Encrypted(_) => "encrypted".into(),
+        }
+    }
+
+    #[test]
+    fn a_key_that_only_hardware_has_is_named() {
+        let public = public::SkEd25519::from(public::Ed25519PublicKey([7; 32]));
+        let key = private::SkEd25519::new(public, 1, vec![1, 2, 3]).expect("a key");
+        let key = PrivateKey::new(private::KeypairData::SkEd25519(key), "").expect("a key");
+        let text = key.to_openssh(LineEnding::LF).expect("a text");
+        assert_eq!(reason(&text), "a FIDO key, which only an agent can use");
+    }
+
+    #[test]
+    fn old_formats_that_cannot_be_read_are_named() {
+        let pem = |kind: &str, cipher: &str| {
+            format!(
+                "-----BEGIN {kind} PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: {cipher},00\n\nAAAA\n-----END {kind} PRIVATE KEY-----\n"
+            )
+        };
+        assert!(
+            reason(&pem("RSA", "DES-EDE3-CBC")).starts_with("a PEM key encrypted with DES-EDE3-CBC is not supported")
+        );
+        assert!(reason(&pem("EC", "AES-128-CBC")).starts_with("a PEM key encrypted with AES-128-CBC is not supported"));
+        assert!(reason("-----BEGIN DSA PRIVATE KEY-----\nAAAA\n").starts_with("a DSA key in the old PEM format"));
+        assert_eq!(reason("nothing of the kind"), "Could not read key");
+    }
+}
