@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 
+use super::terminal;
 use crate::cli::Stop;
 use crate::error::{Diagnostic, Diagnostics};
 use crate::inventory::Inventory;
@@ -180,7 +181,8 @@ async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Resul
         become_method: arguments.become_method.clone(),
         become_password,
     };
-    let connections = Connections::new(prepared.fleet.clone(), prepared.templates.clone(), defaults);
+    let connections = Connections::new(prepared.fleet.clone(), prepared.templates.clone(), defaults)
+        .with_keyring(terminal::keyring());
     let (events, mut received) = mpsc::unbounded_channel();
     let run = Arc::new(Run {
         options: options(arguments, mode),

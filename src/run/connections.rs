@@ -52,6 +52,7 @@ pub struct Connections {
     open: Mutex<HashMap<Login, Arc<Opened>>>,
     controller: OnceCell<Arc<dyn Transport>>,
     clock: Arc<Clock>,
+    client: Arc<ssh::Client>,
 }
 
 /// A shell that is being opened, or open.
@@ -96,7 +97,14 @@ impl Connections {
             open: Mutex::default(),
             controller: OnceCell::new(),
             clock: Arc::default(),
+            client: Arc::default(),
         }
+    }
+
+    /// Unlocks encrypted keys with this keyring; without one nobody is asked.
+    pub fn with_keyring(mut self, keyring: ssh::Keyring) -> Connections {
+        self.client = Arc::new(ssh::Client::new(keyring));
+        self
     }
 
     /// Returns the machine that Cutover itself runs on.
@@ -110,7 +118,7 @@ impl Connections {
         let opened = lock(&self.open).entry(login.clone()).or_default().clone();
         let cell = lock(&opened.shells).entry(user.clone()).or_default().clone();
         let shell = cell.get_or_try_init(|| async {
-            let carrier = opened.carrier.get_or_try_init(|| carrier(login)).await?.clone();
+            let carrier = opened.carrier.get_or_try_init(|| self.carrier(login)).await?.clone();
             let shell = Posix::start(carrier, user.as_ref()).await?;
             Ok::<_, TransportError>(Arc::new(ReadAhead::new(shell, self.clock.clone())))
         });
@@ -131,6 +139,13 @@ impl Connections {
     /// What counts the changes of this run.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    async fn carrier(&self, login: &Login) -> Result<Arc<dyn Carrier>, TransportError> {
+        match login {
+            Login::Local => Ok(Arc::new(local::Local::new())),
+            Login::Ssh(target) => Ok(self.client.connect((**target).clone()).await?),
+        }
     }
 
     /// Returns what there is to say of a host that the inventory does not have.
@@ -253,13 +268,6 @@ impl Connections {
             flags: variable_or("ansible_become_flags", &keywords.become_flags, &None)?,
             exe: variable_or("ansible_become_exe", &keywords.become_exe, &None)?,
         }))
-    }
-}
-
-async fn carrier(login: &Login) -> Result<Arc<dyn Carrier>, TransportError> {
-    match login {
-        Login::Local => Ok(Arc::new(local::Local::new())),
-        Login::Ssh(target) => Ok(ssh::connect((**target).clone()).await?),
     }
 }
 

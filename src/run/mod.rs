@@ -29,6 +29,7 @@ pub mod play;
 mod result;
 mod task;
 pub mod verify;
+mod weakened;
 
 pub use connections::{Connections, Login};
 pub use event::{Event, Subject, TaskKind, Verdict};
@@ -88,6 +89,7 @@ impl Run {
     /// what hosts answer becomes events.
     pub async fn play(self: &Arc<Run>, playbooks: &[Playbook]) -> Result<(), Diagnostics> {
         *lock(&self.progress.started) = self.options.start_at.is_none();
+        self.name_weakened(playbooks);
         let mut grown = false;
         for play in playbooks.iter().flat_map(|playbook| &playbook.plays) {
             if self.one_play(play, grown).await? == play::Flow::Stop {

@@ -18,4 +18,5 @@ mod proxy;
 mod round_trips;
 mod ssh;
 mod sshd;
+mod terminal;
 mod transport_laws;
