@@ -21,6 +21,7 @@ use super::posix::{Carrier, Channel};
 
 mod auth;
 mod channel;
+pub mod config;
 mod host_key;
 mod known_hosts;
 mod link;

@@ -49,10 +49,9 @@ impl Tokens<'_> {
         while let Some(at) = rest.find(['%', '$']) {
             out.push_str(&rest[..at]);
             rest = &rest[at..];
-            if let (Some(local), Some(name)) = (environment, rest.strip_prefix("${")) {
-                let (name, after) = name.split_once('}').ok_or_else(|| format!("`{text}` lacks a `}}`"))?;
-                let value = local.environment.get(name);
-                out.push_str(value.ok_or_else(|| format!("the environment variable `{name}` is not set"))?);
+            if let (Some(local), true) = (environment, rest.starts_with("${")) {
+                let (value, after) = variable(rest, local)?;
+                out.push_str(value);
                 rest = after;
                 continue;
             }
@@ -97,6 +96,26 @@ impl Tokens<'_> {
     }
 }
 
+/// Puts the values of environment variables in place of `${NAME}`, and nothing else.
+pub fn environment(text: &str, local: &Local) -> Result<String, String> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        out.push_str(&rest[..at]);
+        let (value, after) = variable(&rest[at..], local)?;
+        out.push_str(value);
+        rest = after;
+    }
+    Ok(out + rest)
+}
+
+/// Reads the `${NAME}` that `text` starts with; returns its value and the rest.
+fn variable<'a, 'l>(text: &'a str, local: &'l Local) -> Result<(&'l str, &'a str), String> {
+    let (name, rest) = text[2..].split_once('}').ok_or_else(|| format!("`{text}` lacks a `}}`"))?;
+    let value = local.environment.get(name);
+    Ok((value.ok_or_else(|| format!("the environment variable `{name}` is not set"))?, rest))
+}
+
 fn listed(allowed: &str) -> String {
     let tokens: Vec<String> = allowed.chars().chain(['%']).map(|token| format!("%{token}")).collect();
     tokens.join(" ")
@@ -128,7 +147,8 @@ mod tests {
     fn each_token_has_its_value() {
         let local = local();
         let expanded = tokens(&local).file("~/%h-%n-%p-%r-%u-%i-%k-%L-%l-%%-%d${DIR}/$x").unwrap();
-        let expected = "/home/ann/mx.example.com-mx-2222-root-ann-1000-mx-key-desk-desk.example.com-%-/home/ann/keys/$x";
+        let expected =
+            "/home/ann/mx.example.com-mx-2222-root-ann-1000-mx-key-desk-desk.example.com-%-/home/ann/keys/$x";
         assert_eq!(expanded, expected);
         assert_eq!(tokens(&local).proxy("nc %h %p ${DIR}").unwrap(), "nc mx.example.com 2222 ${DIR}");
     }
