@@ -60,7 +60,7 @@ const CASES: &[Case] = &[
     case("\"Host\" mx\n \"Port\" 2222\n", "mx"),
     case("Host mx\n User x#y\n", "mx"),
     case("Port 2222", "mx"),
-    case("Port 2222\n\u{c}\n", "mx"),
+    case("Port 2222 \u{c}\n", "mx"),
     case("User = =x\n", "mx"),
     case("Protocol 2\nUseRoaming no\nVisualHostKey yes\nSendEnv LANG LC_*\nPort 3\n", "mx"),
     case("IgnoreUnknown Use*,Frob\nUseFrobs yes\nfrob 1\nPort 9\n", "mx"),
@@ -386,8 +386,17 @@ fn each_configuration_means_what_ssh_says_it_means() {
     for case in CASES {
         let placed = Placed::new(case.text, case.files);
         let output = placed.ssh(case.host, case.arguments);
-        assert!(output.status.success(), "{:?}: {}", case.text, String::from_utf8_lossy(&output.stderr));
-        let target = placed.ours(case.host, case.arguments).unwrap_or_else(|error| panic!("{:?}\n{error}", case.text));
+        if !output.status.success() {
+            wrong.push(format!("{:?}: {}", case.text, String::from_utf8_lossy(&output.stderr)));
+            continue;
+        }
+        let target = match placed.ours(case.host, case.arguments) {
+            Ok(target) => target,
+            Err(error) => {
+                wrong.push(format!("{:?}: {error}", case.text));
+                continue;
+            }
+        };
         let asked = case.files.iter().fold(format!("{}{}", case.text, case.arguments), |all, (_, text)| all + text);
         let ours = said(&target, &asked, &defaults);
         let mut theirs = comparable(printed(&output), &ours);

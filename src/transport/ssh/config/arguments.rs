@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Diagnostic, Diagnostics};
+use crate::secret::Secret;
 
 use super::keywords::Support;
 use super::lines::{self, Line, Read};
@@ -11,6 +12,10 @@ use super::settings::Origin;
 /// What was given beside the files, the stronger first.
 #[derive(Clone, Debug, Default)]
 pub struct Given {
+    /// Where the host's own name was written.
+    pub(super) host: Origin,
+    /// For the host itself, not for those it is reached through.
+    pub(super) password: Option<Secret>,
     pub(super) lines: Vec<Line>,
     /// `-F`.
     pub(super) file: Option<(String, Origin)>,
@@ -62,6 +67,11 @@ fn flag(letter: char) -> Option<Flag> {
 }
 
 impl Given {
+    /// Nothing but the host's name, written at `host`, and a password.
+    pub fn new(host: Origin, password: Option<Secret>) -> Given {
+        Given { host, password, ..Given::default() }
+    }
+
     /// Adds one keyword with its value.
     pub fn option(&mut self, keyword: &str, value: &str, origin: &Origin) -> Result<(), Diagnostic> {
         // Quotes keep the value one word, whatever it holds.
@@ -132,8 +142,7 @@ impl Given {
                 errors.push(error.hint("a value with spaces needs quotes: `-o ProxyCommand=\"nc %h %p\"`"));
                 continue;
             };
-            let mut letters = cluster.char_indices();
-            while let Some((at, letter)) = letters.next() {
+            for (at, letter) in cluster.char_indices() {
                 let Some(flag) = flag(letter) else {
                     errors.push(origin.wrong(format!("the flag `-{letter}` of `ssh` is not supported")));
                     let last = at + letter.len_utf8() == cluster.len();

@@ -53,8 +53,11 @@ pub enum Kind {
     Unsupported(String),
 }
 
+/// A criterion's name, and what it becomes with its argument.
+type Named = (&'static str, fn(String) -> Kind);
+
 /// The criteria with an argument that count here; the rest of OpenSSH's are [`Kind::Unsupported`].
-const WITH_ARGUMENT: &[(&str, fn(String) -> Kind)] = &[
+const WITH_ARGUMENT: &[Named] = &[
     ("host", Kind::Host),
     ("originalhost", Kind::OriginalHost),
     ("user", Kind::User),

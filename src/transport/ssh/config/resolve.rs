@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Diagnostic, Diagnostics};
+use crate::secret::Secret;
 
 use super::arguments::{Given, ours};
 use super::evaluation::{Evaluation, Pass};
 use super::jump::Hop;
 use super::keywords::{self, Support};
-use super::settings::{Origin, Setting, Settings};
+use super::settings::{Setting, Settings};
 use super::tokens::Tokens;
-use super::values;
 use super::{SshConfig, check_host};
 use crate::transport::ssh::{AddressFamily, Algorithms, HostKeyChecking, Target, Via};
 
@@ -31,7 +31,7 @@ pub struct Resolution<'a> {
 
 impl Resolution<'_> {
     pub fn target(&mut self, name: &str, host: &str, given: &Given) -> Result<Target, Diagnostics> {
-        check_host(host, &Origin::default())?;
+        check_host(host, &given.host)?;
         let (settings, address) = self.settings(host, given)?;
         let mut errors = refusals(&settings);
         let mut target = None;
@@ -95,6 +95,7 @@ impl Resolution<'_> {
         let mut errors = Diagnostics::default();
         identities(&mut target, settings, &tokens).unwrap_or_else(|error| errors.push(error));
         known_hosts(&mut target, settings, &tokens).unwrap_or_else(|error| errors.push(error));
+        target.password = errors.catch(password(settings, given.password.as_ref())).flatten();
         plain(&mut target, settings);
         match self.via(settings, &tokens, given) {
             Ok(via) => target.via = via,
@@ -207,15 +208,36 @@ fn identities(target: &mut Target, settings: &Settings, tokens: &Tokens) -> Resu
     target.certificates = files("CertificateFile")?;
     target.identities_only = settings.flag("IdentitiesOnly").unwrap_or(false);
     target.agent = agent(settings, tokens)?;
-    let methods = settings.text("PreferredAuthentications");
-    let preferred = |method: &str| methods.is_none_or(|methods| methods.split(',').any(|name| name == method));
-    let off = |keyword: &str| settings.text(keyword).and_then(values::flag) == Some(false);
-    if off("PubkeyAuthentication") || !preferred("publickey") {
+    if !is_wanted(settings, "publickey", "PubkeyAuthentication") {
         target.keys.clear();
         target.certificates.clear();
         target.agent = None;
     }
     Ok(())
+}
+
+/// Tells whether a way to log in is wanted: it is not switched off, and among those that are preferred.
+fn is_wanted(settings: &Settings, method: &str, switch: &str) -> bool {
+    let preferred = settings.text("PreferredAuthentications");
+    settings.flag(switch) != Some(false)
+        && preferred.is_none_or(|preferred| preferred.split(',').any(|name| name.trim() == method))
+}
+
+/// Returns the password if it may be sent.
+fn password(settings: &Settings, given: Option<&Secret>) -> Result<Option<Secret>, Diagnostic> {
+    let Some(password) = given else { return Ok(None) };
+    let ways = [("password", "PasswordAuthentication"), ("keyboard-interactive", "KbdInteractiveAuthentication")];
+    match ways.map(|(method, switch)| is_wanted(settings, method, switch)) {
+        [true, true] => Ok(Some(password.clone())),
+        [false, false] => Ok(None),
+        [password, _] => {
+            let (off, on) = if password { (ways[1], ways[0]) } else { (ways[0], ways[1]) };
+            let setting = settings.get(off.1).or_else(|| settings.get("PreferredAuthentications"));
+            let message = format!("`{}` without `{}` is not supported for a host with a password", on.0, off.0);
+            let error = setting.map_or_else(|| Diagnostic::new(&message), |setting| setting.origin.wrong(&message));
+            Err(error.hint(format!("set `{}` and `{}` to the same", off.1, on.1)))
+        }
+    }
 }
 
 /// Returns the socket of the agent: what `IdentityAgent` says, which may name a variable, or `SSH_AUTH_SOCK`.
