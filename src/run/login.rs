@@ -368,3 +368,154 @@ fn refuse(read: &Reader<'_>) -> Result<(), Unsettled> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::transport::ssh::{AddressFamily, HostKeyChecking, Via};
+    use crate::vars::{Layer, Var};
+
+    fn logins(defaults: Defaults, environment: &[(&str, &str)]) -> (Logins, tempfile::TempDir) {
+        let home = tempfile::tempdir().unwrap();
+        let local = Local {
+            home: home.path().into(),
+            system: home.path().into(),
+            user: "me".into(),
+            environment: environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            ..Local::current()
+        };
+        let config = SshConfig::new(local);
+        (Logins { config, ..Logins::new(Arc::new(Templates::new()), defaults) }, home)
+    }
+
+    fn scope(variables: &[(&str, &str)]) -> Scope {
+        let layer: Layer =
+            variables.iter().map(|(name, value)| (name.to_string(), Var::Known((*value).into()))).collect();
+        Scope::new(vec![Arc::new(layer)])
+    }
+
+    fn target_of(logins: &Logins, variables: &[(&str, &str)]) -> Arc<Target> {
+        match logins.login("mx", &Keywords::default(), &scope(variables)) {
+            Ok((Login::Ssh(target), _)) => target,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn target(variables: &[(&str, &str)]) -> Arc<Target> {
+        target_of(&logins(Defaults::default(), &[]).0, variables)
+    }
+
+    #[test]
+    fn each_variable_has_its_field() {
+        let target = target(&[
+            ("ansible_host", "10.0.0.1"),
+            ("ansible_port", "2222"),
+            ("ansible_user", "root"),
+            ("ansible_password", "secret"),
+            ("ansible_ssh_private_key_file", "~/key"),
+            ("ansible_timeout", "7"),
+            ("ssh_profile", "legacy"),
+            ("ansible_ssh_common_args", "-o KexAlgorithms=+diffie-hellman-group1-sha1 -4C -b 10.0.0.9 -i /second"),
+            ("ansible_ssh_extra_args", "-o ServerAliveInterval=5 -o ServerAliveCountMax=2 -J one,two:23"),
+        ]);
+        assert_eq!((target.name.as_str(), target.place().as_str()), ("mx", "root@10.0.0.1 port 2222"));
+        assert_eq!(target.password, Some(Secret::new("secret")));
+        assert!(
+            target.keys[0].ends_with("key") && target.keys[1] == PathBuf::from("/second") && target.keys.len() == 2
+        );
+        assert_eq!(target.connect_timeout, Duration::from_secs(7));
+        assert_eq!(target.algorithms.profile, Profile::Legacy);
+        assert_eq!(target.algorithms.kex.as_deref(), Some("+diffie-hellman-group1-sha1"));
+        assert_eq!((target.family, target.compression), (AddressFamily::Inet, true));
+        assert_eq!(target.bind_address.as_deref(), Some("10.0.0.9"));
+        assert_eq!((target.keepalive, target.keepalive_max), (Some(Duration::from_secs(5)), 2));
+        let Via::Jump(two) = &target.via else { panic!("{:?}", target.via) };
+        assert_eq!(
+            (two.place().as_str(), &two.password, two.algorithms.profile),
+            ("me@two port 23", &None, Profile::Modern)
+        );
+    }
+
+    #[test]
+    fn without_variables_ssh_config_and_defaults_count() {
+        let (logins, home) = logins(Defaults::default(), &[("SSH_AUTH_SOCK", "/agent")]);
+        std::fs::create_dir(home.path().join(".ssh")).unwrap();
+        std::fs::write(
+            home.path().join(".ssh/config"),
+            "Host mx\n ConnectTimeout 3\n StrictHostKeyChecking accept-new\n",
+        )
+        .unwrap();
+        let target = target_of(&logins, &[]);
+        assert_eq!((target.place().as_str(), target.connect_timeout), ("me@mx port 22", Duration::from_secs(3)));
+        assert_eq!(target.host_key_checking, HostKeyChecking::AcceptNew);
+        assert_eq!(target.agent, Some("/agent".into()));
+        let switched_off = target_of(&logins, &[("ansible_host_key_checking", "no"), ("ansible_timeout", "9")]);
+        assert_eq!(switched_off.host_key_checking, HostKeyChecking::Off);
+        assert_eq!(switched_off.connect_timeout, Duration::from_secs(9));
+    }
+
+    #[test]
+    fn the_same_question_has_the_same_answer_without_asking_again() {
+        let (logins, home) = logins(Defaults::default(), &[]);
+        let first = target_of(&logins, &[("ansible_port", "1")]);
+        std::fs::create_dir(home.path().join(".ssh")).unwrap();
+        std::fs::write(home.path().join(".ssh/config"), "nonsense\n").unwrap();
+        assert!(Arc::ptr_eq(&first, &target_of(&logins, &[("ansible_port", "1")])));
+        assert_eq!(target_of(&logins, &[("ansible_port", "2")]).port, 2, "the files are read once");
+    }
+
+    #[test]
+    fn the_environment_is_weaker_than_flags_and_these_than_variables() {
+        let defaults = Defaults { user: Some("flag".into()), common_args: Some("-p 3".into()), ..Defaults::default() };
+        let environment =
+            [("ANSIBLE_REMOTE_USER", "env"), ("ANSIBLE_SSH_COMMON_ARGS", "-p 4"), ("ANSIBLE_TIMEOUT", "5")];
+        let (logins, _home) = logins(defaults, &environment);
+        assert_eq!(target_of(&logins, &[]).place(), "flag@mx port 3");
+        assert_eq!(target_of(&logins, &[]).connect_timeout, Duration::from_secs(5));
+        assert_eq!(target_of(&logins, &[("ansible_user", "var"), ("ansible_ssh_user", "old")]).user, "old");
+        let replaced = target_of(&logins, &[("ansible_user", "var"), ("ansible_ssh_common_args", "")]);
+        assert_eq!(replaced.place(), "var@mx port 22");
+    }
+
+    #[test]
+    fn a_password_is_kept_back_where_nothing_may_ask_for_it() {
+        let password = |arguments: &str| {
+            let logins = logins(Defaults::default(), &[]).0;
+            let variables = [("ansible_password", "secret"), ("ansible_ssh_common_args", arguments)];
+            logins.login("mx", &Keywords::default(), &scope(&variables)).map(|(login, _)| match login {
+                Login::Ssh(target) => target.password.is_some(),
+                Login::Local => false,
+            })
+        };
+        assert!(password("").unwrap());
+        assert!(!password("-o PreferredAuthentications=publickey").unwrap());
+        assert!(!password("-o PasswordAuthentication=no -o ChallengeResponseAuthentication=no").unwrap());
+        let Err(Failure::Wrong(error)) = password("-o PasswordAuthentication=no") else { panic!("taken") };
+        assert!(error.message.contains("`keyboard-interactive` without `password` is not supported"), "{error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn becoming_has_variables_of_its_method() {
+        let logins = logins(Defaults::default(), &[]).0;
+        let who = |variables: &[(&str, &str)]| logins.login("mx", &Keywords::default(), &scope(variables)).unwrap().1;
+        assert_eq!(who(&[]), None);
+        let become_user =
+            who(&[("ansible_become", "yes"), ("ansible_sudo_pass", "x"), ("ansible_become_user", "web")]).unwrap();
+        assert_eq!((become_user.user.as_str(), become_user.method.as_str()), ("web", "sudo"));
+        assert_eq!(become_user.password, Some(Secret::new("x")));
+        let su = who(&[("ansible_become", "1"), ("ansible_become_method", "su"), ("ansible_sudo_pass", "x")]).unwrap();
+        assert_eq!((su.user.as_str(), su.password), ("root", None));
+    }
+
+    #[test]
+    fn a_check_leaves_out_what_is_not_known_yet() {
+        let logins = logins(Defaults::default(), &[]).0;
+        let unknown = Layer::from([("ansible_port".to_string(), Var::Unknown("a result".into()))]);
+        let scope = Scope::new(vec![Arc::new(unknown)]);
+        assert!(logins.check("mx", &Keywords::default(), &scope).is_ok());
+        assert!(matches!(logins.login("mx", &Keywords::default(), &scope), Err(Failure::Unknown(_))));
+    }
+}

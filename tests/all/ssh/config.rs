@@ -105,15 +105,15 @@ const CASES: &[Case] = &[
     case("HostKeyAlgorithms -ssh-ed25519*\nPubkeyAcceptedAlgorithms -ecdsa*\n", "mx"),
     case("Host mx\n Ciphers aes128-ctr\nHost *\n Ciphers +aes256-cbc\n", "mx"),
     // Ways to the host.
-    case("ProxyJump bastion\n", "mx"),
-    case("ProxyJump me@bastion:2222\n", "mx"),
-    case("ProxyJump one,me@two:2222,three\n", "mx"),
-    case("ProxyJump ssh://me@bastion:2222 # through here\n", "mx"),
-    case("ProxyJump [::1]:2222\n", "mx"),
+    case("Host mx\n ProxyJump bastion\n", "mx"),
+    case("Host mx\n ProxyJump me@bastion:2222\n", "mx"),
+    case("Host mx\n ProxyJump one,me@two:2222,three\n", "mx"),
+    case("Host mx\n ProxyJump ssh://me@bastion:2222 # through here\n", "mx"),
+    case("Host mx\n ProxyJump [::1]:2222\n", "mx"),
     case("ProxyJump none\nProxyJump bastion\n", "mx"),
     case("ProxyJump none\nProxyCommand nc a 22\n", "mx"),
     case("ProxyCommand none\nProxyJump bastion\n", "mx"),
-    case("ProxyJump bastion\nProxyCommand nc a 22\n", "mx"),
+    case("Host mx\n ProxyJump bastion\nProxyCommand nc a 22\n", "mx"),
     case("ProxyCommand nc -X 5 -x \"proxy:1080\" 'a b' 22 # not a comment\n", "mx"),
     case("ProxyCommand=nc a 22\n", "mx"),
     case("ProxyCommand = nc a 22\n", "mx"),
@@ -358,7 +358,7 @@ fn comparable(
         printed.get(keyword).map_or(String::new(), |values| values[0].clone())
     };
     let global = of(&printed, "globalknownhostsfile").replace("/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2", "");
-    let known_hosts = format!("{} {global}", of(&printed, "userknownhostsfile")).trim().to_string();
+    let known_hosts = format!("{} {global}", of(&printed, "userknownhostsfile")).replace("none", "").trim().to_string();
     printed.insert("known_hosts".into(), vec![known_hosts]);
     if of(&printed, "stricthostkeychecking") == "true" {
         printed.insert("stricthostkeychecking".into(), vec!["ask".into()]);

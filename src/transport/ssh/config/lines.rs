@@ -92,3 +92,83 @@ fn include(word: Word, origin: &dyn Fn(usize) -> Origin) -> Result<Include, Diag
         false => Ok(Include { pattern: word.text, origin }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::transport::ssh::config::{Given, Local, SshConfig};
+
+    /// Texts that are often almost a line.
+    fn almost() -> impl Strategy<Value = String> {
+        let word = prop_oneof![
+            "[ -~\u{e9}\t\"'\\\\=#%,!*?$]{0,8}",
+            proptest::sample::select(vec![
+                "Host",
+                "Match",
+                "Include",
+                "HostName",
+                "Port",
+                "ProxyJump",
+                "ProxyCommand",
+                "IdentityFile",
+                "User",
+                "all",
+                "exec",
+                "host",
+                "final",
+                "none",
+                "=",
+                "\"",
+                "'",
+                "\\",
+                "#",
+                "%h",
+                "%",
+                "${HOME}",
+                "${",
+                "~",
+                "[::1]:22",
+                "ssh://a@b",
+                "@",
+                "1h30m",
+                "*",
+                "\u{fffd}",
+            ])
+            .prop_map(str::to_owned),
+        ];
+        proptest::collection::vec(word, 0..8).prop_map(|words| words.join(" "))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn no_line_makes_the_reader_panic(line in almost()) {
+            // Every byte that an error is about is a place in the line.
+            let origin = |at: usize| { assert!(line.is_char_boundary(at), "{line:?} {at}"); Origin::default() };
+            let _ = read(&line, &origin);
+        }
+
+        #[test]
+        fn no_arguments_make_the_reader_panic(text in almost()) {
+            let mut given = Given::default();
+            let _ = given.arguments(&text, &Origin::default());
+            let _ = given.arguments(&format!("-F none -o {text} -J {text}"), &Origin::default());
+        }
+
+        #[test]
+        fn no_file_makes_the_walk_panic(lines in proptest::collection::vec(almost(), 0..6)) {
+            // A file's commands would run.
+            let lines: Vec<String> = lines.into_iter().filter(|line| !line.to_ascii_lowercase().contains("exec")).collect();
+            let directory = tempfile::tempdir().unwrap();
+            std::fs::create_dir(directory.path().join(".ssh")).unwrap();
+            std::fs::write(directory.path().join(".ssh/config"), lines.join("\n")).unwrap();
+            let local = Local { home: directory.path().into(), system: directory.path().into(), ..Local::current() };
+            if let Err(errors) = SshConfig::new(local).target("mx", "mx", &Given::default()) {
+                let _ = errors.to_string();
+            }
+        }
+    }
+}
