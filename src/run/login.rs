@@ -118,7 +118,7 @@ impl Logins {
         let read = Reader { templates: &self.templates, scope, host, environment };
         let connection = read.first(&Sources {
             variables: &["ansible_connection"],
-            keyword: keywords.connection.as_ref(),
+            keyword: ("connection", keywords.connection.as_ref()),
             flag: ("--connection", self.defaults.connection.as_deref()),
             environment: &["ANSIBLE_TRANSPORT"],
         })?;
@@ -162,13 +162,13 @@ impl Logins {
             address: read.first(&variables(&["ansible_host", "ansible_ssh_host"]))?.unwrap_or_else(own_name),
             user: read.first(&Sources {
                 variables: &["ansible_user", "ansible_ssh_user"],
-                keyword: keywords.remote_user.as_ref(),
+                keyword: ("remote_user", keywords.remote_user.as_ref()),
                 flag: ("--user", defaults.user.as_deref()),
                 environment: &["ANSIBLE_REMOTE_USER"],
             })?,
             port: read.first(&Sources {
                 variables: &["ansible_port", "ansible_ssh_port"],
-                keyword: keywords.port.as_ref(),
+                keyword: ("port", keywords.port.as_ref()),
                 environment: &["ANSIBLE_REMOTE_PORT"],
                 ..Sources::default()
             })?,
@@ -255,7 +255,7 @@ impl Logins {
     fn become_user(&self, keywords: &Keywords, read: &Reader<'_>) -> Result<Option<Become>, Unsettled> {
         let on = read.first(&Sources {
             variables: &["ansible_become"],
-            keyword: keywords.become_on.as_ref(),
+            keyword: ("become", keywords.become_on.as_ref()),
             flag: ("--become", self.defaults.become_on.then_some("true")),
             environment: &["ANSIBLE_BECOME"],
         })?;
@@ -264,7 +264,7 @@ impl Logins {
         }
         let method = read.first(&Sources {
             variables: &["ansible_become_method"],
-            keyword: keywords.become_method.as_ref(),
+            keyword: ("become_method", keywords.become_method.as_ref()),
             flag: ("--become-method", self.defaults.become_method.as_deref()),
             environment: &["ANSIBLE_BECOME_METHOD"],
         })?;
@@ -274,19 +274,19 @@ impl Logins {
         let text = |said: Option<Said>| said.map(|said| said.text);
         let user = read.first(&Sources {
             variables: &["ansible_become_user", &own_user],
-            keyword: keywords.become_user.as_ref(),
+            keyword: ("become_user", keywords.become_user.as_ref()),
             flag: ("--become-user", self.defaults.become_user.as_deref()),
             environment: &["ANSIBLE_BECOME_USER"],
         })?;
         let flags = read.first(&Sources {
             variables: &["ansible_become_flags", &own_flags],
-            keyword: keywords.become_flags.as_ref(),
+            keyword: ("become_flags", keywords.become_flags.as_ref()),
             environment: &["ANSIBLE_BECOME_FLAGS"],
             ..Sources::default()
         })?;
         let exe = read.first(&Sources {
             variables: &["ansible_become_exe", &own_exe],
-            keyword: keywords.become_exe.as_ref(),
+            keyword: ("become_exe", keywords.become_exe.as_ref()),
             environment: &["ANSIBLE_BECOME_EXE"],
             ..Sources::default()
         })?;
@@ -422,9 +422,7 @@ mod tests {
         ]);
         assert_eq!((target.name.as_str(), target.place().as_str()), ("mx", "root@10.0.0.1 port 2222"));
         assert_eq!(target.password, Some(Secret::new("secret")));
-        assert!(
-            target.keys[0].ends_with("key") && target.keys[1] == PathBuf::from("/second") && target.keys.len() == 2
-        );
+        assert!(target.keys[0].ends_with("key") && target.keys[1].ends_with("second") && target.keys.len() == 2);
         assert_eq!(target.connect_timeout, Duration::from_secs(7));
         assert_eq!(target.algorithms.profile, Profile::Legacy);
         assert_eq!(target.algorithms.kex.as_deref(), Some("+diffie-hellman-group1-sha1"));

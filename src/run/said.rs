@@ -60,7 +60,8 @@ impl Said {
 pub struct Sources<'a> {
     /// Of several that are set the last one counts, as in Ansible.
     pub variables: &'a [&'a str],
-    pub keyword: Option<&'a Yaml>,
+    /// The keyword's name and what was written.
+    pub keyword: (&'a str, Option<&'a Yaml>),
     /// The flag's name and what was given.
     pub flag: (&'a str, Option<&'a str>),
     pub environment: &'a [&'a str],
@@ -82,10 +83,10 @@ impl Reader<'_> {
                 return Ok(Some(said));
             }
         }
-        if let Some(node) = sources.keyword
+        if let (name, Some(node)) = sources.keyword
             && let Some(text) = as_text(&self.templates.render(node, self.scope)?)
         {
-            let what = format!("the keyword for host `{}`", self.host);
+            let what = format!("`{name}` for host `{}`", self.host);
             return Ok(Some(Said { what, text, place: Some(node.place.clone()) }));
         }
         if let (name, Some(text)) = sources.flag {

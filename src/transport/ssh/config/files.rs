@@ -88,7 +88,7 @@ impl Loading<'_> {
         };
         if trust == Trust::Checked && !self.local.trusts(&metadata) {
             let message = format!("`{}` may have been written by other users", path.display());
-            let hint = format!("`chown` it to yourself and `chmod go-w {}`; `ssh` refuses it too", path.display());
+            let hint = "it should be yours or root's, and nobody else should be able to write it; `ssh` refuses it too";
             return Err(Diagnostic::new(message).hint(hint).into());
         }
         let mut bytes = Vec::new();

@@ -105,7 +105,6 @@ const KEYWORDS: &[Keyword] = &[
     expected("SetEnv", &[]),
     harmless("AddKeysToAgent"),
     harmless("BatchMode"),
-    harmless("CASignatureAlgorithms"),
     harmless("CanonicalDomains"),
     harmless("CanonicalizeFallbackLocal"),
     harmless("CanonicalizeMaxDots"),
@@ -146,7 +145,6 @@ const KEYWORDS: &[Keyword] = &[
     harmless("PermitRemoteOpen"),
     harmless("RekeyLimit"),
     harmless("RequestTTY"),
-    harmless("RequiredRSASize"),
     harmless("StdinNull"),
     harmless("StreamLocalBindMask"),
     harmless("StreamLocalBindUnlink"),
@@ -158,6 +156,9 @@ const KEYWORDS: &[Keyword] = &[
     harmless("VisualHostKey"),
     harmless("WarnWeakCrypto"),
     harmless("XAuthLocation"),
+    // Bounds that Red Hat's crypto policies set for every host; what is signed with SHA-1 is refused without them too.
+    harmless("CASignatureAlgorithms"),
+    harmless("RequiredRSASize"),
     // Known to the `ssh` of macOS alone.
     harmless("UseKeychain"),
     // `ssh` has given these up and skips them.

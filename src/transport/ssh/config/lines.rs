@@ -142,7 +142,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #![proptest_config(ProptestConfig::with_cases(1000))]
 
         #[test]
         fn no_line_makes_the_reader_panic(line in almost()) {
@@ -157,6 +157,11 @@ mod tests {
             let _ = given.arguments(&text, &Origin::default());
             let _ = given.arguments(&format!("-F none -o {text} -J {text}"), &Origin::default());
         }
+
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
 
         #[test]
         fn no_file_makes_the_walk_panic(lines in proptest::collection::vec(almost(), 0..6)) {
