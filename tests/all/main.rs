@@ -10,6 +10,7 @@ mod cli;
 mod lab;
 mod language;
 mod laws;
+mod logins;
 mod mail_move;
 mod maildir_kill;
 mod play_over_ssh;
