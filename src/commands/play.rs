@@ -184,7 +184,7 @@ async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Resul
     let connections = Connections::new(prepared.fleet.clone(), prepared.templates.clone(), defaults)
         .with_keyring(terminal::keyring());
     let (events, mut received) = mpsc::unbounded_channel();
-    let run = Run {
+    let run = Arc::new(Run {
         options: options(arguments, mode),
         fleet: prepared.fleet,
         templates: prepared.templates,
@@ -194,7 +194,7 @@ async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Resul
         locks: Locks::new(state_directory().join("locks")),
         events,
         progress: Default::default(),
-    };
+    });
     // Every play's pattern is resolved before the first host is touched.
     run.check_hosts(&prepared.playbooks)?;
 

@@ -17,6 +17,7 @@ use super::proxy::{Proxy, Words};
 use super::target::Via;
 use super::{Client, HostKeyChecking, Target, Use, auth, channel, mismatch};
 use crate::transport::TransportError;
+use crate::transport::name::to_bytes;
 use crate::transport::posix::Channel;
 
 /// sshd allows ten sessions on a connection by default (`MaxSessions`, `sshd_config.5`).
@@ -129,7 +130,7 @@ impl Seat {
             }
             other => other.map_err(|error| self.link.report.lost(&error))?,
         };
-        opened.exec(true, line).await.map_err(|error| self.link.report.lost(&error))?;
+        opened.exec(true, &*to_bytes(line)).await.map_err(|error| self.link.report.lost(&error))?;
         Ok(Some(channel::carry(opened, self)))
     }
 }
