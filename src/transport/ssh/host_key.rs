@@ -1,13 +1,14 @@
 //! What the connection's own task decides and learns: whether the host key is the right one, and why it ended.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use russh::Error;
 use russh::client::{self, DisconnectReason};
 use russh::keys::PublicKeyOrCertificate;
 
 use super::HostKeyChecking;
-use super::known_hosts::{KnownHosts, Refusal};
+use super::known_hosts::KnownHosts;
 use crate::transport::TransportError;
 
 /// Judges the host key, and notes why the connection ended.
@@ -24,18 +25,16 @@ impl client::Handler for Verifier {
         if self.checking == HostKeyChecking::Off {
             return Ok(true);
         }
-        let PublicKeyOrCertificate::PublicKey { key, .. } = key else { return Ok(false) };
-        let refusal = match self.known.check(key) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let refusal = match self.known.check(key, now).await {
             Ok(()) => return Ok(true),
-            Err(refusal) => match *refusal {
-                Refusal::Unknown { .. } if self.checking == HostKeyChecking::AcceptNew => {
-                    match self.known.learn(key).await {
-                        Ok(()) => return Ok(true),
-                        Err(error) => format!("cannot write its host key to a known-hosts file: {error}"),
-                    }
+            Err(refusal) if refusal.is_new() && self.checking == HostKeyChecking::AcceptNew => {
+                match self.known.learn(&refusal.key).await {
+                    Ok(()) => return Ok(true),
+                    Err(error) => format!("cannot write its host key to a known-hosts file: {error}"),
                 }
-                refusal => refusal.to_string(),
-            },
+            }
+            Err(refusal) => refusal.to_string(),
         };
         Report::set(&self.report.refusal, refusal);
         Ok(false)

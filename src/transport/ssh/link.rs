@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::host_key::{Report, Verifier};
 use super::known_hosts::KnownHosts;
-use super::{HostKeyChecking, Target, Use, auth, channel};
+use super::{Target, Use, auth, channel};
 use crate::transport::TransportError;
 use crate::transport::posix::Channel;
 
@@ -49,12 +49,7 @@ impl Link {
         let unreachable =
             |error: &dyn std::fmt::Display| TransportError::Unreachable(format!("{}: {error}", report.place));
         Report::set(&report.stage, "connecting");
-        let files = match target.host_key_checking {
-            HostKeyChecking::Off => &[],
-            HostKeyChecking::Strict | HostKeyChecking::AcceptNew => target.known_hosts.as_slice(),
-        };
-        let known = KnownHosts::read(files, &target.address, target.port).await;
-        let known = known.map_err(|error| unreachable(&error))?;
+        let known = KnownHosts::of(target).await.map_err(|error| unreachable(&error))?;
         let stream = TcpStream::connect((target.address.as_str(), target.port)).await;
         let stream = stream.map_err(|error| unreachable(&error))?;
         let (stream, hang_up) = HangUp::of(stream).map_err(|error| unreachable(&error))?;
@@ -171,6 +166,7 @@ fn config(target: &Target, purpose: Use, known: &KnownHosts) -> client::Config {
     config.preferred.kex = Cow::Owned(exchanges);
     config.preferred.cipher = Cow::Owned(ciphers);
     config.preferred.key = Cow::Owned(known.prefer(&modern.key));
+    config.preferred.host_key_certificates = Cow::Owned(known.certificates(&config.preferred.key));
     if purpose == Use::Streams {
         config.window_size = STREAM_WINDOW;
     }

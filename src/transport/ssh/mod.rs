@@ -24,10 +24,12 @@ mod channel;
 mod host_key;
 mod known_hosts;
 mod link;
+mod neighbours;
 mod target;
 
 pub use known_hosts::HostKeyChecking;
 use link::Link;
+pub use neighbours::{Half, Neighbour, Neighbours};
 pub use target::{AddressFamily, Algorithms, Profile, Target, Via};
 
 /// Connects and logs in.
