@@ -1,5 +1,6 @@
 //! One file a subcommand.
 
 pub mod doc;
+pub mod hostkeys;
 pub mod lab;
 pub mod play;

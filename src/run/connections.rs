@@ -15,12 +15,13 @@ use crate::playbook::Keywords;
 use crate::secret::Secret;
 use crate::template::{Failure, Templates};
 use crate::transport::posix::{Carrier, Posix};
-use crate::transport::ssh::{self, HostKeyChecking, Target};
+use crate::transport::ssh::{self, HostKeyChecking, Neighbours, Target};
 use crate::transport::{Become, Machines, Transport, TransportError, local};
 use crate::vars::{Fleet, Scope, TaskLayers, Var};
 use crate::yaml::Yaml;
 
 use super::lock;
+use super::neighbours::neighbours;
 
 /// How to reach one host as one user: what makes two tasks share a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +49,7 @@ pub struct Connections {
     fleet: Arc<Fleet>,
     templates: Arc<Templates>,
     defaults: Defaults,
+    neighbours: Neighbours,
     open: Mutex<HashMap<Login, Arc<Opened>>>,
     controller: OnceCell<Arc<dyn Transport>>,
 }
@@ -87,7 +89,8 @@ impl Machines for Peers {
 
 impl Connections {
     pub fn new(fleet: Arc<Fleet>, templates: Arc<Templates>, defaults: Defaults) -> Connections {
-        Connections { fleet, templates, defaults, open: Mutex::default(), controller: OnceCell::new() }
+        let neighbours = neighbours(&fleet, &templates);
+        Connections { fleet, templates, defaults, neighbours, open: Mutex::default(), controller: OnceCell::new() }
     }
 
     /// Returns the machine that Cutover itself runs on.
@@ -176,6 +179,7 @@ impl Connections {
         let mut target = Target::new(host, &user, &home("~/"));
         target.address = read.either(["ansible_host", "ansible_ssh_host"])?.unwrap_or_else(|| host.into());
         target.port = port;
+        target.neighbours = self.neighbours.clone();
         target.agent = std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from);
         if let Some(key) = key.or_else(|| self.defaults.key.clone()) {
             target.keys = vec![key];
@@ -242,9 +246,9 @@ async fn carrier(login: &Login) -> Result<Arc<dyn Carrier>, TransportError> {
 }
 
 /// Reads variables and keywords as text, rendered.
-struct Reader<'a> {
-    templates: &'a Templates,
-    scope: &'a Scope,
+pub(super) struct Reader<'a> {
+    pub templates: &'a Templates,
+    pub scope: &'a Scope,
 }
 
 impl Reader<'_> {
@@ -257,7 +261,7 @@ impl Reader<'_> {
         }
     }
 
-    fn either(&self, variables: [&str; 2]) -> Result<Option<String>, Failure> {
+    pub fn either(&self, variables: [&str; 2]) -> Result<Option<String>, Failure> {
         Ok(match self.text(variables[0])? {
             Some(text) => Some(text),
             None => self.text(variables[1])?,

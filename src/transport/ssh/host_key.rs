@@ -41,14 +41,7 @@ impl client::Handler for Verifier {
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<Error>) -> Result<(), Error> {
-        let (text, result) = match reason {
-            DisconnectReason::ReceivedDisconnect(info) => {
-                (format!("the host ended the connection: {}", info.message), Ok(()))
-            }
-            DisconnectReason::Error(error) => (explain(&error), Err(error)),
-        };
-        Report::set(&self.report.end, text);
-        result
+        self.report.ended(reason)
     }
 }
 
@@ -73,6 +66,18 @@ impl Report {
 
     pub fn get(slot: &Mutex<Option<String>>) -> Option<String> {
         slot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes why the connection ended.
+    pub fn ended(&self, reason: DisconnectReason<Error>) -> Result<(), Error> {
+        let (text, result) = match reason {
+            DisconnectReason::ReceivedDisconnect(info) => {
+                (format!("the host ended the connection: {}", info.message), Ok(()))
+            }
+            DisconnectReason::Error(error) => (explain(&error), Err(error)),
+        };
+        Report::set(&self.end, text);
+        result
     }
 
     /// Returns the error for a connection that failed or ended, with the reason that is known best.

@@ -16,6 +16,7 @@ use refusal::{line_for, print};
 mod certificate;
 pub mod elsewhere;
 pub mod line;
+pub mod pin;
 pub mod refusal;
 
 pub use refusal::{Refusal, Revoked, Why};
@@ -99,6 +100,11 @@ impl KnownHosts {
                 self.entries.push(Entry { file: file.into(), line: line.number, marker: line.marker, exact, key });
             }
         }
+    }
+
+    /// The host as the files name it.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Returns the host key algorithms to ask for: those that are known for this host first, so that a host with

@@ -50,9 +50,7 @@ impl Link {
             |error: &dyn std::fmt::Display| TransportError::Unreachable(format!("{}: {error}", report.place));
         Report::set(&report.stage, "connecting");
         let known = KnownHosts::of(target).await.map_err(|error| unreachable(&error))?;
-        let stream = TcpStream::connect((target.address.as_str(), target.port)).await;
-        let stream = stream.map_err(|error| unreachable(&error))?;
-        let (stream, hang_up) = HangUp::of(stream).map_err(|error| unreachable(&error))?;
+        let (stream, hang_up) = dial(target).await.map_err(|error| unreachable(&error))?;
 
         Report::set(&report.stage, "exchanging keys");
         let config = Arc::new(config(target, purpose, &known));
@@ -119,8 +117,13 @@ impl Seat {
     }
 }
 
+/// Opens what carries the connection.
+pub(super) async fn dial(target: &Target) -> std::io::Result<(TcpStream, HangUp)> {
+    HangUp::of(TcpStream::connect((target.address.as_str(), target.port)).await?)
+}
+
 /// Ends the socket when the wait for a login is given up: the library's own task would wait on it for ever.
-struct HangUp(Option<std::net::TcpStream>);
+pub(super) struct HangUp(Option<std::net::TcpStream>);
 
 impl HangUp {
     fn of(stream: TcpStream) -> std::io::Result<(TcpStream, HangUp)> {
@@ -144,7 +147,7 @@ impl Drop for HangUp {
     }
 }
 
-fn config(target: &Target, purpose: Use, known: &KnownHosts) -> client::Config {
+pub(super) fn config(target: &Target, purpose: Use, known: &KnownHosts) -> client::Config {
     let modern = Preferred::DEFAULT;
     // Appliances often have no other kind; the list's last names are not algorithms but announce extensions.
     let nist = [kex::ECDH_SHA2_NISTP256, kex::ECDH_SHA2_NISTP384, kex::ECDH_SHA2_NISTP521];

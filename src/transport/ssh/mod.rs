@@ -25,11 +25,13 @@ mod host_key;
 mod known_hosts;
 mod link;
 mod neighbours;
+mod scan;
 mod target;
 
-pub use known_hosts::HostKeyChecking;
+pub use known_hosts::{HostKeyChecking, pin};
 use link::Link;
 pub use neighbours::{Half, Neighbour, Neighbours};
+pub use scan::{HostKey, Same, Scanned, Status, scan};
 pub use target::{AddressFamily, Algorithms, Profile, Target, Via};
 
 /// Connects and logs in.

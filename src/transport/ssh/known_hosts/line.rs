@@ -48,6 +48,18 @@ impl Line<'_> {
     pub fn key(&self) -> Option<PublicKey> {
         PublicKey::from_openssh(&format!("{} {}", self.kind, self.data)).ok()
     }
+
+    /// Says whether its key is written `TYPE BASE64`.
+    pub fn is(&self, key: &str) -> bool {
+        key.split_once(' ') == Some((self.kind, self.data))
+    }
+
+    /// Returns the line for the names that remain without some, its comment left out; nothing if none do.
+    pub fn without(&self, unwanted: impl Fn(&str) -> bool) -> Option<String> {
+        let names = if self.names.0.starts_with('|') { "" } else { self.names.0 };
+        let rest: Vec<&str> = names.split(',').filter(|name| !name.is_empty() && !unwanted(name)).collect();
+        (!rest.is_empty()).then(|| format!("{} {} {}", rest.join(","), self.kind, self.data))
+    }
 }
 
 /// The first field of a line: patterns with commas between, or one hashed name.
@@ -94,7 +106,6 @@ pub fn name_with_port(host: &str, port: u16) -> String {
     if port == 22 { host } else { format!("[{host}]:{port}") }
 }
 
-#[cfg(test)]
 /// Returns `name` as `|1|salt|HMAC-SHA1(salt, name)`, salted with these bytes.
 pub fn hashed(name: &str, salt: &[u8; 20]) -> String {
     let hash = Hmac::<Sha1>::new_from_slice(salt).map(|mac| mac.chain_update(name).finalize().into_bytes());
