@@ -138,25 +138,25 @@ impl KnownHosts {
         let own = [self.name.clone(), self.host.clone()];
         let question = Question { target: &self.target, own: &own, neighbours: &neighbours };
         let mut elsewhere = question.key(&self.files, &key).await;
-        if let (Some(Fault::Principals(_)), Some(certificate)) = (&fault, shown.certificate()) {
+        if let (Some(Fault::Principals(_)), Some(certificate)) = (fault.as_deref(), shown.certificate()) {
             elsewhere.extend(question.certificate(certificate));
         }
         let identity = shown.certificate().map(|certificate| certificate.key_id().to_owned()).unwrap_or_default();
         Err(Box::new(Refusal {
-            why,
+            why: *why,
             name: self.name.clone(),
             host: self.host.clone(),
             target: self.target.clone(),
             address: self.address.clone(),
             key,
-            certificate: fault.map(|fault| (fault, identity)),
+            certificate: fault.map(|fault| (*fault, identity)),
             elsewhere,
         }))
     }
 
-    fn judge(&self, key: &PublicKey) -> Result<(), Why> {
+    fn judge(&self, key: &PublicKey) -> Result<(), Box<Why>> {
         if let Some(Entry { file, line, .. }) = self.with_key(Marker::Revoked, key) {
-            return Err(Why::Revoked { what: Revoked::Key, file: file.clone(), line: *line });
+            return Err(Box::new(Why::Revoked { what: Revoked::Key, file: file.clone(), line: *line }));
         }
         if self.with_key(Marker::None, key).is_some() {
             return Ok(());
@@ -165,12 +165,12 @@ impl KnownHosts {
         let exact = || self.marked(Marker::None).filter(|entry| entry.exact);
         let known =
             exact().find(|entry| same_type(&entry.key.algorithm(), &key.algorithm())).or_else(|| exact().next());
-        Err(match known {
+        Err(Box::new(match known {
             Some(Entry { file, line, key: known, .. }) => {
                 Why::Changed { known: known.clone(), file: file.clone(), line: *line }
             }
             None => Why::Unknown { file: self.files.first().cloned() },
-        })
+        }))
     }
 
     fn judge_certificate(
@@ -178,16 +178,16 @@ impl KnownHosts {
         certificate: &Certificate,
         key: &PublicKey,
         now: u64,
-    ) -> Result<(), (Why, Option<Fault>)> {
+    ) -> Result<(), (Box<Why>, Option<Box<Fault>>)> {
         let signer = PublicKey::new(certificate.signature_key().clone(), "");
         if let Some(Entry { file, line, .. }) = self.with_key(Marker::Revoked, &signer) {
             let what = Revoked::Authority(signer);
-            return Err((Why::Revoked { what, file: file.clone(), line: *line }, None));
+            return Err((Box::new(Why::Revoked { what, file: file.clone(), line: *line }), None));
         }
         // The key is judged in any case: one that is revoked does not become better by a certificate.
         let plain = self.judge(key);
-        if let Err(revoked @ Why::Revoked { .. }) = plain {
-            return Err((revoked, None));
+        if plain.as_ref().is_err_and(|why| matches!(**why, Why::Revoked { .. })) {
+            return plain.map_err(|why| (why, None));
         }
         let fault = match self.with_key(Marker::Authority, &signer) {
             Some(_) => fault(certificate, &self.host, now),
@@ -198,8 +198,8 @@ impl KnownHosts {
         };
         match fault {
             None => Ok(()),
-            Some(Fault::Forged) => Err((Why::Forged, Some(Fault::Forged))),
-            Some(fault) => plain.map_err(|why| (why, Some(fault))),
+            Some(Fault::Forged) => Err((Box::new(Why::Forged), Some(Box::new(Fault::Forged)))),
+            Some(fault) => plain.map_err(|why| (why, Some(Box::new(fault)))),
         }
     }
 
@@ -278,7 +278,7 @@ mod tests {
     }
 
     fn verdict(text: &str, host: &str, port: u16) -> &'static str {
-        match known(text, host, port).judge(&key(ONE)) {
+        match known(text, host, port).judge(&key(ONE)).map_err(|why| *why) {
             Ok(()) => "known",
             Err(Why::Unknown { .. }) => "unknown",
             Err(Why::Changed { .. }) => "changed",
