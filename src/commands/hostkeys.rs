@@ -13,9 +13,8 @@ use crate::inventory::Inventory;
 use crate::playbook::Keywords;
 use crate::run::connections::{Connections, Defaults, Login};
 use crate::template::{Failure, Templates};
-use crate::transport::TransportError;
 use crate::transport::ssh::pin::{self, Pin, Writing};
-use crate::transport::ssh::{Half, HostKey, Same, Scanned, Status, Target, scan};
+use crate::transport::ssh::{Half, HostKey, Same, Scanned, Status, Target, reason, scan};
 use crate::vars::{self, Fleet};
 
 /// Show the host keys of an inventory, and write a known_hosts file.
@@ -150,12 +149,7 @@ async fn see(host: String, target: Target) -> Found {
         false => format!("{}:{}", target.address, target.port),
     };
     let half = target.neighbours.list().into_iter().find(|one| one.name == host).and_then(|one| one.half);
-    let result = scan(&target).await.map_err(|error| {
-        let (TransportError::Unreachable(text) | TransportError::Refused(text)) = &error else {
-            return error.to_string();
-        };
-        text.strip_prefix(&format!("{}: ", target.place())).unwrap_or(text).to_owned()
-    });
+    let result = scan(&target).await.map_err(|error| reason(&target, &error));
     Found { host, address, half, result }
 }
 
@@ -205,10 +199,13 @@ fn table(found: &[Found]) -> String {
             let (kind, bits) = (key.kind.to_string(), key.bits.to_string());
             [host.clone(), address.clone(), kind, bits, key.fingerprint.clone(), status(key)]
         }));
-        if let Err(reason) = &one.result {
+        let mut without_key = |kind: &str, status: String| {
             let none = || "-".to_string();
-            let reason = format!("unreachable: {}", reason.replace('\n', "; "));
-            rows.push([host.clone(), address.clone(), none(), none(), none(), reason]);
+            rows.push([host.clone(), address.clone(), kind.into(), none(), none(), status.replace('\n', "; ")]);
+        };
+        match &one.result {
+            Ok(scanned) => scanned.unseen.iter().for_each(|(kind, why)| without_key(kind, format!("not seen: {why}"))),
+            Err(reason) => without_key("-", format!("unreachable: {reason}")),
         }
     }
     let mut widths = [0; 6];
@@ -258,7 +255,11 @@ fn as_json(found: &[Found]) -> Value {
     };
     let host = |one: &Found| {
         let keys: Vec<Value> = keys(one).map(key).collect();
-        json!({"host": one.host, "address": one.address, "keys": keys, "unreachable": one.result.as_ref().err()})
+        let unseen: Vec<&str> = one.result.iter().flat_map(|scanned| &scanned.unseen).map(|(kind, _)| *kind).collect();
+        json!({
+            "host": one.host, "address": one.address, "keys": keys, "unseen": unseen,
+            "unreachable": one.result.as_ref().err(),
+        })
     };
     Value::Array(found.iter().map(host).collect())
 }

@@ -31,7 +31,7 @@ mod target;
 pub use known_hosts::{HostKeyChecking, pin};
 use link::Link;
 pub use neighbours::{Half, Neighbour, Neighbours};
-pub use scan::{HostKey, Same, Scanned, Status, scan};
+pub use scan::{HostKey, Same, Scanned, Status, reason, scan};
 pub use target::{AddressFamily, Algorithms, Profile, Target, Via};
 
 /// Connects and logs in.

@@ -10,7 +10,7 @@ use russh::{AlgorithmKind, Error};
 
 use super::host_key::Report;
 use super::known_hosts::elsewhere::Relation;
-use super::known_hosts::refusal::{key_type, line_for};
+use super::known_hosts::refusal::{key_type, line_for, type_name};
 use super::known_hosts::{KnownHosts, Refusal, Why, same_type};
 use super::{HostKeyChecking, Target, Use, Via, link};
 use crate::transport::TransportError;
@@ -21,6 +21,8 @@ pub struct Scanned {
     /// The host as `known_hosts` files name it.
     pub name: String,
     pub keys: Vec<HostKey>,
+    /// Types that the host offered and then ended the connection for, with what it said.
+    pub unseen: Vec<(&'static str, String)>,
 }
 
 /// One key of a host, and what the target's `known_hosts` files say of it.
@@ -69,7 +71,7 @@ pub async fn scan(target: &Target) -> Result<Scanned, TransportError> {
     let target = &Target { host_key_checking: HostKeyChecking::Strict, ..target.clone() };
     let unreachable = |error| TransportError::Unreachable(format!("{}: {error}", target.place()));
     let known = KnownHosts::of(target).await.map_err(unreachable)?;
-    let mut keys = Vec::new();
+    let (mut keys, mut unseen) = (Vec::new(), Vec::new());
     let mut types: Vec<Vec<Algorithm>> = Vec::new();
     for algorithm in link::config(target, Use::Shells, &known).preferred.key.iter() {
         match types.iter_mut().find(|others| same_type(&others[0], algorithm)) {
@@ -83,24 +85,33 @@ pub async fn scan(target: &Target) -> Result<Scanned, TransportError> {
         if !offered.as_ref().is_none_or(has) {
             continue;
         }
+        let kind = type_name(&algorithms[0]);
         match see(target, &known, algorithms).await? {
             Seen::Key(key) => keys.push(*key),
             // The host's whole list comes with the first refusal, and saves the others.
             Seen::Offers(names) => offered = Some(names),
+            Seen::Nothing(error) => unseen.push((kind, error)),
         }
     }
     if keys.is_empty() {
+        // What each type's connection ended with is the host's only answer.
+        if let Some((_, error)) = unseen.pop() {
+            return Err(error);
+        }
         let names = offered.unwrap_or_default().join(", ");
         let text = format!("{}: no host key of a kind that is allowed here; the host has {names}", target.place());
         return Err(TransportError::Unreachable(text));
     }
-    Ok(Scanned { name: known.name().into(), keys: compare(&known, keys).await })
+    let unseen = unseen.into_iter().map(|(kind, error)| (kind, reason(target, &error))).collect();
+    Ok(Scanned { name: known.name().into(), keys: compare(&known, keys).await, unseen })
 }
 
 enum Seen {
     Key(Box<PublicKey>),
     /// None of the algorithms that were asked for, but these.
     Offers(Vec<String>),
+    /// The host was there and ended the connection.
+    Nothing(TransportError),
 }
 
 /// Exchanges keys once, so that the host proves to have the key that it shows, and leaves.
@@ -124,8 +135,8 @@ async fn see(target: &Target, known: &KnownHosts, algorithms: Vec<Algorithm>) ->
         match (shown, ended) {
             (Some(key), _) => Ok(Seen::Key(Box::new(key))),
             (None, Err(Error::NoCommonAlgo { kind: AlgorithmKind::Key, theirs, .. })) => Ok(Seen::Offers(theirs)),
-            (None, Err(error)) => Err(report.lost(&error)),
-            (None, Ok(_)) => Err(report.lost(&Error::Disconnect)),
+            (None, Err(error)) => Ok(Seen::Nothing(report.lost(&error))),
+            (None, Ok(_)) => Ok(Seen::Nothing(report.lost(&Error::Disconnect))),
         }
     };
     let late = || {
@@ -133,6 +144,12 @@ async fn see(target: &Target, known: &KnownHosts, algorithms: Vec<Algorithm>) ->
         TransportError::Unreachable(format!("{}: no answer within {seconds} s", report.place))
     };
     tokio::time::timeout(target.connect_timeout, work).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// The error's text without the place that a table has in columns of its own.
+pub fn reason(target: &Target, error: &TransportError) -> String {
+    let (TransportError::Unreachable(text) | TransportError::Refused(text)) = error else { return error.to_string() };
+    text.strip_prefix(&format!("{}: ", target.place())).unwrap_or(text).to_owned()
 }
 
 /// Keeps the key, and takes none.

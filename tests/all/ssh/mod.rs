@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::sshd::Sshd;
 
 mod channels;
+mod host_certificates;
 mod known_hosts;
 mod login;
 mod shell;

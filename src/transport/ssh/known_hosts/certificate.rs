@@ -113,3 +113,60 @@ fn time(seconds: u64) -> String {
     let time = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
     time.map_or_else(|| "the end of time".into(), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use russh::keys::PrivateKey;
+    use russh::keys::ssh_key::certificate::Builder;
+    use russh::keys::ssh_key::private::Ed25519Keypair;
+
+    use super::*;
+
+    fn signed(change: impl FnOnce(&mut Builder)) -> Certificate {
+        let pair = |seed| PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]));
+        let host = pair(1).public_key().key_data().clone();
+        let mut builder = Builder::new([7; 16], host, 100, 200).unwrap();
+        builder.cert_type(CertType::Host).unwrap();
+        change(&mut builder);
+        builder.sign(&pair(2)).unwrap()
+    }
+
+    fn named(builder: &mut Builder) {
+        builder.valid_principal("mail").unwrap();
+    }
+
+    #[test]
+    fn a_certificate_is_valid_from_its_first_second_to_before_its_last() {
+        let at = |now| fault(&signed(named), "mail", now);
+        assert_eq!([at(99), at(100)], [Some(Fault::NotYet(100)), None]);
+        assert_eq!([at(199), at(200)], [None, Some(Fault::Expired(200))]);
+    }
+
+    #[test]
+    fn a_certificate_of_which_one_byte_is_another_is_forged() {
+        let bytes = signed(named).to_bytes().unwrap();
+        let at = bytes.windows(4).position(|window| window == b"mail").unwrap();
+        let mut forged = bytes.clone();
+        forged[at] = b'n';
+        let [good, forged] = [bytes, forged].map(|bytes| Certificate::from_bytes(&bytes).unwrap());
+        assert_eq!(fault(&good, "mail", 150), None);
+        assert_eq!(fault(&forged, "nail", 150), Some(Fault::Forged));
+    }
+
+    #[test]
+    fn names_are_compared_as_they_are_written() {
+        let names = |host| {
+            fault(
+                &signed(|builder| {
+                    builder.valid_principal("a.example.com").unwrap();
+                    builder.valid_principal("*.b.example.com").unwrap();
+                }),
+                host,
+                150,
+            )
+        };
+        assert_eq!([names("a.example.com"), names("x.b.example.com")], [None, None]);
+        let wrong = || Some(Fault::Principals(vec!["a.example.com".into(), "*.b.example.com".into()]));
+        assert_eq!([names("b.example.com"), names("xa.example.com")], [wrong(), wrong()]);
+    }
+}

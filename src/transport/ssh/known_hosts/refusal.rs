@@ -170,7 +170,11 @@ pub fn print(key: &PublicKey) -> String {
 
 /// The type of a key as `ssh-keygen -l` prints it.
 pub fn key_type(key: &PublicKey) -> &'static str {
-    match key.algorithm() {
+    type_name(&key.algorithm())
+}
+
+pub fn type_name(algorithm: &Algorithm) -> &'static str {
+    match algorithm {
         Algorithm::Ed25519 => "ED25519",
         Algorithm::Rsa { .. } => "RSA",
         Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 | EcdsaCurve::NistP384 | EcdsaCurve::NistP521 } => "ECDSA",
