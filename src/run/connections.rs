@@ -16,12 +16,13 @@ use crate::secret::Secret;
 use crate::template::{Failure, Templates};
 use crate::transport::posix::{Carrier, Posix};
 use crate::transport::read_ahead::Clock;
-use crate::transport::ssh::{self, HostKeyChecking, Target};
+use crate::transport::ssh::{self, HostKeyChecking, Neighbours, Target};
 use crate::transport::{Become, Machines, ReadAhead, Transport, TransportError, local};
 use crate::vars::{Fleet, Scope, TaskLayers, Var};
 use crate::yaml::Yaml;
 
 use super::lock;
+use super::neighbours::neighbours;
 
 /// How to reach one host as one user: what makes two tasks share a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +50,7 @@ pub struct Connections {
     fleet: Arc<Fleet>,
     templates: Arc<Templates>,
     defaults: Defaults,
+    neighbours: Neighbours,
     open: Mutex<HashMap<Login, Arc<Opened>>>,
     controller: OnceCell<Arc<dyn Transport>>,
     client: Arc<ssh::Client>,
@@ -90,10 +92,12 @@ impl Machines for Peers {
 
 impl Connections {
     pub fn new(fleet: Arc<Fleet>, templates: Arc<Templates>, defaults: Defaults) -> Connections {
+        let neighbours = neighbours(&fleet, &templates);
         Connections {
             fleet,
             templates,
             defaults,
+            neighbours,
             open: Mutex::default(),
             controller: OnceCell::new(),
             client: Arc::default(),
@@ -213,6 +217,7 @@ impl Connections {
         let mut target = Target::new(host, &user, &home("~/"));
         target.address = read.either(["ansible_host", "ansible_ssh_host"])?.unwrap_or_else(|| host.into());
         target.port = port;
+        target.neighbours = self.neighbours.clone();
         target.agent = std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from);
         if let Some(key) = key.or_else(|| self.defaults.key.clone()) {
             target.keys = vec![key];
@@ -272,9 +277,9 @@ impl Connections {
 }
 
 /// Reads variables and keywords as text, rendered.
-struct Reader<'a> {
-    templates: &'a Templates,
-    scope: &'a Scope,
+pub(super) struct Reader<'a> {
+    pub templates: &'a Templates,
+    pub scope: &'a Scope,
 }
 
 impl Reader<'_> {
@@ -287,7 +292,7 @@ impl Reader<'_> {
         }
     }
 
-    fn either(&self, variables: [&str; 2]) -> Result<Option<String>, Failure> {
+    pub fn either(&self, variables: [&str; 2]) -> Result<Option<String>, Failure> {
         Ok(match self.text(variables[0])? {
             Some(text) => Some(text),
             None => self.text(variables[1])?,

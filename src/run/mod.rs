@@ -25,6 +25,7 @@ pub mod journal;
 pub mod locks;
 mod looped;
 mod module;
+mod neighbours;
 pub mod play;
 mod result;
 mod task;

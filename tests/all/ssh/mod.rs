@@ -14,6 +14,7 @@ use crate::sshd::Sshd;
 
 mod channels;
 mod counterfeit;
+mod host_certificates;
 mod keys;
 mod known_hosts;
 mod login;
