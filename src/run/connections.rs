@@ -53,8 +53,8 @@ pub struct Connections {
     neighbours: Neighbours,
     open: Mutex<HashMap<Login, Arc<Opened>>>,
     controller: OnceCell<Arc<dyn Transport>>,
-    client: Arc<ssh::Client>,
     clock: Arc<Clock>,
+    client: Arc<ssh::Client>,
 }
 
 /// A shell that is being opened, or open.
@@ -100,8 +100,8 @@ impl Connections {
             neighbours,
             open: Mutex::default(),
             controller: OnceCell::new(),
-            client: Arc::default(),
             clock: Arc::default(),
+            client: Arc::default(),
         }
     }
 
@@ -133,13 +133,6 @@ impl Connections {
         shell
     }
 
-    async fn carrier(&self, login: &Login) -> Result<Arc<dyn Carrier>, TransportError> {
-        match login {
-            Login::Local => Ok(Arc::new(local::Local::new())),
-            Login::Ssh(target) => Ok(self.client.connect((**target).clone()).await?),
-        }
-    }
-
     /// Returns a shell that is open already.
     pub fn opened(&self, login: &Login, user: &Option<Become>) -> Option<Arc<ReadAhead>> {
         let opened = lock(&self.open).get(login)?.clone();
@@ -150,6 +143,13 @@ impl Connections {
     /// What counts the changes of this run.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    async fn carrier(&self, login: &Login) -> Result<Arc<dyn Carrier>, TransportError> {
+        match login {
+            Login::Local => Ok(Arc::new(local::Local::new())),
+            Login::Ssh(target) => Ok(self.client.connect((**target).clone()).await?),
+        }
     }
 
     /// Returns what there is to say of a host that the inventory does not have.

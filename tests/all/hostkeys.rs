@@ -238,3 +238,19 @@ fn a_scan_says_it_too_and_does_not_pin_it() {
     assert!(text.contains("same as new.example.com (DIR/.ssh/known_hosts:3), the other half of the move"), "{text}");
     assert!(!program.path("pinned").exists());
 }
+
+#[test]
+fn a_host_behind_a_jump_host_is_scanned_through_it() {
+    // What the inventory says of jump hosts is tested with `ssh_config`; here is what the scan does with a target.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (jump, host) = (Sshd::start(""), Sshd::start(""));
+    let mut target = host.target();
+    target.via = cutover::transport::ssh::Via::Jump(Box::new(jump.target()));
+    let client = std::sync::Arc::default();
+    let scanned = runtime.block_on(cutover::transport::ssh::scan(&client, &target)).unwrap();
+    let shown: Vec<&str> = scanned.keys.iter().map(|key| key.fingerprint.as_str()).collect();
+    for kind in ["ed25519", "ecdsa", "rsa"] {
+        assert!(shown.contains(&fingerprint(&host, kind).as_str()), "{kind}: {shown:?}");
+    }
+    assert_eq!(jump.log().matches("Accepted publickey").count(), 1, "{}", jump.log());
+}
