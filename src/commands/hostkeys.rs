@@ -136,7 +136,7 @@ fn targets(scan: &Scan) -> Result<Vec<(String, Target)>, Diagnostics> {
     let (mut targets, mut errors) = (Vec::new(), Diagnostics::default());
     for host in hosts {
         match connections.login(&host, &Keywords::default(), &fleet.host_scope(&host)) {
-            Ok((Login::Ssh(target), _)) => targets.push((host, *target)),
+            Ok((Login::Ssh(target), _)) => targets.push((host, (*target).clone())),
             // This machine itself: nobody sits between.
             Ok((Login::Local, _)) => {}
             Err(Failure::Wrong(error)) => errors.push(error),

@@ -71,6 +71,12 @@ pub struct Arguments {
     /// Seconds to wait for a connection
     #[arg(short = 'T', long, value_name = "SECONDS")]
     pub timeout: Option<u64>,
+    /// Flags of `ssh` for hosts that do not say: -o -J -i -p -l -F -C -4 -6 -b
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    pub ssh_common_args: Option<String>,
+    /// Further flags of `ssh`
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    pub ssh_extra_args: Option<String>,
     /// Become another user (root unless --become-user says)
     #[arg(short, long)]
     pub r#become: bool,
@@ -176,6 +182,8 @@ async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Resul
         password,
         connection: arguments.connection.clone(),
         timeout: arguments.timeout,
+        common_args: arguments.ssh_common_args.clone(),
+        extra_args: arguments.ssh_extra_args.clone(),
         become_on: arguments.r#become,
         become_user: arguments.become_user.clone(),
         become_method: arguments.become_method.clone(),

@@ -16,6 +16,7 @@ use crate::yaml::Yaml;
 
 pub mod action;
 mod ahead;
+mod check;
 pub mod connections;
 mod doing;
 pub mod event;
@@ -23,11 +24,13 @@ mod include;
 mod include_vars;
 pub mod journal;
 pub mod locks;
+pub mod login;
 mod looped;
 mod module;
 mod neighbours;
 pub mod play;
 mod result;
+mod said;
 mod task;
 pub mod verify;
 mod weakened;
@@ -90,7 +93,6 @@ impl Run {
     /// what hosts answer becomes events.
     pub async fn play(self: &Arc<Run>, playbooks: &[Playbook]) -> Result<(), Diagnostics> {
         *lock(&self.progress.started) = self.options.start_at.is_none();
-        self.name_weakened(playbooks);
         let mut grown = false;
         for play in playbooks.iter().flat_map(|playbook| &playbook.plays) {
             if self.one_play(play, grown).await? == play::Flow::Stop {
@@ -113,19 +115,6 @@ impl Run {
         boolean(&value).ok_or_else(|| {
             Failure::Wrong(Diagnostic::new(format!("this should be true or false, not {value}")).at(&node.place))
         })
-    }
-
-    /// Finds the patterns of plays and of `--limit` that are wrong, before the first host is touched.
-    pub fn check_hosts(&self, playbooks: &[Playbook]) -> Result<(), Diagnostics> {
-        let mut errors = Diagnostics::default();
-        let mut grown = false;
-        for play in playbooks.iter().flat_map(|playbook| &playbook.plays) {
-            let selected = play::hosts(play, self.options.limit.as_deref(), (&self.fleet, &self.templates));
-            let checked = selected.and_then(|selected| if grown { Ok(()) } else { selected.strict().map(drop) });
-            checked.unwrap_or_else(|found| errors.extend(found));
-            grown |= play.may_grow_inventory();
-        }
-        errors.or(())
     }
 
     fn send(&self, event: Event) {

@@ -1,12 +1,13 @@
 //! The hosts of a run as the transport may know them: their names, addresses and sides of a move.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use crate::template::Templates;
 use crate::transport::ssh::{Half, Neighbour, Neighbours};
 use crate::vars::{Fleet, Scope, Var};
 
-use super::connections::Reader;
+use super::said::{Reader, Sources};
 
 /// Returns all hosts of the inventory, put together when they are first asked for.
 pub fn neighbours(fleet: &Arc<Fleet>, templates: &Arc<Templates>) -> Neighbours {
@@ -21,11 +22,14 @@ pub fn neighbours(fleet: &Arc<Fleet>, templates: &Arc<Templates>) -> Neighbours 
 /// A variable that cannot be read is the error of the host's own connection; here its name has to do.
 fn neighbour(name: String, fleet: &Arc<Fleet>, templates: &Templates) -> Neighbour {
     let scope = fleet.host_scope(&name);
-    let read = Reader { templates, scope: &scope };
-    let text = |variables| read.either(variables).ok().flatten();
+    let read = Reader { templates, scope: &scope, host: &name, environment: &BTreeMap::new() };
+    let text = |variables: &[&str]| {
+        let said = read.first(&Sources { variables, ..Sources::default() });
+        said.ok().flatten().map(|said| said.text)
+    };
     Neighbour {
-        address: text(["ansible_host", "ansible_ssh_host"]).unwrap_or_else(|| name.clone()),
-        port: text(["ansible_port", "ansible_ssh_port"]).and_then(|port| port.parse().ok()).unwrap_or(22),
+        address: text(&["ansible_host", "ansible_ssh_host"]).unwrap_or_else(|| name.clone()),
+        port: text(&["ansible_port", "ansible_ssh_port"]).and_then(|port| port.parse().ok()).unwrap_or(22),
         half: half(&scope),
         name,
     }

@@ -161,7 +161,7 @@ impl Run {
         Ok(batches)
     }
 
-    fn vars_files(&self, play: &Play, hosts: &[String]) -> Result<HashMap<String, Arc<Layer>>, Diagnostics> {
+    pub(super) fn vars_files(&self, play: &Play, hosts: &[String]) -> Result<HashMap<String, Arc<Layer>>, Diagnostics> {
         let mut read: IndexMap<PathBuf, Layer> = IndexMap::new();
         let mut layers = HashMap::new();
         for host in hosts {

@@ -25,6 +25,7 @@ use super::posix::{Carrier, Channel};
 mod algorithms;
 mod auth;
 mod channel;
+pub mod config;
 mod host_key;
 mod identity;
 mod keyring;

@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::sshd::Sshd;
 
 mod channels;
+mod config;
 mod counterfeit;
 mod host_certificates;
 mod keys;
