@@ -10,7 +10,7 @@ use crate::secret::Secret;
 use crate::template::{Failure, Templates};
 use crate::transport::Become;
 use crate::transport::ssh::config::{Given, Local, SshConfig};
-use crate::transport::ssh::{Profile, Target};
+use crate::transport::ssh::{Neighbours, Profile, Target};
 use crate::vars::Scope;
 
 use super::lock;
@@ -46,6 +46,8 @@ pub struct Logins {
     templates: Arc<Templates>,
     defaults: Defaults,
     config: SshConfig,
+    /// The run's hosts, among which a wrong host key is looked for.
+    neighbours: Neighbours,
     known: Mutex<HashMap<Asked, Answer>>,
 }
 
@@ -89,7 +91,12 @@ impl From<Diagnostic> for Unsettled {
 
 impl Logins {
     pub fn new(templates: Arc<Templates>, defaults: Defaults) -> Logins {
-        Logins { templates, defaults, config: SshConfig::new(Local::current()), known: Mutex::default() }
+        let config = SshConfig::new(Local::current());
+        Logins { templates, defaults, config, neighbours: Neighbours::default(), known: Mutex::default() }
+    }
+
+    pub fn with_neighbours(self, neighbours: Neighbours) -> Logins {
+        Logins { neighbours, ..self }
     }
 
     /// Reads a host's connection variables, then the task's keywords, the command line, the environment and
@@ -239,6 +246,14 @@ impl Logins {
         match self.config.target(&asked.name, &asked.address.text, &given) {
             Ok(mut target) => {
                 target.algorithms.profile = profile.unwrap_or_default();
+                for wrong in target.algorithms.check().err().into_iter().flatten() {
+                    let what = format!("{wrong} (host `{}`)", asked.name);
+                    errors.push(
+                        Diagnostic::new(what)
+                            .hint("`ssh -Q kex`, `key-sig`, `cipher` and `mac` list what OpenSSH knows"),
+                    );
+                }
+                target.neighbours = self.neighbours.clone();
                 if let Some(said) = &asked.known_hosts {
                     let file = self.config.local().with_home(&said.text).unwrap_or_else(|| said.text.clone());
                     target.known_hosts = vec![file.into()];

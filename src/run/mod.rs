@@ -27,6 +27,7 @@ pub mod locks;
 pub mod login;
 mod looped;
 mod module;
+mod neighbours;
 pub mod play;
 mod result;
 mod said;
@@ -92,7 +93,6 @@ impl Run {
     /// what hosts answer becomes events.
     pub async fn play(self: &Arc<Run>, playbooks: &[Playbook]) -> Result<(), Diagnostics> {
         *lock(&self.progress.started) = self.options.start_at.is_none();
-        self.name_weakened(playbooks);
         let mut grown = false;
         for play in playbooks.iter().flat_map(|playbook| &playbook.plays) {
             if self.one_play(play, grown).await? == play::Flow::Stop {

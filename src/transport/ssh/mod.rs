@@ -33,14 +33,18 @@ mod known_hosts;
 mod line;
 mod link;
 mod mismatch;
+mod neighbours;
 mod patience;
 mod proxy;
 mod rsa;
+mod scan;
 mod target;
 
 pub use keyring::{Ask, Keyring};
-pub use known_hosts::HostKeyChecking;
+pub use known_hosts::{HostKeyChecking, pin};
 use link::Link;
+pub use neighbours::{Half, Neighbour, Neighbours};
+pub use scan::{HostKey, Same, Scanned, Status, reason, scan};
 pub use target::{AddressFamily, Algorithms, Profile, Target, Via};
 
 /// Connects and logs in, sharing nothing with other connections and asking nobody.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::HostKeyChecking;
+use super::{HostKeyChecking, Neighbours};
 use crate::secret::Secret;
 
 /// How to reach one host, and as whom. The words are those of `ssh_config.5`.
@@ -41,6 +41,8 @@ pub struct Target {
     pub compression: bool,
     pub algorithms: Algorithms,
     pub via: Via,
+    /// The run's other hosts, to say whose key it is that a wrong host shows.
+    pub neighbours: Neighbours,
 }
 
 /// What addresses of a host's name are used (`AddressFamily`).
@@ -116,6 +118,7 @@ impl Target {
             compression: false,
             algorithms: Algorithms::default(),
             via: Via::Direct,
+            neighbours: Neighbours::default(),
         }
     }
 

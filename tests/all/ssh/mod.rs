@@ -15,6 +15,7 @@ use crate::sshd::Sshd;
 mod channels;
 mod config;
 mod counterfeit;
+mod host_certificates;
 mod keys;
 mod known_hosts;
 mod login;
