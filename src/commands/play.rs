@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 
+use super::terminal;
 use crate::cli::Stop;
 use crate::error::{Diagnostic, Diagnostics};
 use crate::inventory::Inventory;
@@ -188,9 +189,10 @@ async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Resul
         become_method: arguments.become_method.clone(),
         become_password,
     };
-    let connections = Connections::new(prepared.fleet.clone(), prepared.templates.clone(), defaults);
+    let connections = Connections::new(prepared.fleet.clone(), prepared.templates.clone(), defaults)
+        .with_keyring(terminal::keyring());
     let (events, mut received) = mpsc::unbounded_channel();
-    let run = Run {
+    let run = Arc::new(Run {
         options: options(arguments, mode),
         fleet: prepared.fleet,
         templates: prepared.templates,
@@ -200,7 +202,7 @@ async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Resul
         locks: Locks::new(state_directory().join("locks")),
         events,
         progress: Default::default(),
-    };
+    });
     // Every play's pattern is resolved before the first host is touched.
     run.check_hosts(&prepared.playbooks)?;
 

@@ -1,19 +1,19 @@
 //! What is wrong with the hosts of a run before the first one is touched: patterns that fit nothing, bad logins.
 
-use std::sync::Mutex;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use crate::error::{Diagnostic, Diagnostics, Place};
 use crate::playbook::{Play, Playbook};
 
-use super::play::{self, Batch, State};
+use super::play::{self, Batch};
 use super::{Event, Run};
 
 impl Run {
     /// Finds the patterns of plays and of `--limit` that are wrong, and what is wrong with how hosts are reached, all
     /// before the first host is touched.
-    pub fn check_hosts(&self, playbooks: &[Playbook]) -> Result<(), Diagnostics> {
+    pub fn check_hosts(self: &Arc<Run>, playbooks: &[Playbook]) -> Result<(), Diagnostics> {
         let mut errors = Diagnostics::default();
         let mut grown = false;
         for play in playbooks.iter().flat_map(|playbook| &playbook.plays) {
@@ -28,16 +28,15 @@ impl Run {
 
     /// Asks for the login of each host as the play's first task would. What a task's own keywords and variables
     /// change, and what needs facts or results, is found when it is their turn.
-    fn check_logins(&self, play: &Play, hosts: Vec<String>) -> Result<(), Diagnostics> {
+    fn check_logins(self: &Arc<Run>, play: &Play, hosts: Vec<String>) -> Result<(), Diagnostics> {
         for warning in self.fleet.add_play_directory(&play.directory)? {
             self.send(Event::Warning(warning));
         }
         let Some(first) = hosts.first().cloned() else { return Ok(()) };
         // A file that is missing, or whose name needs facts, is the run's to report.
         let vars_files = self.vars_files(play, &hosts).unwrap_or_default();
-        let state = State { exports: play.exports.clone(), ..State::default() };
         let all = hosts.clone();
-        let batch = Batch { run: self, play, hosts, all, vars_files, state: Mutex::new(state) };
+        let (batch, _) = Batch::new(self, Arc::new(play.clone()), (hosts, all), vars_files);
         let mut layers = batch.layers(&play.keywords, &first);
         let mut folded = Folded::default();
         for host in &batch.hosts {

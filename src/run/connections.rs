@@ -10,8 +10,9 @@ use crate::error::Diagnostics;
 use crate::playbook::Keywords;
 use crate::template::{Failure, Templates};
 use crate::transport::posix::{Carrier, Posix};
+use crate::transport::read_ahead::Clock;
 use crate::transport::ssh;
-use crate::transport::{Become, Machines, Transport, TransportError, local};
+use crate::transport::{Become, Machines, ReadAhead, Transport, TransportError, local};
 use crate::vars::{Fleet, Scope, TaskLayers};
 
 use super::lock;
@@ -23,10 +24,12 @@ pub struct Connections {
     logins: Logins,
     open: Mutex<HashMap<Login, Arc<Opened>>>,
     controller: OnceCell<Arc<dyn Transport>>,
+    clock: Arc<Clock>,
+    client: Arc<ssh::Client>,
 }
 
 /// A shell that is being opened, or open.
-type Shell = OnceCell<Arc<dyn Transport>>;
+type Shell = OnceCell<Arc<ReadAhead>>;
 
 #[derive(Default)]
 struct Opened {
@@ -54,7 +57,7 @@ impl Machines for Peers {
                 Failure::Unknown(what) => format!("{what} is not known yet"),
             })
         })?;
-        self.connections.transport(&login, user).await
+        Ok(self.connections.transport(&login, user).await?)
     }
 }
 
@@ -65,28 +68,56 @@ impl Connections {
             logins: Logins::new(templates, defaults),
             open: Mutex::default(),
             controller: OnceCell::new(),
+            clock: Arc::default(),
+            client: Arc::default(),
         }
+    }
+
+    /// Unlocks encrypted keys with this keyring; without one nobody is asked.
+    pub fn with_keyring(mut self, keyring: ssh::Keyring) -> Connections {
+        self.client = Arc::new(ssh::Client::new(keyring));
+        self
     }
 
     /// Returns the machine that Cutover itself runs on.
     pub async fn controller(&self) -> Result<Arc<dyn Transport>, TransportError> {
-        self.controller.get_or_try_init(|| self.transport(&Login::Local, None)).await.cloned()
+        let open = || async { Ok(self.transport(&Login::Local, None).await? as Arc<dyn Transport>) };
+        self.controller.get_or_try_init(open).await.cloned()
     }
 
     /// Returns a shell on the host, opening what is not open yet. A dead connection is opened anew.
-    pub async fn transport(&self, login: &Login, user: Option<Become>) -> Result<Arc<dyn Transport>, TransportError> {
+    pub async fn transport(&self, login: &Login, user: Option<Become>) -> Result<Arc<ReadAhead>, TransportError> {
         let opened = lock(&self.open).entry(login.clone()).or_default().clone();
         let cell = lock(&opened.shells).entry(user.clone()).or_default().clone();
         let shell = cell.get_or_try_init(|| async {
-            let carrier = opened.carrier.get_or_try_init(|| carrier(login)).await?.clone();
+            let carrier = opened.carrier.get_or_try_init(|| self.carrier(login)).await?.clone();
             let shell = Posix::start(carrier, user.as_ref()).await?;
-            Ok::<_, TransportError>(Arc::new(shell) as Arc<dyn Transport>)
+            Ok::<_, TransportError>(Arc::new(ReadAhead::new(shell, self.clock.clone())))
         });
         let shell = shell.await.cloned();
         if matches!(shell, Err(TransportError::Unreachable(_))) {
             self.forget(login);
         }
         shell
+    }
+
+    /// Returns a shell that is open already.
+    pub fn opened(&self, login: &Login, user: &Option<Become>) -> Option<Arc<ReadAhead>> {
+        let opened = lock(&self.open).get(login)?.clone();
+        let shells = lock(&opened.shells);
+        shells.get(user)?.get().cloned()
+    }
+
+    /// What counts the changes of this run.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    async fn carrier(&self, login: &Login) -> Result<Arc<dyn Carrier>, TransportError> {
+        match login {
+            Login::Local => Ok(Arc::new(local::Local::new())),
+            Login::Ssh(target) => Ok(self.client.connect((**target).clone()).await?),
+        }
     }
 
     /// Returns what there is to say of a host that the inventory does not have.
@@ -117,12 +148,5 @@ impl Connections {
     /// Finds what is wrong with a host's login before it is touched ([`Logins::check`]).
     pub fn check_login(&self, host: &str, keywords: &Keywords, scope: &Scope) -> Result<(), Diagnostics> {
         self.logins.check(host, keywords, scope)
-    }
-}
-
-async fn carrier(login: &Login) -> Result<Arc<dyn Carrier>, TransportError> {
-    match login {
-        Login::Local => Ok(Arc::new(local::Local::new())),
-        Login::Ssh(target) => Ok(ssh::connect((**target).clone()).await?),
     }
 }

@@ -55,6 +55,11 @@ pub enum Event {
         host: String,
     },
     Warning(String),
+    /// Hosts that are reached over SSH that is weaker than others', and why; before the first play.
+    Weakened {
+        why: String,
+        hosts: Vec<String>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use crate::vars::{Fleet, Scope};
 use crate::yaml::Yaml;
 
 pub mod action;
+mod ahead;
 mod check;
 pub mod connections;
 mod doing;
@@ -31,6 +32,7 @@ mod result;
 mod said;
 mod task;
 pub mod verify;
+mod weakened;
 
 pub use connections::{Connections, Login};
 pub use event::{Event, Subject, TaskKind, Verdict};
@@ -88,8 +90,9 @@ impl Run {
     ///
     /// Errors are the user's and were found before any host was touched by the play they belong to;
     /// what hosts answer becomes events.
-    pub async fn play(&self, playbooks: &[Playbook]) -> Result<(), Diagnostics> {
+    pub async fn play(self: &Arc<Run>, playbooks: &[Playbook]) -> Result<(), Diagnostics> {
         *lock(&self.progress.started) = self.options.start_at.is_none();
+        self.name_weakened(playbooks);
         let mut grown = false;
         for play in playbooks.iter().flat_map(|playbook| &playbook.plays) {
             if self.one_play(play, grown).await? == play::Flow::Stop {

@@ -32,7 +32,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "yaml",
         ],
     ),
-    ("report", &["change", "modules", "run"]),
+    ("report", &["change", "modules", "run", "transport"]),
     ("lab", &["secret"]),
     (
         "commands",
@@ -64,7 +64,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("annotate_snippets", &["error.rs"]),
     // `lookup('pipe')`, `Match exec` and a process that outlives `lab up` are the only ones that no transport runs.
     ("std::process::Command", &["commands/lab.rs", "template/lookups.rs", "transport/ssh/config/commands.rs"]),
-    ("tokio::process", &["transport/local.rs", "lab/server.rs", "lab/server", "lab/daemon.rs"]),
+    (
+        "tokio::process",
+        &["transport/local.rs", "transport/ssh/proxy.rs", "lab/server.rs", "lab/server", "lab/daemon.rs"],
+    ),
     ("println!", &[]),
     ("todo!(", &[]),
     ("unimplemented!(", &[]),

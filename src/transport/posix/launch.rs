@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::{Carrier, Channel};
 use crate::transport::command::quote;
+use crate::transport::name::to_bytes;
 use crate::transport::{Become, TransportError};
 
 /// Who a program runs as, and over what.
@@ -51,7 +52,7 @@ impl Session {
             Task::Shell(script) => ("exec /bin/sh".to_string(), script),
             // One byte at a time, because what follows on stdin is not for `dd`.
             Task::Script(script) | Task::Stream(script) => {
-                (format!(r#"eval "$(dd bs=1 count={} 2>/dev/null)""#, script.len()), script)
+                (format!(r#"eval "$(dd bs=1 count={} 2>/dev/null)""#, to_bytes(script).len()), script)
             }
         };
         let begin =
@@ -126,7 +127,7 @@ impl Session {
 
 /// Writes to a program; one that does not read any more is found out about by its output's end.
 async fn send(stdin: &mut (dyn AsyncWrite + Send + Unpin), text: &str) {
-    if stdin.write_all(text.as_bytes()).await.is_ok() {
+    if stdin.write_all(&to_bytes(text)).await.is_ok() {
         let _ = stdin.flush().await;
     }
 }
