@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::host_key::{Report, Verifier};
 use super::known_hosts::KnownHosts;
-use super::{HostKeyChecking, Target, Use, auth, channel};
+use super::{HostKeyChecking, Target, Use, auth, channel, terminal};
 use crate::transport::TransportError;
 use crate::transport::posix::Channel;
 
@@ -109,15 +109,32 @@ pub struct Seat {
     permit: OwnedSemaphorePermit,
 }
 
+/// A line for the login user's shell, and what its streams are.
+#[derive(Clone, Copy)]
+pub enum Program<'a> {
+    Piped(&'a str),
+    OnTerminal(&'a str),
+}
+
 impl Seat {
-    /// Starts `line`. `None`: the server allows no further channel on this connection.
-    pub async fn start(self, line: &str) -> Result<Option<Channel>, TransportError> {
+    /// Starts a program. `None`: the server allows no further channel on this connection.
+    pub async fn start(self, program: Program<'_>) -> Result<Option<Channel>, TransportError> {
         let opened = match self.link.handle.channel_open_session().await {
             Err(Error::ChannelOpenFailure(_)) => {
                 self.permit.forget();
                 return Ok(None);
             }
             other => other.map_err(|error| self.link.report.lost(&error))?,
+        };
+        let (opened, line) = match program {
+            Program::Piped(line) => (opened, line),
+            Program::OnTerminal(line) => {
+                let opened = terminal::ask(opened).await.map_err(|error| self.link.report.lost(&error))?;
+                let Some(opened) = opened else {
+                    return Err(TransportError::Refused("the SSH server gives no terminal".into()));
+                };
+                (opened, line)
+            }
         };
         opened.exec(true, line).await.map_err(|error| self.link.report.lost(&error))?;
         Ok(Some(channel::carry(opened, self)))

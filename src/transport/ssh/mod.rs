@@ -25,9 +25,10 @@ mod host_key;
 mod known_hosts;
 mod link;
 mod target;
+mod terminal;
 
 pub use known_hosts::HostKeyChecking;
-use link::Link;
+use link::{Link, Program};
 pub use target::{AddressFamily, Algorithms, Profile, Target, Via};
 
 /// Connects and logs in.
@@ -51,29 +52,33 @@ pub struct Ssh {
 #[async_trait]
 impl Carrier for Ssh {
     async fn start(&self, line: &str) -> Result<Channel, TransportError> {
-        self.open(Use::Shells, line).await
+        self.open(Use::Shells, Program::Piped(line)).await
     }
 
     async fn stream(&self, line: &str) -> Result<Channel, TransportError> {
-        self.open(Use::Streams, line).await
+        self.open(Use::Streams, Program::Piped(line)).await
+    }
+
+    async fn terminal(&self, line: &str) -> Result<Channel, TransportError> {
+        self.open(Use::Shells, Program::OnTerminal(line)).await
     }
 }
 
 impl Ssh {
-    async fn open(&self, purpose: Use, line: &str) -> Result<Channel, TransportError> {
+    async fn open(&self, purpose: Use, program: Program<'_>) -> Result<Channel, TransportError> {
         let pool = match purpose {
             Use::Shells => &self.shells,
             Use::Streams => &self.streams,
         };
         while let Some(seat) = pool.seat() {
-            if let Some(channel) = seat.start(line).await? {
+            if let Some(channel) = seat.start(program).await? {
                 return Ok(channel);
             }
         }
         let link = Link::open(&self.target, purpose).await?;
         pool.links().push(link.clone());
         let started = match link.seat() {
-            Some(seat) => seat.start(line).await?,
+            Some(seat) => seat.start(program).await?,
             None => None,
         };
         let refused = "allows no session on a new connection; `MaxSessions` in its sshd_config must be 1 or more";

@@ -134,7 +134,8 @@ async fn a_user_that_is_not_there_and_an_unknown_method_are_refused() {
         let error = local(Some(&user)).await.err().unwrap();
         assert!(matches!(&error, TransportError::Refused(why) if why.contains("no-such-user")), "{error:?}");
     }
-    user.method = "su".into();
+    user.method = "runas".into();
     let error = local(Some(&user)).await.err().unwrap();
-    assert!(matches!(&error, TransportError::Refused(why) if why.contains("become_method: su")), "{error:?}");
+    let says = "`become_method: runas` is not supported\nhint: `sudo`, `su` and `doas` are";
+    assert_eq!(error, TransportError::Refused(says.into()));
 }
