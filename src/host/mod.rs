@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::error::Diagnostic;
+use crate::transport::name::to_local;
 use crate::transport::{
     Body, Command, Content, Entry, Identity, Links, Machines, Node, Output, Owner, Transport, TransportError, Want,
 };
@@ -20,6 +21,8 @@ pub struct View {
     pending: Arc<Mutex<Pending>>,
     controller: Arc<Controller>,
     machines: Arc<dyn Machines>,
+    /// Whether a plan with this view is made for the questions that it asks, and not to be carried out.
+    pub only_asks: bool,
 }
 
 /// What a task may read on the controller: its files and its variables.
@@ -75,15 +78,15 @@ impl Controller {
     /// (`files`, `templates`) first and then in the directory itself.
     pub fn find(&self, kind: &str, name: &str) -> Result<PathBuf, Diagnostic> {
         let name = match name.strip_prefix("~/") {
-            Some(rest) => &Path::new(&self.transport.identity().home).join(rest),
-            None => Path::new(name),
+            Some(rest) => Path::new(&self.transport.identity().home).join(to_local(rest)),
+            None => to_local(name),
         };
         let mut places = Vec::new();
         for directory in &self.search {
-            places.extend([directory.join(kind).join(name), directory.join(name)]);
+            places.extend([directory.join(kind).join(&name), directory.join(&name)]);
         }
         if name.is_absolute() {
-            places = vec![name.to_path_buf()];
+            places = vec![name.clone()];
         }
         places.dedup();
         let found = places.iter().find(|place| place.exists()).cloned();
@@ -102,7 +105,7 @@ impl View {
         pending: Arc<Mutex<Pending>>,
         (controller, machines): (Arc<Controller>, Arc<dyn Machines>),
     ) -> View {
-        View { name: name.into(), transport, pending, controller, machines }
+        View { name: name.into(), transport, pending, controller, machines, only_asks: false }
     }
 
     pub fn identity(&self) -> &Identity {
@@ -179,7 +182,7 @@ impl View {
 
     /// Runs a command that only reads. The module answers for that.
     pub async fn probe(&self, command: &Command) -> Result<Output, TransportError> {
-        self.transport.run(command).await
+        self.transport.probe(command).await
     }
 
     /// Returns a state as pending, or as its probe prints it, without trailing white space.
@@ -187,7 +190,7 @@ impl View {
         if let Some(state) = self.pending().state(what) {
             return Ok(state);
         }
-        Ok(self.transport.run(probe).await?.text().trim_end().to_string())
+        Ok(self.transport.probe(probe).await?.text().trim_end().to_string())
     }
 
     /// Returns another host of the run to read from. Its pending changes are not seen.

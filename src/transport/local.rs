@@ -12,6 +12,7 @@ use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
+use super::name::to_local;
 use super::posix::{Carrier, Channel, Ending, Posix};
 use super::{Become, Transport, TransportError};
 
@@ -49,7 +50,7 @@ pub async fn local(user: Option<&Become>) -> Result<Arc<dyn Transport>, Transpor
 impl Carrier for Local {
     async fn start(&self, line: &str) -> Result<Channel, TransportError> {
         let mut command = Command::new(&self.shell[0]);
-        command.args(&self.shell[1..]).arg(line).process_group(0);
+        command.args(&self.shell[1..]).arg(to_local(line)).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let refused = |why: String| TransportError::Unreachable(format!("cannot start `{}`: {why}", self.shell[0]));
         let mut child = command.spawn().map_err(|error| refused(error.to_string()))?;
@@ -66,7 +67,7 @@ impl Carrier for Local {
         let (ours, name) = silent_terminal().map_err(|error| refused(&error))?;
         // The first terminal that the leader of a session opens becomes its own (`tty(4)`).
         let mut command = Command::new("setsid");
-        command.args(["/bin/sh", "-c", r#"exec <>"$0" >&0 2>&0 "$@""#, &name]).args(&self.shell).arg(line);
+        command.args(["/bin/sh", "-c", r#"exec <>"$0" >&0 2>&0 "$@""#, &name]).args(&self.shell).arg(to_local(line));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().map_err(|error| refused(&format!("`setsid`: {error}")))?;
         let status = Group { child }.status();

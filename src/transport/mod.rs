@@ -8,15 +8,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub mod command;
 pub mod local;
 pub mod memory;
+pub mod name;
 pub mod node;
 pub mod posix;
+pub mod read_ahead;
 pub mod ssh;
 
 pub use command::{Become, Command, Output, Program};
 pub use node::{Body, Content, Digest, Node, Owner, PathChange, Permissions};
+pub use read_ahead::ReadAhead;
 
 /// How much of a path a reader wants to know. Each level includes the ones before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Want {
     /// Type, permissions, size, times.
     Attributes,
@@ -82,6 +85,11 @@ pub trait Transport: Send + Sync {
     /// Runs a command to its end. A non-zero status is an `Output`, not an error.
     async fn run(&self, command: &Command) -> Result<Output, TransportError>;
 
+    /// Runs a command that only reads.
+    async fn probe(&self, command: &Command) -> Result<Output, TransportError> {
+        self.run(command).await
+    }
+
     /// Starts a command on a channel of its own; bytes flow both ways as the caller reads and writes.
     async fn open(&self, command: &Command) -> Result<Process, TransportError>;
 
@@ -120,9 +128,9 @@ pub enum TransportError {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum WriteError {
     /// The path is no longer what it was when the change was planned. Nothing was done to it.
-    #[error("`{}` is no longer as it was", .path)]
+    #[error("`{}` is no longer as it was", name::shown(.path))]
     Stale { index: usize, path: String, found: Box<Node> },
-    #[error("`{path}`: {error}")]
+    #[error("`{}`: {error}", name::shown(.path))]
     Failed { index: usize, path: String, error: TransportError },
 }
 

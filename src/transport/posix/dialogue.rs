@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::becoming::Method;
 use super::launch::find;
-use crate::secret::Secret;
+use crate::transport::name::{from_bytes, to_bytes};
 use crate::transport::Become;
 
 pub type Input = Box<dyn AsyncWrite + Send + Unpin>;
@@ -68,7 +68,7 @@ impl Ear {
     /// Takes what was heard up to the marker's line off, and returns what that line carries.
     fn pass(&mut self, marker: &str) -> Option<String> {
         let (begin, end) = self.marker(marker)?;
-        let word = String::from_utf8_lossy(&self.heard[begin + marker.len()..end]).trim_end().to_string();
+        let word = from_bytes(&self.heard[begin + marker.len()..end]).trim_end().to_string();
         self.heard.drain(..=end);
         Some(word)
     }
@@ -241,7 +241,8 @@ impl<'a> Answers<'a> {
         let Some(password) = &self.user.password else { return Err(self.method.wants(self.user)) };
         self.answered = Some(question.to_string());
         ear.heard.clear();
-        answer(self.stdin, password).await;
+        write(self.stdin, password.reveal().as_bytes()).await;
+        write(self.stdin, b"\n").await;
         Ok(true)
     }
 }
@@ -256,14 +257,14 @@ fn looks_asked(line: &str) -> bool {
     [':', '?', '：'].iter().any(|end| line.ends_with(*end))
 }
 
-async fn answer(stdin: &mut Input, password: &Secret) {
-    send(stdin, password.reveal()).await;
-    send(stdin, "\n").await;
+/// Writes a script to a program.
+pub async fn send(stdin: &mut Input, text: &str) {
+    write(stdin, &to_bytes(text)).await;
 }
 
 /// Writes to a program; one that does not read any more is found out about by its output's end.
-pub async fn send(stdin: &mut Input, text: &str) {
-    if stdin.write_all(text.as_bytes()).await.is_ok() {
+async fn write(stdin: &mut Input, bytes: &[u8]) {
+    if stdin.write_all(bytes).await.is_ok() {
         let _ = stdin.flush().await;
     }
 }

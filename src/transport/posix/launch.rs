@@ -7,6 +7,7 @@ use super::dialogue::{Ears, Input, Unready, send};
 use super::elevation::Elevation;
 use super::{Carrier, Channel, Ending};
 use crate::transport::command::quote;
+use crate::transport::name::to_bytes;
 use crate::transport::{Become, TransportError};
 
 /// Who a program runs as, and over what.
@@ -47,7 +48,7 @@ impl Session {
             Task::Shell(script) => ("exec /bin/sh".to_string(), script),
             // One byte at a time, because what follows on stdin is not for `dd`.
             Task::Script(script) | Task::Stream(script) => {
-                (format!(r#"eval "$(dd bs=1 count={} 2>/dev/null)""#, script.len()), script)
+                (format!(r#"eval "$(dd bs=1 count={} 2>/dev/null)""#, to_bytes(script).len()), script)
             }
         };
         let begin =

@@ -59,7 +59,11 @@ impl Posix {
             let script = frame(&batch, &changes[from..next]);
             let output = match input {
                 None => self.shell.ask(&script, Effect::Changes).await,
-                Some(input) => self.upload(&script, input).await,
+                Some(input) => {
+                    let output = self.upload(&script, input).await;
+                    self.shell.note_change();
+                    output
+                }
             };
             let output = output.map_err(|error| failed(changes, from, error))?;
             self.judge(changes, (from, next - from), &output).await?;
@@ -260,7 +264,7 @@ async fn contents(script: &mut String, content: &Content, tools: &Tools) -> Resu
     script.push_str("c_temp\n");
     let small = content.size <= SMALL as u64;
     let (bytes, input) = match &content.body {
-        Body::There | Body::Peer { .. } => {
+        Body::There | Body::Peer { .. } | Body::Own { .. } => {
             return Err(TransportError::Refused("its new content is not known here".into()));
         }
         Body::Here(bytes) if small => (bytes.to_vec(), None),
