@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::becoming::Method;
 use super::launch::find;
-use crate::transport::name::{from_bytes, to_bytes};
 use crate::transport::Become;
+use crate::transport::name::{from_bytes, to_bytes};
 
 pub type Input = Box<dyn AsyncWrite + Send + Unpin>;
 pub type Source = Box<dyn AsyncRead + Send + Unpin>;

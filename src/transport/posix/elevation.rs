@@ -60,8 +60,8 @@ impl Elevation {
         };
         match self.on_terminal(terminal, carrier, start).await {
             Err(Failure::Wants(_)) => {
-                let Become { user, method, .. } = &self.user;
-                Err(TransportError::Refused(format!("`{method}` does not take a terminal for one, to become `{user}`")))
+                let (Become { user, .. }, Method { name, .. }) = (&self.user, self.method);
+                Err(TransportError::Refused(format!("`{name}` does not take a terminal for one, to become `{user}`")))
             }
             Err(Failure::Error(error)) => Err(error),
             Ok(started) => Ok(started),
@@ -103,8 +103,8 @@ impl Elevation {
         let opening = terminal::start(carrier, start.bulk, |pipes| format!("{}{command}", pipes.open()));
         let OnTerminal { channel, output, mut input } = self.in_time(opening).await.map_err(|error| match error {
             TransportError::Refused(why) => {
-                let Become { user, method, .. } = &self.user;
-                TransportError::Refused(format!("`{method}` wants a terminal to become `{user}`: {why}"))
+                let (Become { user, .. }, Method { name, .. }) = (&self.user, self.method);
+                TransportError::Refused(format!("`{name}` wants a terminal to become `{user}`: {why}"))
             }
             other => other,
         })?;
@@ -153,10 +153,10 @@ impl Elevation {
     }
 
     fn silent(&self, said: &str) -> TransportError {
-        let Become { user, method, .. } = &self.user;
+        let (Become { user, .. }, Method { name, .. }) = (&self.user, self.method);
         let said = if said.is_empty() { "it said nothing".into() } else { format!("it said: {said}") };
         let limit = self.limit.as_secs_f64();
-        TransportError::Refused(format!("`{method}` did not become `{user}` within {limit} s; {said}"))
+        TransportError::Refused(format!("`{name}` did not become `{user}` within {limit} s; {said}"))
     }
 }
 
@@ -170,4 +170,43 @@ fn prompt(start: &Start<'_>) -> String {
 fn entry(start: &Start<'_>) -> String {
     let (nonce, length) = (&start.nonce, start.line.len());
     format!(r#"printf "\036{nonce} 0\n"; printf "\036{nonce} 0\n" >&2; eval "`dd bs=1 count={length} 2>/dev/null`""#)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+    use crate::transport::local::Local;
+
+    /// What becomes of a program that does as the script says where sudo should be.
+    async fn refusal(script: &str, password: Option<&str>) -> String {
+        let user = Become {
+            method: "sudo".into(),
+            user: "root".into(),
+            password: password.map(Secret::new),
+            flags: None,
+            exe: Some(shlex::try_join(["/bin/sh", "-c", script]).unwrap()),
+        };
+        let elevation = Elevation { limit: Duration::from_millis(500), ..Elevation::new(&user).unwrap() };
+        let start = Start { nonce: "1".into(), line: "exit".into(), first: "", bulk: false };
+        let carrier: Arc<dyn Carrier> = Arc::new(Local::new());
+        elevation.launch(&carrier, &start).await.err().unwrap().to_string()
+    }
+
+    #[tokio::test]
+    async fn nothing_is_waited_for_for_ever() {
+        let silent = refusal("sleep 300", None).await;
+        assert_eq!(silent, "`sudo` did not become `root` within 0.5 s; it said nothing");
+        let talking = refusal("echo Touch the key. >&2; sleep 300", Some("x")).await;
+        assert_eq!(talking, "`sudo` did not become `root` within 0.5 s; it said: Touch the key.");
+        // It lets the user in, and the shell does not come.
+        let stuck = refusal(r"printf '\0361 0\n'; printf '\0361 0\n' >&2; sleep 300", None).await;
+        assert_eq!(stuck, "`sudo` did not become `root` within 0.5 s; it said nothing");
+    }
+
+    #[tokio::test]
+    async fn a_password_that_is_said_again_is_not_shown() {
+        let told = refusal(r"printf 'Password: ' >&2; read -r word; echo no: $word >&2; exit 1", Some("p w")).await;
+        assert_eq!(told, "cannot become `root` with `sudo`: no: ********");
+    }
 }

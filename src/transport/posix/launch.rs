@@ -92,8 +92,12 @@ impl Session {
         self.elevation.is_none()
     }
 
-    /// Kills a started program and every process of its group, from a channel of its own.
+    /// Kills a started program and every process of its group, from a channel of its own. No program of ours has the
+    /// number 0 or 1, with which `kill` would mean itself or everybody.
     pub async fn kill(&self, pid: u32) -> Result<(), TransportError> {
+        if pid < 2 {
+            return Ok(());
+        }
         let script = format!("kill -s KILL -- -{pid} || kill -s KILL -{pid} || kill -s KILL {pid}");
         let killer = self.launch(Task::Script(&format!("{{ {script}; }} 2>/dev/null"))).await?;
         killer.channel.status.await.map(drop)
