@@ -93,7 +93,7 @@ impl Tool {
 
     /// The `su` of this machine behind the check that the one of shadow begins with (Debian until 9).
     pub fn su_on_a_terminal() -> Tool {
-        Tool::script("su", "test -t 0 || { echo 'su: must be run from a terminal' >&2; exit 1; }\nexec su \"$@\"")
+        Tool::script("su", "test -t 0 || { echo 'su: must be run from a terminal' >&2; exit 1; }\nexec /bin/su \"$@\"")
     }
 
     /// The `su` of busybox, which must own its file.

@@ -13,6 +13,7 @@ mod language;
 mod laws;
 mod mail_move;
 mod maildir_kill;
+mod play_becoming;
 mod play_over_ssh;
 mod program;
 mod proxy;

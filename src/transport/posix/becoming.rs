@@ -6,6 +6,8 @@ use crate::transport::{Become, TransportError};
 /// A program that starts another one as another user.
 pub struct Method {
     pub name: &'static str,
+    /// The program where `become_exe` names none, for `sh`.
+    program: &'static str,
     /// Its words after its own name, quoted for `sh`; the last is a shell's script.
     words: fn(&Call) -> Vec<String>,
     /// What decides the words, in `sh`.
@@ -68,6 +70,7 @@ const METHODS: &[Method] = &[
     // sudo.8, sudoers.5
     Method {
         name: "sudo",
+        program: "sudo",
         words: |call| {
             let asking: &[&str] = match call.asks {
                 Asks::Nobody => &["-n"],
@@ -91,6 +94,7 @@ const METHODS: &[Method] = &[
     // the user's own shell.
     Method {
         name: "su",
+        program: "$U",
         words: |call| {
             let mut words: Vec<String> = call.flags.iter().flatten().map(|flag| quote(flag)).collect();
             let shell = |flag: &String| flag.starts_with("-s") || flag.starts_with("--shell");
@@ -100,7 +104,8 @@ const METHODS: &[Method] = &[
             words.extend([call.user, "-c", call.script].map(quote));
             words
         },
-        before: r#"S="-s /bin/sh"; case "$(uname)" in *BSD|DragonFly|Darwin|SunOS) S=;; esac; "#,
+        // By its path, because an `sh` of busybox may run the `su` that is a part of itself, which has no rights.
+        before: r#"S="-s /bin/sh"; case "$(uname)" in *BSD|DragonFly|Darwin|SunOS) S=;; esac; U=su; for P in /usr/bin/su /bin/su; do if [ -u "$P" ]; then U=$P; fi; done; "#,
         asks_stdin: true,
         asks_as_told: false,
         wants_password: &[],
@@ -109,6 +114,7 @@ const METHODS: &[Method] = &[
     // doas(1): it reads a password from the terminal and from nowhere else.
     Method {
         name: "doas",
+        program: "doas",
         words: |call| {
             let mut words: Vec<&str> = call.flags.iter().flatten().map(String::as_str).collect();
             words.retain(|flag| *flag != "-n");
@@ -151,13 +157,12 @@ impl Method {
             shlex::split(text).ok_or_else(wrong)
         };
         let exe = match &user.exe {
-            Some(exe) => split("become_exe", exe)?,
-            None => vec![self.name.into()],
+            Some(exe) => split("become_exe", exe)?.iter().map(|word| quote(word)).collect(),
+            None => vec![self.program.to_string()],
         };
         let flags = user.flags.as_deref().map(|flags| split("become_flags", flags)).transpose()?;
         let call = Call { user: &user.user, flags, asks, prompt, script };
-        let exe = exe.iter().map(|word| quote(word));
-        let words: Vec<String> = exe.chain((self.words)(&call)).collect();
+        let words = [exe, (self.words)(&call)].concat();
         Ok((format!("LC_ALL=C; export LC_ALL; {}", self.before), words.join(" ")))
     }
 
@@ -251,9 +256,9 @@ mod tests {
     #[test]
     fn su_runs_a_posix_shell_unless_its_flags_name_one() {
         let script = r#"'mail user' -c 'a '"'"'b'"'"''"#;
-        assert_eq!(command("su", None, (None, Asks::Stdin)), format!("su $S {script}"));
-        assert_eq!(command("su", Some("-"), (None, Asks::Nobody)), format!("su $S - {script}"));
-        assert_eq!(command("su", Some("-l -s /bin/ksh"), (None, Asks::Nobody)), format!("su -l -s /bin/ksh {script}"));
+        assert_eq!(command("su", None, (None, Asks::Stdin)), format!("$U $S {script}"));
+        assert_eq!(command("su", Some("-"), (None, Asks::Nobody)), format!("$U $S - {script}"));
+        assert_eq!(command("su", Some("-l -s /bin/ksh"), (None, Asks::Nobody)), format!("$U -l -s /bin/ksh {script}"));
         assert_eq!(command("su", None, (Some("sudo su"), Asks::Nobody)), format!("sudo su $S {script}"));
     }
 

@@ -14,10 +14,11 @@ use cutover::transport::{Become, Command, Links, Node, Program, TransportError, 
 use tokio::io::AsyncReadExt as _;
 
 use crate::elevation::{Tool, becoming};
+use crate::sshd::Account;
 
-use super::commands::gone;
+use super::commands::{a_stream_flows_both_ways_and_never_hangs, gone};
 use super::paths::{a_big_content_goes_both_ways, a_write_makes_exactly_after};
-use super::{COMMAND_LAWS, Machine, PATH_LAWS, hold};
+use super::{Machine, PATH_LAWS, hold};
 
 fn sudo(user: &str, password: Option<&str>) -> Become {
     Become { method: "sudo".into(), user: user.into(), password: password.map(Secret::new), flags: None, exe: None }
@@ -150,14 +151,25 @@ async fn a_shell_started_on_a_terminal_keeps_the_laws_whatever_sh_it_is() {
         let machine: Machine = Arc::new(Posix::start(login, Some(&sudo("root", Some("secret")))).await.unwrap());
         assert_eq!(machine.identity().user.name, "root", "{shell}");
         hold(PATH_LAWS, &machine).await;
-        hold(COMMAND_LAWS, &machine).await;
+        hold(&[|machine, root| Box::pin(a_stream_flows_both_ways_and_never_hangs(machine, root))], &machine).await;
     }
+}
+
+#[tokio::test]
+async fn su_itself_is_run_and_not_what_busybox_has_in_its_place() {
+    let root = Account::superuser();
+    let script = "mount --bind /usr/bin/busybox \"$(readlink -f /bin/sh)\" \
+                  && exec setpriv --reuid=nobody --regid=nogroup --clear-groups /bin/sh -c \"$0\"";
+    let login = Local::with_shell(["unshare", "-m", "/bin/sh", "-c", script]);
+    let user = becoming("su", &root.name, Some(&root.password));
+    let machine: Machine = Arc::new(Posix::start(Arc::new(login), Some(&user)).await.unwrap());
+    assert_eq!(machine.identity().user.id, 0);
 }
 
 #[tokio::test]
 async fn the_su_of_shadow_gets_a_terminal_as_its_stdin_whatever_sh_it_is() {
     let su = Tool::su_on_a_terminal();
-    let root = crate::sshd::Account::superuser();
+    let root = Account::superuser();
     for shell in ["/bin/dash", "/bin/bash", "/usr/bin/busybox", "/bin/mksh", "/bin/ksh93"] {
         let script = format!(
             "mount --bind {shell} \"$(readlink -f /bin/sh)\" \
