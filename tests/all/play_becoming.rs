@@ -87,7 +87,7 @@ fn many_tasks_become_a_user_once() {
     std::fs::write(&log, "").unwrap();
     std::fs::set_permissions(&log, std::fs::Permissions::from_mode(0o666)).unwrap();
     std::fs::set_permissions(log.parent().unwrap(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let sudo = Tool::script("sudo", &format!("echo \"$*\" >>'{}'\nexec /usr/bin/sudo \"$@\"", log.display()));
+    let sudo = Tool::script("sudo", &format!("printf '%s\\n' \"$*\" >>'{}'\nexec /usr/bin/sudo \"$@\"", log.display()));
     let mut play = format!(
         "- hosts: all\n  gather_facts: no\n  become: yes\n  vars: {{ansible_become_exe: {}}}\n  tasks:\n",
         sudo.path.display()
