@@ -285,7 +285,7 @@ impl Logins {
             flag: ("--become-method", self.defaults.become_method.as_deref()),
             environment: &["ANSIBLE_BECOME_METHOD"],
         })?;
-        let method = method.map_or_else(|| "sudo".into(), |said| said.text);
+        let method = method.as_ref().map_or(Ok("sudo".into()), become_method)?;
         let own = |what: &str| format!("ansible_{method}_{what}");
         let (own_user, own_flags, own_exe, own_pass) = (own("user"), own("flags"), own("exe"), own("pass"));
         let text = |said: Option<Said>| said.map(|said| said.text);
@@ -316,6 +316,16 @@ impl Logins {
             exe: text(exe),
             method,
         }))
+    }
+}
+
+/// Returns the method's short name, which its own variables carry.
+fn become_method(said: &Said) -> Result<String, Diagnostic> {
+    let collections = ["ansible.builtin.", "ansible.legacy.", "community.general."];
+    let short = collections.iter().find_map(|collection| said.text.strip_prefix(collection)).unwrap_or(&said.text);
+    match short {
+        "sudo" | "su" | "doas" => Ok(short.into()),
+        _ => Err(said.should_be("`sudo`, `su` or `doas`")),
     }
 }
 

@@ -135,10 +135,7 @@ const METHODS: &[Method] = &[
 impl Method {
     /// Returns the method of `become_method`.
     pub fn of(user: &Become) -> Result<&'static Method, TransportError> {
-        let collections = ["ansible.builtin.", "ansible.legacy.", "community.general."];
-        let name = collections.iter().find_map(|collection| user.method.strip_prefix(collection));
-        let name = name.unwrap_or(&user.method);
-        METHODS.iter().find(|method| method.name == name).ok_or_else(|| {
+        METHODS.iter().find(|method| method.name == user.method).ok_or_else(|| {
             let hint = "hint: `sudo`, `su` and `doas` are";
             TransportError::Refused(format!("`become_method: {}` is not supported\n{hint}", user.method))
         })
