@@ -17,3 +17,4 @@ mod program;
 mod ssh;
 mod sshd;
 mod transport_laws;
+mod userland;
