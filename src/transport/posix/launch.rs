@@ -56,8 +56,9 @@ impl Session {
             }
         };
         let begin = format!(
-            r#"LC_ALL=${{c_lc:-C}}; export LC_ALL; unset c_lc; printf "\036{nonce} %s\n" $$; printf "\036{nonce} %s\n" $$ >&2"#
+            r#"LC_ALL=${{c_lc:-C}} SHLVL=2; export LC_ALL SHLVL; unset c_lc; printf "\036{nonce} %s\n" $$; printf "\036{nonce} %s\n" $$ >&2"#
         );
+        // A bash that thinks itself the first in an SSH session (`SHLVL`) reads its `.bashrc`, in front of any script.
         // yash takes in only what its locale can read, and only from its start on.
         // `--` is needed by dash and refused by busybox. One line, and no `!`, for a login shell that is a csh.
         let line = format!(

@@ -60,8 +60,7 @@ pub struct Host {
 
 impl Host {
     pub fn start(kind: &Kind) -> Host {
-        // Not in `/tmp`, which is another one on some of them.
-        let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+        let directory = directory();
         let at = |name: &str| directory.path().join(name);
         for name in ["shared", "stand-ins", "tools", "home/.ssh"] {
             std::fs::create_dir_all(at(name)).unwrap();
@@ -150,6 +149,19 @@ impl Drop for Host {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
+}
+
+/// Not in `/tmp`, which is another one on some hosts; in memory where programs can be run from there, because every
+/// change is flushed to the disk.
+fn directory() -> TempDir {
+    if let Ok(directory) = tempfile::tempdir_in("/dev/shm") {
+        let probe = directory.path().join("probe");
+        program(&probe, "exit 0");
+        if Command::new(&probe).status().is_ok_and(|status| status.success()) {
+            return directory;
+        }
+    }
+    tempfile::tempdir_in("/var/tmp").unwrap()
 }
 
 fn program(path: &Path, script: &str) {
@@ -247,7 +259,7 @@ fn dropbear(directory: TempDir, kind: &Kind) -> Host {
              mount --bind {dir}/stand-ins {dir}/root{dir}/stand-ins\n\
              mount --rbind /dev {dir}/root/dev\nmount -t proc proc {dir}/root/proc\n{}\n\
              chroot {dir}/root /bin/busybox --install -s\n\
-             rmdir {dir}/root/usr/local/sbin 2>/dev/null || :\n\
+             ln -s {dir}/stand-ins/systemctl {dir}/root/usr/bin/systemctl\n\
              exec chroot {dir}/root /usr/sbin/dropbear -F -E -r /host_key -p 127.0.0.1:{port}",
             kind.setup
         )

@@ -8,8 +8,8 @@ const LEAST: &[&str] =
 
 /// What the laws and the examples of the modules call by themselves.
 const CALLED: &[&str] = &[
-    "head", "sleep", "printf", "env", "true", "uname", "date", "hostname", "mktemp", "sed", "grep", "tr", "df", "ps",
-    "tar", "sort", "kill",
+    "head", "sleep", "printf", "env", "true", "uname", "date", "hostname", "mktemp", "tail", "cp", "sed", "grep", "tr",
+    "df", "ps", "tar", "sort", "kill",
 ];
 
 pub const BASH: Kind = Kind { sh: Some("/bin/bash"), login: "/bin/bash", ..PLAIN };
@@ -45,6 +45,9 @@ pub const NOISY: Kind = Kind {
     ..PLAIN
 };
 
+/// Each shell of ours would greet again.
+pub const NOISY_BASH: Kind = Kind { sh: Some("/bin/bash"), ..NOISY };
+
 pub const STRICT_UMASK: Kind = Kind { setup: "umask 077", ..PLAIN };
 
 /// In German, with a comma in its numbers and in what sorts first, and with a login shell that is in it too.
@@ -79,7 +82,7 @@ pub const BSD: Kind = Kind {
         ),
         ("sha256sum", "exit 127"),
         ("base64", "case $1 in -D) exec /usr/bin/base64 -d ;; *) echo 'base64: invalid option' >&2; exit 64 ;; esac"),
-        ("mv", "case $1 in -*[!fhinv]*) echo 'mv: illegal option' >&2; exit 64 ;; esac\nexec /bin/mv \"$@\""),
+        ("mv", "case $1 in --) ;; -*[!fhinv]*) echo 'mv: illegal option' >&2; exit 64 ;; esac\nexec /bin/mv \"$@\""),
         ("sync", "case $1 in --help) exit 1 ;; esac\nexec /bin/sync"),
         ("openssl", "exit 127"),
         ("getent", "exit 127"),
