@@ -24,4 +24,5 @@ mod ssh;
 mod sshd;
 mod terminal;
 mod transport_laws;
+mod userland;
 mod weakened;

@@ -51,11 +51,15 @@ impl Session {
                 (format!(r#"eval "$(dd bs=1 count={} 2>/dev/null)""#, to_bytes(script).len()), script)
             }
         };
-        let begin =
-            format!(r#"LC_ALL=C; export LC_ALL; printf "\036{nonce} %s\n" $$; printf "\036{nonce} %s\n" $$ >&2"#);
+        let begin = format!(
+            r#"LC_ALL=${{c_lc:-C}} SHLVL=2; export LC_ALL SHLVL; unset c_lc; printf "\036{nonce} %s\n" $$; printf "\036{nonce} %s\n" $$ >&2"#
+        );
+        // A bash that thinks itself the first in an SSH session (`SHLVL`) reads its `.bashrc`, in front of any script.
+        // yash takes in only what its locale can read, and only from its start on.
         // `--` is needed by dash and refused by busybox. One line, and no `!`, for a login shell that is a csh.
         let line = format!(
-            "B={}; if kill -s 0 -- -$$ 2>/dev/null || kill -s 0 -$$ 2>/dev/null; then :; \
+            "B={}; if [ \"$YASH_VERSION\" ]; then c_lc=C.UTF-8 LC_ALL=C.UTF-8; export c_lc LC_ALL; fi; \
+             if kill -s 0 -- -$$ 2>/dev/null || kill -s 0 -$$ 2>/dev/null; then [ -z \"$c_lc\" ] || exec /bin/sh -c \"$B\"; \
              elif command -v setsid >/dev/null 2>&1; then exec setsid /bin/sh -c \"$B\"; fi; eval \"$B\"",
             quote(&format!("{begin}; {rest}"))
         );

@@ -70,8 +70,9 @@ impl Posix {
     /// Starts the shell, as `user` if one is to become, and asks the machine once for its identity and tools.
     pub async fn start(carrier: Arc<dyn Carrier>, user: Option<&Become>) -> Result<Posix, TransportError> {
         let session = Arc::new(Session::new(carrier, user)?);
-        let (shell, output) = Shell::start(&session, &format!("{}\nc_probe </dev/null", tools::PRELUDE)).await?;
+        let (mut shell, output) = Shell::start(&session, &format!("{}\nc_probe </dev/null", tools::PRELUDE)).await?;
         let (tools, identity) = Tools::read(&output)?;
+        shell.only_utf8 = tools.only_utf8;
         Ok(Posix { session, shell, identity, tools })
     }
 

@@ -1,5 +1,6 @@
 //! One long-lived `sh`: scripts go in without waiting, answers come out in the same order.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,6 +19,8 @@ pub struct Shell {
     marker: String,
     state: Arc<State>,
     pub pid: u32,
+    /// The shell reads nothing but UTF-8.
+    pub only_utf8: bool,
 }
 
 struct Request {
@@ -59,13 +62,17 @@ impl Shell {
         let state = Arc::new(State { waiting: AtomicUsize::new(1), ..State::default() });
         let (answer, first) = oneshot::channel();
         tokio::spawn(serve(started.channel, (queue, answer), format!("\x1e{marker} ").into_bytes(), state.clone()));
-        let shell = Shell { requests, marker, state, pid: started.pid };
+        let shell = Shell { requests, marker, state, pid: started.pid, only_utf8: false };
         let output = first.await.map_err(|_| shell.lost())?;
         Ok((shell, output))
     }
 
     /// Runs a script in a subshell, with nothing on its stdin. The script must be well-formed.
     pub async fn ask(&self, script: &str, effect: Effect) -> Result<Output, TransportError> {
+        if self.only_utf8 && matches!(to_bytes(script), Cow::Owned(_)) {
+            let why = "the host's `sh` reads only UTF-8, and a name here is not: another shell as `/bin/sh` can do it";
+            return Err(TransportError::Refused(why.into()));
+        }
         let (answer, output) = oneshot::channel();
         // Subshell: nothing that a script does changes the next one. Its stdin: not ours, or it would eat the next one.
         let script = format!("(\n{script}\n) </dev/null\n{}", end_of_answer(&self.marker));
@@ -190,7 +197,7 @@ async fn frames(
         while let Some(at) = find(&seen[searched..], &marker).map(|at| searched + at) {
             let number = at + marker.len();
             let Some(length) = seen[number..].iter().position(|byte| *byte == b'\n') else { break };
-            let status = String::from_utf8_lossy(&seen[number..number + length]).parse().unwrap_or(-1);
+            let status = status_of(&String::from_utf8_lossy(&seen[number..number + length]));
             let rest = seen.split_off(number + length + 1);
             seen.truncate(at);
             let _ = answers.send((std::mem::replace(&mut seen, rest), status));
@@ -203,6 +210,15 @@ async fn frames(
             Ok(length) if length > 0 => {}
             _ => return seen,
         }
+    }
+}
+
+/// Reads a `$?`. For a killed program ksh93 has 256 + the signal, and yash 384 + it.
+fn status_of(text: &str) -> i32 {
+    match text.parse() {
+        Ok(status @ 256..) => 128 + (status & 127),
+        Ok(status) => status,
+        Err(_) => -1,
     }
 }
 
