@@ -1,14 +1,13 @@
 //! What is wrong with the hosts of a run before the first one is touched: patterns that fit nothing, bad logins.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use crate::error::{Diagnostic, Diagnostics, Place};
 use crate::playbook::{Play, Playbook};
 
-use super::ahead::Ahead;
-use super::play::{self, Batch, State};
+use super::play::{self, Batch};
 use super::weakened::Weakened;
 use super::{Event, Run};
 
@@ -43,11 +42,8 @@ impl Run {
         let Some(first) = hosts.first().cloned() else { return Ok(()) };
         // A file that is missing, or whose name needs facts, is the run's to report.
         let vars_files = self.vars_files(play, &hosts).unwrap_or_default();
-        let state = State { exports: play.exports.clone(), ..State::default() };
         let all = hosts.clone();
-        let (run, ahead) = (self.clone(), Ahead::new().0);
-        let shared = Arc::new(play.clone());
-        let batch = Batch { run, play: shared, hosts, all, vars_files, state: Mutex::new(state), ahead };
+        let (batch, _) = Batch::new(self, Arc::new(play.clone()), (hosts, all), vars_files);
         let mut layers = batch.layers(&play.keywords, &first);
         let mut folded = Folded::default();
         for host in &batch.hosts {

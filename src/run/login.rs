@@ -163,7 +163,7 @@ impl Logins {
         let arguments = |variables, flag, environment| Sources { variables, flag, environment, ..Sources::default() };
         let own_name = || Said::new(format!("host `{}`", read.host), read.host.to_string());
         let password = ["ansible_password", "ansible_ssh_pass", "ansible_ssh_password"];
-        let password = read.first(&variables(&password))?.map(|said| Secret::new(said.text));
+        let password = read.first(&variables(&password))?.filter(|said| !said.text.is_empty());
         Ok(Asked {
             name: read.host.into(),
             address: read.first(&variables(&["ansible_host", "ansible_ssh_host"]))?.unwrap_or_else(own_name),
@@ -184,7 +184,7 @@ impl Logins {
                 ("--private-key", key.as_deref()),
                 &["ANSIBLE_PRIVATE_KEY_FILE"],
             ))?,
-            password: password.or_else(|| defaults.password.clone()),
+            password: password.map(|said| Secret::new(said.text)).or_else(|| defaults.password.clone()),
             checking: read.first(&Sources {
                 variables: &["ansible_host_key_checking", "ansible_ssh_host_key_checking"],
                 environment: &["ANSIBLE_HOST_KEY_CHECKING", "ANSIBLE_SSH_HOST_KEY_CHECKING"],
@@ -229,10 +229,12 @@ impl Logins {
             let port = said.text.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(|| said.should_be("a port"));
             errors.catch(port.and_then(|port| given.option("Port", &port.to_string(), &said.origin())));
         }
-        if let Some(said) = &asked.key {
+        // An empty user or key is nobody's, as in Ansible.
+        let said_something = |said: &&Said| !said.text.is_empty();
+        if let Some(said) = asked.key.as_ref().filter(said_something) {
             errors.catch(given.option("IdentityFile", &said.text, &said.origin()));
         }
-        if let Some(said) = &asked.user {
+        if let Some(said) = asked.user.as_ref().filter(said_something) {
             errors.catch(given.option("User", &said.text, &said.origin()));
         }
         if let Some(said) = &asked.timeout {
@@ -490,6 +492,9 @@ mod tests {
         assert_eq!(target_of(&logins, &[("ansible_user", "var"), ("ansible_ssh_user", "old")]).user, "old");
         let replaced = target_of(&logins, &[("ansible_user", "var"), ("ansible_ssh_common_args", "")]);
         assert_eq!(replaced.place(), "var@mx port 22");
+        let empty =
+            target_of(&logins, &[("ansible_user", ""), ("ansible_password", ""), ("ansible_ssh_private_key_file", "")]);
+        assert_eq!((empty.user.as_str(), &empty.password, empty.keys.is_empty()), ("me", &None, false));
     }
 
     #[test]
