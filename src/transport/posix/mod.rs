@@ -13,10 +13,14 @@ use super::{
     TransportError, Want, WriteError, name,
 };
 
+mod becoming;
+mod dialogue;
+mod elevation;
 mod launch;
 mod look;
 mod run;
 mod shell;
+mod terminal;
 mod tools;
 mod write;
 
@@ -34,7 +38,13 @@ pub trait Carrier: Send + Sync {
     async fn stream(&self, line: &str) -> Result<Channel, TransportError> {
         self.start(line).await
     }
+
+    /// Starts `line` on a terminal that echoes nothing: `stdout` is all that is printed there, `stderr` is empty.
+    async fn terminal(&self, line: &str) -> Result<Channel, TransportError>;
 }
+
+/// The exit status of a program, when it has ended.
+pub type Ending = BoxFuture<'static, Result<i32, TransportError>>;
 
 /// The three streams of a started program and its end. Dropping it closes the channel and ends the program.
 pub struct Channel {
@@ -42,7 +52,7 @@ pub struct Channel {
     pub stdout: Box<dyn AsyncRead + Send + Unpin>,
     pub stderr: Box<dyn AsyncRead + Send + Unpin>,
     /// The exit status, 128 + the signal's number for a killed program. No status at all is `Unreachable`.
-    pub status: BoxFuture<'static, Result<i32, TransportError>>,
+    pub status: Ending,
 }
 
 /// One user's shell on one machine.

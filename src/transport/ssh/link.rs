@@ -15,7 +15,7 @@ use super::line::Line;
 use super::patience::Patience;
 use super::proxy::{Proxy, Words};
 use super::target::Via;
-use super::{Client, Target, Use, auth, channel, mismatch};
+use super::{Client, Target, Use, auth, channel, mismatch, terminal};
 use crate::transport::TransportError;
 use crate::transport::name::to_bytes;
 use crate::transport::posix::Channel;
@@ -113,9 +113,16 @@ pub struct Seat {
     permit: Option<OwnedSemaphorePermit>,
 }
 
+/// A line for the login user's shell, and what its streams are.
+#[derive(Clone, Copy)]
+pub enum Program<'a> {
+    Piped(&'a str),
+    OnTerminal(&'a str),
+}
+
 impl Seat {
-    /// Starts `line`. `None`: the server allows no further channel on this connection.
-    pub async fn start(self, line: &str) -> Result<Option<Channel>, TransportError> {
+    /// Starts a program. `None`: the server allows no further channel on this connection.
+    pub async fn start(self, program: Program<'_>) -> Result<Option<Channel>, TransportError> {
         let opened = match self.link.handle.channel_open_session().await {
             Err(Error::ChannelOpenFailure(_)) => {
                 if let Some(permit) = self.permit {
@@ -124,6 +131,16 @@ impl Seat {
                 return Ok(None);
             }
             other => other.map_err(|error| self.link.report.lost(&error))?,
+        };
+        let (opened, line) = match program {
+            Program::Piped(line) => (opened, line),
+            Program::OnTerminal(line) => {
+                let opened = terminal::ask(opened).await.map_err(|error| self.link.report.lost(&error))?;
+                let Some(opened) = opened else {
+                    return Err(TransportError::Refused("the SSH server gives no terminal".into()));
+                };
+                (opened, line)
+            }
         };
         opened.exec(true, &*to_bytes(line)).await.map_err(|error| self.link.report.lost(&error))?;
         Ok(Some(channel::carry(opened, self)))

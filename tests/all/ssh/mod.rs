@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::sshd::Sshd;
 
+mod becoming;
 mod channels;
 mod config;
 mod counterfeit;

@@ -15,7 +15,7 @@ use cutover::transport::{Command, Links, Transport, TransportError, Want};
 mod becoming;
 mod commands;
 mod memory;
-mod paths;
+pub mod paths;
 
 use commands::*;
 use paths::*;
