@@ -17,7 +17,7 @@ pub struct Target {
     pub user: String,
     /// Files of private keys, in the order in which they are tried (`IdentityFile`).
     pub keys: Vec<PathBuf>,
-    /// User certificates beside each key's own `KEY-cert.pub` (`CertificateFile`).
+    /// User certificates (`CertificateFile`); where there are none, each key's own `KEY-cert.pub`, if it has one.
     pub certificates: Vec<PathBuf>,
     /// Whether an agent's keys are offered only if they are among `keys` (`IdentitiesOnly`).
     pub identities_only: bool,
