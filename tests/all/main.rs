@@ -7,6 +7,7 @@ mod ansible;
 mod architecture;
 mod bad_input;
 mod cli;
+mod faults;
 mod lab;
 mod language;
 mod laws;

@@ -48,10 +48,12 @@ impl Session {
     pub async fn launch(&self, task: Task<'_>) -> Result<Started, TransportError> {
         let nonce = nonce();
         let (rest, first) = match task {
-            Task::Shell(script) => ("exec /bin/sh".to_string(), script),
-            // One byte at a time, because what follows on stdin is not for `dd`.
+            Task::Shell(script) => ("exec /bin/sh".to_string(), script.to_string()),
+            // One byte at a time, because what follows on stdin is not for `dd`. In braces, because a connection that is
+            // cut delivers a part: `rm -r /srv/old` must not run as `rm -r /srv`, and an open brace runs as nothing.
             Task::Script(script) | Task::Stream(script) => {
-                (format!(r#"eval "$(dd bs=1 count={} 2>/dev/null)""#, script.len()), script)
+                let whole = format!("{{\n{script}\n}}");
+                (format!(r#"eval "$(dd bs=1 count={} 2>/dev/null)""#, whole.len()), whole)
             }
         };
         let begin =
@@ -73,7 +75,7 @@ impl Session {
         };
         let Channel { mut stdin, stdout, stderr, status } = started?;
         if sudo.is_none() {
-            send(&mut stdin, first).await;
+            send(&mut stdin, &first).await;
         }
         let marker = format!("\x1e{nonce} ");
         let answering = sudo.as_ref().map(|sudo| (sudo, &mut stdin));
@@ -88,7 +90,7 @@ impl Session {
         match (out, err) {
             (Ok((stdout, _)), Ok((stderr, pid))) => {
                 if sudo.is_some() {
-                    send(&mut stdin, first).await;
+                    send(&mut stdin, &first).await;
                 }
                 Ok(Started { channel: Channel { stdin, stdout, stderr, status }, pid })
             }

@@ -1,0 +1,3 @@
+//! What networks and people do to a run: cuts, silence, floods and Ctrl-C.
+
+mod part;
