@@ -182,7 +182,7 @@ async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Resul
     };
     let connections = Connections::new(prepared.fleet.clone(), prepared.templates.clone(), defaults);
     let (events, mut received) = mpsc::unbounded_channel();
-    let run = Run {
+    let run = Arc::new(Run {
         options: options(arguments, mode),
         fleet: prepared.fleet,
         templates: prepared.templates,
@@ -192,7 +192,7 @@ async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Resul
         locks: Locks::new(state_directory().join("locks")),
         events,
         progress: Default::default(),
-    };
+    });
     // Every play's pattern is resolved before the first host is touched.
     run.check_hosts(&prepared.playbooks)?;
 

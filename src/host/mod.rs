@@ -20,6 +20,8 @@ pub struct View {
     pending: Arc<Mutex<Pending>>,
     controller: Arc<Controller>,
     machines: Arc<dyn Machines>,
+    /// Whether a plan with this view is made for the questions that it asks, and not to be carried out.
+    pub only_asks: bool,
 }
 
 /// What a task may read on the controller: its files and its variables.
@@ -102,7 +104,7 @@ impl View {
         pending: Arc<Mutex<Pending>>,
         (controller, machines): (Arc<Controller>, Arc<dyn Machines>),
     ) -> View {
-        View { name: name.into(), transport, pending, controller, machines }
+        View { name: name.into(), transport, pending, controller, machines, only_asks: false }
     }
 
     pub fn identity(&self) -> &Identity {
@@ -179,7 +181,7 @@ impl View {
 
     /// Runs a command that only reads. The module answers for that.
     pub async fn probe(&self, command: &Command) -> Result<Output, TransportError> {
-        self.transport.run(command).await
+        self.transport.probe(command).await
     }
 
     /// Returns a state as pending, or as its probe prints it, without trailing white space.
@@ -187,7 +189,7 @@ impl View {
         if let Some(state) = self.pending().state(what) {
             return Ok(state);
         }
-        Ok(self.transport.run(probe).await?.text().trim_end().to_string())
+        Ok(self.transport.probe(probe).await?.text().trim_end().to_string())
     }
 
     /// Returns another host of the run to read from. Its pending changes are not seen.

@@ -1,6 +1,7 @@
 //! What never touches a host is not a module: the runner's own actions.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -204,6 +205,8 @@ impl Doing<'_> {
     }
 
     async fn pause(&self, arguments: &Map<String, Value>) -> Result<Done, Trouble> {
+        // Whoever pauses waits for what other hands do.
+        self.batch.run.connections.clock().tick();
         let number = |name: &str| arguments.get(name).and_then(|value| value.as_f64().or(text_of(value).parse().ok()));
         let seconds = number("seconds").or(number("minutes").map(|minutes| minutes * 60.0));
         if let Some(seconds) = seconds {
@@ -225,9 +228,9 @@ impl Doing<'_> {
     }
 }
 
-impl Batch<'_> {
+impl Batch {
     /// Performs a `meta` task, for all hosts at once.
-    pub(super) async fn meta(&self, task: &Task, hosts: Vec<String>) -> Result<Split, Diagnostics> {
+    pub(super) async fn meta(self: &Arc<Batch>, task: &Task, hosts: Vec<String>) -> Result<Split, Diagnostics> {
         let word = task.free_form.as_ref().and_then(|node| node.as_str()).unwrap_or_default().trim().to_string();
         let mut chosen = Vec::new();
         for host in &hosts {

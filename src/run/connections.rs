@@ -15,8 +15,9 @@ use crate::playbook::Keywords;
 use crate::secret::Secret;
 use crate::template::{Failure, Templates};
 use crate::transport::posix::{Carrier, Posix};
+use crate::transport::read_ahead::Clock;
 use crate::transport::ssh::{self, HostKeyChecking, Target};
-use crate::transport::{Become, Machines, Transport, TransportError, local};
+use crate::transport::{Become, Machines, ReadAhead, Transport, TransportError, local};
 use crate::vars::{Fleet, Scope, TaskLayers, Var};
 use crate::yaml::Yaml;
 
@@ -50,10 +51,11 @@ pub struct Connections {
     defaults: Defaults,
     open: Mutex<HashMap<Login, Arc<Opened>>>,
     controller: OnceCell<Arc<dyn Transport>>,
+    clock: Arc<Clock>,
 }
 
 /// A shell that is being opened, or open.
-type Shell = OnceCell<Arc<dyn Transport>>;
+type Shell = OnceCell<Arc<ReadAhead>>;
 
 #[derive(Default)]
 struct Opened {
@@ -81,34 +83,54 @@ impl Machines for Peers {
                 Failure::Unknown(what) => format!("{what} is not known yet"),
             })
         })?;
-        self.connections.transport(&login, user).await
+        Ok(self.connections.transport(&login, user).await?)
     }
 }
 
 impl Connections {
     pub fn new(fleet: Arc<Fleet>, templates: Arc<Templates>, defaults: Defaults) -> Connections {
-        Connections { fleet, templates, defaults, open: Mutex::default(), controller: OnceCell::new() }
+        Connections {
+            fleet,
+            templates,
+            defaults,
+            open: Mutex::default(),
+            controller: OnceCell::new(),
+            clock: Arc::default(),
+        }
     }
 
     /// Returns the machine that Cutover itself runs on.
     pub async fn controller(&self) -> Result<Arc<dyn Transport>, TransportError> {
-        self.controller.get_or_try_init(|| self.transport(&Login::Local, None)).await.cloned()
+        let open = || async { Ok(self.transport(&Login::Local, None).await? as Arc<dyn Transport>) };
+        self.controller.get_or_try_init(open).await.cloned()
     }
 
     /// Returns a shell on the host, opening what is not open yet. A dead connection is opened anew.
-    pub async fn transport(&self, login: &Login, user: Option<Become>) -> Result<Arc<dyn Transport>, TransportError> {
+    pub async fn transport(&self, login: &Login, user: Option<Become>) -> Result<Arc<ReadAhead>, TransportError> {
         let opened = lock(&self.open).entry(login.clone()).or_default().clone();
         let cell = lock(&opened.shells).entry(user.clone()).or_default().clone();
         let shell = cell.get_or_try_init(|| async {
             let carrier = opened.carrier.get_or_try_init(|| carrier(login)).await?.clone();
             let shell = Posix::start(carrier, user.as_ref()).await?;
-            Ok::<_, TransportError>(Arc::new(shell) as Arc<dyn Transport>)
+            Ok::<_, TransportError>(Arc::new(ReadAhead::new(shell, self.clock.clone())))
         });
         let shell = shell.await.cloned();
         if matches!(shell, Err(TransportError::Unreachable(_))) {
             self.forget(login);
         }
         shell
+    }
+
+    /// Returns a shell that is open already.
+    pub fn opened(&self, login: &Login, user: &Option<Become>) -> Option<Arc<ReadAhead>> {
+        let opened = lock(&self.open).get(login)?.clone();
+        let shells = lock(&opened.shells);
+        shells.get(user)?.get().cloned()
+    }
+
+    /// What counts the changes of this run.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Returns what there is to say of a host that the inventory does not have.

@@ -21,11 +21,13 @@ use super::{Event, Mode, Subject, Verdict, result};
 
 /// One task at work on one host, for one item of its loop or without one.
 pub(super) struct Doing<'a> {
-    pub batch: &'a Batch<'a>,
-    pub task: &'a Task,
+    pub batch: &'a Arc<Batch>,
+    pub task: &'a Arc<Task>,
     pub host: &'a str,
     pub layers: TaskLayers,
     pub scope: Scope,
+    /// The place of the item in its loop, and how many come after it.
+    pub item: (usize, usize),
     pub mode: Mode,
     pub secrecy: Secrecy,
     pub show_diff: bool,
@@ -219,6 +221,7 @@ impl<'a> Doing<'a> {
         let name = self.batch.name_of(self.task, self.host);
         self.batch.run.send(Event::Retrying { subject: self.subject.clone(), name, left });
         let seconds = self.task.delay.as_ref().map(|node| self.number(node)).transpose()?.unwrap_or(5.0);
+        self.batch.run.connections.clock().tick();
         tokio::time::sleep(duration(seconds)).await;
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Task files and roles that are included while a play runs.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::error::{Diagnostic, Diagnostics};
@@ -26,10 +28,10 @@ pub(super) enum What {
     Role(String, RoleFiles),
 }
 
-impl Batch<'_> {
+impl Batch {
     /// Runs what hosts included: equal inclusions together, in the order of their first appearance.
     pub(super) async fn include(
-        &self,
+        self: &Arc<Batch>,
         task: &Task,
         going: Vec<String>,
         wanted: Vec<(String, Vec<Inclusion>)>,

@@ -83,7 +83,7 @@ impl<'a> Doing<'a> {
     }
 
     /// Returns the loop's items.
-    fn items(&self) -> Result<Vec<Value>, Trouble> {
+    pub(super) fn items(&self) -> Result<Vec<Value>, Trouble> {
         let Some(over) = &self.task.loop_over else { return Ok(Vec::new()) };
         let value = self.templates().render(&over.items, &self.scope)?;
         let value = match &over.lookup {
@@ -105,7 +105,7 @@ impl<'a> Doing<'a> {
     }
 
     /// Returns the same task at work on one item, and whether its switches could be read.
-    fn with_item(&self, index: usize, count: usize, item: Value) -> (Doing<'a>, Result<(), Failure>) {
+    pub(super) fn with_item(&self, index: usize, count: usize, item: Value) -> (Doing<'a>, Result<(), Failure>) {
         let mut vars = Layer::new();
         let control = self.task.loop_over.as_ref().map(|over| over.control.clone()).unwrap_or_default();
         vars.insert(self.loop_var(), Var::Known(item.clone()));
@@ -128,7 +128,7 @@ impl<'a> Doing<'a> {
             Some(node) => self.templates().render(node, &scope).unwrap_or(item),
             None => item,
         };
-        let mut one = Doing { layers, scope, ..*self.same() };
+        let mut one = Doing { layers, scope, item: (index, count - index - 1), ..*self.same() };
         let switches = one.set_switches();
         let label = match (one.secrecy, label) {
             (Secrecy::Hidden, _) => "(hidden by no_log)".into(),
@@ -145,6 +145,7 @@ impl<'a> Doing<'a> {
             host: self.host,
             layers: TaskLayers::default(),
             scope: Scope::default(),
+            item: self.item,
             mode: self.mode,
             secrecy: self.secrecy,
             show_diff: self.show_diff,
@@ -157,6 +158,7 @@ impl<'a> Doing<'a> {
     async fn pause_between(&self) {
         let pause = self.task.loop_over.as_ref().and_then(|over| over.control.pause.as_ref());
         if let Some(seconds) = pause.and_then(|node| self.number(node).ok()) {
+            self.batch.run.connections.clock().tick();
             tokio::time::sleep(duration(seconds)).await;
         }
     }

@@ -15,6 +15,7 @@ use crate::vars::{Fleet, Scope};
 use crate::yaml::Yaml;
 
 pub mod action;
+mod ahead;
 pub mod connections;
 mod doing;
 pub mod event;
@@ -85,7 +86,7 @@ impl Run {
     ///
     /// Errors are the user's and were found before any host was touched by the play they belong to;
     /// what hosts answer becomes events.
-    pub async fn play(&self, playbooks: &[Playbook]) -> Result<(), Diagnostics> {
+    pub async fn play(self: &Arc<Run>, playbooks: &[Playbook]) -> Result<(), Diagnostics> {
         *lock(&self.progress.started) = self.options.start_at.is_none();
         let mut grown = false;
         for play in playbooks.iter().flat_map(|playbook| &playbook.plays) {

@@ -11,7 +11,7 @@ use crate::error::Diagnostic;
 use crate::host::{Controller, Unrendered, View};
 use crate::modules::{Entry, Module, ModuleError, Outcome, Planned};
 use crate::template::Failure;
-use crate::transport::{Transport, TransportError};
+use crate::transport::{ReadAhead, TransportError};
 use crate::vars::{Layer, Var};
 use crate::yaml::Data;
 
@@ -77,7 +77,10 @@ impl Doing<'_> {
 
     /// Plans the module and shows what it would change.
     async fn plan(&self, module: &dyn Module, machine: &Machine, limit: Option<Duration>) -> Result<Planned, Trouble> {
-        let planned = module.plan(&machine.view).await;
+        let planned = self.with_questions(machine, module.plan(&machine.view)).await;
+        if WAITING.contains(&self.task.action.as_str()) {
+            self.batch.run.connections.clock().tick();
+        }
         let mut planned = planned.map_err(|error| match error {
             ModuleError::Host(TransportError::Unreachable(_) | TransportError::Uncertain(_)) => {
                 self.batch.run.connections.forget(&machine.login);
@@ -154,7 +157,7 @@ impl Doing<'_> {
 
     /// Makes the changes, in order, each in the journal first.
     async fn apply(&self, machine: &Machine, changes: &[Change]) -> Result<Applied, Unapplied> {
-        let run = self.batch.run;
+        let run = &self.batch.run;
         let controller = run.connections.controller().await?;
         let progress = |progress: Progress| {
             run.send(Event::Progress { subject: machine.subject(&self.subject), progress });
@@ -179,7 +182,7 @@ impl Doing<'_> {
         }
         for change in changes {
             let number = run.journal.about_to(&machine.host, name, (change, self.secrecy)).map_err(unwritable)?;
-            let applied = change::apply(change, reach).await;
+            let applied = self.before_questions(machine, (change, changes.len()), change::apply(change, reach)).await;
             match &applied {
                 Ok(_) => run.journal.done(number).map_err(unwritable)?,
                 Err(error) => {
@@ -215,7 +218,7 @@ impl Doing<'_> {
     }
 
     /// Returns the host that `delegate_to` names.
-    fn delegate(&self) -> Result<Option<String>, Trouble> {
+    pub(super) fn delegate(&self) -> Result<Option<String>, Trouble> {
         let Some(node) = &self.task.delegate_to else { return Ok(None) };
         match self.templates().render(node, &self.scope)? {
             Value::String(name) => Ok(Some(name)),
@@ -227,7 +230,7 @@ impl Doing<'_> {
 
     /// Returns the machine this task works on: its host, or the one it is delegated to.
     pub(super) async fn machine(&self) -> Result<Machine, Trouble> {
-        let run = self.batch.run;
+        let run = &self.batch.run;
         let keywords = &self.task.keywords;
         let delegate = self.delegate()?;
         let host = delegate.clone().unwrap_or_else(|| self.host.to_string());
@@ -253,7 +256,7 @@ impl Doing<'_> {
         Ok(Machine { host, delegate, login, transport, peers, view })
     }
 
-    async fn controller(&self) -> Result<Controller, Trouble> {
+    pub(super) async fn controller(&self) -> Result<Controller, Trouble> {
         let (templates, scope) = (self.batch.run.templates.clone(), self.scope.clone());
         let render = move |path: &std::path::Path, text: &str, options: &crate::host::TemplateOptions| {
             let source = crate::error::Source { path: path.to_path_buf(), text: text.to_string() };
@@ -279,6 +282,9 @@ fn about_template(path: &std::path::Path) -> Arc<Layer> {
     let values = [("ansible_managed", "Ansible managed"), ("template_path", &path), ("template_fullpath", &path)];
     Arc::new(values.into_iter().map(|(name, value)| (name.into(), Var::Known(value.into()))).collect())
 }
+
+/// Modules that wait for what other hands do: what was asked before they were done is not asked about the same host.
+const WAITING: &[&str] = &["wait_for"];
 
 /// How often a plan that another host of the task made stale is made anew.
 const LATE_TRIES: usize = 3;
@@ -307,7 +313,7 @@ pub(super) struct Machine {
     pub host: String,
     pub delegate: Option<String>,
     pub login: Login,
-    pub transport: Arc<dyn Transport>,
+    pub transport: Arc<ReadAhead>,
     pub peers: Arc<Peers>,
     pub view: View,
 }

@@ -15,6 +15,7 @@ use crate::template::{Failure, Templates};
 use crate::vars::{Fleet, Layer, Scope, Var};
 use crate::yaml::Yaml;
 
+use super::ahead::Ahead;
 use super::{Event, Run, TaskKind, lock};
 
 /// Whether the run goes on after a play.
@@ -25,9 +26,9 @@ pub enum Flow {
 }
 
 /// One batch of a play under way.
-pub(super) struct Batch<'r> {
-    pub run: &'r Run,
-    pub play: &'r Play,
+pub(super) struct Batch {
+    pub run: Arc<Run>,
+    pub play: Arc<Play>,
     /// The hosts of this batch, in inventory order.
     pub hosts: Vec<String>,
     /// The hosts of the whole play.
@@ -35,6 +36,7 @@ pub(super) struct Batch<'r> {
     /// `vars_files`, read per host because their names may need its variables.
     pub vars_files: HashMap<String, Arc<Layer>>,
     pub state: Mutex<State>,
+    pub ahead: Ahead,
 }
 
 #[derive(Default)]
@@ -67,7 +69,7 @@ pub(super) struct Split {
 
 impl Run {
     /// Plays one play; `grown` says that an earlier one may have added hosts and groups.
-    pub(super) async fn one_play(&self, play: &Play, grown: bool) -> Result<Flow, Diagnostics> {
+    pub(super) async fn one_play(self: &Arc<Run>, play: &Play, grown: bool) -> Result<Flow, Diagnostics> {
         self.send(Event::PlayStarted { name: play.name.clone() });
         let hosts = self.play_hosts(play, grown)?;
         if hosts.is_empty() {
@@ -78,6 +80,7 @@ impl Run {
             self.send(Event::Warning(warning));
         }
         let batches = self.batches(play, &hosts)?;
+        let shared = Arc::new(play.clone());
         for batch_hosts in batches {
             let out = lock(&self.progress.out).clone();
             let batch_hosts: Vec<String> = batch_hosts.into_iter().filter(|host| !out.contains(host)).collect();
@@ -86,9 +89,20 @@ impl Run {
             }
             let vars_files = self.vars_files(play, &batch_hosts)?;
             let state = State { handlers: play.handlers.clone(), exports: play.exports.clone(), ..State::default() };
-            let batch =
-                Batch { run: self, play, hosts: batch_hosts, all: hosts.clone(), vars_files, state: Mutex::new(state) };
-            batch.play().await?;
+            let (ahead, questions) = Ahead::new();
+            let batch = Arc::new(Batch {
+                run: self.clone(),
+                play: shared.clone(),
+                hosts: batch_hosts,
+                all: hosts.clone(),
+                vars_files,
+                state: Mutex::new(state),
+                ahead,
+            });
+            tokio::select! {
+                played = batch.play() => played?,
+                () = questions.drive() => {}
+            }
             let state = lock(&batch.state);
             let mut out = lock(&self.progress.out);
             out.extend(state.failed.iter().chain(&state.unreachable).cloned());
@@ -220,18 +234,22 @@ pub fn hosts(
     Ok(Selected { hosts, unmatched: unmatched.into_iter().map(here).collect() })
 }
 
-impl Batch<'_> {
+impl Batch {
     /// Plays all sections on this batch.
-    async fn play(&self) -> Result<(), Diagnostics> {
+    async fn play(self: &Arc<Batch>) -> Result<(), Diagnostics> {
         let mut going = self.hosts.clone();
         if self.gathers_facts()? {
             going = self.gather_facts(going).await?.going;
         }
-        let play = self.play;
-        for section in play.sections() {
+        let play = self.play.clone();
+        let sections = play.sections();
+        for (index, section) in sections.iter().enumerate() {
+            let later = sections[index + 1..].iter().flat_map(|section| section.iter().cloned()).collect();
+            self.ahead.enter(later);
             going = self.steps(section, going).await?.going;
+            self.ahead.leave();
             // Roles and tasks share one flush, after the tasks (Ansible flushes after pre_tasks, tasks, post_tasks).
-            if !std::ptr::eq(section, &*play.roles) {
+            if !std::ptr::eq(*section, &*play.roles) {
                 going = self.flush_handlers(going).await?;
             }
         }
@@ -260,13 +278,15 @@ impl Batch<'_> {
 
     /// Runs steps on hosts, all hosts together through each step.
     pub(super) fn steps<'a>(
-        &'a self,
+        self: &'a Arc<Batch>,
         steps: &'a [Step],
         hosts: Vec<String>,
     ) -> BoxFuture<'a, Result<Split, Diagnostics>> {
         async move {
             let mut split = Split { going: hosts, failed: Vec::new() };
+            self.ahead.enter(steps.to_vec());
             for step in steps {
+                self.ahead.advance();
                 self.drop_ended(&mut split.going);
                 if split.going.is_empty() {
                     break;
@@ -279,6 +299,7 @@ impl Batch<'_> {
                 split.going = after.going;
                 split.failed.extend(after.failed);
             }
+            self.ahead.leave();
             Ok(split)
         }
         .boxed()
@@ -289,7 +310,7 @@ impl Batch<'_> {
         hosts.retain(|host| !state.ended.contains(host) && !state.unreachable.contains(host));
     }
 
-    async fn block(&self, block: &Block, hosts: Vec<String>) -> Result<Split, Diagnostics> {
+    async fn block(self: &Arc<Batch>, block: &Block, hosts: Vec<String>) -> Result<Split, Diagnostics> {
         let mut split = self.steps(&block.block, hosts).await?;
         let aborted = lock(&self.state).aborted && block.rescue.is_empty();
         if !block.rescue.is_empty() && !split.failed.is_empty() {
@@ -321,7 +342,7 @@ impl Batch<'_> {
     }
 
     /// Runs the handlers that `hosts` notified, in the order they are defined, until no new one is notified.
-    pub(super) async fn flush_handlers(&self, hosts: Vec<String>) -> Result<Vec<String>, Diagnostics> {
+    pub(super) async fn flush_handlers(self: &Arc<Batch>, hosts: Vec<String>) -> Result<Vec<String>, Diagnostics> {
         let mut going = hosts;
         let mut index = 0;
         loop {

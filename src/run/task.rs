@@ -26,10 +26,10 @@ pub(super) struct Ended {
     pub inclusions: Vec<Inclusion>,
 }
 
-impl Batch<'_> {
+impl Batch {
     /// Runs a task on hosts and reports on each.
     pub(super) async fn task_on(
-        &self,
+        self: &Arc<Batch>,
         task: &Arc<Task>,
         hosts: Vec<String>,
         kind: TaskKind,
@@ -47,7 +47,12 @@ impl Batch<'_> {
     }
 
     /// Runs a task that is selected.
-    async fn work_on(&self, task: &Arc<Task>, hosts: Vec<String>, kind: TaskKind) -> Result<Split, Diagnostics> {
+    async fn work_on(
+        self: &Arc<Batch>,
+        task: &Arc<Task>,
+        hosts: Vec<String>,
+        kind: TaskKind,
+    ) -> Result<Split, Diagnostics> {
         self.announce(task, &hosts, kind);
         let once = match &task.run_once {
             // Ansible does these for the first host, on behalf of all.
@@ -85,7 +90,7 @@ impl Batch<'_> {
 
     /// Takes over what a task came to: variables, notifications, failures, inclusions.
     async fn settle(
-        &self,
+        self: &Arc<Batch>,
         task: &Arc<Task>,
         hosts: Vec<String>,
         (ended, once): (Vec<Ended>, bool),
@@ -241,24 +246,30 @@ impl Batch<'_> {
     }
 
     /// Runs a task on one host, all its items, and reports.
-    async fn on_host(&self, task: &Task, facts_for: Arc<[String]>, host: String) -> Ended {
-        let layers = self.layers(&task.keywords, &host);
-        let doing = Doing {
+    async fn on_host(self: &Arc<Batch>, task: &Arc<Task>, facts_for: Arc<[String]>, host: String) -> Ended {
+        let doing = Doing { facts_for, ..self.doing(task, &host) };
+        match &task.loop_over {
+            None => doing.once().await,
+            Some(_) => doing.each().await,
+        }
+    }
+
+    /// Returns a task that is about to be done on a host.
+    pub(super) fn doing<'a>(self: &'a Arc<Batch>, task: &'a Arc<Task>, host: &'a str) -> Doing<'a> {
+        let layers = self.layers(&task.keywords, host);
+        Doing {
             batch: self,
             task,
-            host: &host,
-            scope: self.scope(&host, &layers, &task.keywords),
+            host,
+            scope: self.scope(host, &layers, &task.keywords),
             layers,
+            item: (0, 0),
             mode: self.run.options.mode,
             secrecy: Secrecy::Open,
             show_diff: true,
             forgiven: (false, false),
-            facts_for,
-            subject: Subject { host: host.clone(), delegate: None, item: None },
-        };
-        match &task.loop_over {
-            None => doing.once().await,
-            Some(_) => doing.each().await,
+            facts_for: [host.to_string()].into(),
+            subject: Subject { host: host.into(), delegate: None, item: None },
         }
     }
 
@@ -283,7 +294,7 @@ impl Batch<'_> {
         directories
     }
 
-    pub(super) async fn gather_facts(&self, hosts: Vec<String>) -> Result<Split, Diagnostics> {
+    pub(super) async fn gather_facts(self: &Arc<Batch>, hosts: Vec<String>) -> Result<Split, Diagnostics> {
         let task = Arc::new(self.facts_task());
         self.work_on(&task, hosts, TaskKind::Task).await
     }

@@ -34,6 +34,8 @@ struct Run {
     done: Mutex<HashMap<String, Option<Value>>>,
     /// Why a variable counts as undefined.
     notes: Mutex<HashMap<String, Diagnostic>>,
+    /// As in the scope; for the variables of other hosts too.
+    only_asks: bool,
 }
 
 impl Context {
@@ -43,6 +45,7 @@ impl Context {
             stack: Mutex::default(),
             done: Mutex::default(),
             notes: Mutex::default(),
+            only_asks: scope.only_asks,
         };
         Arc::new(Context { scope: scope.clone(), prefix: String::new(), run: Arc::new(run) })
     }
@@ -51,6 +54,11 @@ impl Context {
     pub fn of(state: &minijinja::State) -> Result<Arc<Context>, Error> {
         let found = state.lookup(SELF).and_then(|value| value.downcast_object::<Context>());
         found.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "this function needs a playbook's variables"))
+    }
+
+    /// Says whether nothing may be done for what is rendered.
+    pub fn only_asks(&self) -> bool {
+        self.run.only_asks
     }
 
     pub fn shared_environment(&self) -> Arc<Environment<'static>> {

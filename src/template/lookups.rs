@@ -411,7 +411,10 @@ fn printf(format: &str, number: i64) -> Result<String, Error> {
     Ok(format!("{before}{}{digits}{after}", fill.repeat(columns.saturating_sub(digits.len()))))
 }
 
-fn shell(command: &str) -> Result<String, Error> {
+fn shell(command: &str, context: &Context) -> Result<String, Error> {
+    if context.only_asks() {
+        return Err(wrong("a command of a lookup is run when its task is"));
+    }
     // The controller's own shell is what `pipe` and `lines` are for.
     #[allow(clippy::disallowed_methods)]
     let output = std::process::Command::new("sh").args(["-c", command]).output();
@@ -424,13 +427,13 @@ fn shell(command: &str) -> Result<String, Error> {
 }
 
 fn pipe(terms: &mut Terms) -> Result<Vec<Value>, Error> {
-    terms.texts().iter().map(|command| Ok(shell(command)?.trim_end().into())).collect()
+    terms.texts().iter().map(|command| Ok(shell(command, terms.context)?.trim_end().into())).collect()
 }
 
 fn lines(terms: &mut Terms) -> Result<Vec<Value>, Error> {
     let mut found = Vec::new();
     for command in terms.texts() {
-        found.extend(shell(&command)?.lines().map(Value::from));
+        found.extend(shell(&command, terms.context)?.lines().map(Value::from));
     }
     Ok(found)
 }

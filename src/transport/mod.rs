@@ -10,13 +10,15 @@ pub mod local;
 pub mod memory;
 pub mod node;
 pub mod posix;
+pub mod read_ahead;
 pub mod ssh;
 
 pub use command::{Become, Command, Output, Program};
 pub use node::{Body, Content, Digest, Node, Owner, PathChange, Permissions};
+pub use read_ahead::ReadAhead;
 
 /// How much of a path a reader wants to know. Each level includes the ones before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Want {
     /// Type, permissions, size, times.
     Attributes,
@@ -81,6 +83,11 @@ pub trait Transport: Send + Sync {
 
     /// Runs a command to its end. A non-zero status is an `Output`, not an error.
     async fn run(&self, command: &Command) -> Result<Output, TransportError>;
+
+    /// Runs a command that only reads.
+    async fn probe(&self, command: &Command) -> Result<Output, TransportError> {
+        self.run(command).await
+    }
 
     /// Starts a command on a channel of its own; bytes flow both ways as the caller reads and writes.
     async fn open(&self, command: &Command) -> Result<Process, TransportError>;

@@ -40,6 +40,8 @@ pub struct Scope {
     pub fleet: Option<Arc<Fleet>>,
     /// Where lookups find relative file names: the role's directories, then the playbook's.
     pub search: Arc<[PathBuf]>,
+    /// Whether what is rendered only serves to ask a host early: nothing may be done for it.
+    pub only_asks: bool,
 }
 
 impl Scope {

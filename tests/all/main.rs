@@ -15,6 +15,8 @@ mod mail_move;
 mod maildir_kill;
 mod play_over_ssh;
 mod program;
+mod proxy;
+mod round_trips;
 mod ssh;
 mod sshd;
 mod transport_laws;

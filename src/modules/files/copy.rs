@@ -16,7 +16,7 @@ use super::install::{INSTALLING, Install};
 use super::json::python_json;
 use super::place::{Place, WRITING, Writing, absolute, base_name, join, make_directories, parent};
 use super::rights::{New, RIGHTS, Rights};
-use super::source::{Item, What, local, remote, sha1_of};
+use super::source::{Item, What, is_small, local, remote, sha1_of};
 
 /// How a file that ansible-vault has encrypted begins.
 const VAULT: &[u8] = b"$ANSIBLE_VAULT;";
@@ -103,7 +103,13 @@ impl Module for Copy {
         let links = if self.local_follow.unwrap_or(true) { Links::Follow } else { Links::Keep };
         let items = match self.remote_src {
             true => remote(host, src, links).await?,
-            false => local(&host.controller().find("files", src.trim_end_matches('/'))?, links)?,
+            false => {
+                let path = host.controller().find("files", src.trim_end_matches('/'))?;
+                if host.only_asks && !is_small(&path) {
+                    return Ok(Planned::new(Vec::new(), Results::new()));
+                }
+                local(&path, links)?
+            }
         };
         let mut planned = match items.as_slice() {
             [Item { what: What::File { content, mode }, .. }] => {

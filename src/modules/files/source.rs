@@ -35,6 +35,11 @@ pub fn local(root: &Path, links: Links) -> Result<Vec<Item>, ModuleError> {
     Ok(items)
 }
 
+/// Says whether a path is a file that is soon read.
+pub fn is_small(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|about| about.is_file() && about.len() <= INLINE_LIMIT)
+}
+
 type Unreadable = (PathBuf, std::io::Error);
 
 fn read_local(path: &Path, name: String, links: Links, items: &mut Vec<Item>) -> Result<(), Unreadable> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::future::{BoxFuture, try_join_all};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 
 use super::{
     Become, Command, Entry, Identity, Links, Node, Output, Owner, PathChange, Process, Program, Transport,
@@ -64,9 +65,38 @@ impl Posix {
         Ok(Posix { session, shell, identity, tools })
     }
 
+    /// How many questions and changes were handed to the host's shell; they are answered in this order.
+    pub fn asked(&self) -> u64 {
+        self.shell.asked()
+    }
+
+    /// What [`asked`](Posix::asked) was at the last change: an answer to a later question is true until this grows.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.shell.changed()
+    }
+
     async fn account(&self, database: &str, name: &str) -> Result<Option<Owner>, TransportError> {
         let output = self.shell.ask(&look::account(database, name), Effect::Reads).await?;
         Ok(look::read_account(name, &output))
+    }
+
+    async fn run_with(&self, command: &Command, effect: Effect) -> Result<Output, TransportError> {
+        // A time limit ends a whole process group: the long-lived shell must not be in it.
+        let apart =
+            command.timeout.is_some() || command.stdin.len() > run::SMALL || matches!(command.program, Program::Raw(_));
+        if apart {
+            let output = run::run_apart(&self.session, command).await;
+            if effect == Effect::Changes {
+                self.shell.note_change();
+            }
+            return output;
+        }
+        let (script, refusal) = run::script(command, &self.tools)?;
+        let output = self.shell.ask(&script, effect).await?;
+        match output.stdout == refusal.as_bytes() {
+            true => Err(run::refused(command)),
+            false => Ok(output),
+        }
     }
 
     async fn look_alike(
@@ -126,21 +156,15 @@ impl Transport for Posix {
     }
 
     async fn run(&self, command: &Command) -> Result<Output, TransportError> {
-        // A time limit ends a whole process group: the long-lived shell must not be in it.
-        let apart =
-            command.timeout.is_some() || command.stdin.len() > run::SMALL || matches!(command.program, Program::Raw(_));
-        if apart {
-            return run::run_apart(&self.session, command).await;
-        }
-        let (script, refusal) = run::script(command, &self.tools)?;
-        let output = self.shell.ask(&script, Effect::Changes).await?;
-        match output.stdout == refusal.as_bytes() {
-            true => Err(run::refused(command)),
-            false => Ok(output),
-        }
+        self.run_with(command, Effect::Changes).await
+    }
+
+    async fn probe(&self, command: &Command) -> Result<Output, TransportError> {
+        self.run_with(command, Effect::Reads).await
     }
 
     async fn open(&self, command: &Command) -> Result<Process, TransportError> {
+        self.shell.note_change();
         Ok(run::open(&self.session, command).await?.process)
     }
 }

@@ -1,12 +1,12 @@
 //! One long-lived `sh`: scripts go in without waiting, answers come out in the same order.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::launch::{Session, Task, find, nonce};
 use super::{Channel, uncertain};
@@ -37,9 +37,16 @@ pub enum Effect {
 struct State {
     /// Requests without an answer.
     waiting: AtomicUsize,
+    /// How many scripts were handed in.
+    asked: AtomicU64,
+    /// That number when the last script that may change the host was.
+    changed: watch::Sender<u64>,
     /// Why the shell is gone.
     end: Mutex<Option<String>>,
 }
+
+/// The most bytes of scripts that are written at once.
+const BURST: usize = 64 * 1024;
 
 impl Shell {
     /// Starts the shell and runs `definitions` in it, in the same exchange; they stay defined.
@@ -62,13 +69,33 @@ impl Shell {
         // Subshell: nothing that a script does changes the next one. Its stdin: not ours, or it would eat the next one.
         let script = format!("(\n{script}\n) </dev/null\n{}", end_of_answer(&self.marker));
         self.state.waiting.fetch_add(1, Ordering::SeqCst);
+        let number = self.state.asked.fetch_add(1, Ordering::SeqCst) + 1;
         if self.requests.send(Request { script, answer }).is_err() {
             return Err(self.lost());
+        }
+        if effect == Effect::Changes {
+            self.state.changed.send_replace(number);
         }
         output.await.map_err(|_| match effect {
             Effect::Reads => self.lost(),
             Effect::Changes => uncertain(self.lost()),
         })
+    }
+
+    /// How many scripts have been handed in; they run in this order.
+    pub fn asked(&self) -> u64 {
+        self.state.asked.load(Ordering::SeqCst)
+    }
+
+    /// What [`asked`](Shell::asked) was when the last script that may change the host was handed in. An answer to a
+    /// script that came later is true until this number grows.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.state.changed.subscribe()
+    }
+
+    /// Notes that the host may have been changed by other ways than this shell.
+    pub fn note_change(&self) {
+        self.state.changed.send_replace(self.asked());
     }
 
     /// Says whether a script runs whose answer nobody took.
@@ -104,10 +131,17 @@ async fn serve(
     let (sent, mut waiting) = mpsc::unbounded_channel();
     let _ = sent.send(first);
     let writer = tokio::spawn(async move {
+        let mut burst = Vec::new();
         while let Some(request) = queue.recv().await {
-            // Before the write, which hangs when the shell dies: the answer's end is what tells.
-            let _ = sent.send(request.answer);
-            if stdin.write_all(request.script.as_bytes()).await.is_err() || stdin.flush().await.is_err() {
+            burst.clear();
+            let mut next = Some(request);
+            while let Some(request) = next {
+                // Before the write, which hangs when the shell dies: the answer's end is what tells.
+                let _ = sent.send(request.answer);
+                burst.extend_from_slice(request.script.as_bytes());
+                next = if burst.len() < BURST { queue.try_recv().ok() } else { None };
+            }
+            if stdin.write_all(&burst).await.is_err() || stdin.flush().await.is_err() {
                 break;
             }
         }

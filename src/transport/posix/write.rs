@@ -59,7 +59,11 @@ impl Posix {
             let script = frame(&batch, &changes[from..next]);
             let output = match input {
                 None => self.shell.ask(&script, Effect::Changes).await,
-                Some(input) => self.upload(&script, input).await,
+                Some(input) => {
+                    let output = self.upload(&script, input).await;
+                    self.shell.note_change();
+                    output
+                }
             };
             let output = output.map_err(|error| failed(changes, from, error))?;
             self.judge(changes, (from, next - from), &output).await?;
