@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use super::stop::Programs;
 use super::{Carrier, Channel};
 use crate::transport::command::quote;
 use crate::transport::{Become, TransportError};
@@ -14,6 +15,8 @@ use crate::transport::{Become, TransportError};
 pub struct Session {
     carrier: Arc<dyn Carrier>,
     user: Option<Become>,
+    /// What runs on channels of their own.
+    pub programs: Programs,
 }
 
 /// What the started `sh` does with its stdin.
@@ -40,7 +43,7 @@ impl Session {
             let message = format!("`become_method: {}` is not supported, only `sudo` is", user.method);
             return Err(TransportError::Refused(message));
         }
-        Ok(Session { carrier, user: user.cloned() })
+        Ok(Session { carrier, user: user.cloned(), programs: Programs::default() })
     }
 
     /// Starts an `sh` in a process group of its own. Scripts travel on stdin: an argument would be seen by every
@@ -116,13 +119,6 @@ impl Session {
     /// Says whether programs run as the login user.
     pub fn is_login(&self) -> bool {
         self.user.is_none()
-    }
-
-    /// Kills a started program and every process of its group, from a channel of its own.
-    pub async fn kill(&self, pid: u32) -> Result<(), TransportError> {
-        let script = format!("kill -s KILL -- -{pid} || kill -s KILL -{pid} || kill -s KILL {pid}");
-        let killer = self.launch(Task::Script(&format!("{{ {script}; }} 2>/dev/null"))).await?;
-        killer.channel.status.await.map(drop)
     }
 }
 
