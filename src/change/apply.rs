@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use sha2::Digest as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::transport::name::shown;
 use crate::transport::node::hex;
 use crate::transport::{Body, Content, Digest, Machines, Output, PathChange, Transport, TransportError, WriteError};
 
@@ -64,10 +65,10 @@ pub async fn apply(change: &Change, reach: Reach<'_>) -> Result<Applied, ApplyEr
             written.map_err(|error| match error {
                 WriteError::Stale { path, found, .. } => {
                     let (expected, found) = super::diff::describe_apart(change.before(), &found);
-                    ApplyError::Stale { what: format!("`{path}`"), expected, found }
+                    ApplyError::Stale { what: format!("`{}`", shown(&path)), expected, found }
                 }
                 WriteError::Failed { path, error: TransportError::Refused(why), .. } => {
-                    ApplyError::Failed(format!("`{path}`: {why}"))
+                    ApplyError::Failed(format!("`{}`: {why}", shown(&path)))
                 }
                 WriteError::Failed { error, .. } => ApplyError::Host(error),
             })?;
@@ -102,18 +103,21 @@ pub async fn apply(change: &Change, reach: Reach<'_>) -> Result<Applied, ApplyEr
     }
 }
 
-/// Brings a content that is on another host to a temp file here, of this process alone, which goes with the returned guard.
+/// Brings a content that is on a host to a temp file here, of this process alone, which goes with the returned guard.
 async fn bring(
     change: &PathChange,
     reach: Reach<'_>,
 ) -> Result<Option<(PathChange, tempfile::NamedTempFile)>, ApplyError> {
-    let Some(Content { body: Body::Peer { host, path }, digest, .. }) = change.after().content() else {
-        return Ok(None);
+    let Some(Content { body, digest, .. }) = change.after().content() else { return Ok(None) };
+    let (what, mut process) = match body {
+        Body::Peer { host, path } => {
+            (format!("`{}` of `{host}`", shown(path)), reach.machines.machine(host).await?.read(path).await?)
+        }
+        Body::Own { path } => (format!("`{}` of the host", shown(path)), reach.host.read(path).await?),
+        Body::There | Body::Here(_) | Body::File(_) => return Ok(None),
     };
-    let failed = |error: std::io::Error| ApplyError::Failed(format!("`{path}` of `{host}`: {error}"));
+    let failed = |error: std::io::Error| ApplyError::Failed(format!("{what}: {error}"));
     let file = tempfile::NamedTempFile::new().map_err(failed)?;
-    let machine = reach.machines.machine(host).await?;
-    let mut process = machine.read(path).await?;
     let mut writer = tokio::fs::File::create(file.path()).await.map_err(failed)?;
     let mut sum = sha2::Sha256::new();
     let mut buffer = vec![0; 64 * 1024];
@@ -129,12 +133,12 @@ async fn bring(
     let (status, stderr) = process.end.await?;
     if status != 0 {
         let said = String::from_utf8_lossy(&stderr).trim_end().to_string();
-        return Err(ApplyError::Failed(format!("`{path}` of `{host}` cannot be read: {said}")));
+        return Err(ApplyError::Failed(format!("{what} cannot be read: {said}")));
     }
     let found = Digest(hex(&sum.finalize()));
     match digest {
         Some(expected) if *expected != found => Err(ApplyError::Stale {
-            what: format!("`{path}` of `{host}`"),
+            what: what.clone(),
             expected: format!("sha256 {}", expected.0),
             found: format!("sha256 {}", found.0),
         }),

@@ -1,10 +1,12 @@
 //! How a change is shown: lines of data; a reporter colours them and nothing computes them a second way.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use similar::TextDiff;
 
 use crate::transport::command::{Program, quote};
+use crate::transport::name::{printable, shown};
 use crate::transport::{Command, Content, Digest, Node, PathChange, Permissions};
 
 use super::{Change, On, StateChange};
@@ -49,6 +51,21 @@ impl Line {
             Line::Warning(text) => format!("! {text}"),
         }
     }
+
+    /// Takes away what would make further lines of it, or colour a terminal.
+    fn on_one_line(self) -> Line {
+        let safe = |text: String| match printable(&text) {
+            Cow::Borrowed(_) if !text.contains('\n') => text,
+            safe => safe.replace('\n', "\\n"),
+        };
+        match self {
+            Line::Header(text) => Line::Header(safe(text)),
+            Line::Context(text) => Line::Context(safe(text)),
+            Line::Removed(text) => Line::Removed(safe(text)),
+            Line::Added(text) => Line::Added(safe(text)),
+            Line::Warning(text) => Line::Warning(safe(text)),
+        }
+    }
 }
 
 impl Change {
@@ -57,25 +74,22 @@ impl Change {
         let lines = match self {
             Change::Path { on, change } => path_lines(*on, change, secrecy),
             Change::State(state) => state_lines(state, secrecy),
-            Change::Run { command } => vec![Line::Added(match secrecy {
-                Secrecy::Open => format!("run: {}", command_line(command)),
-                Secrecy::Hidden => "run: (hidden by no_log)".into(),
-            })],
+            Change::Run { command } => run_lines(command, secrecy),
             Change::Transfer(transfer) => transfer.lines(secrecy),
         };
-        Diff { lines }
+        Diff { lines: lines.into_iter().map(Line::on_one_line).collect() }
     }
 }
 
 fn path_lines(on: On, change: &PathChange, secrecy: Secrecy) -> Vec<Line> {
-    let (before, after) = (change.before(), change.after());
+    let (path, before, after) = (shown(change.path()), change.before(), change.after());
     let place = if on == On::Controller { " (on the controller)" } else { "" };
     let mut lines = vec![
-        Line::Header(format!("--- {}{place}  {}", change.path(), describe(before))),
-        Line::Header(format!("+++ {}{place}  {}", change.path(), describe(after))),
+        Line::Header(format!("--- {path}{place}  {}", describe(before))),
+        Line::Header(format!("+++ {path}{place}  {}", describe(after))),
     ];
     if let Some(validate) = change.validate() {
-        lines.push(Line::Header(format!("    validated by: {validate}")));
+        lines.push(Line::Header(format!("    validated by: {}", shown(validate))));
     }
     lines.extend(permission_lines(before.permissions(), after.permissions(), after));
     lines.extend(time_lines(before.modified(), after.modified()));
@@ -122,7 +136,7 @@ pub fn describe(node: &Node) -> String {
             let _ = write!(text, ", {} bytes", content.size);
         }
         Node::Link { target, .. } => {
-            let _ = write!(text, " -> {target}");
+            let _ = write!(text, " -> {}", shown(target));
         }
         _ => {}
     }
@@ -277,6 +291,17 @@ fn unified(old: &str, new: &str) -> Vec<Line> {
     lines
 }
 
+/// A script of several lines is several lines here too.
+fn run_lines(command: &Command, secrecy: Secrecy) -> Vec<Line> {
+    if secrecy == Secrecy::Hidden {
+        return vec![Line::Added("run: (hidden by no_log)".into())];
+    }
+    let text = command_line(command);
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let heads = std::iter::once("run: ").chain(std::iter::repeat("     "));
+    heads.zip(text.split('\n')).map(|(head, line)| Line::Added(format!("{head}{line}"))).collect()
+}
+
 fn state_lines(state: &StateChange, secrecy: Secrecy) -> Vec<Line> {
     let mut lines = vec![Line::Header(format!("--- {}", state.what())), Line::Header(format!("+++ {}", state.what()))];
     lines.extend(state.before().lines().map(|line| Line::Removed(line.into())));
@@ -369,6 +394,27 @@ mod tests {
         let change = Change::path("/p", before, plain).unwrap().with_secret_field(2);
         let text: String = change.diff(Secrecy::Open).lines.iter().map(Line::text).collect();
         assert!(text.contains("content: ") && !text.contains("geheim") && !text.contains("passwort"), "{text}");
+    }
+
+    #[test]
+    fn a_name_or_a_content_forges_no_line_and_colours_no_terminal() {
+        let permissions = node("", 0o600, "a").permissions().unwrap().clone();
+        let link = Node::Link { target: "x\n+++ /etc/passwd\u{1b}[2K".into(), permissions };
+        let names = ["/a\n-gone\u{1b}[31m", "/caf\u{10ffe9}"].map(|path| {
+            let change = Change::path(path, Node::Absent, link.clone()).unwrap();
+            change.diff(Secrecy::Open).lines.iter().map(Line::text).collect::<Vec<_>>()
+        });
+        assert_eq!(names[0][0], r"--- /a\n-gone\x1b[31m  absent");
+        assert_eq!(names[0][1], r"+++ /a\n-gone\x1b[31m  lrw------- 0600 a:a -> x\n+++ /etc/passwd\x1b[2K");
+        assert_eq!(names[1][0], r"--- /caf\xe9  absent");
+        let text = shown(node("a\r\n", 0o600, "a"), node("\u{1b}[2Kb\tc\n", 0o600, "a"));
+        assert!(text.ends_with("-a\\r\n+\\x1b[2Kb\tc\n"), "{text}");
+    }
+
+    #[test]
+    fn each_line_of_a_script_is_a_line() {
+        let lines = Change::Run { command: Command::shell("one\n\u{1b}two\n") }.diff(Secrecy::Open).lines;
+        assert_eq!(lines, [Line::Added("run: one".into()), Line::Added(r"     \x1btwo".into())]);
     }
 
     #[test]

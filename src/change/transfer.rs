@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::diff::symbolic;
 use super::{Line, Secrecy};
+use crate::transport::name::shown;
 
 pub mod decide;
 mod engine;
@@ -121,24 +122,24 @@ impl Transfer {
 
 impl Mailbox {
     fn lines(&self, from: &str) -> Vec<Line> {
+        let (source, dest) = (shown(&self.source), shown(&self.dest));
         let mut lines = vec![
-            Line::Header(format!("--- {from}:{}", self.source)),
-            Line::Header(format!("+++ {}  -{} 0600 {}", self.dest, symbolic(0o600), self.owner)),
+            Line::Header(format!("--- {from}:{source}")),
+            Line::Header(format!("+++ {dest}  -{} 0600 {}", symbolic(0o600), self.owner)),
         ];
-        let kept =
-            format!("    originals stay in {from}:{}/x-out; staging and ledger are in {}/x", self.source, self.dest);
+        let kept = format!("    originals stay in {from}:{source}/x-out; staging and ledger are in {dest}/x");
         lines.push(Line::Header(kept));
         let makes = self.makes.iter().map(|path| match path.ends_with("/maildirfolder") {
             // An empty file, by which deliveries know a folder (maildir++).
-            true => format!("{path}  -{} 0600 {}", symbolic(0o600), self.owner),
-            false => format!("{path}/  d{} 0700 {}", symbolic(0o700), self.owner),
+            true => format!("{}  -{} 0600 {}", shown(path), symbolic(0o600), self.owner),
+            false => format!("{}/  d{} 0700 {}", shown(path), symbolic(0o700), self.owner),
         });
         lines.extend(makes.map(Line::Added));
         lines.extend(self.owns.iter().map(|path| Line::Removed(format!("{path}: becomes {}", self.owner))));
         for folder in &self.folders {
             let mut text = format!(
                 "{}: {}, {} bytes ({} unread, {} flagged)",
-                folder.name,
+                shown(&folder.name),
                 count(folder.messages, "message", "messages"),
                 folder.bytes,
                 folder.unread,
@@ -148,7 +149,7 @@ impl Mailbox {
                 text.push_str(&format!(", {} with another owner or mode", folder.other_permissions));
             }
             lines.push(Line::Added(text));
-            lines.extend(folder.names.iter().map(|name| Line::Added(format!("    {name}"))));
+            lines.extend(folder.names.iter().map(|name| Line::Added(format!("    {}", shown(name)))));
             let more = folder.messages - folder.names.len() as u64;
             if more > 0 {
                 lines.push(Line::Added(format!("    and {more} more")));

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::error::Diagnostic;
+use crate::transport::name::to_local;
 use crate::transport::{
     Body, Command, Content, Entry, Identity, Links, Machines, Node, Output, Owner, Transport, TransportError, Want,
 };
@@ -77,15 +78,15 @@ impl Controller {
     /// (`files`, `templates`) first and then in the directory itself.
     pub fn find(&self, kind: &str, name: &str) -> Result<PathBuf, Diagnostic> {
         let name = match name.strip_prefix("~/") {
-            Some(rest) => &Path::new(&self.transport.identity().home).join(rest),
-            None => Path::new(name),
+            Some(rest) => Path::new(&self.transport.identity().home).join(to_local(rest)),
+            None => to_local(name),
         };
         let mut places = Vec::new();
         for directory in &self.search {
-            places.extend([directory.join(kind).join(name), directory.join(name)]);
+            places.extend([directory.join(kind).join(&name), directory.join(&name)]);
         }
         if name.is_absolute() {
-            places = vec![name.to_path_buf()];
+            places = vec![name.clone()];
         }
         places.dedup();
         let found = places.iter().find(|place| place.exists()).cloned();

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::change::{Diff, Line};
 use crate::modules::Results;
 use crate::run::{Event, Mode, Subject, TaskKind, Verdict};
+use crate::transport::name::{printable, shown};
 
 use super::Recap;
 
@@ -157,7 +158,7 @@ impl<W: Write> Human<W> {
 
     fn banner(&mut self, title: &str) -> std::io::Result<()> {
         let stars = WIDTH.saturating_sub(title.chars().count() + 1).max(3);
-        writeln!(self.out, "\n{title} {}", "*".repeat(stars))
+        writeln!(self.out, "\n{} {}", printable(title), "*".repeat(stars))
     }
 
     fn line(&mut self, color: AnsiColor, text: &str) -> std::io::Result<()> {
@@ -260,7 +261,7 @@ impl<W: Write> Human<W> {
 }
 
 fn of_item(item: Option<&str>) -> String {
-    item.map(|item| format!(" => (item={item})")).unwrap_or_default()
+    item.map(|item| format!(" => (item={})", shown(item))).unwrap_or_default()
 }
 
 fn name(subject: &Subject) -> String {
@@ -272,6 +273,24 @@ fn name(subject: &Subject) -> String {
 
 /// Colours a text; the stream it goes to strips colours where they do not belong.
 fn paint(color: AnsiColor, text: &str) -> String {
-    let style = Style::new().fg_color(Some(color.into()));
+    let (style, text) = (Style::new().fg_color(Some(color.into())), printable(text));
     format!("{style}{text}{style:#}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_a_host_says_colours_nothing_and_an_item_is_on_one_line() {
+        let mut out = Vec::new();
+        let mut human = Human::new(&mut out, Mode::Apply, (0, true));
+        let subject = Subject { host: "mx".into(), delegate: None, item: Some("a\nok: [evil]\u{10ffe9}".into()) };
+        let result = Results::from_iter([("msg".to_string(), json!("gone\u{1b}]0;title\u{7}\nhint: look"))]);
+        human.event(&Event::Finished { subject, verdict: Verdict::Failed, result }).unwrap();
+        let text = anstream::adapter::strip_bytes(&out).into_vec();
+        let expected = "failed: [mx] => (item=a\\nok: [evil]\\xe9) => gone\\x1b]0;title\\x07\nhint: look\n";
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
+    }
 }

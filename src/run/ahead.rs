@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use futures::future::{BoxFuture, FutureExt as _, join_all, poll_fn, poll_immediate, select};
+use futures::future::{BoxFuture, FutureExt as _, join_all, poll_immediate, select};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,13 +17,13 @@ use crate::change::{Change, On};
 use crate::host::View;
 use crate::modules;
 use crate::playbook::{Step, Task};
-use crate::transport::read_ahead::{self, Wanted};
+use crate::transport::read_ahead::{self, Wanted, When};
 use crate::transport::{Machines, Transport, TransportError};
 
 use super::doing::Doing;
-use super::lock;
 use super::module::Machine;
 use super::play::Batch;
+use super::{Mode, lock};
 
 /// How many tasks are planned ahead where nothing is known of how often the host changes.
 const FEWEST: usize = 4;
@@ -122,6 +122,9 @@ impl Driver {
     }
 }
 
+/// Where plans ahead hand their questions, and when those are sent.
+type Sender = (mpsc::UnboundedSender<Wanted>, When);
+
 /// Plans that were begun ahead, and the questions they have so far.
 struct Plans {
     plans: FuturesUnordered<BoxFuture<'static, ()>>,
@@ -129,15 +132,6 @@ struct Plans {
 }
 
 impl Plans {
-    /// Lets every plan come to its first question.
-    async fn begin(&mut self) {
-        poll_fn(|context| {
-            while let std::task::Poll::Ready(Some(())) = self.plans.poll_next_unpin(context) {}
-            std::task::Poll::Ready(())
-        })
-        .await;
-    }
-
     /// Asks, until every plan has all its answers.
     async fn finish(mut self) {
         let mut asking = FuturesUnordered::new();
@@ -162,7 +156,7 @@ impl Doing<'_> {
     /// Makes a plan, and sends the questions of the tasks to come along with its own, unless they were sent before.
     pub(super) async fn with_questions<T>(&self, machine: &Machine, plan: impl Future<Output = T>) -> T {
         let plans = match self.width(machine) {
-            Some(width) => self.plans(width).await,
+            Some(width) => self.plans(width, When::Now).await,
             None => None,
         };
         let mut plan = std::pin::pin!(plan);
@@ -192,7 +186,7 @@ impl Doing<'_> {
             return apply.await;
         }
         self.note(FEWEST, machine);
-        let Some(plans) = self.plans(FEWEST).await else { return apply.await };
+        let Some(plans) = self.plans(FEWEST, When::AfterChange).await else { return apply.await };
         let (applied, ended) = oneshot::channel::<()>();
         let handed_in = machine.transport.next_change().boxed();
         self.drive(
@@ -236,32 +230,39 @@ impl Doing<'_> {
     }
 
     /// Begins the plans of the items and tasks that come next.
-    async fn plans(&self, width: usize) -> Option<Plans> {
+    async fn plans(&self, width: usize, when: When) -> Option<Plans> {
         let (sender, wanted) = mpsc::unbounded_channel();
-        let plans = FuturesUnordered::new();
         let begin = |task: Arc<Task>, items: std::ops::Range<usize>| {
-            let (batch, host, sender) = (self.batch.clone(), self.host.to_string(), sender.clone());
+            let (batch, host, sender) = (self.batch.clone(), self.host.to_string(), (sender.clone(), when));
             async move { batch.ask_ahead((&task, &host), items, sender).await }.boxed()
         };
         let (item, left) = self.item;
         let items = left.min(width);
-        if items > 0 {
-            plans.push(begin(self.task.clone(), item + 1..item + 1 + items));
-        }
+        let own = (items > 0).then(|| begin(self.task.clone(), item + 1..item + 1 + items));
         let tags = &self.batch.run.options.tags;
         let started = *lock(&self.batch.run.progress.started);
-        for task in self.batch.ahead.next(width - items).into_iter().filter(|_| started) {
-            if task.run_once.is_none() && tags.selects(&task.keywords.tags) {
-                plans.push(begin(task, 0..width));
+        let tasks = self.batch.ahead.next(width - items).into_iter();
+        let tasks = tasks.filter(|task| started && task.run_once.is_none() && tags.selects(&task.keywords.tags));
+        let plans = FuturesUnordered::new();
+        for mut plan in own.into_iter().chain(tasks.map(|task| begin(task, 0..width))) {
+            // As far as its first question.
+            match poll_immediate(&mut plan).await {
+                // What it changes would make all that is asked before worthless.
+                Some(Next::Changes) if self.mode == Mode::Apply => break,
+                Some(_) => {}
+                None => plans.push(plan.map(drop).boxed()),
             }
         }
-        if plans.is_empty() {
-            return None;
-        }
-        let mut plans = Plans { plans, wanted };
-        plans.begin().await;
-        Some(plans)
+        (!plans.is_empty()).then_some(Plans { plans, wanted })
     }
+}
+
+/// What a plan ahead has found its task to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Changes,
+    /// Nothing, or nothing that is known.
+    Nothing,
 }
 
 impl Batch {
@@ -270,48 +271,49 @@ impl Batch {
         self: &Arc<Batch>,
         (task, host): (&Arc<Task>, &str),
         items: std::ops::Range<usize>,
-        sender: mpsc::UnboundedSender<Wanted>,
-    ) {
+        sender: Sender,
+    ) -> Next {
         let mut doing = self.doing(task, host);
         doing.scope.only_asks = true;
-        if doing.set_switches().is_err() && task.loop_over.is_none() {
-            return;
-        }
+        let switches = doing.set_switches();
         if task.loop_over.is_none() {
-            return doing.ask(&sender).await;
+            return if switches.is_ok() { doing.ask(&sender).await } else { Next::Nothing };
         }
-        let Ok(all) = doing.items() else { return };
+        let Ok(all) = doing.items() else { return Next::Nothing };
         let count = all.len();
         let some = all.into_iter().enumerate().skip(items.start).take(items.len());
         let asked = some.map(|(index, item)| {
             let (mut one, switches) = doing.with_item(index, count, item);
             one.scope.only_asks = true;
             let sender = &sender;
-            async move {
-                if switches.is_ok() {
-                    one.ask(sender).await;
-                }
-            }
+            async move { if switches.is_ok() { one.ask(sender).await } else { Next::Nothing } }
         });
-        join_all(asked).await;
+        let found = join_all(asked).await;
+        if found.contains(&Next::Changes) { Next::Changes } else { Next::Nothing }
     }
 }
 
 impl Doing<'_> {
     /// Asks what the task's plan would. Whatever stands in the way is the task's own affair, when it is its turn.
-    async fn ask(&self, sender: &mpsc::UnboundedSender<Wanted>) {
-        let Some(entry) = modules::find(&self.task.action) else { return };
+    async fn ask(&self, sender: &Sender) -> Next {
+        let Some(entry) = modules::find(&self.task.action) else { return Next::Nothing };
         match self.holds() {
             Ok(true) => {}
-            Ok(false) => return self.note_asked(),
-            Err(_) => return,
+            Ok(false) => {
+                self.note_asked();
+                return Next::Nothing;
+            }
+            Err(_) => return Next::Nothing,
         }
-        let Ok(arguments) = self.arguments(entry.free_form) else { return };
-        let Ok(arguments) = entry.arguments(arguments) else { return };
-        let Ok(module) = (entry.build)(&arguments) else { return };
-        let Some(view) = self.view_ahead(sender).await else { return };
+        let Ok(arguments) = self.arguments(entry.free_form) else { return Next::Nothing };
+        let Ok(arguments) = entry.arguments(arguments) else { return Next::Nothing };
+        let Ok(module) = (entry.build)(&arguments) else { return Next::Nothing };
+        let Some(view) = self.view_ahead(sender).await else { return Next::Nothing };
         self.note_asked();
-        let _ = module.plan(&view).await;
+        match module.plan(&view).await {
+            Ok(planned) if !planned.changes.is_empty() => Next::Changes,
+            _ => Next::Nothing,
+        }
     }
 
     fn note_asked(&self) {
@@ -321,7 +323,7 @@ impl Doing<'_> {
     }
 
     /// Returns the machine of the task as a plan ahead sees it, if its shell is open.
-    async fn view_ahead(&self, sender: &mpsc::UnboundedSender<Wanted>) -> Option<View> {
+    async fn view_ahead(&self, sender: &Sender) -> Option<View> {
         let run = &self.batch.run;
         let delegate = self.delegate().ok()?;
         let host = delegate.clone().unwrap_or_else(|| self.host.to_string());

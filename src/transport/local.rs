@@ -8,6 +8,7 @@ use futures::FutureExt as _;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
 
+use super::name::to_local;
 use super::posix::{Carrier, Channel, Posix};
 use super::{Become, Transport, TransportError};
 
@@ -45,7 +46,7 @@ pub async fn local(user: Option<&Become>) -> Result<Arc<dyn Transport>, Transpor
 impl Carrier for Local {
     async fn start(&self, line: &str) -> Result<Channel, TransportError> {
         let mut command = Command::new(&self.shell[0]);
-        command.args(&self.shell[1..]).arg(line).process_group(0);
+        command.args(&self.shell[1..]).arg(to_local(line)).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let refused = |why: String| TransportError::Unreachable(format!("cannot start `{}`: {why}", self.shell[0]));
         let mut child = command.spawn().map_err(|error| refused(error.to_string()))?;

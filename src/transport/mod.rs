@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub mod command;
 pub mod local;
 pub mod memory;
+pub mod name;
 pub mod node;
 pub mod posix;
 pub mod read_ahead;
@@ -127,9 +128,9 @@ pub enum TransportError {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum WriteError {
     /// The path is no longer what it was when the change was planned. Nothing was done to it.
-    #[error("`{}` is no longer as it was", .path)]
+    #[error("`{}` is no longer as it was", name::shown(.path))]
     Stale { index: usize, path: String, found: Box<Node> },
-    #[error("`{path}`: {error}")]
+    #[error("`{}`: {error}", name::shown(.path))]
     Failed { index: usize, path: String, error: TransportError },
 }
 

@@ -42,9 +42,11 @@ pub enum Body {
     /// In memory.
     Here(#[serde(with = "base64_bytes")] Arc<[u8]>),
     /// In a file of the controller, which is streamed when the change is applied.
-    File(PathBuf),
+    File(#[serde(with = "local_path")] PathBuf),
     /// In a file of another host of the run; `change::apply` brings it to the controller first.
     Peer { host: String, path: String },
+    /// In a file of the task's own host, for one of the controller; brought here in the same way.
+    Own { path: String },
 }
 
 /// What a path is. Equality compares what can be compared: digests if both sides have one, else sizes;
@@ -245,6 +247,23 @@ impl Node {
             Node::Link { .. } => "link",
             Node::Special { .. } => "special",
         }
+    }
+}
+
+/// A path of the controller that need not be UTF-8.
+mod local_path {
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use crate::transport::name::{from_local, to_local};
+
+    pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&from_local(path))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        String::deserialize(deserializer).map(|text| to_local(&text))
     }
 }
 

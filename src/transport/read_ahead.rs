@@ -104,12 +104,12 @@ impl ReadAhead {
     }
 
     /// Returns the machine for plans that are made ahead: it hands their questions to `wanted` and cannot be changed.
-    pub fn ahead(self: &Arc<ReadAhead>, wanted: mpsc::UnboundedSender<Wanted>) -> Arc<dyn Transport> {
+    pub fn ahead(self: &Arc<ReadAhead>, (wanted, when): (mpsc::UnboundedSender<Wanted>, When)) -> Arc<dyn Transport> {
         let mut known = self.known();
         let now = self.now(&known);
         let changed = *self.machine.changed().borrow();
         known.answers.retain(|_, answer| answer.moment.is_none_or(|moment| moment.holds(&now, changed)));
-        Arc::new(Ahead { of: self.clone(), wanted })
+        Arc::new(Ahead { of: self.clone(), wanted, when })
     }
 
     /// Resolves when the shell has been handed the next change.
@@ -331,6 +331,15 @@ fn account(reply: Result<Reply, TransportError>) -> Result<Option<Owner>, Transp
 struct Ahead {
     of: Arc<ReadAhead>,
     wanted: mpsc::UnboundedSender<Wanted>,
+    when: When,
+}
+
+/// When the questions of plans ahead are going to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    Now,
+    /// Behind a change that is not made yet: nothing that is known serves.
+    AfterChange,
 }
 
 impl Ahead {
@@ -338,10 +347,10 @@ impl Ahead {
     async fn reply(&self, question: Question) -> Result<Reply, TransportError> {
         let pending = {
             let mut known = self.of.known();
-            let good = known
-                .answers
-                .get(&question)
-                .is_some_and(|answer| answer.moment.is_none_or(|moment| self.of.holds(&moment, &known)));
+            let good = known.answers.get(&question).is_some_and(|answer| match answer.moment {
+                None => !matches!(answer.reply.peek(), Some(None)),
+                Some(moment) => self.when == When::Now && self.of.holds(&moment, &known),
+            });
             if good && let Some(answer) = known.answers.get_mut(&question) {
                 answer.awaited += 1;
                 answer.reply.clone()

@@ -32,7 +32,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "yaml",
         ],
     ),
-    ("report", &["change", "modules", "run"]),
+    ("report", &["change", "modules", "run", "transport"]),
     ("lab", &["secret"]),
     (
         "commands",

@@ -45,9 +45,10 @@ impl Far {
         let proxy = self.proxy();
         let words = format!("play -i hosts play.yml -e ansible_port={}", proxy.port);
         let printed = self.program.run(&words).expect(0);
+        eprintln!("{}", printed.stderr);
         assert!(printed.stdout.contains(expected), "no {expected:?} in\n{}", printed.stdout);
         assert_eq!(proxy.connections(), 1);
-        writeln!(anstream::stderr(), "waits {} bytes {:?}", proxy.waits(), proxy.bytes()).unwrap();
+        eprintln!("waits {} bytes {:?}", proxy.waits(), proxy.bytes());
         proxy.waits()
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::decide::{Work, decide};
 use super::maildir::{self, Scan};
 use super::{Folder, Mailbox};
+use crate::transport::name::shown;
 
 /// Names shown of each folder.
 const SHOWN: usize = 3;
@@ -87,8 +88,8 @@ pub fn check((source, dest): (&str, &str), old: &Scan, new: &Scan) -> Result<(),
         return Err(format!("`{dest}/x/ledger`: {why}; put it back, or move `{source}/x-out` out of the way"));
     }
     if let Some(name) = old.odd.first() {
-        let why = "is no regular file, or has a line feed, a tab or bytes that are no UTF-8 in its name; move it out of the way";
-        return Err(format!("`{source}/{name}` {why}"));
+        let why = "is no regular file, or has a line feed or a tab in its name; move it out of the way";
+        return Err(format!("`{source}/{}` {why}", shown(name)));
     }
     Ok(())
 }

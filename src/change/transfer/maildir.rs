@@ -67,7 +67,7 @@ pub struct Scan {
     pub ledger: Option<BTreeSet<Key>>,
     /// The lines of `maildirsize`.
     pub quota: Vec<String>,
-    /// Names among the messages that are no regular files, and names with line feeds, tabs and bytes that are no UTF-8.
+    /// Names among the messages that are no regular files, and names with line feeds and tabs.
     pub odd: Vec<String>,
     /// A run that did not end, or has not ended yet, left its lock or half-received files.
     pub left: bool,
@@ -158,8 +158,8 @@ pub fn parse(lines: &[String]) -> Vec<Scan> {
 impl Scan {
     fn read(&mut self, line: &str) {
         let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
-        // A tab separates the words of a step, and what is no UTF-8 could not be named again.
-        if ["d", "f"].contains(&kind) && rest.contains(['\t', '\u{fffd}']) {
+        // A tab separates the words of a step.
+        if ["d", "f"].contains(&kind) && rest.contains('\t') {
             let path = rest.splitn(if kind == "d" { 5 } else { 6 }, ' ').last().unwrap_or(rest);
             self.odd.push(path.replace("/./", "/"));
             return;

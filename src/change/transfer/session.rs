@@ -2,6 +2,7 @@
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 
+use crate::transport::name::{from_bytes, to_bytes};
 use crate::transport::{Command, Process, Transport, TransportError};
 
 use super::maildir::{self, Scan};
@@ -32,7 +33,7 @@ pub fn request(verb: &str, items: impl IntoIterator<Item = impl AsRef<str>>) -> 
         text.push('\n');
     }
     text.push_str(".\n");
-    text.into_bytes()
+    to_bytes(&text).into_owned()
 }
 
 /// Splits the answers to the verbs of [`command`]; `None` if one is missing.
@@ -60,7 +61,7 @@ fn marker(line: &[u8]) -> Result<Marker, TransportError> {
             let why = String::from_utf8_lossy(why);
             Err(TransportError::Refused(why.trim_start_matches("fail ").to_string()))
         }
-        None => Ok(Marker::Line(String::from_utf8_lossy(line).into_owned())),
+        None => Ok(Marker::Line(from_bytes(line))),
     }
 }
 
@@ -82,7 +83,7 @@ impl Session {
 
     /// Sends a verb with a single line and returns the lines of its answer.
     pub async fn ask_one(&mut self, verb: &str, line: &str) -> Result<Vec<String>, TransportError> {
-        self.exchange(format!("{verb}\n{line}\n").into_bytes()).await
+        self.exchange(to_bytes(&format!("{verb}\n{line}\n")).into_owned()).await
     }
 
     async fn exchange(&mut self, request: Vec<u8>) -> Result<Vec<String>, TransportError> {

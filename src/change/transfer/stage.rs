@@ -6,6 +6,7 @@ use sha2::Digest as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::change::ApplyError;
+use crate::transport::name::to_bytes;
 use crate::transport::node::hex;
 use crate::transport::{Command, Process, Transport, TransportError};
 
@@ -215,7 +216,8 @@ impl Sink for Receiver<'_> {
     async fn begin(&mut self, index: usize) -> Result<(), TransportError> {
         let item = &self.batch[index];
         self.hash = sha2::Sha256::new();
-        let header = ustar::header(self.parts[index].trim_start_matches('/'), item.size, item.modified);
+        let path = to_bytes(self.parts[index].trim_start_matches('/'));
+        let header = ustar::header(&path, item.size, item.modified);
         self.write(&header).await
     }
 

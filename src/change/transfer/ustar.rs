@@ -3,12 +3,12 @@
 const BLOCK: usize = 512;
 
 /// Returns the header of a regular file with mode 0600. `path` is relative; `modified` is in seconds since 1970.
-pub fn header(path: &str, size: u64, modified: u64) -> Vec<u8> {
+pub fn header(path: &[u8], size: u64, modified: u64) -> Vec<u8> {
     let mut blocks = Vec::new();
     if path.len() > 100 {
-        let text = format!("{path}\0");
-        blocks.extend(block("././@LongLink", text.len() as u64, 0, b'L'));
-        blocks.extend(text.as_bytes());
+        let text = [path, &[0]].concat();
+        blocks.extend(block(b"././@LongLink", text.len() as u64, 0, b'L'));
+        blocks.extend(text);
         blocks.resize(blocks.len().next_multiple_of(BLOCK), 0);
     }
     blocks.extend(block(path, size, modified, b'0'));
@@ -23,9 +23,9 @@ pub fn padding(size: u64) -> Vec<u8> {
 /// The end of the archive.
 pub const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 
-fn block(path: &str, size: u64, modified: u64, kind: u8) -> [u8; BLOCK] {
+fn block(path: &[u8], size: u64, modified: u64, kind: u8) -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
-    let name = &path.as_bytes()[..path.len().min(100)];
+    let name = &path[..path.len().min(100)];
     block[..name.len()].copy_from_slice(name);
     let mut field = |at: usize, text: String| block[at..at + text.len()].copy_from_slice(text.as_bytes());
     field(100, "0000600".into());
@@ -56,7 +56,7 @@ mod tests {
         let long = format!("{}/{}", "d".repeat(90), "name".repeat(40));
         let mut archive = Vec::new();
         for (path, body) in [("a/1:2,S", "one\n"), (&long, "")] {
-            archive.extend(header(path, body.len() as u64, 1_000_000_000));
+            archive.extend(header(path.as_bytes(), body.len() as u64, 1_000_000_000));
             archive.extend(body.as_bytes());
             archive.extend(padding(body.len() as u64));
         }

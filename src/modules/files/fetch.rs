@@ -8,8 +8,10 @@ use crate::change::{Change, On};
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
-use crate::transport::{Content, Digest, Links, Node, PathChange, Permissions, Want};
+use crate::transport::name::from_local;
+use crate::transport::{Body, Content, Digest, INLINE_LIMIT, Links, Node, PathChange, Permissions, Want};
 
+use super::checksum::Algorithm;
 use super::place::{Place, base_name, bytes_of, join};
 use super::source::sha1_of;
 
@@ -60,12 +62,22 @@ impl Module for Fetch {
             }
             return Ok(planned(Vec::new(), json!({"file": self.src, "msg": format!("{message}, ignored")})));
         };
-        let bytes = bytes_of(host, &place.path, content).await?;
-        if content.digest.as_ref().is_some_and(|digest| *digest != Digest::of(&bytes)) {
-            return Err(ModuleError::failed(format!("`{}` changed while it was fetched", self.src)));
-        }
-        let content = Content::here(bytes);
-        let checksum = sha1_of(&content);
+        let (content, checksum) = match content {
+            // Too big to be held here: it streams when the change is made.
+            Content { digest: Some(_), body: Body::There, size } if *size > INLINE_LIMIT => {
+                let checksum = Algorithm::named(None).checksum(host, &place.path, content).await.ok();
+                (Content { body: Body::Own { path: place.path.clone() }, ..content.clone() }, checksum)
+            }
+            content => {
+                let bytes = bytes_of(host, &place.path, content).await?;
+                if content.digest.as_ref().is_some_and(|digest| *digest != Digest::of(&bytes)) {
+                    return Err(ModuleError::failed(format!("`{}` changed while it was fetched", self.src)));
+                }
+                let content = Content::here(bytes);
+                let checksum = sha1_of(&content);
+                (content, checksum)
+            }
+        };
         let dest = self.destination(host);
         let changes = bring(host, &dest, content).await?;
         let results = json!({"file": self.src, "dest": dest, "checksum": checksum, "remote_checksum": checksum});
@@ -82,7 +94,7 @@ impl Fetch {
     fn destination(&self, host: &View) -> String {
         let controller = host.controller();
         let home = &controller.transport.identity().home;
-        let start = controller.search.last().map_or_else(|| home.clone(), |path| path.display().to_string());
+        let start = controller.search.last().map_or_else(|| home.clone(), from_local);
         let dest = match self.dest.strip_prefix("~/") {
             Some(rest) => join(home, rest),
             None => join(&start, &self.dest),

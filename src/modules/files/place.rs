@@ -195,7 +195,7 @@ pub async fn bytes_of(host: &View, path: &str, content: &Content) -> Result<Vec<
         Body::Here(bytes) => Ok(bytes.to_vec()),
         Body::File(file) => std::fs::read(file)
             .map_err(|error| ModuleError::failed(format!("cannot read `{}`: {error}", file.display()))),
-        Body::There | Body::Peer { .. } => {
+        Body::There | Body::Peer { .. } | Body::Own { .. } => {
             let output = host.probe(&crate::transport::Command::argv(["cat", "--", path])).await?;
             if !output.success() {
                 return Err(ModuleError::failed(format!("cannot read `{path}`: {}", output.error_text().trim_end())));

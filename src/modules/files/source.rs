@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::host::View;
 use crate::modules::ModuleError;
+use crate::transport::name::{from_local, to_local};
 use crate::transport::node::hex;
 use crate::transport::{Body, Content, Digest, INLINE_LIMIT, Links, Node, Want};
 
@@ -49,7 +50,7 @@ fn read_local(path: &Path, name: String, links: Links, items: &mut Vec<Item>) ->
     let metadata = if keep { std::fs::symlink_metadata(path) } else { std::fs::metadata(path) }.map_err(failed)?;
     let mode = metadata.permissions().mode() & 0o7777;
     if metadata.is_symlink() {
-        let target = std::fs::read_link(path).map_err(failed)?.to_string_lossy().into_owned();
+        let target = from_local(std::fs::read_link(path).map_err(failed)?);
         items.push(Item { name, what: What::Link { target } });
     } else if metadata.is_dir() {
         if path.is_symlink() && leads_up(path).map_err(failed)? {
@@ -57,11 +58,11 @@ fn read_local(path: &Path, name: String, links: Links, items: &mut Vec<Item>) ->
         }
         items.push(Item { name: name.clone(), what: What::Directory });
         let entries = std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(failed)?;
-        let mut names: Vec<_> = entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        let mut names: Vec<_> = entries.iter().map(|entry| from_local(entry.file_name())).collect();
         names.sort();
         for below in names {
             let relative = if name.is_empty() { below.clone() } else { format!("{name}/{below}") };
-            read_local(&path.join(below), relative, links, items)?;
+            read_local(&path.join(to_local(&below)), relative, links, items)?;
         }
     } else {
         let content = read_content(path).map_err(failed)?;
@@ -105,7 +106,7 @@ pub fn sha1_of(content: &Content) -> Option<String> {
     match &content.body {
         Body::Here(bytes) => sha1::Digest::update(&mut digest, bytes),
         Body::File(path) => feed(path, |bytes| sha1::Digest::update(&mut digest, bytes)).ok()?,
-        Body::There | Body::Peer { .. } => return None,
+        Body::There | Body::Peer { .. } | Body::Own { .. } => return None,
     }
     Some(hex(&sha1::Digest::finalize(digest)))
 }

@@ -7,6 +7,7 @@ use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
 use crate::transport::command::quote;
+use crate::transport::name::from_local;
 use crate::transport::{Command, Content, INLINE_LIMIT, Links, Want};
 
 use super::run::{self, CONDITIONS, Conditions};
@@ -68,7 +69,7 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
 #[async_trait]
 impl Module for Script {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
-        let path = host.controller().find("files", &self.name)?.to_string_lossy().into_owned();
+        let path = from_local(host.controller().find("files", &self.name)?);
         let nodes = host.controller().transport.look(&[(path.clone(), Links::Follow)], Want::Content).await?;
         let bytes = nodes.first().and_then(|node| node.content()).and_then(Content::bytes).ok_or_else(|| {
             let limit = INLINE_LIMIT / 1024;

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use super::stop::Programs;
 use super::{Carrier, Channel};
 use crate::transport::command::quote;
+use crate::transport::name::to_bytes;
 use crate::transport::{Become, TransportError};
 
 /// Who a program runs as, and over what.
@@ -56,7 +57,7 @@ impl Session {
             // cut delivers a part: `rm -r /srv/old` must not run as `rm -r /srv`, and an open brace runs as nothing.
             Task::Script(script) | Task::Stream(script) => {
                 let whole = format!("{{\n{script}\n}}");
-                (format!(r#"eval "$(dd bs=1 count={} 2>/dev/null)""#, whole.len()), whole)
+                (format!(r#"eval "$(dd bs=1 count={} 2>/dev/null)""#, to_bytes(&whole).len()), whole)
             }
         };
         let begin =
@@ -124,7 +125,7 @@ impl Session {
 
 /// Writes to a program; one that does not read any more is found out about by its output's end.
 async fn send(stdin: &mut (dyn AsyncWrite + Send + Unpin), text: &str) {
-    if stdin.write_all(text.as_bytes()).await.is_ok() {
+    if stdin.write_all(&to_bytes(text)).await.is_ok() {
         let _ = stdin.flush().await;
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::launch::{find, nonce};
 use super::tools::Tools;
 use crate::transport::command::quote;
+use crate::transport::name::{from_bytes, shown};
 use crate::transport::{
     Body, Content, Digest, Entry, INLINE_LIMIT, Links, Node, Output, Owner, Permissions, TransportError, Want,
 };
@@ -72,7 +73,7 @@ impl Question {
         // What vanishes during the walk is no error; what could not be read is one.
         let error = errors.lines().find(|line| !line.contains("No such file or directory"));
         if let Some(error) = error {
-            return Err(TransportError::Refused(format!("cannot list `{directory}`: {error}")));
+            return Err(TransportError::Refused(format!("cannot list `{}`: {error}", shown(directory))));
         }
         let directory = directory.trim_end_matches('/');
         let nodes = self.nodes(tools, output)?.into_iter();
@@ -95,24 +96,24 @@ impl Question {
             rest = &rest[end + mark.len()..];
             let Some((kind, record)) = record.split_first() else { continue };
             if let b's' = kind {
-                let record = text(record)?;
+                let record = from_bytes(record);
                 // Five numbers, then names and the path: only the path may hold blanks as well as slashes.
                 let slash = record.match_indices('/').nth(1).map(|(at, _)| at).ok_or_else(|| odd(&record))?;
                 records.lines.insert(record[slash + 1..].into(), record[..slash].into());
                 continue;
             }
             if let b'x' = kind {
-                let path = text(record)?;
                 return Err(TransportError::Refused(format!(
-                    "permission denied on the way to `{path}`\nhint: run as a user that may: `become: true`"
+                    "permission denied on the way to `{}`\nhint: run as a user that may: `become: true`",
+                    shown(&from_bytes(record))
                 )));
             }
             let path =
                 record.iter().position(|byte| *byte == 0).ok_or_else(|| odd(&String::from_utf8_lossy(record)))?;
-            let (path, value) = (text(&record[..path])?, &record[path + 1..]);
+            let (path, value) = (from_bytes(&record[..path]), &record[path + 1..]);
             match kind {
-                b'l' => drop(records.targets.insert(path, text(value.strip_suffix(b"\n").unwrap_or(value))?)),
-                b'h' => drop(records.digests.insert(path, digest(&text(value)?))),
+                b'l' => drop(records.targets.insert(path, from_bytes(value.strip_suffix(b"\n").unwrap_or(value)))),
+                b'h' => drop(records.digests.insert(path, digest(&String::from_utf8_lossy(value)))),
                 _ => drop(records.contents.insert(path, value.to_vec())),
             }
         }
@@ -132,7 +133,8 @@ impl Records {
             'd' => Node::Directory { permissions, modified },
             'l' => {
                 let target = self.targets.remove(path);
-                let target = target.ok_or_else(|| TransportError::Refused(format!("cannot read the link `{path}`")))?;
+                let target =
+                    target.ok_or_else(|| TransportError::Refused(format!("cannot read the link `{}`", shown(path))))?;
                 Node::Link { target, permissions }
             }
             '-' => {
@@ -159,7 +161,7 @@ impl Records {
             Some(digest) => Ok(Content { size, digest: Some(digest), body: Body::There }),
             None => {
                 let hint = "run as a user that may: `become: true`";
-                Err(TransportError::Refused(format!("cannot read `{path}`\nhint: {hint}")))
+                Err(TransportError::Refused(format!("cannot read `{}`\nhint: {hint}", shown(path))))
             }
         }
     }
@@ -248,15 +250,8 @@ fn digest(text: &str) -> String {
     text.split_whitespace().find(|word| word.len() == 64).unwrap_or_default().into()
 }
 
-fn text(bytes: &[u8]) -> Result<String, TransportError> {
-    String::from_utf8(bytes.to_vec()).map_err(|error| {
-        let shown = String::from_utf8_lossy(error.as_bytes()).into_owned();
-        TransportError::Refused(format!("a file name that is not UTF-8 cannot be handled: `{shown}`"))
-    })
-}
-
 fn odd(answer: &str) -> TransportError {
-    TransportError::Refused(format!("the host gave an answer that cannot be read: `{answer}`"))
+    TransportError::Refused(format!("the host gave an answer that cannot be read: `{}`", shown(answer)))
 }
 
 /// Asks for an account, in `passwd` or `group`, by name or number.

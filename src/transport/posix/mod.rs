@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::command::KEPT;
 use super::{
     Become, Command, Entry, Identity, Links, Node, Output, Owner, PathChange, Process, Program, Transport,
-    TransportError, Want, WriteError,
+    TransportError, Want, WriteError, name,
 };
 
 mod launch;
@@ -170,7 +170,9 @@ impl Transport for Posix {
         let (keep, follow) = futures::future::try_join(keep, follow).await?;
         let node = |(path, links): &(String, Links)| {
             let nodes = if *links == Links::Keep { &keep } else { &follow };
-            nodes.get(path).cloned().unwrap_or(Node::Absent)
+            // The host answers with its own text of a name.
+            let own = name::from_bytes(&name::to_bytes(path));
+            nodes.get(&own).cloned().unwrap_or(Node::Absent)
         };
         Ok(paths.iter().map(node).collect())
     }

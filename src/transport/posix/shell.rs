@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::launch::{Session, Task, nonce};
 use super::{Channel, Ending, uncertain};
 use crate::transport::command::{KEPT, Kept};
+use crate::transport::name::to_bytes;
 use crate::transport::{Output, TransportError};
 
 pub struct Shell {
@@ -168,7 +169,7 @@ async fn serve(
             while let Some(request) = next {
                 // Before the write, which hangs when the shell dies: the answer's end is what tells.
                 expect(request.answer, request.keep);
-                burst.extend_from_slice(request.script.as_bytes());
+                burst.extend_from_slice(&to_bytes(&request.script));
                 next = if burst.len() < BURST { queue.try_recv().ok() } else { None };
             }
             if stdin.write_all(&burst).await.is_err() || stdin.flush().await.is_err() {

@@ -13,6 +13,7 @@ use super::host_key::{Report, Verifier};
 use super::known_hosts::KnownHosts;
 use super::{HostKeyChecking, Target, Use, auth, channel};
 use crate::transport::TransportError;
+use crate::transport::name::to_bytes;
 use crate::transport::posix::Channel;
 
 /// sshd allows ten sessions on a connection by default (`MaxSessions`, `sshd_config.5`).
@@ -119,7 +120,7 @@ impl Seat {
             }
             other => other.map_err(|error| self.link.report.lost(&error))?,
         };
-        opened.exec(true, line).await.map_err(|error| self.link.report.lost(&error))?;
+        opened.exec(true, &*to_bytes(line)).await.map_err(|error| self.link.report.lost(&error))?;
         Ok(Some(channel::carry(opened, self)))
     }
 }
