@@ -3,3 +3,4 @@
 pub mod doc;
 pub mod lab;
 pub mod play;
+mod signals;

@@ -236,11 +236,30 @@ impl<'a> Doing<'a> {
             Some(limit) => {
                 match tokio::time::timeout(limit + Duration::from_secs(5), self.perform(Some(limit))).await {
                     Ok(attempt) => attempt,
-                    Err(_) => Err(Trouble::failed(format!("no end within {seconds} seconds (`timeout`)"))),
+                    Err(_) => {
+                        self.let_go();
+                        Err(Trouble::failed(format!("no end within {seconds} seconds (`timeout`)")))
+                    }
                 }
             }
         };
         self.judge(attempt)
+    }
+
+    /// Gives up a shell that still works on what this task has asked for: what comes next would wait for it.
+    fn let_go(&self) {
+        let delegate = self.delegate().ok().flatten();
+        let host = delegate.as_deref().unwrap_or(self.host);
+        let run = &self.batch.run;
+        let scope = match &delegate {
+            None => self.scope.clone(),
+            Some(name) => run.fleet.scope(name, &self.layers),
+        };
+        if let Ok((login, user)) = run.connections.login(host, &self.task.keywords, &scope)
+            && run.connections.opened(&login, &user).is_some_and(|shell| shell.machine().is_busy())
+        {
+            run.connections.forget(&login);
+        }
     }
 
     fn judge(&self, attempt: Result<Done, Trouble>) -> Result<Done, Trouble> {

@@ -104,11 +104,11 @@ impl Posix {
     /// Ends what runs there for this, as nobody waits for it any more, and the shell with it. Returns the numbers of
     /// processes that cannot be ended.
     pub async fn stop(&self) -> Result<Vec<u32>, TransportError> {
-        let left = match self.shell.abandon() {
+        let mut left = match self.shell.abandon() {
             true => self.session.stop(Doomed::Shell(self.shell.pid)).await?,
             false => Vec::new(),
         };
-        self.session.programs.ended().await;
+        left.extend(self.session.programs.ended().await);
         Ok(left)
     }
 
@@ -220,7 +220,7 @@ impl Drop for Posix {
 }
 
 /// Names processes by their numbers.
-fn processes(pids: &[u32]) -> String {
+pub fn processes(pids: &[u32]) -> String {
     let numbers: Vec<String> = pids.iter().map(u32::to_string).collect();
     format!("{} {}", if pids.len() == 1 { "process" } else { "processes" }, numbers.join(", "))
 }

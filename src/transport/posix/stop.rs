@@ -1,6 +1,6 @@
 //! The end of what runs on a host when nobody waits for it any more: it may clean up, then it is killed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::watch;
@@ -20,33 +20,46 @@ pub enum Doomed {
     Group(u32),
 }
 
-/// How many programs run on channels of their own; one that is being ended still counts.
+/// The programs that run on channels of their own.
 #[derive(Clone, Debug, Default)]
-pub struct Programs(watch::Sender<usize>);
+pub struct Programs(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// How many there are; one that is being ended still counts.
+    count: watch::Sender<usize>,
+    /// The numbers of those that could not be ended.
+    living: Mutex<Vec<u32>>,
+}
 
 /// One of the programs; it counts for as long as this is there.
 pub struct Counted(Programs);
 
 impl Programs {
     pub fn add(&self) -> Counted {
-        self.0.send_modify(|count| *count += 1);
+        self.0.count.send_modify(|count| *count += 1);
         Counted(self.clone())
     }
 
     pub fn are_none(&self) -> bool {
-        *self.0.borrow() == 0
+        *self.0.count.borrow() == 0
     }
 
-    /// Waits until all have ended.
-    pub async fn ended(&self) {
+    /// Waits until all have ended, and returns the numbers of those that could not be ended.
+    pub async fn ended(&self) -> Vec<u32> {
         // The sender is here, so there is no error.
-        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+        let _ = self.0.count.subscribe().wait_for(|count| *count == 0).await;
+        std::mem::take(&mut *self.living())
+    }
+
+    fn living(&self) -> MutexGuard<'_, Vec<u32>> {
+        self.0.living.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.0.send_modify(|count| *count -= 1);
+        self.0.0.count.send_modify(|count| *count -= 1);
     }
 }
 
@@ -105,7 +118,8 @@ impl Drop for Program {
         if let (Some(status), Some(pid), Ok(runtime)) = (self.status.take(), self.pid, runtime) {
             let (session, counted) = (self.session.clone(), self.counted.take());
             runtime.spawn(async move {
-                let _ = session.stop(Doomed::Group(pid)).await;
+                let left = session.stop(Doomed::Group(pid)).await.unwrap_or_else(|_| vec![pid]);
+                session.programs.living().extend(left);
                 drop((status, counted));
             });
         }
