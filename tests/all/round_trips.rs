@@ -1,7 +1,6 @@
 //! How often a run waits for its host: counts, which no machine's mood changes.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
