@@ -105,6 +105,9 @@ impl From<ModuleError> for Trouble {
     }
 }
 
+/// How long the end of a command that has passed its own limit may take, with its children that will not be asked.
+const TO_END_IT: Duration = Duration::from_secs(15);
+
 impl<'a> Doing<'a> {
     pub(super) fn templates(&self) -> &Templates {
         &self.batch.run.templates
@@ -234,7 +237,7 @@ impl<'a> Doing<'a> {
             None => self.perform(None).await,
             // The command's own limit ends it on the host; the outer one is for everything else.
             Some(limit) => {
-                match tokio::time::timeout(limit + Duration::from_secs(5), self.perform(Some(limit))).await {
+                match tokio::time::timeout(limit + TO_END_IT, self.perform(Some(limit))).await {
                     Ok(attempt) => attempt,
                     Err(_) => {
                         self.let_go();

@@ -66,7 +66,7 @@ impl Doing<'_> {
             host: machine.host.clone(),
             task: name.into(),
             change: change.in_short(change.secrecy(self.secrecy)),
-            why: "nobody waited for its end".into(),
+            why: "it was given up before its end".into(),
             found: None,
         };
         Ok(Underway { run, number, half: Some(half) })

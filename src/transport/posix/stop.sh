@@ -38,13 +38,29 @@ c_find() {
   done
 }
 
-# c_wait TENTHS: waits so long for them to end.
+# Sets c_left to those of it that have not ended, without a look at all others.
+c_still() {
+  set -- $c_left
+  c_left=
+  for c_p; do
+    if [ -r /proc/$$/stat ]; then
+      { read -r c_l <"/proc/$c_p/stat"; } 2>/dev/null || continue
+      case ${c_l##*') '} in Z* | X*) continue ;; esac
+    else
+      kill -s 0 "$c_p" || continue
+    fi
+    c_left="$c_left $c_p"
+  done
+}
+
+# c_wait TENTHS: waits so long for them to end, and looks for what they may have started meanwhile.
 c_wait() {
   c_k=$1
-  while c_find && [ -n "$c_left" ] && [ "$c_k" -gt 0 ]; do
+  while c_still && [ -n "$c_left" ] && [ "$c_k" -gt 0 ]; do
     sleep "$c_nap" || c_nap=1
     case $c_nap in 1) c_k=$((c_k - 10)) ;; *) c_k=$((c_k - 1)) ;; esac
   done
+  c_find
 }
 
 c_nap=0.1
