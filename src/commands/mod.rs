@@ -4,3 +4,4 @@ pub mod doc;
 pub mod lab;
 pub mod play;
 mod signals;
+mod terminal;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::terminal;
 use crate::cli::Stop;
 use crate::error::{Diagnostic, Diagnostics};
 use crate::inventory::Inventory;
@@ -71,6 +72,12 @@ pub struct Arguments {
     /// Seconds to wait for a connection
     #[arg(short = 'T', long, value_name = "SECONDS")]
     pub timeout: Option<u64>,
+    /// Flags of `ssh` for hosts that do not say: -o -J -i -p -l -F -C -4 -6 -b
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    pub ssh_common_args: Option<String>,
+    /// Further flags of `ssh`
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    pub ssh_extra_args: Option<String>,
     /// Become another user (root unless --become-user says)
     #[arg(short, long)]
     pub r#become: bool,
@@ -171,12 +178,15 @@ async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Resul
         password,
         connection: arguments.connection.clone(),
         timeout: arguments.timeout,
+        common_args: arguments.ssh_common_args.clone(),
+        extra_args: arguments.ssh_extra_args.clone(),
         become_on: arguments.r#become,
         become_user: arguments.become_user.clone(),
         become_method: arguments.become_method.clone(),
         become_password,
     };
-    let connections = Connections::new(prepared.fleet.clone(), prepared.templates.clone(), defaults);
+    let connections = Connections::new(prepared.fleet.clone(), prepared.templates.clone(), defaults)
+        .with_keyring(terminal::keyring());
     let (events, mut received) = mpsc::unbounded_channel();
     let run = Arc::new(Run {
         options: options(arguments, mode),

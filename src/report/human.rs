@@ -105,6 +105,9 @@ impl<W: Write> Human<W> {
                 let text = format!("FAILED - RETRYING: [{}]: {task} ({left} retries left).{item}", name(subject));
                 self.line(AnsiColor::Cyan, &text)?;
             }
+            Event::Weakened { why, hosts } => {
+                self.line(AnsiColor::Magenta, &format!("weakened SSH: {} ({why})", hosts.join(", ")))?;
+            }
             Event::Warning(text) => self.line(AnsiColor::Magenta, &format!("[WARNING]: {text}"))?,
             // They come last: see `finish`.
             Event::Uncertain(uncertain) => self.uncertain.push(uncertain.clone()),

@@ -28,8 +28,11 @@ use super::{Mode, lock};
 /// How many tasks are planned ahead where nothing is known of how often the host changes.
 const FEWEST: usize = 4;
 
+/// How many times more are after each that changed nothing.
+const GROWTH: usize = 4;
+
 /// How many are when a host has long been found as it should be.
-const MOST: usize = 64;
+const MOST: usize = 128;
 
 /// What a batch knows of the tasks to come, and how far it has planned ahead on each host.
 pub(super) struct Ahead {
@@ -211,7 +214,7 @@ impl Doing<'_> {
             Some(window) if machine.delegate.is_none() && window.elsewhere != machine.transport.elsewhere() => FEWEST,
             Some(window) => match window.asked.remove(&unit) {
                 true => return None,
-                false => (window.width * 2).clamp(FEWEST, MOST),
+                false => (window.width * GROWTH).clamp(FEWEST, MOST),
             },
         };
         drop(windows);

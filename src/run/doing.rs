@@ -236,15 +236,13 @@ impl<'a> Doing<'a> {
         let attempt = match limit {
             None => self.perform(None).await,
             // The command's own limit ends it on the host; the outer one is for everything else.
-            Some(limit) => {
-                match tokio::time::timeout(limit + TO_END_IT, self.perform(Some(limit))).await {
-                    Ok(attempt) => attempt,
-                    Err(_) => {
-                        self.let_go();
-                        Err(Trouble::failed(format!("no end within {seconds} seconds (`timeout`)")))
-                    }
+            Some(limit) => match tokio::time::timeout(limit + TO_END_IT, self.perform(Some(limit))).await {
+                Ok(attempt) => attempt,
+                Err(_) => {
+                    self.let_go();
+                    Err(Trouble::failed(format!("no end within {seconds} seconds (`timeout`)")))
                 }
-            }
+            },
         };
         self.judge(attempt)
     }

@@ -59,6 +59,11 @@ pub enum Event {
     /// The run was told to end; what was under way is `Uncertain`.
     Interrupted(Interrupted),
     Warning(String),
+    /// Hosts that are reached over SSH that is weaker than others', and why; before the first play.
+    Weakened {
+        why: String,
+        hosts: Vec<String>,
+    },
 }
 
 /// A change of which it is unknown whether it was applied.

@@ -72,7 +72,7 @@ mod tests {
         left.expect(vec![set(&["a", "b", "c"]), set(&["c", "d"])]);
         left.enter(&names(&["a", "b", "c"]));
         assert_eq!(left.hosts(&set(&[])), (names(&[]), names(&["a", "b", "c", "d"])));
-        ["a", "b"].map(|host| left.begin(host));
+        ["a", "b"].iter().for_each(|host| left.begin(host));
         left.finish(&names(&["a"]));
         assert_eq!(left.hosts(&set(&["d"])), (names(&["b"]), names(&["c"])));
         left.begin("c");

@@ -16,6 +16,7 @@ use crate::yaml::Yaml;
 
 pub mod action;
 mod ahead;
+mod check;
 pub mod connections;
 mod doing;
 pub mod event;
@@ -24,13 +25,16 @@ mod include_vars;
 pub mod journal;
 pub mod left;
 pub mod locks;
+pub mod login;
 mod looped;
 mod module;
 pub mod play;
 mod result;
+mod said;
 mod task;
 mod underway;
 pub mod verify;
+mod weakened;
 
 pub use connections::{Connections, Login};
 pub use event::{Event, Interrupted, Subject, TaskKind, Uncertain, Verdict};
@@ -91,6 +95,7 @@ impl Run {
     /// what hosts answer becomes events.
     pub async fn play(self: &Arc<Run>, playbooks: &[Playbook]) -> Result<(), Diagnostics> {
         *lock(&self.progress.started) = self.options.start_at.is_none();
+        self.name_weakened(playbooks);
         let mut grown = false;
         let plays = playbooks.iter().flat_map(|playbook| &playbook.plays);
         let hosts = |play| play::hosts(play, self.options.limit.as_deref(), (&self.fleet, &self.templates));
@@ -126,19 +131,6 @@ impl Run {
         boolean(&value).ok_or_else(|| {
             Failure::Wrong(Diagnostic::new(format!("this should be true or false, not {value}")).at(&node.place))
         })
-    }
-
-    /// Finds the patterns of plays and of `--limit` that are wrong, before the first host is touched.
-    pub fn check_hosts(&self, playbooks: &[Playbook]) -> Result<(), Diagnostics> {
-        let mut errors = Diagnostics::default();
-        let mut grown = false;
-        for play in playbooks.iter().flat_map(|playbook| &playbook.plays) {
-            let selected = play::hosts(play, self.options.limit.as_deref(), (&self.fleet, &self.templates));
-            let checked = selected.and_then(|selected| if grown { Ok(()) } else { selected.strict().map(drop) });
-            checked.unwrap_or_else(|found| errors.extend(found));
-            grown |= play.may_grow_inventory();
-        }
-        errors.or(())
     }
 
     fn send(&self, event: Event) {

@@ -15,7 +15,7 @@ use crate::template::{Failure, Templates};
 use crate::vars::{Fleet, Layer, Scope, Var};
 use crate::yaml::Yaml;
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, Driver};
 use super::{Event, Run, TaskKind, lock};
 
 /// Whether the run goes on after a play.
@@ -89,17 +89,7 @@ impl Run {
                 continue;
             }
             let vars_files = self.vars_files(play, &batch_hosts)?;
-            let state = State { handlers: play.handlers.clone(), exports: play.exports.clone(), ..State::default() };
-            let (ahead, questions) = Ahead::new();
-            let batch = Arc::new(Batch {
-                run: self.clone(),
-                play: shared.clone(),
-                hosts: batch_hosts,
-                all: hosts.clone(),
-                vars_files,
-                state: Mutex::new(state),
-                ahead,
-            });
+            let (batch, questions) = Batch::new(self, shared.clone(), (batch_hosts, hosts.clone()), vars_files);
             tokio::select! {
                 played = batch.play() => played?,
                 () = questions.drive() => {}
@@ -163,7 +153,7 @@ impl Run {
         Ok(batches)
     }
 
-    fn vars_files(&self, play: &Play, hosts: &[String]) -> Result<HashMap<String, Arc<Layer>>, Diagnostics> {
+    pub(super) fn vars_files(&self, play: &Play, hosts: &[String]) -> Result<HashMap<String, Arc<Layer>>, Diagnostics> {
         let mut read: IndexMap<PathBuf, Layer> = IndexMap::new();
         let mut layers = HashMap::new();
         for host in hosts {
@@ -237,6 +227,19 @@ pub fn hosts(
 }
 
 impl Batch {
+    /// Returns a batch of hosts of a play, `(batch, play)`, and what plans ahead for it.
+    pub(super) fn new(
+        run: &Arc<Run>,
+        play: Arc<Play>,
+        (hosts, all): (Vec<String>, Vec<String>),
+        vars_files: HashMap<String, Arc<Layer>>,
+    ) -> (Arc<Batch>, Driver) {
+        let state = State { handlers: play.handlers.clone(), exports: play.exports.clone(), ..State::default() };
+        let (ahead, driver) = Ahead::new();
+        let batch = Batch { run: run.clone(), play, hosts, all, vars_files, state: Mutex::new(state), ahead };
+        (Arc::new(batch), driver)
+    }
+
     /// Plays all sections on this batch.
     async fn play(self: &Arc<Batch>) -> Result<(), Diagnostics> {
         let mut going = self.hosts.clone();

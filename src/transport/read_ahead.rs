@@ -191,18 +191,18 @@ impl ReadAhead {
                 }
             }
         }
-        let mut looks: HashMap<Want, Vec<(String, Links, oneshot::Sender<_>)>> = HashMap::new();
+        let mut looks = Vec::new();
         let mut others = Vec::new();
         for Wanted { question, reply, .. } in wanted {
             match question {
-                Question::Look(path, links, want) => looks.entry(want).or_default().push((path, links, reply)),
+                Question::Look(path, links, want) => looks.push(((path, links, want), reply)),
                 question => others.push((question, reply)),
             }
         }
-        let looks = looks.into_iter().map(|(want, asked)| async move {
-            let paths: Vec<_> = asked.iter().map(|(path, links, _)| (path.clone(), *links)).collect();
-            let mut nodes = self.machine.look(&paths, want).await.map(Vec::into_iter);
-            for (path, links, reply) in asked {
+        let looks = async {
+            let asked: Vec<_> = looks.iter().map(|(asked, _)| asked.clone()).collect();
+            let mut nodes = self.machine.look_all(&asked).await.map(Vec::into_iter);
+            for ((path, links, want), reply) in looks {
                 // One path that cannot be looked at must not fail the others' tasks: it is asked for by itself.
                 let node = match &mut nodes {
                     Ok(nodes) => Ok(Reply::Node(Box::new(nodes.next().unwrap_or(Node::Absent)))),
@@ -211,11 +211,11 @@ impl ReadAhead {
                 };
                 let _ = reply.send(node);
             }
-        });
+        };
         let others = others.into_iter().map(|(question, reply)| async move {
             let _ = reply.send(self.ask(&question).await);
         });
-        tokio::join!(join_all(looks), join_all(others));
+        tokio::join!(looks, join_all(others));
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

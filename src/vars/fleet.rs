@@ -301,10 +301,11 @@ impl Inner {
 
 /// Names, without `ansible_`, that say how a host is reached and as whom.
 fn decides_connection(name: &str) -> bool {
-    let exact = ["connection", "host", "port", "user", "password", "private_key_file", "shell_type", "remote_tmp"];
-    let key = name.starts_with("ssh_host_key_");
-    let prefix =
-        ["ssh_", "become", "sudo_", "su_", "paramiko_", "shell_"].iter().any(|prefix| name.starts_with(prefix));
+    let exact = ["connection", "host", "port", "user", "password", "shell_type", "remote_tmp", "timeout"];
+    let key = name.starts_with("ssh_host_key_") && name != "ssh_host_key_checking";
+    let prefix = ["ssh_", "become", "sudo_", "su_", "doas_", "paramiko_", "shell_", "private_key", "host_key_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix));
     exact.contains(&name) || name.ends_with("_interpreter") || (prefix && !key)
 }
 
@@ -483,6 +484,12 @@ mod tests {
         let (_root, fleet) = fleet("h ansible_host=192.0.2.1\n");
         assert_eq!(value(&fleet.host_scope("h"), "ansible_facts"), json!({}));
         let facts = json!({"ansible_os_family": "Debian", "host": "evil", "ssh_host_key_rsa_public": "AAAA"});
+        fleet.add_facts("h", facts.as_object().unwrap().clone());
+        for name in ["ssh_host_key_checking", "host_key_checking", "timeout", "private_key_file", "ssh_common_args"] {
+            fleet.add_facts("h", Map::from_iter([(name.into(), "evil".into())]));
+            assert!(fleet.host_scope("h").get(&format!("ansible_{name}")).is_none(), "{name}");
+        }
+        fleet.clear_facts("h");
         fleet.add_facts("h", facts.as_object().unwrap().clone());
         fleet.add_facts("h", Map::from_iter([("system".into(), "Linux".into())]));
         let scope = fleet.host_scope("h");

@@ -8,7 +8,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("secret", &[]),
     ("yaml", &["error"]),
-    ("transport", &["secret"]),
+    ("transport", &["error", "secret"]),
     ("change", &["transport"]),
     ("host", &["change", "error", "transport"]),
     ("inventory", &["error", "vars", "yaml"]),
@@ -62,9 +62,12 @@ const HOMES: &[(&str, &[&str])] = &[
     ("minijinja", &["template"]),
     ("libyaml_safer", &["yaml.rs"]),
     ("annotate_snippets", &["error.rs"]),
-    // `lookup('pipe')` and a process that outlives `lab up` are the only ones that no transport runs.
-    ("std::process::Command", &["commands/lab.rs", "template/lookups.rs"]),
-    ("tokio::process", &["transport/local.rs", "lab/server.rs", "lab/server", "lab/daemon.rs"]),
+    // `lookup('pipe')`, `Match exec` and a process that outlives `lab up` are the only ones that no transport runs.
+    ("std::process::Command", &["commands/lab.rs", "template/lookups.rs", "transport/ssh/config/commands.rs"]),
+    (
+        "tokio::process",
+        &["transport/local.rs", "transport/ssh/proxy.rs", "lab/server.rs", "lab/server", "lab/daemon.rs"],
+    ),
     ("println!", &[]),
     ("todo!(", &[]),
     ("unimplemented!(", &[]),

@@ -16,8 +16,6 @@ pub struct Proxy {
 struct Counts {
     connections: AtomicU64,
     waits: AtomicU64,
-    up: AtomicU64,
-    down: AtomicU64,
 }
 
 impl Proxy {
@@ -44,11 +42,6 @@ impl Proxy {
     pub fn connections(&self) -> u64 {
         self.counts.connections.load(Ordering::SeqCst)
     }
-
-    /// Bytes from the clients and to them.
-    pub fn bytes(&self) -> (u64, u64) {
-        (self.counts.up.load(Ordering::SeqCst), self.counts.down.load(Ordering::SeqCst))
-    }
 }
 
 fn serve(client: TcpStream, server: TcpStream, delay: Duration, counts: &Arc<Counts>) {
@@ -56,33 +49,28 @@ fn serve(client: TcpStream, server: TcpStream, delay: Duration, counts: &Arc<Cou
         stream.set_nodelay(true).expect("a socket");
     }
     let heard = Arc::new(AtomicBool::new(false));
-    let (up, down) = (counts.clone(), counts.clone());
+    let counts = counts.clone();
     let (spoke, hears) = (heard.clone(), heard);
     let twin = |stream: &TcpStream| stream.try_clone().expect("a socket");
-    let sent = move |bytes: u64| {
-        up.up.fetch_add(bytes, Ordering::SeqCst);
-        up.waits.fetch_add(spoke.swap(false, Ordering::SeqCst).into(), Ordering::SeqCst);
+    let sent = move || {
+        counts.waits.fetch_add(spoke.swap(false, Ordering::SeqCst).into(), Ordering::SeqCst);
     };
-    carry((twin(&client), twin(&server)), delay, sent, |_| ());
-    let arrived = move |bytes: u64| {
-        down.down.fetch_add(bytes, Ordering::SeqCst);
-        hears.store(true, Ordering::SeqCst);
-    };
-    carry((server, client), delay, |_| (), arrived);
+    carry((twin(&client), twin(&server)), delay, sent, || ());
+    carry((server, client), delay, || (), move || hears.store(true, Ordering::SeqCst));
 }
 
 /// Carries one direction: `taken` is told of bytes as they come in, `given` before they go out.
 fn carry(
     (mut from, mut to): (TcpStream, TcpStream),
     delay: Duration,
-    taken: impl Fn(u64) + Send + 'static,
-    given: impl Fn(u64) + Send + 'static,
+    taken: impl Fn() + Send + 'static,
+    given: impl Fn() + Send + 'static,
 ) {
     let (sender, queue) = mpsc::channel::<(Instant, Vec<u8>)>();
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
-            taken(length as u64);
+            taken();
             if sender.send((Instant::now() + delay, buffer[..length].to_vec())).is_err() {
                 break;
             }
@@ -91,7 +79,7 @@ fn carry(
     std::thread::spawn(move || {
         for (due, bytes) in queue {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            given(bytes.len() as u64);
+            given();
             if to.write_all(&bytes).is_err() {
                 break;
             }

@@ -44,10 +44,8 @@ impl Far {
         let proxy = self.proxy();
         let words = format!("play -i hosts play.yml -e ansible_port={}", proxy.port);
         let printed = self.program.run(&words).expect(0);
-        eprintln!("{}", printed.stderr);
         assert!(printed.stdout.contains(expected), "no {expected:?} in\n{}", printed.stdout);
         assert_eq!(proxy.connections(), 1);
-        eprintln!("waits {} bytes {:?}", proxy.waits(), proxy.bytes());
         proxy.waits()
     }
 }
@@ -148,4 +146,109 @@ fn a_converged_run_costs_a_connection_and_not_its_number_of_tasks() {
     });
     assert!(waits[0] <= 14, "{waits:?}");
     assert!(waits[1] <= waits[0] + 3, "{waits:?}");
+}
+
+/// Numbers that are the same every time, for a test that can be run again (xorshift).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, count: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % count
+    }
+}
+
+/// A random play on two names of one machine, and what each of its `stat` tasks must find.
+fn story(numbers: &mut Numbers, directory: &str) -> (String, Vec<String>) {
+    let mut text = "- hosts: one, two\n  gather_facts: no\n  tasks:\n".to_string();
+    let mut files: [Option<String>; 4] = Default::default();
+    let mut found = Vec::new();
+    for step in 0..50 {
+        let file = numbers.below(4) as usize;
+        let path = format!("{directory}/f{file}");
+        let actor = if numbers.below(2) == 0 { "one" } else { "two" };
+        let mut how = format!("when: inventory_hostname == '{actor}'");
+        // The same from the other name's place: the change is made where nobody expects it.
+        if numbers.below(4) == 0 {
+            how = format!(
+                "when: inventory_hostname == '{actor}'\n      delegate_to: '{}'",
+                if actor == "one" { "two" } else { "one" }
+            );
+        }
+        let task = match numbers.below(20) {
+            0 => {
+                files[file] = Some(String::new());
+                format!("shell: ': > {path}'")
+            }
+            1 => {
+                files[file] = None;
+                format!("command: rm -f {path}")
+            }
+            2 | 3 => {
+                let content = format!("copy {step}");
+                files[file] = Some(content.clone());
+                format!("copy: {{content: '{content}', dest: '{path}', mode: '0644'}}")
+            }
+            4 => {
+                let old = files[file].clone().unwrap_or_default();
+                let end = if old.is_empty() || old.ends_with('\n') { "" } else { "\n" };
+                files[file] = Some(format!("{old}{end}line {step}\n"));
+                format!("lineinfile: {{path: '{path}', line: 'line {step}', create: yes, mode: '0644'}}")
+            }
+            5 => {
+                files[file] = None;
+                format!("file: {{path: '{path}', state: absent}}")
+            }
+            _ => {
+                let size = files[file].as_ref().map_or("absent".into(), |content| content.len().to_string());
+                found.push(format!("step {step} {size}"));
+                how += &format!("\n      register: s{step}");
+                format!("stat: {{path: '{path}'}}")
+            }
+        };
+        writeln!(text, "    - {task}\n      {how}").unwrap();
+        if text.ends_with(&format!("register: s{step}\n")) {
+            writeln!(
+                text,
+                "    - debug: {{msg: \"step {step} {{{{ s{step}.stat.size | default('absent') }}}}\"}}\n      when: inventory_hostname == '{actor}'"
+            )
+            .unwrap();
+        }
+    }
+    (text, found)
+}
+
+#[test]
+fn no_early_answer_outlives_a_change_wherever_that_is_made() {
+    let far = Far::new();
+    let key = far.sshd.path("id_ed25519").display().to_string();
+    let port = far.sshd.port;
+    let line = |name: &str, address: &str| {
+        format!(
+            "{name} ansible_host={address} ansible_port={port} ansible_user=root ansible_ssh_private_key_file={key}\n"
+        )
+    };
+    far.program.file("hosts", &(line("one", "127.0.0.1") + &line("two", "localhost")));
+    let key = far.sshd.host_key("ed25519");
+    far.program.file(".ssh/known_hosts", &format!("[127.0.0.1]:{port} {key}[localhost]:{port} {key}"));
+    let mut checked = 0;
+    for seed in 1..=6 {
+        let directory = far.program.path(&format!("story{seed}"));
+        std::fs::create_dir_all(&directory).unwrap();
+        let (play, expected) =
+            story(&mut Numbers(0x9e37_79b9_7f4a_7c15 ^ (seed << 32)), &directory.display().to_string());
+        far.program.file("play.yml", &play);
+        let printed = far.program.run("play -i hosts play.yml").expect(0);
+        let said: Vec<String> = printed
+            .stdout
+            .lines()
+            .filter_map(|line| Some(line.split_once("\"step ")?.1.trim_end_matches('"')))
+            .map(|rest| format!("step {rest}"))
+            .collect();
+        assert_eq!(said, expected, "seed {seed}:\n{play}\n{}", printed.stdout);
+        checked += said.len();
+    }
+    assert!(checked > 150, "only {checked} looks");
 }

@@ -133,7 +133,8 @@ impl Agent {
         let socket = directory.path().join("agent");
         let child = Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn();
         let child = child.expect("ssh-agent; it is in the package openssh-client");
-        assert!(wait_for(|| socket.exists()), "ssh-agent makes no socket");
+        let listens = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
+        assert!(wait_for(listens), "ssh-agent makes no socket");
         Agent { socket, child, _directory: directory }
     }
 

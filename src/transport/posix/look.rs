@@ -10,7 +10,8 @@ use crate::transport::{
     Body, Content, Digest, Entry, INLINE_LIMIT, Links, Node, Output, Owner, Permissions, TransportError, Want,
 };
 
-/// A question, and the mark that ends each record of its answer.
+/// A question, and the mark that ends each record of its answer. What stands before the first mark is not part of it:
+/// several questions may be asked by one script.
 pub struct Question {
     pub script: String,
     mark: String,
@@ -27,7 +28,7 @@ pub fn look(paths: &[&str], links: Links, want: Want) -> Question {
     };
     let links = if links == Links::Follow { "-L" } else { "''" };
     let words: Vec<String> = paths.iter().map(|path| word(path)).collect();
-    let script = format!("c_n={mark}\nc_look {want_word} {links} {}", words.join(" "));
+    let script = format!("{}c_look {want_word} {links} {}", begin(&mark), words.join(" "));
     Question { script, mark, want }
 }
 
@@ -36,8 +37,13 @@ pub fn list(directory: &str, depth: Option<u32>) -> Question {
     let mark = nonce();
     // `-path` (POSIX), not `-maxdepth`: a `*` of it matches a `/` as well.
     let pattern = depth.map(|depth| format!(".{}", "/*".repeat(depth.max(1) as usize)));
-    let script = format!("c_n={mark}\nc_list {} {}", word(directory), quote(&pattern.unwrap_or_default()));
+    let script = format!("{}c_list {} {}", begin(&mark), word(directory), quote(&pattern.unwrap_or_default()));
     Question { script, mark, want: Want::Attributes }
+}
+
+/// Returns what begins a question's answer: an empty record.
+fn begin(mark: &str) -> String {
+    format!("c_n={mark}\nprintf '%s\\n' $c_n\n")
 }
 
 /// Returns a path as a word that no tool takes for an option.
@@ -90,7 +96,8 @@ impl Question {
     fn records(&self, output: &Output) -> Result<Records, TransportError> {
         let mut records = Records::default();
         let mark = format!("{}\n", self.mark).into_bytes();
-        let mut rest = &output.stdout[..];
+        let begin = find(&output.stdout, &mark).ok_or_else(|| odd(&output.error_text()))?;
+        let mut rest = &output.stdout[begin + mark.len()..];
         while let Some(end) = find(rest, &mark) {
             let record = &rest[..end];
             rest = &rest[end + mark.len()..];

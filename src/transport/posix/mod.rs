@@ -137,15 +137,34 @@ impl Posix {
         }
     }
 
-    async fn look_alike(
-        &self,
-        paths: &[&str],
-        links: Links,
-        want: Want,
-    ) -> Result<HashMap<String, Node>, TransportError> {
-        let question = look::look(paths, links, want);
-        let output = self.shell.ask(&question.script, Effect::Reads).await?;
-        question.nodes(&self.tools, &output)
+    /// Looks at paths, each in its own way and as far as it is wanted, in one exchange.
+    pub async fn look_all(&self, asked: &[(String, Links, Want)]) -> Result<Vec<Node>, TransportError> {
+        let ways = [Links::Keep, Links::Follow].into_iter();
+        let ways = ways.flat_map(|links| [Want::Attributes, Want::Digest, Want::Content].map(|want| (links, want)));
+        let mut questions = Vec::new();
+        for (links, want) in ways {
+            let alike = asked.iter().filter(|asked| (asked.1, asked.2) == (links, want));
+            let paths: Vec<&str> = alike.map(|asked| asked.0.as_str()).collect();
+            questions.extend(paths.chunks(PATHS_AT_ONCE).map(|paths| (look::look(paths, links, want), (links, want))));
+        }
+        // Few paths are one script, and many are several which are sent without waiting between them.
+        let scripts = if asked.len() <= PATHS_AT_ONCE { questions.len().max(1) } else { 1 };
+        let answers = questions.chunks(scripts).map(|questions| async move {
+            let script: Vec<&str> = questions.iter().map(|(question, _)| question.script.as_str()).collect();
+            let output = self.shell.ask(&script.join("\n"), Effect::Reads).await?;
+            let nodes = questions.iter().map(|(question, way)| Ok((*way, question.nodes(&self.tools, &output)?)));
+            nodes.collect::<Result<Vec<_>, TransportError>>()
+        });
+        let mut found: HashMap<(Links, Want), HashMap<String, Node>> = HashMap::new();
+        for (way, nodes) in try_join_all(answers).await?.into_iter().flatten() {
+            found.entry(way).or_default().extend(nodes);
+        }
+        let node = |(path, links, want): &(String, Links, Want)| {
+            // The host answers with its own text of a name.
+            let own = name::from_bytes(&name::to_bytes(path));
+            found.get(&(*links, *want)).and_then(|nodes| nodes.get(&own)).cloned().unwrap_or(Node::Absent)
+        };
+        Ok(asked.iter().map(node).collect())
     }
 }
 
@@ -156,25 +175,8 @@ impl Transport for Posix {
     }
 
     async fn look(&self, paths: &[(String, Links)], want: Want) -> Result<Vec<Node>, TransportError> {
-        let ways = [Links::Keep, Links::Follow].map(|way| {
-            let alike: Vec<&str> =
-                paths.iter().filter(|(_, links)| *links == way).map(|(path, _)| path.as_str()).collect();
-            let chunks: Vec<Vec<&str>> = alike.chunks(PATHS_AT_ONCE).map(<[&str]>::to_vec).collect();
-            async move {
-                let asked = chunks.iter().map(|chunk| self.look_alike(chunk, way, want));
-                let answers = try_join_all(asked).await?;
-                Ok(answers.into_iter().flatten().collect::<HashMap<String, Node>>())
-            }
-        });
-        let [keep, follow] = ways;
-        let (keep, follow) = futures::future::try_join(keep, follow).await?;
-        let node = |(path, links): &(String, Links)| {
-            let nodes = if *links == Links::Keep { &keep } else { &follow };
-            // The host answers with its own text of a name.
-            let own = name::from_bytes(&name::to_bytes(path));
-            nodes.get(&own).cloned().unwrap_or(Node::Absent)
-        };
-        Ok(paths.iter().map(node).collect())
+        let asked: Vec<_> = paths.iter().map(|(path, links)| (path.clone(), *links, want)).collect();
+        self.look_all(&asked).await
     }
 
     async fn list(&self, directory: &str, depth: Option<u32>) -> Result<Vec<Entry>, TransportError> {

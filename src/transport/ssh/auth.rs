@@ -1,163 +1,214 @@
-//! The login: agent, key files, password and keyboard-interactive, in the order of `ssh`.
-
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+//! The login: keys, keyboard-interactive and password, in the order of `ssh`.
 
 use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
-use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
-use russh::{Error, MethodKind, MethodSet};
-use zeroize::Zeroizing;
+use russh::keys::signature::Signer as _;
+use russh::keys::ssh_encoding::Encode as _;
+use russh::keys::ssh_key::Signature;
+use russh::keys::ssh_key::private::KeypairData;
+use russh::keys::{HashAlg, PrivateKey, PublicKey};
+use russh::{Error, MethodKind, MethodSet, SendError};
+use tokio::net::UnixStream;
 
-use super::Target;
-use super::host_key::Verifier;
+use super::algorithms::List;
+use super::host_key::Report;
+use super::identity::{Files, Identity, KeyFile, Private, Public, Signer};
+use super::keyring::{Keyring, Locked};
+use super::link::Watcher;
+use super::patience::Patience;
+use super::rsa::RsaHashes;
+use super::target::Target;
 use crate::secret::Secret;
 use crate::transport::TransportError;
 
 /// How often a server may ask back: a password once, then perhaps a notice.
 const ROUNDS: usize = 8;
 
+/// What a login needs beside its target.
+pub struct Session<'a> {
+    pub handle: &'a mut Handle<Watcher>,
+    pub keyring: &'a Keyring,
+    pub patience: &'a Patience,
+    pub report: &'a Report,
+    /// The host's software, as it names itself: `SSH-2.0-OpenSSH_5.3`.
+    pub version: String,
+}
+
 /// Logs in, or says what was tried.
-pub async fn log_in(handle: &mut Handle<Verifier>, target: &Target) -> Result<(), TransportError> {
-    let mut login = Login { handle, user: &target.user, tried: Vec::new(), hints: Vec::new(), methods: None };
-    match login.attempt_all(target).await {
+pub async fn log_in(session: Session<'_>, target: &Target) -> Result<(), TransportError> {
+    let mut login = Login { session, target, tried: Vec::new(), hints: Vec::new(), methods: None, hashes: None };
+    let result = login.attempt_all().await;
+    match result {
         Ok(true) => Ok(()),
-        Ok(false) => Err(login.failure(target, None)),
-        Err(error) => Err(login.failure(target, Some(&error))),
+        Ok(false) => Err(login.failure(None)),
+        Err(error) => {
+            let end = login.end(error).await;
+            Err(login.failure(Some(end)))
+        }
     }
 }
 
 struct Login<'a> {
-    handle: &'a mut Handle<Verifier>,
-    user: &'a str,
+    session: Session<'a>,
+    target: &'a Target,
     /// What the server turned down or could not be used.
     tried: Vec<String>,
     hints: Vec<String>,
     /// What the server says it would still take; nothing is known before its first answer.
     methods: Option<MethodSet>,
+    /// What the server takes RSA signatures with, once that was needed.
+    hashes: Option<RsaHashes>,
+}
+
+/// What is still to be shown or said.
+struct Left<'a> {
+    identities: std::vec::IntoIter<Identity>,
+    prompts: Option<&'a Secret>,
+    password: Option<&'a Secret>,
 }
 
 impl Login<'_> {
-    async fn attempt_all(&mut self, target: &Target) -> Result<bool, Error> {
-        let files = read_keys(&target.keys).await;
-        let mut used = Vec::new();
-        if let Some(socket) = &target.agent
-            && self.attempt_agent(socket, &files, &mut used).await?
-        {
-            return Ok(true);
-        }
-        for file in &files {
-            if !file.public.as_ref().is_some_and(|public| has(&used, public)) && self.attempt_file(file).await? {
-                return Ok(true);
-            }
-        }
-        if let Some(password) = &target.password {
-            return Ok(self.attempt_password(password).await? || self.attempt_prompts(password).await?);
-        }
-        if self.methods.is_none() {
-            // Nothing to show, so ask for what the server takes; some let everybody in.
-            let result = self.handle.authenticate_none(self.user).await?;
-            return self.turned_down("nothing", result);
-        }
-        Ok(false)
-    }
-
-    /// Offers what the agent holds, first the keys that the user named by their files: a server counts attempts.
-    async fn attempt_agent(
-        &mut self,
-        socket: &Path,
-        files: &[KeyFile],
-        used: &mut Vec<PublicKey>,
-    ) -> Result<bool, Error> {
-        let identities = async {
-            let mut agent = AgentClient::connect_uds(socket).await?;
-            let identities = agent.request_identities().await?;
-            Ok::<_, russh::keys::Error>((agent, identities))
-        };
-        let (mut agent, mut identities) = match identities.await {
-            Ok(found) => found,
-            Err(error) => {
-                self.tried.push(format!("agent `{}` ({error})", socket.display()));
-                return Ok(false);
-            }
-        };
-        let named: Vec<_> = files.iter().filter_map(|file| file.public.clone()).collect();
-        identities.sort_by_key(|identity| !has(&named, &identity.public_key()));
-        for identity in identities {
-            let AgentIdentity::PublicKey { key, comment } = identity else { continue };
-            if !self.takes(MethodKind::PublicKey) {
-                break;
-            }
-            let hash = self.hash_for(&key).await?;
-            used.push(key.clone());
-            let fingerprint = key.fingerprint(HashAlg::Sha256);
-            let name = format!("agent key `{comment}` ({fingerprint})");
-            match self.handle.authenticate_publickey_with(self.user, key, hash, &mut agent).await {
-                Ok(result) => {
-                    if self.turned_down(&name, result)? {
-                        return Ok(true);
-                    }
+    /// Tries one thing after the other. A server that wants several methods says after each which ones it still wants.
+    async fn attempt_all(&mut self) -> Result<bool, Error> {
+        let target = self.target;
+        let files = Files::read(target).await;
+        self.tried.extend(files.unusable.iter().cloned());
+        let (mut agent, held) = self.open_agent().await.unzip();
+        let held = held.unwrap_or_default();
+        let identities = files.identities(&held, target.identities_only).into_iter();
+        let mut left = Left { identities, prompts: target.password.as_ref(), password: target.password.as_ref() };
+        loop {
+            if self.takes(MethodKind::PublicKey)
+                && let Some(identity) = left.identities.next()
+            {
+                if self.attempt_identity(&identity, agent.as_mut(), &held).await? {
+                    return Ok(true);
                 }
-                Err(error) => self.tried.push(format!("{name} ({error})")),
+            } else if self.methods.is_none() {
+                // Nothing to show, so ask for what the server takes; some let everybody in.
+                let result = self.session.handle.authenticate_none(&target.user).await?;
+                if self.turned_down("nothing", result)? {
+                    return Ok(true);
+                }
+            } else if self.takes(MethodKind::KeyboardInteractive)
+                && let Some(password) = left.prompts.take()
+            {
+                if self.attempt_prompts(password).await? {
+                    return Ok(true);
+                }
+            } else if self.takes(MethodKind::Password)
+                && let Some(password) = left.password.take()
+            {
+                self.stage("the password");
+                let attempt = self.session.handle.authenticate_password(&target.user, password.reveal());
+                let result = attempt.await?;
+                if self.turned_down("password", result)? {
+                    return Ok(true);
+                }
+            } else {
+                let useless = files.useless(&held);
+                let lines = useless.iter().map(|(path, reason)| format!("key `{}` ({reason})", path.display()));
+                self.tried.extend(lines);
+                return Ok(false);
             }
         }
-        Ok(false)
     }
 
-    async fn attempt_file(&mut self, file: &KeyFile) -> Result<bool, Error> {
-        let name = format!("key `{}`", file.path.display());
-        let key = match &file.private {
-            Ok(key) => key.clone(),
-            Err(Unusable::Encrypted) => {
-                self.tried.push(format!("{name} (encrypted)"));
-                self.hints
-                    .push(format!("`{0}` has a passphrase: `ssh-add {0}` hands it to an agent", file.path.display()));
-                return Ok(false);
+    /// Connects to the agent and asks for its keys. `None`: there is none, or it does not answer as one.
+    async fn open_agent(&mut self) -> Option<(AgentClient<UnixStream>, Vec<AgentIdentity>)> {
+        let socket = self.target.agent.as_ref()?;
+        Report::set(&self.session.report.stage, format!("asking the agent `{}`", socket.display()));
+        let binding = self.session.handle.agent_session_binding().cloned();
+        let opened = async {
+            let mut agent = AgentClient::connect_uds(socket).await?;
+            if let Some(binding) = binding {
+                // Keys that are bound to certain hosts need it; an agent that does not know it has none.
+                let _ = agent.bind_session(&binding, false).await;
             }
-            Err(Unusable::Other(reason)) => {
-                self.tried.push(format!("{name} ({reason})"));
-                return Ok(false);
+            let held = agent.request_identities().await?;
+            Ok::<_, russh::keys::Error>((agent, held))
+        };
+        let opened = opened.await;
+        self.stage("keys");
+        opened.map_err(|error| self.tried.push(format!("agent `{}` ({error})", socket.display()))).ok()
+    }
+
+    async fn attempt_identity(
+        &mut self,
+        identity: &Identity,
+        agent: Option<&mut AgentClient<UnixStream>>,
+        held: &[AgentIdentity],
+    ) -> Result<bool, Error> {
+        self.stage(&identity.name);
+        let public = match (&identity.public, &identity.signer) {
+            (Some(public), _) => public.clone(),
+            // An old file does not say whose it is before it is unlocked.
+            (None, Signer::File(file)) => match self.private(file).await {
+                Ok(key) => Public::Key(key.public_key().clone()),
+                Err(why) => return Ok(self.cannot(identity, why)),
+            },
+            (None, Signer::Agent) => return Ok(false),
+        };
+        let hash = match self.hash_for(&public).await {
+            Ok(hash) => hash,
+            Err(why) => return Ok(self.cannot(identity, Unsigned::Other(why))),
+        };
+        let by = match (&identity.signer, agent) {
+            (Signer::Agent, Some(agent)) => By::Agent(agent, Box::new(plain_or_held(&public, held))),
+            (Signer::Agent, None) => return Ok(false),
+            (Signer::File(file), _) => By::File(file, self.session.keyring, self.session.patience),
+        };
+        let (user, handle) = (&self.target.user, &mut *self.session.handle);
+        let mut hand = Hand(by);
+        let result = match public {
+            Public::Key(key) => handle.authenticate_publickey_with(user, key, hash, &mut hand).await,
+            Public::Certificate(certificate) => {
+                handle.authenticate_certificate_with(user, *certificate, hash, &mut hand).await
             }
         };
-        if !self.takes(MethodKind::PublicKey) {
-            return Ok(false);
+        match result {
+            Ok(result) => self.turned_down(&identity.name, result),
+            Err(Unsigned::Gone) => Err(Error::Disconnect),
+            // The server said it would take this one, and waits for the next.
+            Err(why) => Ok(self.cannot(identity, why)),
         }
-        let hash = self.hash_for(key.public_key()).await?;
-        let result = self.handle.authenticate_publickey(self.user, PrivateKeyWithHashAlg::new(key, hash)).await?;
-        self.turned_down(&name, result)
     }
 
-    async fn attempt_password(&mut self, password: &Secret) -> Result<bool, Error> {
-        if !self.takes(MethodKind::Password) {
-            return Ok(false);
-        }
-        let result = self.handle.authenticate_password(self.user, password.reveal()).await?;
-        self.turned_down("password", result)
+    async fn private(&self, file: &KeyFile) -> Result<std::sync::Arc<PrivateKey>, Unsigned> {
+        unlocked(file, self.session.keyring, self.session.patience).await
     }
 
-    /// Answers every question whose answer is not to be seen with the password.
+    /// Answers the first question whose answer is not to be seen with the password. Another one is not about it.
     async fn attempt_prompts(&mut self, password: &Secret) -> Result<bool, Error> {
-        if !self.takes(MethodKind::KeyboardInteractive) {
-            return Ok(false);
-        }
-        let mut answer = self.handle.authenticate_keyboard_interactive_start(self.user, None).await?;
+        self.stage("keyboard-interactive");
+        let start = self.session.handle.authenticate_keyboard_interactive_start(&self.target.user, None);
+        let (mut answer, mut password, mut unanswered) = (start.await?, Some(password), None);
         for _ in 0..ROUNDS {
             answer = match answer {
                 KeyboardInteractiveAuthResponse::Success => return Ok(true),
                 KeyboardInteractiveAuthResponse::Failure { remaining_methods, partial_success } => {
-                    let result = AuthResult::Failure { remaining_methods, partial_success };
-                    return self.turned_down("keyboard-interactive", result);
+                    let name = match unanswered {
+                        None => "keyboard-interactive".into(),
+                        Some(prompt) => format!("keyboard-interactive (no answer to `{prompt}`)"),
+                    };
+                    return self.turned_down(&name, AuthResult::Failure { remaining_methods, partial_success });
                 }
                 KeyboardInteractiveAuthResponse::InfoRequest { prompts, .. } => {
-                    let reply = |echo: bool| if echo { String::new() } else { password.reveal().into() };
-                    let replies = prompts.iter().map(|prompt| reply(prompt.echo)).collect();
-                    self.handle.authenticate_keyboard_interactive_respond(replies).await?
+                    let replies = prompts.iter().map(|prompt| {
+                        let known = if prompt.echo { None } else { password.take() };
+                        if known.is_none() {
+                            unanswered = Some(prompt.prompt.trim().to_string());
+                        }
+                        known.map(|password| password.reveal().to_string()).unwrap_or_default()
+                    });
+                    let replies = replies.collect();
+                    self.session.handle.authenticate_keyboard_interactive_respond(replies).await?
                 }
             };
         }
         self.tried.push("keyboard-interactive (too many questions)".into());
-        Ok(false)
+        Err(Error::Disconnect)
     }
 
     /// Says whether the server let us in, and notes what it said if not.
@@ -166,7 +217,7 @@ impl Login<'_> {
             AuthResult::Success => Ok(true),
             AuthResult::Failure { remaining_methods, partial_success } => {
                 self.tried.push(if partial_success { format!("{name} (accepted, not enough)") } else { name.into() });
-                if self.handle.is_closed() {
+                if self.session.handle.is_closed() {
                     return Err(Error::Disconnect);
                 }
                 self.methods = Some(remaining_methods);
@@ -175,30 +226,111 @@ impl Login<'_> {
         }
     }
 
+    /// Notes why something was not shown or signed for.
+    fn cannot(&mut self, identity: &Identity, why: Unsigned) -> bool {
+        let path = match &identity.signer {
+            Signer::File(file) => file.path.display().to_string(),
+            Signer::Agent => String::new(),
+        };
+        let (reason, hint) = match why {
+            Unsigned::Locked(Locked::NobodyToAsk) => {
+                let hint = format!("`{path}` has a passphrase: `ssh-add {path}` hands it to an agent");
+                ("encrypted, and there is no terminal to ask for its passphrase".to_string(), Some(hint))
+            }
+            Unsigned::Locked(Locked::NoAnswer) => ("encrypted, and no passphrase was given".into(), None),
+            Unsigned::Locked(Locked::WrongPassphrase) => ("encrypted, and the passphrase was wrong".into(), None),
+            Unsigned::Gone => ("the connection ended".into(), None),
+            Unsigned::Other(reason) => (reason, None),
+        };
+        self.tried.push(format!("{} ({reason})", identity.name));
+        self.hints.extend(hint);
+        false
+    }
+
     fn takes(&self, method: MethodKind) -> bool {
         self.methods.as_ref().is_none_or(|methods| methods.contains(&method))
     }
 
-    /// The hash that an RSA key signs with. Asked only for RSA: a server that does not say costs a second.
-    async fn hash_for(&self, key: &PublicKey) -> Result<Option<HashAlg>, Error> {
-        if !key.algorithm().is_rsa() {
-            return Ok(None);
+    /// Finds what to sign with: the hash of an RSA key, nothing for another. The error is why it may not sign at all.
+    async fn hash_for(&mut self, public: &Public) -> Result<Option<HashAlg>, String> {
+        let accepted = self.target.algorithms.names(List::PublicKeys)?;
+        let algorithm = public.algorithm();
+        let certificate = matches!(public, Public::Certificate(_));
+        let name = |algorithm: &russh::keys::Algorithm| match certificate {
+            true => algorithm.to_certificate_type(),
+            false => algorithm.to_string(),
+        };
+        if !matches!(algorithm, russh::keys::Algorithm::Rsa { .. }) {
+            let name = name(&algorithm);
+            if accepted.contains(&name.as_str()) {
+                return Ok(None);
+            }
+            self.allow(&name);
+            return Err(format!("`{name}` is not among `PubkeyAcceptedAlgorithms`"));
         }
-        Ok(self.handle.best_supported_rsa_hash().await?.flatten())
+        let hashes = match self.hashes {
+            Some(hashes) => hashes,
+            None => *self.hashes.insert(RsaHashes::of(self.session.handle, &self.session.version).await?),
+        };
+        let allowed = [Some(HashAlg::Sha512), Some(HashAlg::Sha256), None].map(|hash| {
+            let name = name(&russh::keys::Algorithm::Rsa { hash });
+            (accepted.iter().position(|accepted| *accepted == name), hash)
+        });
+        let mut allowed: Vec<_> = allowed.into_iter().filter_map(|(at, hash)| Some((at?, hash))).collect();
+        allowed.sort_by_key(|(at, _)| *at);
+        let allowed: Vec<_> = allowed.into_iter().map(|(_, hash)| hash).collect();
+        if allowed.is_empty() {
+            return Err("no RSA signature is among `PubkeyAcceptedAlgorithms`".into());
+        }
+        hashes.best(&allowed).ok_or_else(|| {
+            self.allow("ssh-rsa");
+            "the host takes RSA keys with SHA-1 only".to_string()
+        })
     }
 
-    fn failure(&self, target: &Target, error: Option<&Error>) -> TransportError {
-        let tried = if self.tried.is_empty() { "nothing".into() } else { self.tried.join(", ") };
-        let mut text = format!("{}: not let in; tried: {tried}", target.place());
-        match (error, &self.methods) {
-            (Some(Error::Disconnect), _) => text += "; then the host ended the connection",
-            (Some(error), _) => text += &format!("; then {error}"),
-            (None, Some(methods)) => {
-                let names: Vec<&str> = methods.iter().map(Into::into).collect();
-                text += &format!("; the host takes: {}", names.join(", "));
-            }
-            (None, None) => {}
+    fn allow(&mut self, name: &str) {
+        if List::PublicKeys.is_weak(name) {
+            self.hints.push(format!(
+                "one of these among the variables of `{}` allows it: `ssh_profile: legacy` or `ansible_ssh_common_args: \
+                 '-o PubkeyAcceptedAlgorithms=+{name}'`",
+                self.target.name
+            ));
         }
+    }
+
+    fn stage(&self, with: &str) {
+        Report::set(&self.session.report.stage, format!("logging in with {with}"));
+    }
+
+    /// Returns why the connection ended, once that is known.
+    async fn end(&mut self, error: Error) -> String {
+        if !self.session.handle.is_closed() {
+            return error.to_string();
+        }
+        // It is known when the connection's own task has ended.
+        let _ = (&mut *self.session.handle).await;
+        let TransportError::Unreachable(text) = self.session.report.lost(&error) else { return error.to_string() };
+        text.strip_prefix(&format!("{}: ", self.session.report.place)).unwrap_or(&text).to_string()
+    }
+
+    fn failure(&mut self, end: Option<String>) -> TransportError {
+        let tried = if self.tried.is_empty() { "nothing".into() } else { self.tried.join(", ") };
+        let mut text = format!("{}: not let in; tried: {tried}", self.target.place());
+        if let Some(end) = end {
+            text += &format!("; then {end}");
+            if end.contains("Too many authentication failures") {
+                self.hints.push(
+                    "name the right key (`ansible_ssh_private_key_file`) and let the agent's others be: \
+                                 `IdentitiesOnly yes`"
+                        .into(),
+                );
+            }
+        } else if let Some(methods) = &self.methods {
+            let names: Vec<&str> = methods.iter().map(Into::into).collect();
+            let names = if names.is_empty() { "nothing more".into() } else { names.join(", ") };
+            text += &format!("; the host takes: {names}");
+        }
+        self.hints.dedup();
         for hint in &self.hints {
             text += &format!("\nhint: {hint}");
         }
@@ -206,47 +338,81 @@ impl Login<'_> {
     }
 }
 
-/// One private key file as far as it could be read.
-struct KeyFile {
-    path: PathBuf,
-    /// Known of an encrypted file too.
-    public: Option<PublicKey>,
-    private: Result<Arc<PrivateKey>, Unusable>,
+/// Who signs one request.
+struct Hand<'a>(By<'a>);
+
+enum By<'a> {
+    Agent(&'a mut AgentClient<UnixStream>, Box<AgentIdentity>),
+    File(&'a KeyFile, &'a Keyring, &'a Patience),
 }
 
-enum Unusable {
-    Encrypted,
+/// Why there is no signature.
+enum Unsigned {
+    Locked(Locked),
+    /// The connection ended.
+    Gone,
     Other(String),
 }
 
-async fn read_keys(paths: &[PathBuf]) -> Vec<KeyFile> {
-    let mut files = Vec::new();
-    for path in paths {
-        files.push(match tokio::fs::read_to_string(path).await.map(Zeroizing::new) {
-            Ok(text) => read_key(path, &text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => unusable(path, "no such file"),
-            Err(error) => unusable(path, &error.to_string()),
-        });
+impl From<SendError> for Unsigned {
+    fn from(_: SendError) -> Unsigned {
+        Unsigned::Gone
     }
-    files
 }
 
-fn read_key(path: &Path, text: &str) -> KeyFile {
-    match russh::keys::decode_secret_key(text, None) {
-        Ok(key) => KeyFile { path: path.into(), public: Some(key.public_key().clone()), private: Ok(Arc::new(key)) },
-        Err(russh::keys::Error::KeyIsEncrypted) => {
-            let public = PrivateKey::from_openssh(text).ok().map(|key| key.public_key().clone());
-            KeyFile { path: path.into(), public, private: Err(Unusable::Encrypted) }
+impl russh::Signer for Hand<'_> {
+    type Error = Unsigned;
+
+    /// Called once the server has said that it would take the key, so nobody is asked for a passphrase in vain.
+    async fn auth_sign(
+        &mut self,
+        _: &AgentIdentity,
+        hash: Option<HashAlg>,
+        data: Vec<u8>,
+    ) -> Result<Vec<u8>, Unsigned> {
+        match &mut self.0 {
+            By::Agent(agent, identity) => {
+                let signed = agent.sign_request(identity, hash, data).await;
+                signed.map_err(|error| Unsigned::Other(format!("the agent does not sign: {error}")))
+            }
+            By::File(file, keyring, patience) => {
+                let key = unlocked(file, keyring, patience).await?;
+                signed(&key, hash, data).map_err(|error| Unsigned::Other(error.to_string()))
+            }
         }
-        Err(error) => unusable(path, &error.to_string()),
     }
 }
 
-fn unusable(path: &Path, reason: &str) -> KeyFile {
-    KeyFile { path: path.into(), public: None, private: Err(Unusable::Other(reason.into())) }
+async fn unlocked(
+    file: &KeyFile,
+    keyring: &Keyring,
+    patience: &Patience,
+) -> Result<std::sync::Arc<PrivateKey>, Unsigned> {
+    match &file.private {
+        Private::Open(key) => Ok(key.clone()),
+        Private::Encrypted(text) => patience.pause(keyring.unlock(&file.path, text)).await.map_err(Unsigned::Locked),
+        Private::None(reason) => Err(Unsigned::Other(reason.clone())),
+    }
 }
 
-/// Compares the keys alone; a comment is not part of one.
-fn has(keys: &[PublicKey], key: &PublicKey) -> bool {
-    keys.iter().any(|known| known.key_data() == key.key_data())
+/// Appends the signature of `data` to it (RFC 4252, 7).
+fn signed(key: &PrivateKey, hash: Option<HashAlg>, mut data: Vec<u8>) -> russh::keys::ssh_key::Result<Vec<u8>> {
+    let signature: Signature = match key.key_data() {
+        KeypairData::Rsa(pair) => (pair, hash).try_sign(&data)?,
+        other => other.try_sign(&data)?,
+    };
+    Vec::<u8>::try_from(signature)?.encode(&mut data)?;
+    Ok(data)
+}
+
+/// Returns what the agent knows the key by: a certificate that it does not hold is signed for with its plain key.
+fn plain_or_held(public: &Public, held: &[AgentIdentity]) -> AgentIdentity {
+    match public {
+        Public::Key(key) => key.clone().into(),
+        Public::Certificate(certificate) => {
+            let same = |held: &&AgentIdentity| matches!(held, AgentIdentity::Certificate { certificate: known, .. } if known == &**certificate);
+            let plain = || PublicKey::new(certificate.public_key().clone(), "").into();
+            held.iter().find(same).cloned().unwrap_or_else(plain)
+        }
+    }
 }

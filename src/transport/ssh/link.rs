@@ -1,17 +1,21 @@
 //! One SSH connection: opened within a time limit, its host key checked, its channels counted.
 
 use std::borrow::Cow;
-use std::net::Shutdown;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use russh::client::{self, Handle};
-use russh::{Disconnect, Error, Preferred, SshId, cipher, kex};
-use tokio::net::TcpStream;
+use russh::client::{self, DisconnectReason, Handle};
+use russh::keys::PublicKeyOrCertificate;
+use russh::{ChannelOpenFailure, Disconnect, Error, Names, SshId, compression};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::auth::Session;
 use super::host_key::{Report, Verifier};
 use super::known_hosts::KnownHosts;
-use super::{HostKeyChecking, Target, Use, auth, channel};
+use super::line::Line;
+use super::patience::Patience;
+use super::proxy::{Proxy, Words};
+use super::target::Via;
+use super::{Client, HostKeyChecking, Target, Use, auth, channel, mismatch};
 use crate::transport::TransportError;
 use crate::transport::name::to_bytes;
 use crate::transport::posix::Channel;
@@ -23,56 +27,43 @@ const SHELLS: usize = 8;
 const STREAM_WINDOW: u32 = 16 * 1024 * 1024;
 
 pub struct Link {
-    handle: Arc<Handle<Verifier>>,
+    handle: Arc<Handle<Watcher>>,
     /// What a server refuses once is taken off for good.
     seats: Arc<Semaphore>,
     purpose: Use,
     report: Arc<Report>,
+    /// What its proxy command says.
+    words: Option<Words>,
 }
 
 impl Link {
-    /// Connects and logs in, all within the target's time limit.
-    pub async fn open(target: &Target, purpose: Use) -> Result<Arc<Link>, TransportError> {
+    /// Connects and logs in, all within the target's time limit; a jump host has its own before that.
+    pub async fn open(client: &Arc<Client>, target: &Target, purpose: Use) -> Result<Arc<Link>, TransportError> {
         let report = Arc::new(Report::new(target.place()));
-        let establish = Link::establish(target, purpose, report.clone());
-        match tokio::time::timeout(target.connect_timeout, establish).await {
-            Ok(result) => result,
-            Err(_) => Err(TransportError::Unreachable(format!(
+        let jump = match &target.via {
+            Via::Jump(jump) => Some(client.jump(jump).await.map_err(|error| {
+                TransportError::Unreachable(format!("{}: its jump host `{}` failed: {error}", report.place, jump.name))
+            })?),
+            Via::Direct | Via::Command(_) => None,
+        };
+        let patience = Patience::default();
+        let mut words = None;
+        let opening = Opening { target, purpose, report: &report, patience: &patience };
+        let opened = patience.limit(target.connect_timeout, opening.run(client, jump, &mut words)).await;
+        let failure = match opened {
+            Some(Ok(link)) => return Ok(link),
+            Some(Err(error)) => error,
+            None => TransportError::Unreachable(format!(
                 "{}: no answer within {} s while {}",
                 report.place,
                 target.connect_timeout.as_secs_f64(),
                 Report::get(&report.stage).unwrap_or_default()
-            ))),
-        }
-    }
-
-    async fn establish(target: &Target, purpose: Use, report: Arc<Report>) -> Result<Arc<Link>, TransportError> {
-        let unreachable =
-            |error: &dyn std::fmt::Display| TransportError::Unreachable(format!("{}: {error}", report.place));
-        Report::set(&report.stage, "connecting");
-        let files = match target.host_key_checking {
-            HostKeyChecking::Off => &[],
-            HostKeyChecking::Strict | HostKeyChecking::AcceptNew => target.known_hosts.as_slice(),
+            )),
         };
-        let known = KnownHosts::read(files, &target.address, target.port).await;
-        let known = known.map_err(|error| unreachable(&error))?;
-        let stream = TcpStream::connect((target.address.as_str(), target.port)).await;
-        let stream = stream.map_err(|error| unreachable(&error))?;
-        let (stream, hang_up) = HangUp::of(stream).map_err(|error| unreachable(&error))?;
-
-        Report::set(&report.stage, "exchanging keys");
-        let config = Arc::new(config(target, purpose, &known));
-        let verifier = Verifier { known, checking: target.host_key_checking, report: report.clone() };
-        let mut handle = client::connect_stream(config, stream, verifier).await.map_err(|error| report.lost(&error))?;
-
-        Report::set(&report.stage, "logging in");
-        auth::log_in(&mut handle, target).await?;
-        hang_up.keep();
-        let seats = match purpose {
-            Use::Shells => SHELLS,
-            Use::Streams => 1,
-        };
-        Ok(Arc::new(Link { handle: Arc::new(handle), seats: Arc::new(Semaphore::new(seats)), purpose, report }))
+        Err(match words {
+            Some(mut words) => quoting(failure, words.last().await),
+            None => failure,
+        })
     }
 
     pub fn is_closed(&self) -> bool {
@@ -82,12 +73,29 @@ impl Link {
     /// Takes one of the connection's seats, if one is free.
     pub fn seat(self: &Arc<Link>) -> Option<Seat> {
         let permit = self.seats.clone().try_acquire_owned().ok()?;
-        Some(Seat { link: self.clone(), permit })
+        Some(Seat { link: self.clone(), permit: Some(permit) })
+    }
+
+    /// Connects onwards from the host, as `ssh -W` does. Such channels are not sessions, so they need no seat.
+    async fn forward(self: &Arc<Link>, address: &str, port: u16) -> Result<Channel, TransportError> {
+        let opened = self.handle.channel_open_direct_tcpip(address, port.into(), "127.0.0.1", 65535).await;
+        let channel = opened.map_err(|error| {
+            let why = match error {
+                Error::ChannelOpenFailure(ChannelOpenFailure::AdministrativelyProhibited) => {
+                    "it does not allow that (`AllowTcpForwarding`, `PermitOpen` in its sshd_config)".to_string()
+                }
+                Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed) => "no connection".into(),
+                other => return self.report.lost(&other),
+            };
+            TransportError::Unreachable(format!("{}: to {address} port {port}: {why}", self.report.place))
+        })?;
+        Ok(channel::carry(channel, Seat { link: self.clone(), permit: None }))
     }
 
     /// Why the connection is gone.
     pub fn loss(&self) -> TransportError {
-        self.report.lost(&Error::Disconnect)
+        let words = self.words.as_ref().and_then(Words::so_far);
+        quoting(self.report.lost(&Error::Disconnect), words)
     }
 
     pub fn purpose(&self) -> Use {
@@ -107,7 +115,7 @@ impl Drop for Link {
 /// The right to one channel of a connection, which it keeps alive.
 pub struct Seat {
     pub link: Arc<Link>,
-    permit: OwnedSemaphorePermit,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Seat {
@@ -115,7 +123,9 @@ impl Seat {
     pub async fn start(self, line: &str) -> Result<Option<Channel>, TransportError> {
         let opened = match self.link.handle.channel_open_session().await {
             Err(Error::ChannelOpenFailure(_)) => {
-                self.permit.forget();
+                if let Some(permit) = self.permit {
+                    permit.forget();
+                }
                 return Ok(None);
             }
             other => other.map_err(|error| self.link.report.lost(&error))?,
@@ -125,55 +135,133 @@ impl Seat {
     }
 }
 
-/// Ends the socket when the wait for a login is given up: the library's own task would wait on it for ever.
-struct HangUp(Option<std::net::TcpStream>);
+/// A connection that is being made.
+struct Opening<'a> {
+    target: &'a Target,
+    purpose: Use,
+    report: &'a Arc<Report>,
+    patience: &'a Patience,
+}
 
-impl HangUp {
-    fn of(stream: TcpStream) -> std::io::Result<(TcpStream, HangUp)> {
-        // Without it every question waits 40 ms for the host's delayed acknowledgement (Nagle).
-        stream.set_nodelay(true)?;
-        let stream = stream.into_std()?;
-        let twin = stream.try_clone()?;
-        Ok((TcpStream::from_std(stream)?, HangUp(Some(twin))))
-    }
+impl Opening<'_> {
+    async fn run(
+        self,
+        client: &Client,
+        jump: Option<Arc<Link>>,
+        words: &mut Option<Words>,
+    ) -> Result<Arc<Link>, TransportError> {
+        let (target, report) = (self.target, self.report);
+        let unreachable =
+            |error: &dyn std::fmt::Display| TransportError::Unreachable(format!("{}: {error}", report.place));
+        Report::set(&report.stage, "connecting");
+        let files = match target.host_key_checking {
+            HostKeyChecking::Off => &[],
+            HostKeyChecking::Strict | HostKeyChecking::AcceptNew => target.known_hosts.as_slice(),
+        };
+        let known = KnownHosts::read(files, &target.address, target.port).await;
+        let known = known.map_err(|error| unreachable(&error))?;
+        let config = config(target, self.purpose, &known).map_err(|error| unreachable(&error))?;
+        let mut line = match (&jump, &target.via) {
+            (Some(jump), _) => {
+                let channel = jump.forward(&target.address, target.port).await;
+                Line::channel(channel.map_err(|error| unreachable(&error))?)
+            }
+            (None, Via::Command(command)) => {
+                let proxy = Proxy::start(command).map_err(|error| unreachable(&format!("`ProxyCommand`: {error}")))?;
+                *words = Some(proxy.words());
+                Line::proxy(proxy).map_err(|error| unreachable(&error))?
+            }
+            (None, _) => Line::tcp(target).await.map_err(|error| unreachable(&error))?,
+        };
+        let cut = line.cut();
 
-    fn keep(mut self) {
-        self.0 = None;
+        Report::set(&report.stage, "exchanging keys");
+        let version = Arc::new(OnceLock::new());
+        let verifier = Verifier { known, checking: target.host_key_checking, report: report.clone() };
+        let watcher = Watcher { verifier, version: version.clone() };
+        let connected = client::connect_stream(Arc::new(config), line, watcher).await;
+        let mut handle = connected.map_err(|error| match &error {
+            Error::NoCommonAlgo { kind, ours, theirs } => unreachable(&mismatch::explain(target, kind, (ours, theirs))),
+            other => report.lost(other),
+        })?;
+
+        let session = Session {
+            handle: &mut handle,
+            keyring: &client.keyring,
+            patience: self.patience,
+            report,
+            version: version.get().cloned().unwrap_or_default(),
+        };
+        auth::log_in(session, target).await?;
+        cut.keep();
+        let seats = match self.purpose {
+            Use::Shells => SHELLS,
+            Use::Streams => 1,
+        };
+        Ok(Arc::new(Link {
+            handle: Arc::new(handle),
+            seats: Arc::new(Semaphore::new(seats)),
+            purpose: self.purpose,
+            report: report.clone(),
+            words: words.take(),
+        }))
     }
 }
 
-impl Drop for HangUp {
-    fn drop(&mut self) {
-        if let Some(stream) = &self.0 {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
+/// What the connection's own task tells: the judge of the host key does most of it.
+pub struct Watcher {
+    verifier: Verifier,
+    /// The host's software.
+    version: Arc<OnceLock<String>>,
+}
+
+impl client::Handler for Watcher {
+    type Error = Error;
+
+    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, Error> {
+        self.verifier.check_server_key(key).await
+    }
+
+    async fn kex_done(&mut self, _: Option<&[u8]>, _: &Names, session: &mut client::Session) -> Result<(), Error> {
+        let _ = self.version.set(String::from_utf8_lossy(session.remote_sshid()).into_owned());
+        Ok(())
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<Error>) -> Result<(), Error> {
+        self.verifier.disconnected(reason).await
     }
 }
 
-fn config(target: &Target, purpose: Use, known: &KnownHosts) -> client::Config {
-    let modern = Preferred::DEFAULT;
-    // Appliances often have no other kind; the list's last names are not algorithms but announce extensions.
-    let nist = [kex::ECDH_SHA2_NISTP256, kex::ECDH_SHA2_NISTP384, kex::ECDH_SHA2_NISTP521];
-    let mut exchanges = modern.kex.to_vec();
-    let before = exchanges.iter().position(|name| *name == kex::DH_GEX_SHA256).unwrap_or(0);
-    exchanges.splice(before..before, nist);
-    // With AES in hardware, GCM moves bulk data up to twice as fast as the library's first choice.
-    let mut ciphers = modern.cipher.to_vec();
-    ciphers.sort_by_key(|name| *name != cipher::AES_256_GCM);
-
+fn config(target: &Target, purpose: Use, known: &KnownHosts) -> Result<client::Config, String> {
+    let mut preferred = target.algorithms.preferred(|keys| known.prefer(keys))?;
+    if target.compression {
+        preferred.compression = Cow::Borrowed(&[compression::ZLIB_LEGACY, compression::ZLIB, compression::NONE]);
+    }
     let mut config = client::Config {
         client_id: SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-Cutover_", env!("CARGO_PKG_VERSION")))),
+        preferred,
+        gex: target.algorithms.group_sizes(),
         keepalive_interval: target.keepalive,
         keepalive_max: target.keepalive_max,
         // A long quiet task is not a dead host.
         inactivity_timeout: None,
         ..client::Config::default()
     };
-    config.preferred.kex = Cow::Owned(exchanges);
-    config.preferred.cipher = Cow::Owned(ciphers);
-    config.preferred.key = Cow::Owned(known.prefer(&modern.key));
     if purpose == Use::Streams {
         config.window_size = STREAM_WINDOW;
     }
-    config
+    Ok(config)
+}
+
+/// Adds what a proxy command said to the error, before its hints.
+fn quoting(error: TransportError, words: Option<String>) -> TransportError {
+    match (error, words) {
+        (TransportError::Unreachable(text), Some(words)) => {
+            let (first, hints) =
+                text.split_once('\n').map_or((text.as_str(), None), |(first, rest)| (first, Some(rest)));
+            let hints = hints.map(|hints| format!("\n{hints}")).unwrap_or_default();
+            TransportError::Unreachable(format!("{first}; its proxy command says: {words}{hints}"))
+        }
+        (error, _) => error,
+    }
 }

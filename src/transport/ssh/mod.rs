@@ -12,30 +12,88 @@
 //! # }
 //! ```
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
 
 use super::TransportError;
 use super::posix::{Carrier, Channel};
 
+mod algorithms;
 mod auth;
 mod channel;
+pub mod config;
 mod host_key;
+mod identity;
+mod keyring;
 mod known_hosts;
+mod line;
 mod link;
+mod mismatch;
+mod patience;
+mod proxy;
+mod rsa;
 mod target;
 
+pub use keyring::{Ask, Keyring};
 pub use known_hosts::HostKeyChecking;
 use link::Link;
 pub use target::{AddressFamily, Algorithms, Profile, Target, Via};
 
-/// Connects and logs in.
+/// Connects and logs in, sharing nothing with other connections and asking nobody.
 pub async fn connect(target: Target) -> Result<Arc<Ssh>, TransportError> {
-    let ssh = Ssh { target, shells: Pool::default(), streams: Pool::default() };
-    let link = Link::open(&ssh.target, Use::Shells).await?;
-    ssh.shells.links().push(link);
-    Ok(Arc::new(ssh))
+    Arc::new(Client::default()).connect(target).await
+}
+
+/// What all connections of a run share: unlocked keys, and the connections to jump hosts.
+#[derive(Default)]
+pub struct Client {
+    keyring: Keyring,
+    jumps: Mutex<HashMap<Target, Opened>>,
+}
+
+/// A connection that is being opened, or open; or why there is none.
+type Opened = Shared<BoxFuture<'static, Result<Arc<Link>, TransportError>>>;
+
+impl Client {
+    pub fn new(keyring: Keyring) -> Client {
+        Client { keyring, ..Client::default() }
+    }
+
+    /// Connects and logs in.
+    pub async fn connect(self: &Arc<Client>, target: Target) -> Result<Arc<Ssh>, TransportError> {
+        let ssh = Ssh { client: self.clone(), target, shells: Pool::default(), streams: Pool::default() };
+        let link = Link::open(&ssh.client, &ssh.target, Use::Shells).await?;
+        ssh.shells.links().push(link);
+        Ok(Arc::new(ssh))
+    }
+
+    /// Returns the connection to a jump host. Who comes while it is opened waits for it, and gets the same answer.
+    async fn jump(self: &Arc<Client>, target: &Target) -> Result<Arc<Link>, TransportError> {
+        let opened = {
+            let mut jumps = self.jumps.lock().unwrap_or_else(PoisonError::into_inner);
+            let lost =
+                |opened: &Opened| opened.peek().is_some_and(|link| link.as_ref().map_or(true, |link| link.is_closed()));
+            if jumps.get(target).is_some_and(lost) {
+                jumps.remove(target);
+            }
+            jumps.entry(target.clone()).or_insert_with(|| self.opening(target.clone())).clone()
+        };
+        opened.await
+    }
+
+    fn opening(self: &Arc<Client>, target: Target) -> Opened {
+        // Weakly: what is kept in the client must not keep the client.
+        let client = Arc::downgrade(self);
+        let open = async move {
+            let client = client.upgrade().ok_or_else(|| TransportError::Unreachable("the run is over".into()))?;
+            Link::open(&client, &target, Use::Shells).await
+        };
+        open.boxed().shared()
+    }
 }
 
 /// A host that is logged in to. Dropping it and its channels says goodbye to the host.
@@ -43,6 +101,7 @@ pub async fn connect(target: Target) -> Result<Arc<Ssh>, TransportError> {
 /// Shells share one connection. A second one is made only for bulk streams, and only when there is one: the SSH
 /// library hands all channels' data through one task, so a stream whose reader is slow would hold up every shell.
 pub struct Ssh {
+    client: Arc<Client>,
     target: Target,
     shells: Pool,
     streams: Pool,
@@ -70,7 +129,7 @@ impl Ssh {
                 return Ok(channel);
             }
         }
-        let link = Link::open(&self.target, purpose).await?;
+        let link = Link::open(&self.client, &self.target, purpose).await?;
         pool.links().push(link.clone());
         let started = match link.seat() {
             Some(seat) => seat.start(line).await?,

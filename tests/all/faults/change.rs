@@ -24,8 +24,8 @@ fn a_command_whose_connection_is_cut_is_reported_as_unknown_and_never_run_again(
     assert!(is_alive(&pid));
     run(Command::new("kill").arg(&pid));
     has(&printed, "fatal: [mx]: UNREACHABLE!");
-    let command = format!("`echo $$ >>{0}/runs; exec sleep 300`", "DIR/host");
-    let stdout = printed.stdout.replace(&site.program.path("").display().to_string().trim_end_matches('/'), "DIR");
+    let command = format!("`echo $$ >>{}; exec sleep 300`", site.on_host("runs").display());
+    let stdout = &printed.stdout;
     let heading = stdout.split("UNKNOWN WHETHER APPLIED").nth(1).expect("a heading");
     let half = format!("half-done: `mx`: task `the queue is flushed`: {command}, unknown whether applied");
     assert!(stdout.contains(&format!("unknown whether applied: {command}")), "{stdout}");

@@ -13,7 +13,7 @@ use super::{Embedded, connect, finish, refusal};
 use crate::sshd::{Account, Agent, Sshd, make_key, run};
 
 /// Says who one is there, over a connection of its own.
-async fn who(target: Target) -> String {
+pub async fn who(target: Target) -> String {
     let channel = connect(target).await.start("id -un").await.expect("a channel");
     String::from_utf8(finish(channel, Vec::new()).await.stdout).expect("a name")
 }
@@ -94,7 +94,7 @@ async fn a_password_logs_in() {
     assert_eq!(who(login(Some(account.password.clone()))).await, format!("{}\n", account.name));
 
     let text = refusal(login(Some(Secret::new("something else")))).await;
-    assert!(text.contains("tried: password;"), "{text}");
+    assert!(text.contains("tried: nothing, password;"), "{text}");
     assert!(!text.contains("something else"), "{text}");
 }
 
@@ -106,7 +106,7 @@ async fn a_password_answers_the_questions_of_pam() {
     assert_eq!(who(login(Some(account.password.clone()))).await, format!("{}\n", account.name));
 
     let text = refusal(login(Some(Secret::new("something else")))).await;
-    assert!(text.contains("tried: password, keyboard-interactive"), "{text}");
+    assert!(text.contains("tried: nothing, keyboard-interactive;"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,9 +13,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::sshd::Sshd;
 
 mod channels;
+mod config;
+mod counterfeit;
+mod keys;
 mod known_hosts;
 mod login;
+mod old_servers;
 mod shell;
+mod ways;
 
 /// The embedded server in a directory of its own.
 struct Embedded {
