@@ -11,7 +11,7 @@ use crate::error::Diagnostics;
 /// Runs Ansible-style playbooks over its own SSH and shows every change before it makes it.
 ///
 /// Hosts need nothing but a POSIX `sh`. Exit codes: 0 ok, 1 an error of yours (nothing was touched), 2 a host failed,
-/// 4 a host was unreachable; 130, 141 and 143 after Ctrl-C, a closed output and SIGTERM.
+/// 4 a host was unreachable; 129, 130, 141 and 143 after SIGHUP, Ctrl-C, a closed output and SIGTERM.
 #[derive(Parser)]
 #[command(name = "cutover", version, arg_required_else_help = true, max_term_width = 100)]
 enum Cli {

@@ -75,7 +75,11 @@ pub async fn apply(change: &Change, reach: Reach<'_>) -> Result<Applied, ApplyEr
             Ok(Applied::default())
         }
         Change::State(state) => {
-            let found = read_state(reach.host, state).await?;
+            // Nothing has been done yet.
+            let found = read_state(reach.host, state).await.map_err(|error| match error {
+                TransportError::Uncertain(why) => TransportError::Unreachable(why),
+                other => other,
+            })?;
             if found != state.before() {
                 return Err(ApplyError::Stale { what: state.what().into(), expected: state.before().into(), found });
             }

@@ -81,6 +81,45 @@ impl Change {
     }
 }
 
+impl Change {
+    /// Returns this change in one line: what to look at, and what it is before and after.
+    pub fn in_short(&self, secrecy: Secrecy) -> String {
+        match self {
+            Change::Path { on, change } => {
+                let place = if *on == On::Controller { " (on the controller)" } else { "" };
+                let (before, after) = describe_apart(change.before(), change.after());
+                format!("`{}`{place} (before: {before}; after: {after})", shown(change.path()))
+            }
+            Change::State(state) => match secrecy {
+                Secrecy::Open => {
+                    format!(
+                        "{} (before: `{}`; after: `{}`)",
+                        state.what(),
+                        one_line(state.before()),
+                        one_line(state.after())
+                    )
+                }
+                Secrecy::Hidden => format!("{} (hidden by no_log)", state.what()),
+            },
+            Change::Run { command } => match secrecy {
+                Secrecy::Open => format!("`{}`", one_line(&command_line(command))),
+                Secrecy::Hidden => "a command (hidden by no_log)".into(),
+            },
+            Change::Transfer(transfer) => format!("the move of messages from `{}`", transfer.from),
+        }
+    }
+}
+
+/// Returns the first line of a text, with the number of those that follow.
+fn one_line(text: &str) -> String {
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    match lines.count() {
+        0 => first.into(),
+        more => format!("{first} ... and {more} more lines"),
+    }
+}
+
 fn path_lines(on: On, change: &PathChange, secrecy: Secrecy) -> Vec<Line> {
     let (path, before, after) = (shown(change.path()), change.before(), change.after());
     let place = if on == On::Controller { " (on the controller)" } else { "" };

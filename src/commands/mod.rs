@@ -4,4 +4,5 @@ pub mod doc;
 pub mod hostkeys;
 pub mod lab;
 pub mod play;
+mod signals;
 mod terminal;

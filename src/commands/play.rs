@@ -4,7 +4,6 @@ use std::io::{BufRead as _, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 
 use super::terminal;
@@ -19,6 +18,8 @@ use crate::run::{self, Journal, Locks, Mode, Options, Run};
 use crate::secret::Secret;
 use crate::template::{Failure, Templates};
 use crate::vars::{self, Fleet};
+
+use super::signals::Signals;
 
 /// Run playbooks: show every change, then make it.
 ///
@@ -108,11 +109,6 @@ pub struct Arguments {
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }
-
-/// The exit code after Ctrl-C: 128 and the number of SIGINT, as a shell has it.
-const INTERRUPTED: u8 = 130;
-/// The same for SIGTERM.
-const TERMINATED: u8 = 143;
 
 pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     let prepared = prepare(arguments)?;
@@ -215,33 +211,45 @@ async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Resul
         human.finish()
     });
     let connections = run.connections.clone();
-    let mut terminated = tokio::signal::unix::signal(SignalKind::terminate()).map_err(Stop::Output)?;
+    let mut signals = Signals::listen().map_err(Stop::Output)?;
     let mut reporter = std::pin::pin!(reporter);
-    let played = async {
-        tokio::select! {
-            played = run.play(&prepared.playbooks) => Ended::Played(played),
-            _ = tokio::signal::ctrl_c() => Ended::Told(INTERRUPTED),
-            _ = terminated.recv() => Ended::Told(TERMINATED),
-            // Nobody reads what would be shown, so nothing more is done.
-            gone = &mut reporter => Ended::Unread(gone),
+    // When this is known, the play is given up: nothing more is begun, and what is under way is noted as such.
+    let ended = tokio::select! {
+        played = run.play(&prepared.playbooks) => Ended::Played(played),
+        code = signals.next() => Ended::Told(code),
+        // Nobody reads what would be shown, so nothing more is done.
+        gone = &mut reporter => Ended::Unread(gone),
+    };
+    let code = match &ended {
+        Ended::Told(code) => Some(*code),
+        _ => None,
+    };
+    let wind_up = async {
+        match code {
+            Some(_) => run.interrupt().await,
+            None => drop(connections.stop().await),
+        }
+        // The reporter ends with the last sender of events.
+        drop(run);
+        connections.close();
+        match ended {
+            Ended::Unread(gone) => read(gone).map(|recap| recap.exit_code()),
+            Ended::Played(played) => {
+                let recap = read(reporter.await)?;
+                played.map(|()| recap.exit_code()).map_err(Stop::Wrong)
+            }
+            Ended::Told(code) => {
+                read(reporter.await)?;
+                let text = "interrupted: the changes made so far are in the journal; run again to go on";
+                writeln!(anstream::stderr(), "{text}").map_err(Stop::Output)?;
+                Ok(code)
+            }
         }
     };
-    let ended = played.await;
-    // The reporter ends with the last sender of events.
-    drop(run);
-    connections.close();
-    match ended {
-        Ended::Unread(gone) => read(gone).map(|recap| recap.exit_code()),
-        Ended::Played(played) => {
-            let recap = read(reporter.await)?;
-            played.map(|()| recap.exit_code()).map_err(Stop::Wrong)
-        }
-        Ended::Told(code) => {
-            read(reporter.await)?;
-            let text = "interrupted: the changes made so far are in the journal; run again to go on";
-            writeln!(anstream::stderr(), "{text}").map_err(Stop::Output)?;
-            Ok(code)
-        }
+    tokio::select! {
+        code = wind_up => code,
+        // Told again: at once.
+        again = signals.next() => Ok(code.unwrap_or(again)),
     }
 }
 

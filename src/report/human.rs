@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::change::{Diff, Line};
 use crate::modules::Results;
-use crate::run::{Event, Mode, Subject, TaskKind, Verdict};
+use crate::run::{Event, Interrupted, Mode, Subject, TaskKind, Uncertain, Verdict};
 use crate::transport::name::{printable, shown};
 
 use super::Recap;
@@ -30,6 +30,8 @@ pub struct Human<W: Write> {
     speaks: bool,
     progress: Option<indicatif::ProgressBar>,
     recap: Recap,
+    uncertain: Vec<Uncertain>,
+    interrupted: Option<Interrupted>,
     /// Identical blocks of diff lines of one task, so that the second host's is one line.
     shown: Vec<(Vec<Line>, String)>,
 }
@@ -53,6 +55,8 @@ impl<W: Write> Human<W> {
             speaks: false,
             progress,
             recap: Recap::default(),
+            uncertain: Vec::new(),
+            interrupted: None,
             shown: Vec::new(),
         }
     }
@@ -105,6 +109,9 @@ impl<W: Write> Human<W> {
                 self.line(AnsiColor::Magenta, &format!("weakened SSH: {} ({why})", hosts.join(", ")))?;
             }
             Event::Warning(text) => self.line(AnsiColor::Magenta, &format!("[WARNING]: {text}"))?,
+            // They come last: see `finish`.
+            Event::Uncertain(uncertain) => self.uncertain.push(uncertain.clone()),
+            Event::Interrupted(interrupted) => self.interrupted = Some(interrupted.clone()),
             Event::Planned { .. } | Event::Rescued { .. } | Event::Progress { .. } => {}
         }
         self.out.flush()?;
@@ -154,9 +161,42 @@ impl<W: Write> Human<W> {
             }
             writeln!(self.out, "{}", text.trim_end())?;
         }
+        self.half_done()?;
+        self.left_over()?;
         writeln!(self.out)?;
         self.out.flush()?;
         Ok(recap)
+    }
+
+    /// Names the changes whose end nobody saw.
+    fn half_done(&mut self) -> std::io::Result<()> {
+        if self.uncertain.is_empty() {
+            return Ok(());
+        }
+        self.banner("UNKNOWN WHETHER APPLIED")?;
+        for Uncertain { host, task, change, why, found } in std::mem::take(&mut self.uncertain) {
+            let text = format!("half-done: `{host}`: task `{task}`: {}, unknown whether applied", shown(&change));
+            self.line(AnsiColor::Red, &text)?;
+            for note in [Some(format!("because: {why}")), found].into_iter().flatten() {
+                self.line(AnsiColor::Red, &format!("  {}", shown(&note)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says what a run that was told to end leaves undone.
+    fn left_over(&mut self) -> std::io::Result<()> {
+        let Some(Interrupted { unfinished, not_begun, living }) = self.interrupted.take() else { return Ok(()) };
+        self.banner("INTERRUPTED")?;
+        for (what, hosts) in [("not finished", unfinished), ("not begun", not_begun)] {
+            if !hosts.is_empty() {
+                self.line(AnsiColor::Yellow, &format!("{what}: {}", hosts.join(", ")))?;
+            }
+        }
+        for (host, what) in living {
+            self.line(AnsiColor::Red, &format!("`{host}`: {}", shown(&what)))?;
+        }
+        Ok(())
     }
 
     fn banner(&mut self, title: &str) -> std::io::Result<()> {

@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::join_all;
 use tokio::sync::OnceCell;
 
 use crate::error::Diagnostics;
 use crate::playbook::Keywords;
 use crate::template::{Failure, Templates};
-use crate::transport::posix::{Carrier, Posix};
+use crate::transport::posix::{self, Carrier, Posix};
 use crate::transport::read_ahead::Clock;
 use crate::transport::ssh;
 use crate::transport::{Become, Machines, ReadAhead, Transport, TransportError, local};
@@ -19,6 +21,9 @@ use super::lock;
 use super::login::Logins;
 pub use super::login::{Defaults, Login};
 use super::neighbours::neighbours;
+
+/// How long the end of what runs on a host may take; by then it has been killed.
+const STOPPING: Duration = Duration::from_secs(8);
 
 pub struct Connections {
     fleet: Arc<Fleet>,
@@ -90,7 +95,14 @@ impl Connections {
     /// Returns a shell on the host, opening what is not open yet. A dead connection is opened anew.
     pub async fn transport(&self, login: &Login, user: Option<Become>) -> Result<Arc<ReadAhead>, TransportError> {
         let opened = lock(&self.open).entry(login.clone()).or_default().clone();
-        let cell = lock(&opened.shells).entry(user.clone()).or_default().clone();
+        let cell = {
+            let mut shells = lock(&opened.shells);
+            // One that has ended answers nothing any more.
+            if shells.get(&user).is_some_and(|cell| cell.get().is_some_and(|shell| shell.machine().is_lost())) {
+                shells.remove(&user);
+            }
+            shells.entry(user.clone()).or_default().clone()
+        };
         let shell = cell.get_or_try_init(|| async {
             let carrier = opened.carrier.get_or_try_init(|| self.carrier(login)).await?.clone();
             let shell = Posix::start(carrier, user.as_ref()).await?;
@@ -140,6 +152,40 @@ impl Connections {
     /// Ends all connections.
     pub fn close(&self) {
         lock(&self.open).clear();
+    }
+
+    /// Says whether a connection was lost that nothing has taken the place of yet.
+    pub fn has_lost(&self) -> bool {
+        self.shells().iter().any(|(_, shell)| shell.machine().is_lost())
+    }
+
+    /// Ends what runs on the hosts, as nobody waits for it any more. Returns, by host, what could not be ended.
+    pub async fn stop(&self) -> Vec<(String, String)> {
+        let stopping = self.shells().into_iter().filter(|(_, shell)| shell.machine().is_busy());
+        let stopping = stopping.map(|(host, shell)| async move {
+            let said = match tokio::time::timeout(STOPPING, shell.machine().stop()).await {
+                Ok(Ok(left)) if left.is_empty() => return None,
+                Ok(Ok(left)) => format!("{} still run", posix::processes(&left)),
+                Ok(Err(error)) => format!("what runs there could not be ended: {error}"),
+                Err(_) => format!("what runs there has not ended in {} s", STOPPING.as_secs()),
+            };
+            Some((host, said))
+        });
+        join_all(stopping).await.into_iter().flatten().collect()
+    }
+
+    /// All open shells, with the host's name.
+    fn shells(&self) -> Vec<(String, Arc<ReadAhead>)> {
+        let mut found = Vec::new();
+        for (login, opened) in lock(&self.open).iter() {
+            let host = match login {
+                Login::Local => "this machine",
+                Login::Ssh(target) => &target.name,
+            };
+            let open = lock(&opened.shells).values().filter_map(|cell| cell.get().cloned()).collect::<Vec<_>>();
+            found.extend(open.into_iter().map(|shell| (host.to_string(), shell)));
+        }
+        found
     }
 
     /// Returns how a task reaches a host, and who it becomes there ([`Logins::login`]).

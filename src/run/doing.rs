@@ -105,6 +105,9 @@ impl From<ModuleError> for Trouble {
     }
 }
 
+/// How long the end of a command that has passed its own limit may take, with its children that will not be asked.
+const TO_END_IT: Duration = Duration::from_secs(15);
+
 impl<'a> Doing<'a> {
     pub(super) fn templates(&self) -> &Templates {
         &self.batch.run.templates
@@ -233,14 +236,31 @@ impl<'a> Doing<'a> {
         let attempt = match limit {
             None => self.perform(None).await,
             // The command's own limit ends it on the host; the outer one is for everything else.
-            Some(limit) => {
-                match tokio::time::timeout(limit + Duration::from_secs(5), self.perform(Some(limit))).await {
-                    Ok(attempt) => attempt,
-                    Err(_) => Err(Trouble::failed(format!("no end within {seconds} seconds (`timeout`)"))),
+            Some(limit) => match tokio::time::timeout(limit + TO_END_IT, self.perform(Some(limit))).await {
+                Ok(attempt) => attempt,
+                Err(_) => {
+                    self.let_go();
+                    Err(Trouble::failed(format!("no end within {seconds} seconds (`timeout`)")))
                 }
-            }
+            },
         };
         self.judge(attempt)
+    }
+
+    /// Gives up a shell that still works on what this task has asked for: what comes next would wait for it.
+    fn let_go(&self) {
+        let delegate = self.delegate().ok().flatten();
+        let host = delegate.as_deref().unwrap_or(self.host);
+        let run = &self.batch.run;
+        let scope = match &delegate {
+            None => self.scope.clone(),
+            Some(name) => run.fleet.scope(name, &self.layers),
+        };
+        if let Ok((login, user)) = run.connections.login(host, &self.task.keywords, &scope)
+            && run.connections.opened(&login, &user).is_some_and(|shell| shell.machine().is_busy())
+        {
+            run.connections.forget(&login);
+        }
     }
 
     fn judge(&self, attempt: Result<Done, Trouble>) -> Result<Done, Trouble> {

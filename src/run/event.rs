@@ -54,12 +54,40 @@ pub enum Event {
     Rescued {
         host: String,
     },
+    /// Nobody saw the end of a change: the connection was lost, or the run was told to end.
+    Uncertain(Uncertain),
+    /// The run was told to end; what was under way is `Uncertain`.
+    Interrupted(Interrupted),
     Warning(String),
     /// Hosts that are reached over SSH that is weaker than others', and why; before the first play.
     Weakened {
         why: String,
         hosts: Vec<String>,
     },
+}
+
+/// A change of which it is unknown whether it was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uncertain {
+    /// The machine that was being changed.
+    pub host: String,
+    pub task: String,
+    /// In one line: the path with its states, or the command.
+    pub change: String,
+    pub why: String,
+    /// As what the host was found over a new connection.
+    pub found: Option<String>,
+}
+
+/// What a run that was told to end leaves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interrupted {
+    /// Hosts with tasks behind them and before them.
+    pub unfinished: Vec<String>,
+    /// Hosts that no task was begun on.
+    pub not_begun: Vec<String>,
+    /// What of the hosts' processes could not be ended, or why nobody knows.
+    pub living: Vec<(String, String)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use crate::change::{Change, Diff, Secrecy};
 
 /// One JSON object a line: first `{"run": ...}`, then for each change `{"change": ...}` before it is made and
-/// `{"done": N}` or `{"failed": N}` after. The file is readable by its owner only.
+/// `{"done": N}`, `{"failed": N}` or, where nobody saw the end, `{"uncertain": N}` after. The file is readable by its
+/// owner only.
 pub struct Journal {
     directory: PathBuf,
     playbooks: Vec<String>,
@@ -38,7 +39,7 @@ impl Journal {
         Journal { directory: directory.into(), playbooks: playbooks.to_vec(), writer: Mutex::default() }
     }
 
-    /// Notes a change that is about to be made; the number names it in `done` and `failed`.
+    /// Notes a change that is about to be made; the number names it in what is noted after.
     pub fn about_to(&self, host: &str, task: &str, (change, asked): (&Change, Secrecy)) -> std::io::Result<u64> {
         let value = match change.secrecy(asked) {
             Secrecy::Open => serde_json::to_value(change).unwrap_or(Value::Null),
@@ -59,6 +60,11 @@ impl Journal {
 
     pub fn failed(&self, number: u64, why: &str) -> std::io::Result<()> {
         self.with(|writer| writer.write(&json!({ "failed": number, "why": why })))
+    }
+
+    /// Notes that it is unknown whether a change was applied, and as what the host was found later, if it was looked at.
+    pub fn uncertain(&self, number: u64, why: &str, found: Option<&str>) -> std::io::Result<()> {
+        self.with(|writer| writer.write(&json!({ "uncertain": number, "why": why, "found": found })))
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Writer) -> std::io::Result<T>) -> std::io::Result<T> {

@@ -23,6 +23,7 @@ pub mod event;
 mod include;
 mod include_vars;
 pub mod journal;
+pub mod left;
 pub mod locks;
 pub mod login;
 mod looped;
@@ -32,11 +33,12 @@ pub mod play;
 mod result;
 mod said;
 mod task;
+mod underway;
 pub mod verify;
 mod weakened;
 
 pub use connections::{Connections, Login};
-pub use event::{Event, Subject, TaskKind, Verdict};
+pub use event::{Event, Interrupted, Subject, TaskKind, Uncertain, Verdict};
 pub use journal::Journal;
 pub use locks::Locks;
 
@@ -82,6 +84,7 @@ pub struct Progressing {
     out: Mutex<BTreeSet<String>>,
     /// Set once `--start-at-task` has matched.
     started: Mutex<bool>,
+    left: left::Left,
     /// Per machine that tasks are delegated to, whose turn it is.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -94,10 +97,15 @@ impl Run {
     pub async fn play(self: &Arc<Run>, playbooks: &[Playbook]) -> Result<(), Diagnostics> {
         *lock(&self.progress.started) = self.options.start_at.is_none();
         let mut grown = false;
-        for play in playbooks.iter().flat_map(|playbook| &playbook.plays) {
+        let plays = playbooks.iter().flat_map(|playbook| &playbook.plays);
+        let hosts = |play| play::hosts(play, self.options.limit.as_deref(), (&self.fleet, &self.templates));
+        let expected = plays.clone().map(|play| hosts(play).map_or_else(|_| Default::default(), |found| found.hosts));
+        self.progress.left.expect(expected.map(|hosts| hosts.into_iter().collect()).collect());
+        for play in plays {
             if self.one_play(play, grown).await? == play::Flow::Stop {
                 return Ok(());
             }
+            self.progress.left.leave();
             grown |= play.may_grow_inventory();
         }
         match (&self.options.start_at, *lock(&self.progress.started)) {
@@ -107,6 +115,14 @@ impl Run {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Ends what the hosts still do, after the play was given up, and says what the run leaves.
+    pub async fn interrupt(&self) {
+        let living = self.connections.stop().await;
+        let out = lock(&self.progress.out).clone();
+        let (unfinished, not_begun) = self.progress.left.hosts(&out);
+        self.send(Event::Interrupted(Interrupted { unfinished, not_begun, living }));
     }
 
     /// Reads a switch such as `no_log` as Ansible does: text like `yes`, which `-e` gives, is a boolean too.

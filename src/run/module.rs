@@ -11,7 +11,7 @@ use crate::error::Diagnostic;
 use crate::host::{Controller, Unrendered, View};
 use crate::modules::{Entry, Module, ModuleError, Outcome, Planned};
 use crate::template::Failure;
-use crate::transport::{ReadAhead, TransportError};
+use crate::transport::{Output, ReadAhead, TransportError};
 use crate::vars::{Layer, Var};
 use crate::yaml::Data;
 
@@ -27,8 +27,7 @@ impl Doing<'_> {
         let place = &self.task.action_place;
         let arguments = entry.arguments(arguments).map_err(|error| error.or_at(place))?;
         let module = (entry.build)(&arguments).map_err(|error| error.or_at(place))?;
-        let machine = self.machine().await?;
-        let planned = self.plan(module.as_ref(), &machine, limit).await?;
+        let (mut machine, mut planned) = self.planned(module.as_ref(), limit).await?;
         if self.mode == Mode::Check {
             // What the task's own `check_mode: true` keeps from being made is not made in a run either: nothing to carry on.
             if self.task.keywords.check_mode.is_none() {
@@ -38,7 +37,6 @@ impl Doing<'_> {
             return self.done(!planned.changes.is_empty(), planned.result, None);
         }
         let mut applied = self.apply(&machine, &planned.changes).await;
-        let mut planned = planned;
         if matches!(applied, Err(Unapplied::Stale(_)))
             && let Some(shared) = self.shared(&machine)
         {
@@ -46,7 +44,7 @@ impl Doing<'_> {
             let turn = self.batch.run.turn(&shared);
             let _turn = turn.lock().await;
             for _ in 0..LATE_TRIES {
-                planned = self.plan(module.as_ref(), &machine, limit).await?;
+                (machine, planned) = self.planned(module.as_ref(), limit).await?;
                 applied = self.apply(&machine, &planned.changes).await;
                 if !matches!(applied, Err(Unapplied::Stale(_))) {
                     break;
@@ -75,6 +73,34 @@ impl Doing<'_> {
         }
     }
 
+    /// Plans the module on its machine; anew, over a new connection, where the connection is lost. A plan only reads.
+    async fn planned(&self, module: &dyn Module, limit: Option<Duration>) -> Result<(Machine, Planned), Trouble> {
+        let (mut lost, mut host) = (0, self.host.to_string());
+        let mut machine = self.machine().await;
+        loop {
+            if let Ok(machine) = &machine {
+                host.clone_from(&machine.host);
+            }
+            let planned = match machine {
+                Ok(machine) => self.plan(module, &machine, limit).await.map(|planned| (machine, planned)),
+                Err(trouble) => Err(trouble),
+            };
+            let why = match planned {
+                Err(Trouble::Unreachable(why)) if lost < PLANS_AGAIN => why,
+                other => return other,
+            };
+            // Not a host that was never there.
+            if lost == 0 && !self.batch.run.connections.has_lost() {
+                return Err(Trouble::Unreachable(why));
+            }
+            lost += 1;
+            let text = format!("`{host}`: the connection was lost, connecting again ({lost} of {PLANS_AGAIN}): {why}");
+            self.batch.run.send(Event::Warning(text));
+            tokio::time::sleep(BEFORE_AGAIN).await;
+            machine = self.machine().await;
+        }
+    }
+
     /// Plans the module and shows what it would change.
     async fn plan(&self, module: &dyn Module, machine: &Machine, limit: Option<Duration>) -> Result<Planned, Trouble> {
         let planned = self.with_questions(machine, module.plan(&machine.view)).await;
@@ -82,10 +108,6 @@ impl Doing<'_> {
             self.batch.run.connections.clock().tick();
         }
         let mut planned = planned.map_err(|error| match error {
-            ModuleError::Host(TransportError::Unreachable(_) | TransportError::Uncertain(_)) => {
-                self.batch.run.connections.forget(&machine.login);
-                error
-            }
             ModuleError::Wrong(diagnostic) => ModuleError::Wrong(diagnostic.or_at(&self.task.action_place)),
             error => error,
         })?;
@@ -168,7 +190,6 @@ impl Doing<'_> {
             machines: &*machine.peers,
             progress: &progress,
         };
-        let name = self.task.keywords.name.as_ref().and_then(|name| name.as_str()).unwrap_or(&self.task.action);
         let mut last = Applied::default();
         let unwritable = |error: std::io::Error| Trouble::failed(format!("the journal cannot be written: {error}"));
         // Tasks on this machine itself may run side by side: it is everybody's controller.
@@ -181,29 +202,35 @@ impl Doing<'_> {
             run.locks.hold(host).map_err(Trouble::failed)?;
         }
         for change in changes {
-            let number = run.journal.about_to(&machine.host, name, (change, self.secrecy)).map_err(unwritable)?;
+            let underway = self.begin(machine, change).map_err(unwritable)?;
             let applied = self.before_questions(machine, (change, changes.len()), change::apply(change, reach)).await;
-            match &applied {
-                Ok(_) => run.journal.done(number).map_err(unwritable)?,
+            last = match applied {
+                Ok(applied) => {
+                    underway.done().map_err(unwritable)?;
+                    applied
+                }
+                Err(ApplyError::Host(TransportError::Uncertain(why))) => {
+                    return Err(self.lost(machine, change, (underway, why)).await.map_err(unwritable)?.into());
+                }
                 Err(error) => {
                     // What a command said may hold what the task hides.
                     let why = match change.secrecy(self.secrecy) {
                         Secrecy::Open => error.to_string(),
                         Secrecy::Hidden => "(hidden by no_log)".into(),
                     };
-                    run.journal.failed(number, &why).map_err(unwritable)?;
+                    underway.failed(&why).map_err(unwritable)?;
+                    return Err(match error {
+                        ApplyError::Host(error) => Unapplied::Other(error.into()),
+                        ApplyError::Stale { .. } => Unapplied::Stale(error.to_string()),
+                        ApplyError::Failed(message) => Unapplied::Other(Trouble::failed(message)),
+                    });
                 }
-            }
-            last = applied.map_err(|error| match error {
-                ApplyError::Host(error) => {
-                    run.connections.forget(&machine.login);
-                    Unapplied::Other(error.into())
-                }
-                ApplyError::Stale { .. } => Unapplied::Stale(error.to_string()),
-                ApplyError::Failed(message) => Unapplied::Other(Trouble::failed(message)),
-            })?;
+            };
             let warnings = last.report.get("warnings").and_then(Value::as_array).into_iter().flatten();
             warnings.filter_map(Value::as_str).for_each(|text| run.send(Event::Warning(text.into())));
+            for warning in last.output.iter().flat_map(too_much) {
+                run.send(Event::Warning(format!("`{}`: {warning}", machine.host)));
+            }
         }
         Ok(last)
     }
@@ -286,8 +313,21 @@ fn about_template(path: &std::path::Path) -> Arc<Layer> {
 /// Modules that wait for what other hands do: what was asked before they were done is not asked about the same host.
 const WAITING: &[&str] = &["wait_for"];
 
+/// How often a plan is made again because the connection was lost, and how long after that.
+const PLANS_AGAIN: usize = 2;
+const BEFORE_AGAIN: Duration = Duration::from_secs(1);
+
 /// How often a plan that another host of the task made stale is made anew.
 const LATE_TRIES: usize = 3;
+
+/// Says what was not kept of a command's output.
+fn too_much(output: &Output) -> impl Iterator<Item = String> + use<> {
+    let streams =
+        [("stdout", output.stdout.len(), output.dropped.0), ("stderr", output.stderr.len(), output.dropped.1)];
+    streams.into_iter().filter(|(_, _, dropped)| *dropped > 0).map(|(name, kept, dropped)| {
+        format!("the command printed {} bytes on {name}; the first {kept} are kept", kept as u64 + dropped)
+    })
+}
 
 /// Why changes were not, or not all, made.
 enum Unapplied {

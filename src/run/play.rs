@@ -80,6 +80,7 @@ impl Run {
             self.send(Event::Warning(warning));
         }
         let batches = self.batches(play, &hosts)?;
+        self.progress.left.enter(&hosts);
         let shared = Arc::new(play.clone());
         for batch_hosts in batches {
             let out = lock(&self.progress.out).clone();
@@ -93,6 +94,7 @@ impl Run {
                 played = batch.play() => played?,
                 () = questions.drive() => {}
             }
+            self.progress.left.finish(&batch.hosts);
             let state = lock(&batch.state);
             let mut out = lock(&self.progress.out);
             out.extend(state.failed.iter().chain(&state.unreachable).cloned());

@@ -13,6 +13,11 @@ pub fn merged(mut result: Results, applied: Applied) -> Results {
         let keep = result.remove("strip_empty_ends") == Some(Value::Bool(false));
         let strip = |text: String| if keep { text } else { text.trim_end_matches(['\n', '\r']).to_string() };
         result.insert("rc".into(), output.status.into());
+        for (name, dropped) in [("stdout_dropped", output.dropped.0), ("stderr_dropped", output.dropped.1)] {
+            if dropped > 0 {
+                result.insert(name.into(), dropped.into());
+            }
+        }
         for (name, text) in [("stdout", strip(stdout)), ("stderr", strip(stderr))] {
             result.insert(format!("{name}_lines"), text.lines().map(Value::from).collect());
             result.insert(name.into(), text.into());

@@ -247,6 +247,7 @@ impl Batch {
 
     /// Runs a task on one host, all its items, and reports.
     async fn on_host(self: &Arc<Batch>, task: &Arc<Task>, facts_for: Arc<[String]>, host: String) -> Ended {
+        self.run.progress.left.begin(&host);
         let doing = Doing { facts_for, ..self.doing(task, &host) };
         match &task.loop_over {
             None => doing.once().await,

@@ -49,9 +49,42 @@ pub struct Output {
     pub status: i32,
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
+    /// How many more bytes came on stdout and on stderr than were kept.
+    #[serde(default)]
+    pub dropped: (u64, u64),
+}
+
+/// The most bytes of each stream of a command that are kept: what is printed without end must not take all memory.
+pub const KEPT: usize = 16 * 1024 * 1024;
+
+/// The beginning of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    pub bytes: Vec<u8>,
+    /// How many bytes came after it.
+    pub dropped: u64,
+}
+
+impl Kept {
+    /// Takes in what comes next; of the whole stream, `keep` bytes are kept.
+    pub fn add(&mut self, bytes: &[u8], keep: usize) {
+        let room = keep.saturating_sub(self.bytes.len()).min(bytes.len());
+        self.bytes.extend_from_slice(&bytes[..room]);
+        self.dropped += (bytes.len() - room) as u64;
+    }
+
+    /// How many bytes have come.
+    pub fn length(&self) -> u64 {
+        self.bytes.len() as u64 + self.dropped
+    }
 }
 
 impl Output {
+    pub fn new(status: i32, stdout: Kept, stderr: Kept) -> Output {
+        let dropped = (stdout.dropped, stderr.dropped);
+        Output { status, stdout: stdout.bytes, stderr: stderr.bytes, dropped }
+    }
+
     pub fn success(&self) -> bool {
         self.status == 0
     }

@@ -116,7 +116,7 @@ impl Memory {
 
     /// Sets the answer to a command, named as a person would type it.
     pub fn on(&self, command: &str, status: i32, stdout: &str) -> &Memory {
-        let output = Output { status, stdout: stdout.into(), stderr: Vec::new() };
+        let output = Output { status, stdout: stdout.into(), ..Output::default() };
         self.state().answers.insert(command.into(), output);
         self
     }

@@ -114,7 +114,7 @@ pub enum TransportError {
     #[error("{0}")]
     Unreachable(String),
     /// The connection ended while a change was being made.
-    #[error("the connection ended while it was being changed, so it is unknown whether it was: {0}")]
+    #[error("the connection ended in the middle of a change, unknown whether applied: {0}")]
     Uncertain(String),
     /// The host answered that it cannot do this: permission, full disk, missing tool.
     #[error("{0}")]

@@ -103,6 +103,11 @@ impl ReadAhead {
         ReadAhead { machine, clock, known: Mutex::default() }
     }
 
+    /// The machine itself, for what is neither a question nor a change.
+    pub fn machine(&self) -> &Posix {
+        &self.machine
+    }
+
     /// Returns the machine for plans that are made ahead: it hands their questions to `wanted` and cannot be changed.
     pub fn ahead(self: &Arc<ReadAhead>, (wanted, when): (mpsc::UnboundedSender<Wanted>, When)) -> Arc<dyn Transport> {
         let mut known = self.known();

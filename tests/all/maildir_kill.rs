@@ -81,7 +81,7 @@ impl Transport for Machine {
         let (_, read) = tokio::join!(write, process.stdout.read_to_end(&mut stdout));
         read.map_err(|error| TransportError::Unreachable(error.to_string()))?;
         let (status, stderr) = process.end.await?;
-        Ok(Output { status, stdout, stderr })
+        Ok(Output { status, stdout, stderr, ..Output::default() })
     }
 
     async fn open(&self, command: &Command) -> Result<Process, TransportError> {

@@ -8,6 +8,7 @@ mod architecture;
 mod bad_input;
 mod cli;
 mod elevation;
+mod faults;
 mod hostkeys;
 mod lab;
 mod language;

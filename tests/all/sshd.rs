@@ -72,16 +72,21 @@ impl Sshd {
         self.directory.path().join(name)
     }
 
-    /// Kills the processes that serve root's connections, as a crash would.
-    pub fn kill_sessions(&self) {
+    /// The numbers of the processes that serve root's connections.
+    pub fn sessions(&self) -> Vec<String> {
         let of_listener = |stat: &str| {
             let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)).map(str::to_owned);
             parent == Some(self.child.id().to_string())
         };
-        for entry in std::fs::read_dir("/proc").expect("processes").flatten() {
-            if of_listener(&read(&entry.path().join("stat"))) {
-                run(Command::new("kill").arg("-KILL").arg(entry.file_name()));
-            }
+        let processes = std::fs::read_dir("/proc").expect("processes").flatten();
+        let serving = processes.filter(|entry| of_listener(&read(&entry.path().join("stat"))));
+        serving.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    /// Kills the processes that serve root's connections, as a crash would.
+    pub fn kill_sessions(&self) {
+        for session in self.sessions() {
+            run(Command::new("kill").arg("-KILL").arg(session));
         }
     }
 

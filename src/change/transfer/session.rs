@@ -119,6 +119,7 @@ impl Session {
         };
         match self.named(error) {
             TransportError::Unreachable(why) => TransportError::Unreachable(why + said.trim_end()),
+            TransportError::Uncertain(why) => TransportError::Uncertain(why + said.trim_end()),
             other => other,
         }
     }
@@ -193,6 +194,7 @@ impl Session {
     fn named(&self, error: TransportError) -> TransportError {
         match error {
             TransportError::Unreachable(why) => TransportError::Unreachable(format!("`{}`: {why}", self.host)),
+            TransportError::Uncertain(why) => TransportError::Uncertain(format!("`{}`: {why}", self.host)),
             TransportError::Refused(why) => TransportError::Refused(format!("`{}`: {why}", self.host)),
             other => other,
         }
@@ -237,7 +239,7 @@ async fn line(reader: &mut (impl tokio::io::AsyncBufRead + Unpin)) -> Result<Vec
 }
 
 fn ended(why: impl ToString) -> TransportError {
-    TransportError::Unreachable(format!("the move was cut off: {}; run it again to go on", why.to_string()))
+    TransportError::Uncertain(format!("the move was cut off: {}; run it again to go on", why.to_string()))
 }
 
 #[cfg(test)]

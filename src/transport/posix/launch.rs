@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::dialogue::{Ears, Input, Unready, send};
 use super::elevation::Elevation;
+use super::stop::Programs;
 use super::{Carrier, Channel, Ending};
 use crate::transport::command::quote;
 use crate::transport::name::to_bytes;
@@ -14,6 +15,8 @@ use crate::transport::{Become, TransportError};
 pub struct Session {
     carrier: Arc<dyn Carrier>,
     elevation: Option<Elevation>,
+    /// What runs on channels of their own.
+    pub programs: Programs,
 }
 
 /// What the started `sh` does with its stdin.
@@ -37,7 +40,7 @@ impl Session {
     /// Refuses a way to become that is not known.
     pub fn new(carrier: Arc<dyn Carrier>, user: Option<&Become>) -> Result<Session, TransportError> {
         let elevation = user.map(Elevation::new).transpose()?;
-        Ok(Session { carrier, elevation })
+        Ok(Session { carrier, elevation, programs: Programs::default() })
     }
 
     /// Starts an `sh` in a process group of its own. Scripts travel on stdin: an argument would be seen by every
@@ -45,10 +48,12 @@ impl Session {
     pub async fn launch(&self, task: Task<'_>) -> Result<Started, TransportError> {
         let nonce = nonce();
         let (rest, first) = match task {
-            Task::Shell(script) => ("exec /bin/sh".to_string(), script),
-            // One byte at a time, because what follows on stdin is not for `dd`.
+            Task::Shell(script) => ("exec /bin/sh".to_string(), script.to_string()),
+            // One byte at a time, because what follows on stdin is not for `dd`. In braces, because a connection that is
+            // cut delivers a part: `rm -r /srv/old` must not run as `rm -r /srv`, and an open brace runs as nothing.
             Task::Script(script) | Task::Stream(script) => {
-                (format!(r#"eval "$(dd bs=1 count={} 2>/dev/null)""#, to_bytes(script).len()), script)
+                let whole = format!("{{\n{script}\n}}");
+                (format!(r#"eval "$(dd bs=1 count={} 2>/dev/null)""#, to_bytes(&whole).len()), whole)
             }
         };
         let begin = format!(
@@ -63,7 +68,7 @@ impl Session {
              elif command -v setsid >/dev/null 2>&1; then exec setsid /bin/sh -c \"$B\"; fi; eval \"$B\"",
             quote(&format!("{begin}; {rest}"))
         );
-        let start = Start { nonce, line, first, bulk: matches!(task, Task::Stream(_)) };
+        let start = Start { nonce, line, first: &first, bulk: matches!(task, Task::Stream(_)) };
         match &self.elevation {
             None => self.as_login(&start).await,
             Some(elevation) => elevation.launch(&self.carrier, &start).await,
@@ -94,17 +99,6 @@ impl Session {
     /// Says whether programs run as the login user.
     pub fn is_login(&self) -> bool {
         self.elevation.is_none()
-    }
-
-    /// Kills a started program and every process of its group, from a channel of its own. No program of ours has the
-    /// number 0 or 1, with which `kill` would mean itself or everybody.
-    pub async fn kill(&self, pid: u32) -> Result<(), TransportError> {
-        if pid < 2 {
-            return Ok(());
-        }
-        let script = format!("kill -s KILL -- -{pid} || kill -s KILL -{pid} || kill -s KILL {pid}");
-        let killer = self.launch(Task::Script(&format!("{{ {script}; }} 2>/dev/null"))).await?;
-        killer.channel.status.await.map(drop)
     }
 }
 

@@ -8,6 +8,7 @@ use futures::future::{BoxFuture, try_join_all};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
+use super::command::KEPT;
 use super::{
     Become, Command, Entry, Identity, Links, Node, Output, Owner, PathChange, Process, Program, Transport,
     TransportError, Want, WriteError, name,
@@ -20,12 +21,14 @@ mod launch;
 mod look;
 mod run;
 mod shell;
+mod stop;
 mod terminal;
 mod tools;
 mod write;
 
 use launch::Session;
 use shell::{Effect, Shell};
+use stop::Doomed;
 use tools::Tools;
 
 /// What carries a shell to a machine: an SSH connection, or this machine's own process table.
@@ -91,19 +94,51 @@ impl Posix {
         Ok(look::read_account(name, &output))
     }
 
+    /// Says whether the shell has ended: a new one is needed.
+    pub fn is_lost(&self) -> bool {
+        self.shell.is_lost()
+    }
+
+    /// The number of the shell's process on the host.
+    pub fn pid(&self) -> u32 {
+        self.shell.pid
+    }
+
+    /// Says whether something runs there for this.
+    pub fn is_busy(&self) -> bool {
+        self.shell.is_busy() || !self.session.programs.are_none()
+    }
+
+    /// Ends what runs there for this, as nobody waits for it any more, and the shell with it. Returns the numbers of
+    /// processes that cannot be ended.
+    pub async fn stop(&self) -> Result<Vec<u32>, TransportError> {
+        let mut left = match self.shell.abandon() {
+            true => self.session.stop(Doomed::Shell(self.shell.pid)).await?,
+            false => Vec::new(),
+        };
+        left.extend(self.session.programs.ended().await);
+        Ok(left)
+    }
+
     async fn run_with(&self, command: &Command, effect: Effect) -> Result<Output, TransportError> {
         // A time limit ends a whole process group: the long-lived shell must not be in it.
         let apart =
             command.timeout.is_some() || command.stdin.len() > run::SMALL || matches!(command.program, Program::Raw(_));
+        let keep = match effect {
+            Effect::Changes => KEPT,
+            // What a module asks for it reads whole.
+            Effect::Reads => usize::MAX,
+        };
         if apart {
-            let output = run::run_apart(&self.session, command).await;
+            let output = run::run_apart(&self.session, command, keep).await;
             if effect == Effect::Changes {
                 self.shell.note_change();
+                return output.map_err(uncertain);
             }
             return output;
         }
         let (script, refusal) = run::script(command, &self.tools)?;
-        let output = self.shell.ask(&script, effect).await?;
+        let output = self.shell.ask_for(&script, effect, keep).await?;
         match output.stdout == refusal.as_bytes() {
             true => Err(run::refused(command)),
             false => Ok(output),
@@ -180,18 +215,24 @@ impl Transport for Posix {
 
     async fn open(&self, command: &Command) -> Result<Process, TransportError> {
         self.shell.note_change();
-        Ok(run::open(&self.session, command).await?.process)
+        run::open(&self.session, command).await
     }
 }
 
 impl Drop for Posix {
     fn drop(&mut self) {
         // Somebody stopped waiting for a command: it must not go on by itself.
-        if let (true, Ok(runtime)) = (self.shell.is_busy(), tokio::runtime::Handle::try_current()) {
+        if let (true, Ok(runtime)) = (self.shell.abandon(), tokio::runtime::Handle::try_current()) {
             let (session, pid) = (self.session.clone(), self.shell.pid);
-            runtime.spawn(async move { session.kill(pid).await });
+            runtime.spawn(async move { session.stop(Doomed::Shell(pid)).await });
         }
     }
+}
+
+/// Names processes by their numbers.
+pub fn processes(pids: &[u32]) -> String {
+    let numbers: Vec<String> = pids.iter().map(u32::to_string).collect();
+    format!("{} {}", if pids.len() == 1 { "process" } else { "processes" }, numbers.join(", "))
 }
 
 /// What was asked for may have been done.

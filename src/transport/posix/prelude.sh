@@ -138,10 +138,10 @@ c_begin() {
   trap 'exit 1' 1 2 13 15
 }
 
-# c_flush is the script's own: it knows the directories.
+# c_flush is the script's own: it knows the directories. It may take long, so it comes last.
 c_end() {
-  c_flush
   [ -z "$c_made" ] || rm -f "$c_made" 2>/dev/null || rmdir "$c_made"
+  c_flush
 }
 
 c_change() {
@@ -206,10 +206,16 @@ x" ] || c_stale
   [ "${c_a#* }" = "$2" ] || c_stale
 }
 
-# Creates the temp file, readable by nobody else, never through something that is there already.
+# Creates the temp file, readable by nobody else, never through something that is there already. Its name, which nobody
+# can guess, is noted before: a signal may come at any time.
 c_temp() {
-  (umask 077 && set -C && : >"$c_t") || c_fail 'cannot create a file beside it'
   c_made=$c_t
+  (umask 077 && set -C && : >"$c_t") || c_not_made 'cannot create a file beside it'
+}
+
+c_not_made() {
+  c_made=
+  c_fail "$1"
 }
 
 # c_settle PATH ATTRIBUTES MODE TIME SIZE: owner before mode, because chown clears the setuid bit.
@@ -258,14 +264,14 @@ c_remove() {
 }
 
 c_mkdir() {
-  (umask 077 && mkdir "$c_t") || c_fail 'cannot create a directory beside it'
   c_made=$c_t
+  (umask 077 && mkdir "$c_t") || c_not_made 'cannot create a directory beside it'
 }
 
 # c_symlink TARGET `uid gid`
 c_symlink() {
-  ln -s -- "$1" "$c_t" || c_fail 'cannot create a link beside it'
   c_made=$c_t
+  ln -s -- "$1" "$c_t" || c_not_made 'cannot create a link beside it'
   c_own_link "$c_t" "$2"
 }
 

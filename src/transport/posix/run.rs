@@ -4,14 +4,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::task::JoinHandle;
 
 use super::Channel;
 use super::launch::{Session, Started, Task, nonce};
+use super::stop::{self, Counted, Doomed};
 use super::tools::Tools;
-use super::uncertain;
-use crate::transport::command::quote;
+use crate::transport::command::{KEPT, Kept, quote};
 use crate::transport::{Command, Output, Process, Program, TransportError};
 
 /// The most bytes that go through the long-lived shell at once; more take a channel of their own.
@@ -74,49 +74,79 @@ fn body(command: &Command, refusal: Option<&str>) -> Result<String, TransportErr
     Ok(script)
 }
 
-/// A process and, where it is known, the number of its process group.
-pub struct Apart {
-    pub process: Process,
+/// A program on a channel of its own: its streams, and the task that waits for its end.
+struct Apart {
+    stdin: DuplexStream,
+    stdout: Box<dyn AsyncRead + Send + Unpin>,
     pid: Option<u32>,
+    end: Running<Result<(i32, Kept), TransportError>>,
+}
+
+impl Apart {
+    fn into_process(self) -> Process {
+        let end = async move {
+            let ended = self.end.join().await.unwrap_or_else(|why| Err(TransportError::Unreachable(why)));
+            ended.map(|(status, errors)| (status, errors.bytes))
+        };
+        Process { stdin: Box::new(self.stdin), stdout: self.stdout, end: end.boxed() }
+    }
 }
 
 /// Starts a command on a channel of its own. The command's `stdin` is left to the caller.
-pub async fn open(session: &Arc<Session>, command: &Command) -> Result<Apart, TransportError> {
-    match raw(session, command).await? {
-        Some(process) => Ok(process),
-        None => launch(session, Task::Stream(&body(command, None)?)).await,
-    }
+pub async fn open(session: &Arc<Session>, command: &Command) -> Result<Process, TransportError> {
+    let apart = match raw(session, command).await? {
+        Some(apart) => apart,
+        None => launch(session, Way::Stream, body(command, None)?).await?,
+    };
+    Ok(apart.into_process())
 }
 
 /// Starts what the login shell is to read by itself, and nothing else.
 async fn raw(session: &Arc<Session>, command: &Command) -> Result<Option<Apart>, TransportError> {
     match &command.program {
         Program::Raw(line) if session.is_login() => {
-            Ok(Some(Apart { process: process(session.raw(line).await?, None), pid: None }))
+            let counted = session.programs.add();
+            let channel = session.raw(line).await?;
+            Ok(Some(apart(session, (channel, None), counted)))
         }
         _ => Ok(None),
     }
 }
 
 /// Starts a script of ours on a channel of its own; what is written to the process is the script's stdin.
-pub async fn receive(session: &Arc<Session>, script: &str) -> Result<Apart, TransportError> {
-    launch(session, Task::Script(script)).await
+pub async fn receive(session: &Arc<Session>, script: String) -> Result<Process, TransportError> {
+    Ok(launch(session, Way::Script, script).await?.into_process())
 }
 
-async fn launch(session: &Arc<Session>, task: Task<'_>) -> Result<Apart, TransportError> {
-    let Started { channel, pid } = session.launch(task).await?;
-    let guard = Guard { session: session.clone(), pid: Some(pid) };
-    Ok(Apart { process: process(channel, Some(guard)), pid: Some(pid) })
+#[derive(Clone, Copy)]
+enum Way {
+    Script,
+    Stream,
 }
 
-/// Runs a command on a channel of its own, to its end or its time limit.
-pub async fn run_apart(session: &Arc<Session>, command: &Command) -> Result<Output, TransportError> {
+async fn launch(session: &Arc<Session>, way: Way, script: String) -> Result<Apart, TransportError> {
+    let session = session.clone();
+    let counted = session.programs.add();
+    // A task of its own: what was sent runs, and has to be ended, even if nobody waits for its start any more.
+    let starting = tokio::spawn(async move {
+        let task = match way {
+            Way::Script => Task::Script(&script),
+            Way::Stream => Task::Stream(&script),
+        };
+        let Started { channel, pid } = session.launch(task).await?;
+        Ok(apart(&session, (channel, Some(pid)), counted))
+    });
+    starting.await.unwrap_or_else(|why| Err(TransportError::Unreachable(why.to_string())))
+}
+
+/// Runs a command on a channel of its own, to its end or its time limit; `keep` bytes of its output are kept.
+pub async fn run_apart(session: &Arc<Session>, command: &Command, keep: usize) -> Result<Output, TransportError> {
     let refusal = nonce();
     let started = match raw(session, command).await? {
         Some(started) => started,
-        None => receive(session, &body(command, Some(&refusal))?).await?,
+        None => launch(session, Way::Script, body(command, Some(&refusal))?).await?,
     };
-    let Apart { process: Process { mut stdin, stdout, mut end }, pid } = started;
+    let Apart { mut stdin, stdout, pid, end } = started;
     let input = command.stdin.clone();
     // The command may end without having read it all.
     let feeder = Running::new(async move {
@@ -124,67 +154,59 @@ pub async fn run_apart(session: &Arc<Session>, command: &Command) -> Result<Outp
             let _ = stdin.shutdown().await;
         }
     });
-    let drain = Drain::new(stdout);
+    let drain = Drain::new(stdout, keep);
+    let mut end = std::pin::pin!(end.join());
     let ended = match command.timeout {
-        None => end.as_mut().await,
+        None => end.await,
         Some(limit) => match tokio::time::timeout(limit, end.as_mut()).await {
             Ok(ended) => ended,
-            Err(_) => {
-                if let Some(pid) = pid {
-                    session.kill(pid).await?;
-                    let _ = tokio::time::timeout(IDLE, end).await;
-                }
-                return Err(TransportError::TimedOut(limit));
-            }
+            Err(_) => return Err(out_of_time(session, pid, limit).await),
         },
     };
     drop(feeder);
-    let (status, stderr) = ended.map_err(uncertain)?;
+    let ended = ended.unwrap_or_else(|why| Err(TransportError::Unreachable(why)));
+    let (status, stderr) = ended?;
     let stdout = drain.finish().await;
-    match stdout == refusal.as_bytes() {
+    match stdout.bytes == refusal.as_bytes() {
         true => Err(refused(command)),
-        false => Ok(Output { status, stdout, stderr }),
+        false => Ok(Output::new(status, stdout, stderr)),
     }
 }
 
-fn process(channel: Channel, mut guard: Option<Guard>) -> Process {
+/// Ends a command that has passed its limit; returns what is to be said of it.
+async fn out_of_time(session: &Session, pid: Option<u32>, limit: Duration) -> TransportError {
+    let Some(pid) = pid else {
+        // What runs it is the login shell's affair.
+        let message = format!("no end after {limit:?}; `raw` cannot be stopped and may still run on the host");
+        return TransportError::Refused(message);
+    };
+    match session.stop(Doomed::Group(pid)).await {
+        Ok(left) if left.is_empty() => TransportError::TimedOut(limit),
+        Ok(left) => {
+            TransportError::Refused(format!("no end after {limit:?}; {} cannot be stopped", super::processes(&left)))
+        }
+        Err(error) => error,
+    }
+}
+
+fn apart(session: &Arc<Session>, (channel, pid): (Channel, Option<u32>), counted: Counted) -> Apart {
     let Channel { stdin: mut remote, stdout, stderr, status } = channel;
+    let mut program = stop::Program::new(session.clone(), pid, (status, counted));
     let (stdin, mut pipe) = tokio::io::duplex(SMALL);
     let pump = Running::new(async move {
         if tokio::io::copy(&mut pipe, &mut remote).await.is_ok() {
             let _ = remote.shutdown().await;
         }
     });
-    let errors = Drain::new(stderr);
-    let supervisor = Running::new(async move {
-        let status = status.await;
-        if let Some(guard) = &mut guard {
-            guard.pid = None;
-        }
+    let errors = Drain::new(stderr, KEPT);
+    let end = Running::new(async move {
+        let status = program.wait().await;
         // A program that has ended reads no more, and its channel may never say so to a writer.
         drop(pump);
         let errors = errors.finish().await;
         Ok((status?, errors))
     });
-    let end = async move { supervisor.join().await.unwrap_or_else(|why| Err(TransportError::Unreachable(why))) };
-    Process { stdin: Box::new(stdin), stdout, end: end.boxed() }
-}
-
-/// Kills the process group of a program that nobody waits for any more.
-struct Guard {
-    session: Arc<Session>,
-    /// Nothing once the program has ended.
-    pid: Option<u32>,
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let runtime = tokio::runtime::Handle::try_current();
-        if let (Some(pid), Ok(runtime)) = (self.pid, runtime) {
-            let session = self.session.clone();
-            runtime.spawn(async move { session.kill(pid).await });
-        }
-    }
+    Apart { stdin, stdout, pid, end }
 }
 
 /// A task that ends when it is dropped.
@@ -208,27 +230,28 @@ impl<T> Drop for Running<T> {
 
 /// A stream that is read as it comes.
 struct Drain {
-    seen: Arc<Mutex<Vec<u8>>>,
+    seen: Arc<Mutex<Kept>>,
     reader: Running<()>,
 }
 
 impl Drain {
-    fn new(mut stream: Box<dyn AsyncRead + Send + Unpin>) -> Drain {
-        let seen = Arc::<Mutex<Vec<u8>>>::default();
+    /// Keeps the first `keep` bytes.
+    fn new(mut stream: Box<dyn AsyncRead + Send + Unpin>, keep: usize) -> Drain {
+        let seen = Arc::<Mutex<Kept>>::default();
         let sink = seen.clone();
         let reader = Running::new(async move {
             let mut chunk = vec![0; SMALL];
             while let Ok(length @ 1..) = stream.read(&mut chunk).await {
-                sink.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).extend_from_slice(&chunk[..length]);
+                locked(&sink).add(&chunk[..length], keep);
             }
         });
         Drain { seen, reader }
     }
 
-    /// Returns everything, once the program has ended. A service that it left running may hold the stream open for
+    /// Returns what it was, once the program has ended. A service that it left running may hold the stream open for
     /// ever: a stream that says nothing for a while has ended too.
-    async fn finish(mut self) -> Vec<u8> {
-        let length = |seen: &Mutex<Vec<u8>>| seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).len();
+    async fn finish(mut self) -> Kept {
+        let length = |seen: &Mutex<Kept>| locked(seen).length();
         let mut before = None;
         while before != Some(length(&self.seen)) {
             before = Some(length(&self.seen));
@@ -236,6 +259,10 @@ impl Drain {
                 break;
             }
         }
-        std::mem::take(&mut *self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        std::mem::take(&mut *locked(&self.seen))
     }
+}
+
+fn locked(seen: &Mutex<Kept>) -> std::sync::MutexGuard<'_, Kept> {
+    seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

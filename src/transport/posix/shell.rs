@@ -1,16 +1,16 @@
 //! One long-lived `sh`: scripts go in without waiting, answers come out in the same order.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::launch::{Session, Task, find, nonce};
-use super::{Channel, uncertain};
+use super::launch::{Session, Task, nonce};
+use super::{Channel, Ending, uncertain};
+use crate::transport::command::{KEPT, Kept};
 use crate::transport::name::to_bytes;
 use crate::transport::{Output, TransportError};
 
@@ -25,6 +25,8 @@ pub struct Shell {
 
 struct Request {
     script: String,
+    /// How many bytes of each stream are kept.
+    keep: usize,
     answer: oneshot::Sender<Output>,
 }
 
@@ -45,6 +47,10 @@ struct State {
     asked: AtomicU64,
     /// That number when the last script that may change the host was.
     changed: watch::Sender<u64>,
+    /// Nobody waits for the answers any more.
+    abandoned: AtomicBool,
+    /// The shell has ended.
+    gone: AtomicBool,
     /// Why the shell is gone.
     end: Mutex<Option<String>>,
 }
@@ -69,16 +75,24 @@ impl Shell {
 
     /// Runs a script in a subshell, with nothing on its stdin. The script must be well-formed.
     pub async fn ask(&self, script: &str, effect: Effect) -> Result<Output, TransportError> {
+        self.ask_for(script, effect, usize::MAX).await
+    }
+
+    /// The same, and of each stream `keep` bytes are kept.
+    pub async fn ask_for(&self, script: &str, effect: Effect, keep: usize) -> Result<Output, TransportError> {
         if self.only_utf8 && matches!(to_bytes(script), Cow::Owned(_)) {
             let why = "the host's `sh` reads only UTF-8, and a name here is not: another shell as `/bin/sh` can do it";
             return Err(TransportError::Refused(why.into()));
+        }
+        if self.is_lost() {
+            return Err(self.lost());
         }
         let (answer, output) = oneshot::channel();
         // Subshell: nothing that a script does changes the next one. Its stdin: not ours, or it would eat the next one.
         let script = format!("(\n{script}\n) </dev/null\n{}", end_of_answer(&self.marker));
         self.state.waiting.fetch_add(1, Ordering::SeqCst);
         let number = self.state.asked.fetch_add(1, Ordering::SeqCst) + 1;
-        if self.requests.send(Request { script, answer }).is_err() {
+        if self.requests.send(Request { script, keep, answer }).is_err() {
             return Err(self.lost());
         }
         if effect == Effect::Changes {
@@ -106,9 +120,19 @@ impl Shell {
         self.state.changed.send_replace(self.asked());
     }
 
-    /// Says whether a script runs whose answer nobody took.
+    /// Says whether a script runs.
     pub fn is_busy(&self) -> bool {
-        self.state.waiting.load(Ordering::SeqCst) > 0 && !self.requests.is_closed()
+        self.state.waiting.load(Ordering::SeqCst) > 0 && !self.is_lost()
+    }
+
+    /// Says whether the shell has ended.
+    pub fn is_lost(&self) -> bool {
+        self.state.gone.load(Ordering::SeqCst)
+    }
+
+    /// Says, once, whether a script runs that has to be ended because nobody waits for its answer any more.
+    pub fn abandon(&self) -> bool {
+        self.is_busy() && !self.state.abandoned.swap(true, Ordering::SeqCst)
     }
 
     fn lost(&self) -> TransportError {
@@ -130,14 +154,20 @@ async fn serve(
     state: Arc<State>,
 ) {
     let Channel { mut stdin, stdout, stderr, status } = channel;
-    let mut status = Ending { status: Some(status), state: state.clone() };
+    let mut status = End { status: Some(status), state: state.clone() };
     // Each stream has a task that always reads: one that is not read stops the shell, and over SSH the whole connection.
     let (answers, mut outputs) = mpsc::unbounded_channel();
-    tokio::spawn(frames(stdout, marker.clone(), answers));
+    let (keep_output, keeps) = mpsc::unbounded_channel();
+    tokio::spawn(Frames::new(marker.clone(), keeps).cut(stdout, answers));
     let (answers, mut errors) = mpsc::unbounded_channel();
-    let leftover = tokio::spawn(frames(stderr, marker, answers));
+    let (keep_errors, keeps) = mpsc::unbounded_channel();
+    let leftover = tokio::spawn(Frames::new(marker, keeps).cut(stderr, answers));
     let (sent, mut waiting) = mpsc::unbounded_channel();
-    let _ = sent.send(first);
+    let expect = move |answer, keep| {
+        let _ = (keep_output.send(keep), keep_errors.send(keep));
+        let _ = sent.send(answer);
+    };
+    expect(first, usize::MAX);
     let writer = tokio::spawn(async move {
         let mut burst = Vec::new();
         while let Some(request) = queue.recv().await {
@@ -145,7 +175,7 @@ async fn serve(
             let mut next = Some(request);
             while let Some(request) = next {
                 // Before the write, which hangs when the shell dies: the answer's end is what tells.
-                let _ = sent.send(request.answer);
+                expect(request.answer, request.keep);
                 burst.extend_from_slice(&to_bytes(&request.script));
                 next = if burst.len() < BURST { queue.try_recv().ok() } else { None };
             }
@@ -156,14 +186,29 @@ async fn serve(
     });
     let mut alive = true;
     let mut unanswered = Vec::new();
-    while let Some(answer) = waiting.recv().await {
+    loop {
+        let answer = tokio::select! {
+            biased;
+            answer = waiting.recv() => match answer {
+                Some(answer) => answer,
+                None => break,
+            },
+            // Nothing was asked: it has ended by itself.
+            _ = outputs.recv() => {
+                alive = false;
+                break;
+            }
+        };
         let (Some((stdout, status)), Some((stderr, _))) = tokio::join!(outputs.recv(), errors.recv()) else {
             unanswered.push(answer);
             alive = false;
             break;
         };
         state.waiting.fetch_sub(1, Ordering::SeqCst);
-        let _ = answer.send(Output { status, stdout, stderr });
+        let _ = answer.send(Output::new(status, stdout, stderr));
+    }
+    if !alive {
+        state.gone.store(true, Ordering::SeqCst);
     }
     let ended = tokio::time::timeout(Duration::from_secs(2), status.wait()).await;
     if alive {
@@ -185,30 +230,71 @@ async fn serve(
     drop(unanswered);
 }
 
-/// Cuts a stream into answers; returns what came after the last one.
-async fn frames(
-    mut stream: Box<dyn AsyncRead + Send + Unpin>,
+/// Cuts a stream into answers.
+struct Frames {
     marker: Vec<u8>,
-    answers: mpsc::UnboundedSender<(Vec<u8>, i32)>,
-) -> Vec<u8> {
-    let mut seen: Vec<u8> = Vec::new();
-    let mut searched = 0;
-    loop {
-        while let Some(at) = find(&seen[searched..], &marker).map(|at| searched + at) {
-            let number = at + marker.len();
-            let Some(length) = seen[number..].iter().position(|byte| *byte == b'\n') else { break };
-            let status = status_of(&String::from_utf8_lossy(&seen[number..number + length]));
-            let rest = seen.split_off(number + length + 1);
-            seen.truncate(at);
-            let _ = answers.send((std::mem::replace(&mut seen, rest), status));
-            searched = 0;
+    /// How much is kept of each answer to come.
+    keeps: mpsc::UnboundedReceiver<usize>,
+    /// What has come of the answer at hand, and how many bytes were taken out of it.
+    seen: Vec<u8>,
+    dropped: u64,
+    searched: usize,
+}
+
+impl Frames {
+    fn new(marker: Vec<u8>, keeps: mpsc::UnboundedReceiver<usize>) -> Frames {
+        Frames { marker, keeps, seen: Vec::new(), dropped: 0, searched: 0 }
+    }
+
+    /// Reads to the stream's end; returns what came after the last answer.
+    async fn cut(
+        mut self,
+        mut stream: Box<dyn AsyncRead + Send + Unpin>,
+        answers: mpsc::UnboundedSender<(Kept, i32)>,
+    ) -> Vec<u8> {
+        // How much is kept of the answer at hand, once that is known: it is told before the script is sent.
+        let mut keep = None;
+        loop {
+            while let Some((mut answer, status)) = self.next() {
+                let most = keep.take().or_else(|| self.keeps.try_recv().ok()).unwrap_or(KEPT);
+                let more = answer.bytes.len().saturating_sub(most);
+                answer.bytes.truncate(most);
+                answer.dropped += more as u64;
+                let _ = answers.send((answer, status));
+            }
+            if self.seen.len() > KEPT {
+                keep = keep.or_else(|| self.keeps.try_recv().ok());
+                self.thin_out(keep.unwrap_or(KEPT));
+            }
+            self.searched = self.seen.len().saturating_sub(self.marker.len() + 16).max(self.searched);
+            self.seen.reserve(64 * 1024);
+            match stream.read_buf(&mut self.seen).await {
+                Ok(length) if length > 0 => {}
+                _ => return self.seen,
+            }
         }
-        // A marker may have come in part.
-        searched = searched.max(seen.len().saturating_sub(marker.len() + 16));
-        seen.reserve(64 * 1024);
-        match stream.read_buf(&mut seen).await {
-            Ok(length) if length > 0 => {}
-            _ => return seen,
+    }
+
+    /// Takes out an answer that is whole.
+    fn next(&mut self) -> Option<(Kept, i32)> {
+        let at = self.searched + memchr::memmem::find(&self.seen[self.searched..], &self.marker)?;
+        let number = at + self.marker.len();
+        let length = self.seen[number..].iter().position(|byte| *byte == b'\n')?;
+        let status = status_of(&String::from_utf8_lossy(&self.seen[number..number + length]));
+        let rest = self.seen.split_off(number + length + 1);
+        self.seen.truncate(at);
+        self.searched = 0;
+        let bytes = std::mem::replace(&mut self.seen, rest);
+        Some((Kept { bytes, dropped: std::mem::take(&mut self.dropped) }, status))
+    }
+
+    /// Takes out what is not kept of a long answer, up to what may be a part of its end.
+    fn thin_out(&mut self, keep: usize) {
+        let tail = self.seen.len().saturating_sub(self.marker.len() + 16);
+        if tail > keep {
+            self.seen.drain(keep..tail);
+            self.dropped += (tail - keep) as u64;
+            self.searched = 0;
         }
     }
 }
@@ -224,12 +310,12 @@ fn status_of(text: &str) -> i32 {
 
 /// The shell's end. An idle shell is left to end by itself when its stdin closes, even if the runtime goes first:
 /// to drop its status would kill its process group, and with it the services that commands have started there.
-struct Ending {
-    status: Option<BoxFuture<'static, Result<i32, TransportError>>>,
+struct End {
+    status: Option<Ending>,
     state: Arc<State>,
 }
 
-impl Ending {
+impl End {
     async fn wait(&mut self) -> Result<i32, TransportError> {
         let Some(status) = &mut self.status else { return Ok(0) };
         let ended = status.await;
@@ -238,7 +324,7 @@ impl Ending {
     }
 }
 
-impl Drop for Ending {
+impl Drop for End {
     fn drop(&mut self) {
         if self.state.waiting.load(Ordering::SeqCst) == 0 {
             std::mem::forget(self.status.take());

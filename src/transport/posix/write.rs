@@ -82,7 +82,7 @@ impl Posix {
             }
         };
         let script = self.tools.prelude() + script;
-        let Process { mut stdin, mut stdout, end } = receive(&self.session, &script).await?.process;
+        let Process { mut stdin, mut stdout, end } = receive(&self.session, script).await.map_err(uncertain)?;
         let feed = async move {
             // A script that refuses does not read: that is its answer to tell, not an error of this copy.
             if tokio::io::copy(&mut source, &mut stdin).await.is_ok() {
@@ -93,7 +93,7 @@ impl Posix {
         let (_, read) = tokio::join!(feed, stdout.read_to_end(&mut said));
         read.map_err(|error| TransportError::Uncertain(error.to_string()))?;
         let (status, stderr) = end.await.map_err(uncertain)?;
-        Ok(Output { status, stdout: said, stderr })
+        Ok(Output { status, stdout: said, stderr, ..Output::default() })
     }
 
     /// Reads how far a script came. `from` and `count` say which of the changes it held.

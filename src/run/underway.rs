@@ -1,0 +1,154 @@
+//! The change that is being made: whoever stops waiting for it leaves word that its end is unknown.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::change::{Change, On};
+use crate::transport::command::quote;
+use crate::transport::{Command, Links, Node, ReadAhead, Transport as _, TransportError, Want};
+
+use super::doing::{Doing, Trouble};
+use super::event::Uncertain;
+use super::module::Machine;
+use super::{Event, Run};
+
+/// A change between its two entries in the journal. Dropped without an end, the run was told to stop.
+pub(super) struct Underway {
+    run: Arc<Run>,
+    number: u64,
+    /// What there is to say of it if nobody sees its end.
+    half: Option<Uncertain>,
+}
+
+impl Underway {
+    pub fn done(mut self) -> std::io::Result<()> {
+        self.half = None;
+        self.run.journal.done(self.number)
+    }
+
+    pub fn failed(mut self, why: &str) -> std::io::Result<()> {
+        self.half = None;
+        self.run.journal.failed(self.number, why)
+    }
+
+    fn uncertain(mut self, why: &str, found: Option<String>) -> std::io::Result<()> {
+        let Some(half) = self.half.take() else { return Ok(()) };
+        let half = Uncertain { why: why.into(), found, ..half };
+        let noted = self.run.journal.uncertain(self.number, why, half.found.as_deref());
+        self.run.send(Event::Uncertain(half));
+        noted
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        if let Some(half) = self.half.take() {
+            // Whether the journal can be written or not, the summary says it.
+            let _ = self.run.journal.uncertain(self.number, &half.why, None);
+            self.run.send(Event::Uncertain(half));
+        }
+    }
+}
+
+/// The seconds that a host may take to end what a lost connection has left there, before it is looked at.
+const SETTLING: u32 = 5;
+
+/// How often a host is connected to again to look at it.
+const LOOKS_AGAIN: u32 = 2;
+
+impl Doing<'_> {
+    /// Notes in the journal that a change is about to be made.
+    pub(super) fn begin(&self, machine: &Machine, change: &Change) -> std::io::Result<Underway> {
+        let name = self.task.keywords.name.as_ref().and_then(|name| name.as_str()).unwrap_or(&self.task.action);
+        let run = self.batch.run.clone();
+        let number = run.journal.about_to(&machine.host, name, (change, self.secrecy))?;
+        let half = Uncertain {
+            host: machine.host.clone(),
+            task: name.into(),
+            change: change.in_short(change.secrecy(self.secrecy)),
+            why: "it was given up before its end".into(),
+            found: None,
+        };
+        Ok(Underway { run, number, half: Some(half) })
+    }
+
+    /// Says of a change whose connection was lost that nobody knows whether it was applied, and as what the host is
+    /// found now.
+    pub(super) async fn lost(
+        &self,
+        machine: &Machine,
+        change: &Change,
+        (underway, why): (Underway, String),
+    ) -> std::io::Result<Trouble> {
+        let found = self.find(machine, change).await;
+        let seen = found.unwrap_or_else(|error| format!("it could not be looked at again: {error}"));
+        let what = change.in_short(change.secrecy(self.secrecy));
+        underway.uncertain(&why, Some(seen.clone()))?;
+        Ok(Trouble::Unreachable(format!(
+            "the connection ended in the middle of a change: {why}\n  unknown whether applied: {what}\n  {seen}"
+        )))
+    }
+
+    /// Looks at what was being changed, over a new connection.
+    async fn find(&self, old: &Machine, change: &Change) -> Result<String, TransportError> {
+        if matches!(change, Change::Path { on: On::Controller, .. } | Change::Transfer(_)) {
+            return Ok("run this again: it goes on where it stopped".into());
+        }
+        let mut tries = 0;
+        loop {
+            let found = match self.machine().await {
+                Ok(new) => look_again(&new.transport, old.transport.machine().pid(), change).await,
+                Err(Trouble::Unreachable(why)) => Err(TransportError::Unreachable(why)),
+                Err(other) => return Err(TransportError::Refused(format!("{other:?}"))),
+            };
+            match found {
+                Err(TransportError::Unreachable(_)) if tries < LOOKS_AGAIN => tries += 1,
+                found => return found,
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+/// Says as what a host is found after the loss of the connection to its shell `pid`.
+async fn look_again(host: &ReadAhead, pid: u32, change: &Change) -> Result<String, TransportError> {
+    let path = match change {
+        Change::Path { change, .. } => Some(change.path()),
+        _ => None,
+    };
+    if !host.probe(&settled(pid, path)).await?.success() {
+        return Ok("found over a new connection: it is still going on".into());
+    }
+    let (applied, as_before) = match change {
+        Change::Path { change, .. } => {
+            let want = if change.after().content().is_some() { Want::Digest } else { Want::Attributes };
+            let nodes = host.look(&[(change.path().into(), Links::Keep)], want).await?;
+            let found = nodes.into_iter().next().unwrap_or(Node::Absent);
+            (found == *change.after(), found == *change.before())
+        }
+        Change::State(state) => {
+            let found = host.probe(state.probe()).await?;
+            let found = found.text().trim_end().to_string();
+            (found == state.after(), found == state.before())
+        }
+        Change::Run { .. } | Change::Transfer(_) => {
+            return Ok("found over a new connection: it does not run any more; look at what it does".into());
+        }
+    };
+    Ok(match (applied, as_before) {
+        (true, _) => "found over a new connection: it was applied".into(),
+        (_, true) => "found over a new connection: it was not applied".into(),
+        _ => "found over a new connection: neither as before nor as after".into(),
+    })
+}
+
+/// Returns a question that is answered with success once a lost shell has ended, and no temp file of ours is left
+/// beside a path.
+fn settled(pid: u32, path: Option<&str>) -> Command {
+    let temp = path.and_then(|path| path.trim_end_matches('/').rsplit_once('/'));
+    let temp = temp.map_or(String::new(), |(directory, _)| format!("{}/.cutover.*", quote(directory)));
+    Command::shell(format!(
+        "left() {{\n  kill -s 0 {pid} 2>/dev/null && return 0\n  for temp in {temp}; do [ -e \"$temp\" ] && return 0; done\n  \
+         return 1\n}}\nn=0\nwhile left; do\n  [ $n -lt {SETTLING} ] || exit 1\n  sleep 1\n  n=$((n + 1))\ndone"
+    ))
+}
