@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::commands::{doc, lab, play};
+use crate::commands::{doc, hostkeys, lab, play};
 use crate::error::Diagnostics;
 
 /// Runs Ansible-style playbooks over its own SSH and shows every change before it makes it.
@@ -16,6 +16,7 @@ use crate::error::Diagnostics;
 #[command(name = "cutover", version, arg_required_else_help = true, max_term_width = 100)]
 enum Cli {
     Play(Box<play::Arguments>),
+    Hostkeys(hostkeys::Arguments),
     Lab(lab::Arguments),
     Doc(doc::Arguments),
 }
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
     let ended = runtime.block_on(async {
         match cli {
             Cli::Play(arguments) => play::run(&arguments).await,
+            Cli::Hostkeys(arguments) => hostkeys::run(&arguments).await,
             Cli::Lab(arguments) => lab::run(&arguments).await,
             Cli::Doc(arguments) => doc::run(&arguments),
         }

@@ -81,7 +81,7 @@ pub struct Arguments {
     /// Become another user (root unless --become-user says)
     #[arg(short, long)]
     pub r#become: bool,
-    /// How to become: `sudo`
+    /// How to become: `sudo`, `su` or `doas`
     #[arg(long, value_name = "METHOD")]
     pub become_method: Option<String>,
     /// Become this user

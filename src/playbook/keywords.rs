@@ -39,6 +39,8 @@ pub enum Shape {
     Environment,
     Mapping,
     List,
+    /// A way to become another user.
+    Method,
     /// Checked where it is read.
     Any,
 }
@@ -75,7 +77,7 @@ const INHERITED: &[Keyword] = &[
     row("become", Shape::Bool, "Acts as another user."),
     row("become_exe", Shape::Text, "The program that changes the user."),
     row("become_flags", Shape::Text, "Options for the program that changes the user."),
-    row("become_method", Shape::Text, "How to become the other user: `sudo`, `su`."),
+    row("become_method", Shape::Method, "How to become the other user: `sudo`, `su` or `doas`."),
     row("become_user", Shape::Text, "The user to act as; `root` unless set."),
     row("check_mode", Shape::Bool, "Says what would change instead of changing it, whatever the command line says."),
     ignored("collections", "Where Ansible looks for modules; every module of Cutover is built in."),
@@ -229,6 +231,10 @@ impl Keyword {
         if value.is_null() || self.shape.fits(value) {
             return Ok(());
         }
+        if self.shape == Shape::Method && Shape::Text.fits(value) {
+            let message = format!("`{}: {}` is not supported", self.name, value.key());
+            return Err(Diagnostic::new(message).at(&value.place).hint("`sudo`, `su` and `doas` are"));
+        }
         let message = format!("`{}` should be {}, not {}", self.name, self.shape.noun(), shown(value));
         let wrong = Diagnostic::new(message).at(&value.place);
         Err(match (self.shape, &*value.data) {
@@ -244,6 +250,7 @@ impl Shape {
         match (self, &*value.data) {
             (Shape::Any, _) => true,
             (Shape::Text, data) => matches!(data, Data::Text(_) | Data::Int(_) | Data::Float(_) | Data::Bool(_)),
+            (Shape::Method, Data::Text(text)) => is_template(text) || is_method(text),
             (Shape::Bool, Data::Bool(_) | Data::Int(0 | 1)) => true,
             (Shape::Bool, Data::Text(text)) => is_template(text) || is_boolean_word(text),
             (Shape::Number, Data::Int(_) | Data::Float(_)) => true,
@@ -269,7 +276,7 @@ impl Shape {
 
     pub fn noun(self) -> &'static str {
         match self {
-            Shape::Text => "text",
+            Shape::Text | Shape::Method => "text",
             Shape::Bool => "a boolean",
             Shape::Number => "a number",
             Shape::Percentage => "a number or a percentage",
@@ -293,6 +300,16 @@ fn shown(value: &Yaml) -> String {
 
 fn is_scalar(value: &Yaml) -> bool {
     value.as_list().is_none() && value.as_map().is_none()
+}
+
+/// Knows the names of collections, too.
+fn is_method(text: &str) -> bool {
+    let builtin = ["ansible.builtin.", "ansible.legacy."].iter().find_map(|prefix| text.strip_prefix(prefix));
+    match (builtin, text.strip_prefix("community.general.")) {
+        (Some(name), _) => ["sudo", "su"].contains(&name),
+        (None, Some(name)) => name == "doas",
+        (None, None) => ["sudo", "su", "doas"].contains(&text),
+    }
 }
 
 fn is_boolean_word(text: &str) -> bool {

@@ -8,27 +8,34 @@ use crate::error::{Diagnostic, Diagnostics, Place};
 use crate::playbook::{Play, Playbook};
 
 use super::play::{self, Batch};
+use super::weakened::Weakened;
 use super::{Event, Run};
 
 impl Run {
     /// Finds the patterns of plays and of `--limit` that are wrong, and what is wrong with how hosts are reached, all
-    /// before the first host is touched.
+    /// before the first host is touched; and names the hosts whose SSH is weakened.
     pub fn check_hosts(self: &Arc<Run>, playbooks: &[Playbook]) -> Result<(), Diagnostics> {
-        let mut errors = Diagnostics::default();
+        let (mut errors, mut weakened) = (Diagnostics::default(), Weakened::default());
         let mut grown = false;
         for play in playbooks.iter().flat_map(|playbook| &playbook.plays) {
             let selected = play::hosts(play, self.options.limit.as_deref(), (&self.fleet, &self.templates));
             let hosts = selected.and_then(|selected| if grown { Ok(selected.hosts) } else { selected.strict() });
-            let checked = hosts.and_then(|hosts| self.check_logins(play, hosts));
+            let checked = hosts.and_then(|hosts| self.check_logins(play, hosts, &mut weakened));
             checked.unwrap_or_else(|found| errors.extend(found));
             grown |= play.may_grow_inventory();
         }
+        weakened.events().for_each(|event| self.send(event));
         errors.or(())
     }
 
     /// Asks for the login of each host as the play's first task would. What a task's own keywords and variables
     /// change, and what needs facts or results, is found when it is their turn.
-    fn check_logins(self: &Arc<Run>, play: &Play, hosts: Vec<String>) -> Result<(), Diagnostics> {
+    fn check_logins(
+        self: &Arc<Run>,
+        play: &Play,
+        hosts: Vec<String>,
+        weakened: &mut Weakened,
+    ) -> Result<(), Diagnostics> {
         for warning in self.fleet.add_play_directory(&play.directory)? {
             self.send(Event::Warning(warning));
         }
@@ -44,6 +51,9 @@ impl Run {
             let scope = batch.scope(host, &layers, &play.keywords);
             if let Err(found) = self.connections.check_login(host, &play.keywords, &scope) {
                 found.0.into_iter().for_each(|error| folded.add(host, error));
+            }
+            if let Ok((login, _)) = self.connections.login(host, &play.keywords, &scope) {
+                weakened.add(host, &login);
             }
         }
         folded.errors().or(())

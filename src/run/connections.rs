@@ -20,6 +20,7 @@ use crate::vars::{Fleet, Scope, TaskLayers};
 use super::lock;
 use super::login::Logins;
 pub use super::login::{Defaults, Login};
+use super::neighbours::neighbours;
 
 /// How long the end of what runs on a host may take; by then it has been killed.
 const STOPPING: Duration = Duration::from_secs(8);
@@ -68,9 +69,10 @@ impl Machines for Peers {
 
 impl Connections {
     pub fn new(fleet: Arc<Fleet>, templates: Arc<Templates>, defaults: Defaults) -> Connections {
+        let neighbours = neighbours(&fleet, &templates);
         Connections {
             fleet,
-            logins: Logins::new(templates, defaults),
+            logins: Logins::new(templates, defaults).with_neighbours(neighbours),
             open: Mutex::default(),
             controller: OnceCell::new(),
             clock: Arc::default(),

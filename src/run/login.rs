@@ -10,7 +10,7 @@ use crate::secret::Secret;
 use crate::template::{Failure, Templates};
 use crate::transport::Become;
 use crate::transport::ssh::config::{Given, Local, SshConfig};
-use crate::transport::ssh::{Profile, Target};
+use crate::transport::ssh::{Neighbours, Profile, Target};
 use crate::vars::Scope;
 
 use super::lock;
@@ -46,6 +46,8 @@ pub struct Logins {
     templates: Arc<Templates>,
     defaults: Defaults,
     config: SshConfig,
+    /// The run's hosts, among which a wrong host key is looked for.
+    neighbours: Neighbours,
     known: Mutex<HashMap<Asked, Answer>>,
 }
 
@@ -89,7 +91,12 @@ impl From<Diagnostic> for Unsettled {
 
 impl Logins {
     pub fn new(templates: Arc<Templates>, defaults: Defaults) -> Logins {
-        Logins { templates, defaults, config: SshConfig::new(Local::current()), known: Mutex::default() }
+        let config = SshConfig::new(Local::current());
+        Logins { templates, defaults, config, neighbours: Neighbours::default(), known: Mutex::default() }
+    }
+
+    pub fn with_neighbours(self, neighbours: Neighbours) -> Logins {
+        Logins { neighbours, ..self }
     }
 
     /// Reads a host's connection variables, then the task's keywords, the command line, the environment and
@@ -156,7 +163,7 @@ impl Logins {
         let arguments = |variables, flag, environment| Sources { variables, flag, environment, ..Sources::default() };
         let own_name = || Said::new(format!("host `{}`", read.host), read.host.to_string());
         let password = ["ansible_password", "ansible_ssh_pass", "ansible_ssh_password"];
-        let password = read.first(&variables(&password))?.map(|said| Secret::new(said.text));
+        let password = read.first(&variables(&password))?.filter(|said| !said.text.is_empty());
         Ok(Asked {
             name: read.host.into(),
             address: read.first(&variables(&["ansible_host", "ansible_ssh_host"]))?.unwrap_or_else(own_name),
@@ -177,7 +184,7 @@ impl Logins {
                 ("--private-key", key.as_deref()),
                 &["ANSIBLE_PRIVATE_KEY_FILE"],
             ))?,
-            password: password.or_else(|| defaults.password.clone()),
+            password: password.map(|said| Secret::new(said.text)).or_else(|| defaults.password.clone()),
             checking: read.first(&Sources {
                 variables: &["ansible_host_key_checking", "ansible_ssh_host_key_checking"],
                 environment: &["ANSIBLE_HOST_KEY_CHECKING", "ANSIBLE_SSH_HOST_KEY_CHECKING"],
@@ -222,10 +229,12 @@ impl Logins {
             let port = said.text.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(|| said.should_be("a port"));
             errors.catch(port.and_then(|port| given.option("Port", &port.to_string(), &said.origin())));
         }
-        if let Some(said) = &asked.key {
+        // An empty user or key is nobody's, as in Ansible.
+        let said_something = |said: &&Said| !said.text.is_empty();
+        if let Some(said) = asked.key.as_ref().filter(said_something) {
             errors.catch(given.option("IdentityFile", &said.text, &said.origin()));
         }
-        if let Some(said) = &asked.user {
+        if let Some(said) = asked.user.as_ref().filter(said_something) {
             errors.catch(given.option("User", &said.text, &said.origin()));
         }
         if let Some(said) = &asked.timeout {
@@ -239,6 +248,14 @@ impl Logins {
         match self.config.target(&asked.name, &asked.address.text, &given) {
             Ok(mut target) => {
                 target.algorithms.profile = profile.unwrap_or_default();
+                for wrong in target.algorithms.check().err().into_iter().flatten() {
+                    let what = format!("{wrong} (host `{}`)", asked.name);
+                    errors.push(
+                        Diagnostic::new(what)
+                            .hint("`ssh -Q kex`, `key-sig`, `cipher` and `mac` list what OpenSSH knows"),
+                    );
+                }
+                target.neighbours = self.neighbours.clone();
                 if let Some(said) = &asked.known_hosts {
                     let file = self.config.local().with_home(&said.text).unwrap_or_else(|| said.text.clone());
                     target.known_hosts = vec![file.into()];
@@ -268,7 +285,7 @@ impl Logins {
             flag: ("--become-method", self.defaults.become_method.as_deref()),
             environment: &["ANSIBLE_BECOME_METHOD"],
         })?;
-        let method = method.map_or_else(|| "sudo".into(), |said| said.text);
+        let method = method.as_ref().map_or(Ok("sudo".into()), become_method)?;
         let own = |what: &str| format!("ansible_{method}_{what}");
         let (own_user, own_flags, own_exe, own_pass) = (own("user"), own("flags"), own("exe"), own("pass"));
         let text = |said: Option<Said>| said.map(|said| said.text);
@@ -299,6 +316,16 @@ impl Logins {
             exe: text(exe),
             method,
         }))
+    }
+}
+
+/// Returns the method's short name, which its own variables carry.
+fn become_method(said: &Said) -> Result<String, Diagnostic> {
+    let collections = ["ansible.builtin.", "ansible.legacy.", "community.general."];
+    let short = collections.iter().find_map(|collection| said.text.strip_prefix(collection)).unwrap_or(&said.text);
+    match short {
+        "sudo" | "su" | "doas" => Ok(short.into()),
+        _ => Err(said.should_be("`sudo`, `su` or `doas`")),
     }
 }
 
@@ -475,6 +502,9 @@ mod tests {
         assert_eq!(target_of(&logins, &[("ansible_user", "var"), ("ansible_ssh_user", "old")]).user, "old");
         let replaced = target_of(&logins, &[("ansible_user", "var"), ("ansible_ssh_common_args", "")]);
         assert_eq!(replaced.place(), "var@mx port 22");
+        let empty =
+            target_of(&logins, &[("ansible_user", ""), ("ansible_password", ""), ("ansible_ssh_private_key_file", "")]);
+        assert_eq!((empty.user.as_str(), &empty.password, empty.keys.is_empty()), ("me", &None, false));
     }
 
     #[test]

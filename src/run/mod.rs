@@ -28,6 +28,7 @@ pub mod locks;
 pub mod login;
 mod looped;
 mod module;
+mod neighbours;
 pub mod play;
 mod result;
 mod said;
@@ -95,7 +96,6 @@ impl Run {
     /// what hosts answer becomes events.
     pub async fn play(self: &Arc<Run>, playbooks: &[Playbook]) -> Result<(), Diagnostics> {
         *lock(&self.progress.started) = self.options.start_at.is_none();
-        self.name_weakened(playbooks);
         let mut grown = false;
         let plays = playbooks.iter().flat_map(|playbook| &playbook.plays);
         let hosts = |play| play::hosts(play, self.options.limit.as_deref(), (&self.fleet, &self.templates));

@@ -98,12 +98,13 @@ impl Output {
     }
 }
 
-/// The user that tasks run as, and how to become it (`sudo.8`).
+/// The user that tasks run as, and how to become it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Become {
+    /// `sudo`, `su` or `doas`.
     pub method: String,
     pub user: String,
-    /// Sent on stdin only.
+    /// Sent only where it is asked for, on stdin or a terminal that does not echo.
     pub password: Option<Secret>,
     pub flags: Option<String>,
     pub exe: Option<String>,

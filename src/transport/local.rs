@@ -1,15 +1,19 @@
 //! This machine as a host: its own `sh`, no network.
 
+use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex};
+use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
 use super::name::to_local;
-use super::posix::{Carrier, Channel, Posix};
+use super::posix::{Carrier, Channel, Ending, Posix};
 use super::{Become, Transport, TransportError};
 
 /// Starts programs on this machine, below a shell of the caller's choice.
@@ -54,24 +58,58 @@ impl Carrier for Local {
         else {
             return Err(refused("it has no standard streams".into()));
         };
-        let mut group = Group { child };
-        let status = async move {
-            let ended = group.child.wait().await.map_err(|error| TransportError::Unreachable(error.to_string()))?;
-            use std::os::unix::process::ExitStatusExt as _;
-            Ok(ended.code().unwrap_or_else(|| 128 + ended.signal().unwrap_or_default()))
-        };
-        Ok(Channel {
-            stdin: Box::new(stdin),
-            stdout: Box::new(stdout),
-            stderr: Box::new(stderr),
-            status: status.boxed(),
-        })
+        let status = Group { child }.status();
+        Ok(Channel { stdin: Box::new(stdin), stdout: Box::new(stdout), stderr: Box::new(stderr), status })
     }
+
+    async fn terminal(&self, line: &str) -> Result<Channel, TransportError> {
+        let refused = |why: &dyn std::fmt::Display| TransportError::Refused(format!("no terminal is to be had: {why}"));
+        let (ours, name) = silent_terminal().map_err(|error| refused(&error))?;
+        // The first terminal that the leader of a session opens becomes its own (`tty(4)`).
+        let mut command = Command::new("setsid");
+        command.args(["/bin/sh", "-c", r#"exec <>"$0" >&0 2>&0 "$@""#, &name]).args(&self.shell).arg(to_local(line));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().map_err(|error| refused(&format!("`setsid`: {error}")))?;
+        let status = Group { child }.status();
+        let output = ours.try_clone().and_then(pipe::Receiver::from_owned_fd_unchecked);
+        let input = pipe::Sender::from_owned_fd_unchecked(ours);
+        let (input, output) = input.and_then(|input| Ok((input, output?))).map_err(|error| refused(&error))?;
+        Ok(Channel { stdin: Box::new(input), stdout: Box::new(output), stderr: Box::new(tokio::io::empty()), status })
+    }
+}
+
+/// Returns our side of a new terminal and the other side's path. It echoes nothing, and no byte of a line but its end
+/// means anything.
+fn silent_terminal() -> Result<(OwnedFd, String), rustix::io::Errno> {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&ours)?;
+    unlockpt(&ours)?;
+    let name = ptsname(&ours, Vec::new())?.to_string_lossy().into_owned();
+    let mut modes = termios::tcgetattr(&ours)?;
+    modes.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN);
+    for code in [SpecialCodeIndex::VERASE, SpecialCodeIndex::VKILL, SpecialCodeIndex::VEOF] {
+        // `_POSIX_VDISABLE`
+        modes.special_codes[code] = 0;
+    }
+    termios::tcsetattr(&ours, OptionalActions::Now, &modes)?;
+    rustix::io::ioctl_fionbio(&ours, true)?;
+    Ok((ours, name))
 }
 
 /// A process that leads a group of its own; the group is killed if this is dropped before the process has ended.
 struct Group {
     child: Child,
+}
+
+impl Group {
+    fn status(mut self) -> Ending {
+        let status = async move {
+            let ended = self.child.wait().await.map_err(|error| TransportError::Unreachable(error.to_string()))?;
+            use std::os::unix::process::ExitStatusExt as _;
+            Ok(ended.code().unwrap_or_else(|| 128 + ended.signal().unwrap_or_default()))
+        };
+        status.boxed()
+    }
 }
 
 impl Drop for Group {

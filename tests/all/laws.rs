@@ -16,6 +16,7 @@ use cutover::transport::{Links, Machines, Node, Transport, TransportError, Want,
 use serde_json::Value;
 
 use crate::program::{Printed, Program};
+use crate::userland::host::Host;
 
 /// What an example needs to run on any machine, and why.
 struct Row {
@@ -75,20 +76,29 @@ const READING: &[&str] = &[
     "wait_for",
 ];
 
-/// A pair of filled hosts, both on this machine, and a playbook with one module's example for `new`.
-struct Fixture {
+/// A pair of filled hosts, both on one machine, and a playbook with one module's example for `new`.
+struct Fixture<'a> {
     program: Program,
     entry: &'static Entry,
+    /// Nothing: it is this machine.
+    host: Option<&'a Host>,
     _smtp: TcpListener,
 }
 
-impl Fixture {
-    fn new(entry: &'static Entry) -> Fixture {
-        let program = Program::new();
+impl<'a> Fixture<'a> {
+    fn new(entry: &'static Entry, host: Option<&'a Host>) -> Fixture<'a> {
+        let program = host.map_or_else(Program::new, |host| Program::below(&host.shared()));
         let (user, group) = (name_of("-un"), name_of("-gn"));
         fill(&program.path("old"), Role::Old, (&user, &group)).unwrap();
         fill(&program.path("new"), Role::New, (&user, &group)).unwrap();
-        program.file("hosts", "old ansible_connection=local\nnew ansible_connection=local\n");
+        let lines = ["old", "new"].map(|name| match host {
+            Some(host) => host.inventory_line(name),
+            None => format!("{name} ansible_connection=local\n"),
+        });
+        program.file("hosts", &lines.concat());
+        if let Some(host) = host {
+            program.file(".ssh/known_hosts", &host.known_hosts_line());
+        }
         std::fs::create_dir(program.path("state")).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -99,7 +109,7 @@ impl Fixture {
                 let _ = (&connection).write_all(b"220 new.lab.example ESMTP\r\n");
             }
         });
-        let fixture = Fixture { program, entry, _smtp: listener };
+        let fixture = Fixture { program, entry, host, _smtp: listener };
         fixture.extras();
         let text = fixture.example(&user, &group, port);
         fixture.program.file("play.yml", &play(&text));
@@ -121,12 +131,16 @@ impl Fixture {
             ("new/var/qmail/bin/qmail-qread", "echo local ann@example.com"),
             (
                 "bin/systemctl",
-                "cd \"${0%/*}/../new\" || exit 1\ncase $1 in\nshow) echo LoadState=loaded ;;\nis-active) [ -e running ] ;;\n\
+                "cd NEW || exit 1\ncase $1 in\nshow) echo LoadState=loaded ;;\nis-active) [ -e running ] ;;\n\
                  is-enabled) [ -e enabled ] ;;\nstart) : >running ;;\nenable) : >enabled ;;\n*) exit 1 ;;\nesac",
             ),
         ] {
+            let script = script.replace("NEW", &self.program.path("new").display().to_string());
             self.program.file(name, &format!("#!/bin/sh\n{script}\n"));
             std::fs::set_permissions(self.program.path(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+            if let (Some(host), Some(name)) = (self.host, name.strip_prefix("bin/")) {
+                host.program(name, &script);
+            }
         }
     }
 
@@ -148,15 +162,18 @@ impl Fixture {
     }
 
     fn run(&self, flags: &str) -> Printed {
+        let (printed, name) = (self.printed(flags), self.entry.name);
+        assert_eq!(printed.status, 0, "{name} {flags}:\n{}{}", printed.stdout, printed.stderr);
+        printed
+    }
+
+    fn printed(&self, flags: &str) -> Printed {
         let words: Vec<&str> =
             ["play", "-i", "hosts", "play.yml"].into_iter().chain(flags.split_whitespace()).collect();
         let path = std::env::var("PATH").unwrap();
         let path = format!("{}:{path}", self.program.path("bin").display());
         let output = self.program.command().env("PATH", path).args(words).output().unwrap();
-        let printed = Printed::from(output, &self.program.path(""));
-        let name = self.entry.name;
-        assert_eq!(printed.status, 0, "{name} {flags}:\n{}{}", printed.stdout, printed.stderr);
-        printed
+        Printed::from(output, &self.program.path(""))
     }
 
     /// Takes `no_log` out of the example: hidden content is not in the journal.
@@ -233,42 +250,72 @@ fn the_table_of_what_examples_need_names_modules_that_there_are() {
 #[test]
 fn a_check_changes_nothing_and_shows_what_the_run_does_and_a_second_run_changes_nothing() {
     for entry in modules::all() {
-        let name = entry.name;
-        let fixture = Fixture::new(entry);
-        let before = fixture.tree();
-        let check = fixture.run("--check --diff");
-        assert_eq!(differing(&before, &fixture.tree()), Vec::<PathBuf>::new(), "the check of {name} has written");
-        assert!(fixture.journal().is_empty(), "the check of {name} has a journal");
-
-        let run = fixture.run("--diff");
-        assert_eq!(check.diffs(), run.diffs(), "{name} has not done what it showed");
-        let reading = READING.contains(&name);
-        assert_eq!(run.stdout.contains(" changed=1 "), !reading, "{name}:\n{}", run.stdout);
-        assert_eq!(check.stdout.contains(" would-change=1 "), !reading, "{name}:\n{}", check.stdout);
-        assert_eq!(run.diffs().trim().is_empty(), reading, "{name}:\n{}", run.stdout);
-        let after = fixture.tree();
-        assert_eq!(differing(&before, &after).is_empty(), reading, "{name}");
-
-        let again = fixture.run("--diff");
-        assert!(again.stdout.contains(" changed=0 "), "{name} again:\n{}", again.stdout);
-        assert_eq!(again.diffs().trim(), "", "{name} again");
-        let changed = differing(&after, &fixture.tree());
-        assert!(changed.iter().all(|path| path.is_dir()), "the second run of {name} wrote {changed:?}");
+        does_once_what_it_shows(entry, None);
     }
 }
 
-struct Here(Arc<dyn Transport>);
+fn does_once_what_it_shows(entry: &'static Entry, host: Option<&Host>) {
+    let name = entry.name;
+    let fixture = Fixture::new(entry, host);
+    let before = fixture.tree();
+    let check = fixture.run("--check --diff");
+    assert_eq!(differing(&before, &fixture.tree()), Vec::<PathBuf>::new(), "the check of {name} has written");
+    assert!(fixture.journal().is_empty(), "the check of {name} has a journal");
+
+    let run = fixture.run("--diff");
+    assert_eq!(check.diffs(), run.diffs(), "{name} has not done what it showed");
+    let reading = READING.contains(&name);
+    assert_eq!(run.stdout.contains(" changed=1 "), !reading, "{name}:\n{}", run.stdout);
+    assert_eq!(check.stdout.contains(" would-change=1 "), !reading, "{name}:\n{}", check.stdout);
+    assert_eq!(run.diffs().trim().is_empty(), reading, "{name}:\n{}", run.stdout);
+    let after = fixture.tree();
+    assert_eq!(differing(&before, &after).is_empty(), reading, "{name}");
+
+    let again = fixture.run("--diff");
+    assert!(again.stdout.contains(" changed=0 "), "{name} again:\n{}", again.stdout);
+    assert_eq!(again.diffs().trim(), "", "{name} again");
+    let changed = differing(&after, &fixture.tree());
+    assert!(changed.iter().all(|path| path.is_dir()), "the second run of {name} wrote {changed:?}");
+}
+
+/// Holds every module to the laws on a host. Those of `refused` need what it does not have: they say so, in these
+/// words, and change nothing.
+pub async fn hold_modules(host: &Host, refused: &[(&str, &str)]) {
+    let here = Here { host: host.machine().await, controller: local::local(None).await.unwrap() };
+    for entry in modules::all() {
+        if let Some((name, words)) = refused.iter().find(|(name, _)| *name == entry.name) {
+            let fixture = Fixture::new(entry, Some(host));
+            let before = fixture.tree();
+            for flags in ["--check", ""] {
+                let printed = fixture.printed(flags);
+                assert_eq!(printed.status, 2, "{name}:\n{}{}", printed.stdout, printed.stderr);
+                assert!(printed.stdout.contains(words), "{name} does not say {words:?}:\n{}", printed.stdout);
+            }
+            assert_eq!(differing(&before, &fixture.tree()), Vec::<PathBuf>::new(), "{name} has written");
+            continue;
+        }
+        does_once_what_it_shows(entry, Some(host));
+        if !READING.contains(&entry.name) {
+            can_be_undone(entry, &here, Some(host)).await;
+        }
+    }
+}
+
+struct Here {
+    host: Arc<dyn Transport>,
+    controller: Arc<dyn Transport>,
+}
 
 #[async_trait]
 impl Machines for Here {
     async fn machine(&self, _: &str) -> Result<Arc<dyn Transport>, TransportError> {
-        Ok(self.0.clone())
+        Ok(self.host.clone())
     }
 }
 
 impl Here {
     async fn apply(&self, change: &Change) -> Result<cutover::change::Applied, ApplyError> {
-        let reach = Reach { host: &*self.0, controller: &*self.0, machines: self, progress: &|_| {} };
+        let reach = Reach { host: &*self.host, controller: &*self.controller, machines: self, progress: &|_| {} };
         apply(change, reach).await
     }
 
@@ -296,7 +343,7 @@ impl Here {
     }
 
     async fn look(&self, path: &str) -> Node {
-        self.0.look(&[(path.to_string(), Links::Keep)], Want::Content).await.unwrap().remove(0)
+        self.host.look(&[(path.to_string(), Links::Keep)], Want::Content).await.unwrap().remove(0)
     }
 }
 
@@ -318,62 +365,67 @@ fn journalled(lines: &[Value]) -> (Vec<Change>, Vec<String>) {
 
 #[tokio::test]
 async fn the_journal_holds_the_changes_that_were_made_which_are_stale_then_and_can_be_undone() {
-    let here = Here(local::local(None).await.unwrap());
+    let machine = local::local(None).await.unwrap();
+    let here = Here { host: machine.clone(), controller: machine };
     for entry in modules::all().filter(|entry| !READING.contains(&entry.name)) {
-        let name = entry.name;
-        let fixture = Fixture::new(entry);
-        fixture.in_the_open();
-        let before = fixture.tree();
-        fixture.run("");
-        let made = fixture.tree();
-        let lines = fixture.journal();
-        let (changes, hidden) = journalled(&lines);
-        let count = |key: &str| lines.iter().filter(|line| line.get(key).is_some()).count();
-        assert_eq!((count("done"), count("failed")), (changes.len() + hidden.len(), 0), "{name}");
-        assert!(!changes.is_empty(), "{name} has an empty journal");
+        can_be_undone(entry, &here, None).await;
+    }
+}
 
-        for change in &changes {
-            if let Change::Path { change, .. } = change {
+async fn can_be_undone(entry: &'static Entry, here: &Here, host: Option<&Host>) {
+    let name = entry.name;
+    let fixture = Fixture::new(entry, host);
+    fixture.in_the_open();
+    let before = fixture.tree();
+    fixture.run("");
+    let made = fixture.tree();
+    let lines = fixture.journal();
+    let (changes, hidden) = journalled(&lines);
+    let count = |key: &str| lines.iter().filter(|line| line.get(key).is_some()).count();
+    assert_eq!((count("done"), count("failed")), (changes.len() + hidden.len(), 0), "{name}");
+    assert!(!changes.is_empty(), "{name} has an empty journal");
+
+    for change in &changes {
+        if let Change::Path { change, .. } = change {
+            assert_eq!(&here.look(change.path()).await, change.after(), "{name}: {}", change.path());
+        }
+        match (change, here.apply(change).await) {
+            // What is as asked stays so: several hosts may bring one file. A transfer goes on at its end.
+            (Change::Path { change, .. }, Ok(_)) => {
                 assert_eq!(&here.look(change.path()).await, change.after(), "{name}: {}", change.path());
             }
-            match (change, here.apply(change).await) {
-                // What is as asked stays so: several hosts may bring one file. A transfer goes on at its end.
-                (Change::Path { change, .. }, Ok(_)) => {
-                    assert_eq!(&here.look(change.path()).await, change.after(), "{name}: {}", change.path());
-                }
-                (Change::Transfer(_), Ok(applied)) => assert_eq!(applied.report["moved"], 0, "{name}"),
-                (_, Err(ApplyError::Stale { what, expected, found })) => {
-                    assert!(expected != found, "{name}: {what} is refused and both values are {found}");
-                }
-                (_, other) => panic!("{name}: a change was made twice: {other:?} of {change:?}"),
+            (Change::Transfer(_), Ok(applied)) => assert_eq!(applied.report["moved"], 0, "{name}"),
+            (_, Err(ApplyError::Stale { what, expected, found })) => {
+                assert!(expected != found, "{name}: {what} is refused and both values are {found}");
             }
+            (_, other) => panic!("{name}: a change was made twice: {other:?} of {change:?}"),
         }
-        for change in changes.iter().filter(|change| matches!(change, Change::Path { .. })) {
-            here.refuses_over_another_hand(change).await;
-        }
-        // The drain of a transfer may touch a file again; nothing else does.
-        assert!(timeless(&made) == timeless(&fixture.tree()), "{name}: stale changes have written");
+    }
+    for change in changes.iter().filter(|change| matches!(change, Change::Path { .. })) {
+        here.refuses_over_another_hand(change).await;
+    }
+    // The drain of a transfer may touch a file again; nothing else does.
+    assert!(timeless(&made) == timeless(&fixture.tree()), "{name}: stale changes have written");
 
-        let mut undone = BTreeSet::new();
-        for change in changes.iter().rev() {
-            let Change::Path { on, change } = change else { continue };
-            undone.insert(PathBuf::from(change.path()));
-            let Some(Change::Path { change, .. }) =
-                Change::path(change.path(), change.after().clone(), change.before().clone())
-            else {
-                panic!("{name}: {} has no way back", change.path())
-            };
-            here.apply(&Change::Path { on: *on, change }).await.unwrap_or_else(|error| panic!("{name}: {error}"));
-        }
-        let restored = fixture.tree();
-        let (first, last) = (timeless(&before), timeless(&restored));
-        // Where all was a matter of paths everything is as it was; else each of the paths is.
-        let only_paths = hidden.is_empty() && changes.iter().all(|change| matches!(change, Change::Path { .. }));
-        let paths: BTreeSet<&PathBuf> =
-            if only_paths { first.keys().chain(last.keys()).copied().collect() } else { undone.iter().collect() };
-        for path in paths {
-            assert_eq!(first.get(path), last.get(path), "{name}: {} is not restored", path.display());
-        }
+    let mut undone = BTreeSet::new();
+    for change in changes.iter().rev() {
+        let Change::Path { on, change } = change else { continue };
+        undone.insert(PathBuf::from(change.path()));
+        let Some(Change::Path { change, .. }) =
+            Change::path(change.path(), change.after().clone(), change.before().clone())
+        else {
+            panic!("{name}: {} has no way back", change.path())
+        };
+        here.apply(&Change::Path { on: *on, change }).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    let restored = fixture.tree();
+    let (first, last) = (timeless(&before), timeless(&restored));
+    // Where all was a matter of paths everything is as it was; else each of the paths is.
+    let only_paths = hidden.is_empty() && changes.iter().all(|change| matches!(change, Change::Path { .. }));
+    let paths: BTreeSet<&PathBuf> =
+        if only_paths { first.keys().chain(last.keys()).copied().collect() } else { undone.iter().collect() };
+    for path in paths {
+        assert_eq!(first.get(path), last.get(path), "{name}: {} is not restored", path.display());
     }
 }
 
@@ -395,7 +447,7 @@ fn texts(value: &Value, found: &mut Vec<String>) {
 #[test]
 fn no_password_hash_is_printed_or_journalled() {
     for entry in modules::all() {
-        let fixture = Fixture::new(entry);
+        let fixture = Fixture::new(entry, None);
         let hash = |line: &str| line.split(':').nth(1).map(str::to_string);
         let password_file = |host: &str| fixture.program.read(&format!("{host}/var/qmail/users/poppasswd"));
         let mut secrets: Vec<String> = ["old", "new"].map(password_file).concat().lines().filter_map(hash).collect();

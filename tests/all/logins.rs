@@ -120,6 +120,54 @@ fn each_form_of_arguments_leads_to_the_host() {
 }
 
 #[test]
+fn each_way_through_another_host_leads_through_it() {
+    let (bastion, inner) = (Sshd::start(""), Sshd::start(""));
+    let program = stranger(&inner);
+    bastion.authorize(&program.path("keys/id"));
+    program.file("keys/bastion", &bastion.known_hosts_line("ed25519"));
+    let dir = program.path("").display().to_string();
+    let at_bastion = format!(
+        "Host bastion\n HostName 127.0.0.1\n Port {}\n User root\n IdentityFile ~/keys/id\n UserKnownHostsFile ~/keys/bastion\n",
+        bastion.port
+    );
+    let of_inner = format!("ansible_host=127.0.0.1 ansible_port={} ansible_user=root", inner.port);
+    let keys = "ansible_ssh_private_key_file=keys/id ansible_ssh_known_hosts_file=keys/hosts";
+    let ssh = format!(
+        "ssh -F none -i {dir}keys/id -o UserKnownHostsFile={dir}keys/bastion -p {} -W %h:%p root@127.0.0.1",
+        bastion.port
+    );
+    let alias = format!(
+        "Host mx\n HostName 127.0.0.1\n Port {}\n User root\n IdentityFile ~/keys/id\n UserKnownHostsFile ~/keys/hosts\n ProxyJump bastion\n",
+        inner.port
+    );
+    let mut seen = 0;
+    for (config, inventory) in [
+        (at_bastion.clone(), format!("mx {of_inner} {keys} ansible_ssh_common_args='-J bastion'\n")),
+        (
+            at_bastion.clone(),
+            format!("mx {of_inner} {keys} ansible_ssh_extra_args='-o ProxyJump=ssh://root@bastion'\n"),
+        ),
+        (String::new(), format!("mx {of_inner} {keys} ansible_ssh_common_args='-o ProxyCommand=\"{ssh}\"'\n")),
+        (format!("{alias}{at_bastion}"), "mx\n".into()),
+    ] {
+        program.file(".ssh/config", &config).file("hosts", &inventory);
+        let printed = program.run("play -i hosts who.yml");
+        assert_eq!(printed.status, 0, "{inventory}\n{}{}", printed.stdout, printed.stderr);
+        has(&printed, "mx is root");
+        let accepted = bastion.log().matches("Accepted publickey").count();
+        assert!(accepted > seen, "{inventory} did not go through the bastion");
+        seen = accepted;
+    }
+    // What is given for the host is not given to the one it is reached through.
+    program.file(".ssh/config", &at_bastion.replace("keys/bastion", "keys/nothing"));
+    program.file(
+        "hosts",
+        &format!("mx {of_inner} {keys} ansible_host_key_checking=no ansible_ssh_common_args='-J bastion'\n"),
+    );
+    has(&program.run("play -i hosts who.yml").expect(4), "UNREACHABLE!");
+}
+
+#[test]
 fn variables_win_over_keywords_over_flags_over_ssh_config() {
     let sshd = Sshd::start("");
     let accounts: Vec<Account> = (0..4).map(|_| Account::create()).collect();

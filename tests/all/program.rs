@@ -20,6 +20,11 @@ impl Program {
         Program { directory: tempfile::tempdir().unwrap() }
     }
 
+    /// The same in a directory below `base`.
+    pub fn below(base: &Path) -> Program {
+        Program { directory: tempfile::tempdir_in(base).unwrap() }
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

@@ -159,12 +159,34 @@ pub struct Account {
 
 impl Account {
     pub fn create() -> Account {
+        Account::with_shell("/bin/sh")
+    }
+
+    /// One that logs in with this shell.
+    pub fn with_shell(shell: &str) -> Account {
+        Account::add(Account::new_name(), &["--shell", shell])
+    }
+
+    /// A second name of root, with a password and a home of its own.
+    pub fn superuser() -> Account {
+        Account::add(Account::new_name(), &["--shell", "/bin/sh", "--non-unique", "--uid", "0", "--gid", "0"])
+    }
+
+    fn new_name() -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("cutover{}-{number}", std::process::id());
-        run(Command::new("useradd").args(["--create-home", "--shell", "/bin/sh", &name]));
+        format!("cutover{}-{number}", std::process::id())
+    }
+
+    fn add(name: String, options: &[&str]) -> Account {
+        run(Command::new("useradd").arg("--create-home").args(options).arg(&name));
         let password = format!("p'w \"$x {name}");
-        let mut child = Command::new("chpasswd").stdin(Stdio::piped()).spawn().expect("chpasswd");
+        // A hash that the `su` of busybox can check, too.
+        let mut child = Command::new("chpasswd")
+            .args(["--crypt-method", "SHA512"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("chpasswd");
         let line = format!("{name}:{password}\n");
         std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), line.as_bytes()).expect("a write");
         assert!(child.wait().expect("a child").success());
@@ -207,7 +229,7 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-fn accepts(port: u16) -> bool {
+pub fn accepts(port: u16) -> bool {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 

@@ -82,7 +82,8 @@ impl Drop for OnTerminal {
 #[test]
 fn a_passphrase_is_asked_for_once_and_not_shown() {
     let sshd = Sshd::start("");
-    let mut terminal = OnTerminal::start(&prepared(&sshd), "play -i hosts play.yml");
+    let program = prepared(&sshd);
+    let mut terminal = OnTerminal::start(&program, "play -i hosts play.yml");
     terminal.sees("Enter passphrase for key");
     terminal.types("something else\n");
     terminal.sees("Wrong. Enter passphrase for key");
@@ -97,7 +98,8 @@ fn a_passphrase_is_asked_for_once_and_not_shown() {
 #[test]
 fn a_question_can_be_interrupted() {
     let sshd = Sshd::start("");
-    let mut terminal = OnTerminal::start(&prepared(&sshd), "play -i hosts play.yml");
+    let program = prepared(&sshd);
+    let mut terminal = OnTerminal::start(&program, "play -i hosts play.yml");
     terminal.sees("Enter passphrase for key");
     terminal.types("\u{3}");
     assert_eq!(terminal.end(), 130, "{}", terminal.text());

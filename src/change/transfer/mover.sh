@@ -168,7 +168,8 @@ started() {
     if [ -d /proc/self ]; then
         [ -r "/proc/$1/stat" ] || return 1
         started=$(cat "/proc/$1/stat") || return 1
-        set -- ${started##*) }
+        # Quoted for ksh93, which takes the parenthesis for its own.
+        set -- ${started##*') '}
         started="${20}.$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
     else
         ps -p "$1" >/dev/null 2>&1 || return 1

@@ -68,7 +68,8 @@ impl QmailSend<'_> {
             }
             Effect::Newmrh => {
                 let newmrh = Command::argv([format!("{}/bin/qmail-newmrh", self.home)]);
-                ("morercpthosts.cdb".into(), self.newmrh_probe(), NEWMRH, vec![newmrh])
+                let later = later(self.control, "morercpthosts", "morercpthosts.cdb");
+                ("morercpthosts.cdb".into(), self.newmrh_probe(), NEWMRH, vec![newmrh, later])
             }
         };
         let found = host.state(&what, &probe).await?;
@@ -142,10 +143,19 @@ impl QmailSend<'_> {
         let (control, [stale, fresh]) = (quote(self.control), NEWMRH);
         Command::shell(format!(
             "cd {control} || exit\n[ -e morercpthosts ] || {{ echo '{fresh}'; exit 0; }}\n\
-             if [ -e morercpthosts.cdb ] && [ -z \"$(find morercpthosts -newer morercpthosts.cdb)\" ]\n\
+             if [ -e morercpthosts.cdb ] && [ -n \"$(find morercpthosts.cdb -newer morercpthosts)\" ]\n\
              then echo '{fresh}'; else echo '{stale}'; fi\n"
         ))
     }
+}
+
+/// Returns the command that makes what was just built from `source` newer than it. Old file systems, and busybox's `find`
+/// on any, count whole seconds: of two files of one second it could not be told which was first.
+pub fn later(directory: &str, source: &str, built: &str) -> Command {
+    Command::shell(format!(
+        "cd {} || exit; [ \"$(find {source} -newer {built}; find {built} -newer {source})\" ] || {{ sleep 1 && touch {built}; }}",
+        quote(directory)
+    ))
 }
 
 /// What a task does to the file itself.

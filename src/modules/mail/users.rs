@@ -15,6 +15,7 @@ use crate::transport::{Command, Content, Links, Node, Owner, Permissions, Want};
 
 use super::assign::{self, Assignment};
 use super::qmail::{decode, encode};
+use super::send::later;
 
 pub const ENTRY: Entry = Entry {
     name: "qmail_users",
@@ -253,14 +254,15 @@ impl QmailUsers {
         const STATES: [&str; 3] = ["missing", "older than users/assign", "made from users/assign as it is"];
         let [missing, stale, fresh] = STATES;
         let probe = Command::shell(format!(
-            "cd {} || exit\nif [ ! -e cdb ]; then echo '{missing}'; elif [ -n \"$(find assign -newer cdb)\" ]; then echo \
+            "cd {} || exit\nif [ ! -e cdb ]; then echo '{missing}'; elif [ -z \"$(find cdb -newer assign)\" ]; then echo \
              '{stale}'; else echo '{fresh}'; fi\n",
             quote(&format!("{}/users", self.directory))
         ));
         let what = format!("{}/users/cdb", self.directory);
         let found = host.state(&what, &probe).await?;
         let before = if edited && found != missing { stale.into() } else { found };
-        let by = vec![Command::argv([self.newu.as_str()])];
+        let by =
+            vec![Command::argv([self.newu.as_str()]), later(&format!("{}/users", self.directory), "assign", "cdb")];
         Ok(Change::state(what, probe, (before, fresh.into()), by))
     }
 }
@@ -331,7 +333,7 @@ mod tests {
     use crate::modules::files::bench::{Bench, afters};
     use crate::modules::system::bench::Here;
 
-    const CDB: &str = "cd /var/qmail/users || exit\nif [ ! -e cdb ]; then echo 'missing'; elif [ -n \"$(find assign -newer cdb)\" ]; \
+    const CDB: &str = "cd /var/qmail/users || exit\nif [ ! -e cdb ]; then echo 'missing'; elif [ -z \"$(find cdb -newer assign)\" ]; \
                        then echo 'older than users/assign'; else echo 'made from users/assign as it is'; fi\n";
 
     fn bench() -> Bench {

@@ -249,19 +249,20 @@ fn connect_script((host, port): (&str, u16), seconds: u64, listen: bool) -> Stri
     // A server that says nothing keeps the connection open: the reader is ended after a second.
     let read = "read=$!; (sleep 1; kill $read) >/dev/null 2>&1 & wait $read 2>/dev/null";
     let (nc, bash) = match listen {
-        false => (format!("nc -z -w {seconds} {host} {port}"), format!("exec 3<>/dev/tcp/{host}/{port}")),
+        false => (format!("try {host} {port}"), format!("exec 3<>/dev/tcp/{host}/{port}")),
         true => (
-            format!(
-                "nc -z -w {seconds} {host} {port} || exit 1; sleep 2 | nc -w {seconds} {host} {port} & {read}; true"
-            ),
+            format!("try {host} {port} || exit 1; sleep 2 | nc -w {seconds} {host} {port} & {read}; true"),
             format!("exec 3<>/dev/tcp/{host}/{port} || exit 1; cat <&3 & {read}; true"),
         ),
     };
     let bash = quote(&bash);
     format!(
-        "exec </dev/null 2>/dev/null\nif command -v nc >/dev/null; then {nc}; exit; fi\n\
-         command -v bash >/dev/null || exit {NO_TOOL}\nbash -c {bash} & try=$!\n\
-         (sleep {}; kill $try) >/dev/null 2>&1 & limit=$!\nwait $try; code=$?\nkill $limit\nexit $code\n",
+        // busybox's `nc` has no `-z`; it runs a program on the connection.
+        "exec </dev/null 2>/dev/null\n\
+         try() {{ case $(nc -h 2>&1) in *BusyBox*) nc -w {seconds} \"$@\" -e true ;; *) nc -z -w {seconds} \"$@\" ;; esac; }}\n\
+         if command -v nc >/dev/null; then {nc}; exit; fi\n\
+         command -v bash >/dev/null || exit {NO_TOOL}\nbash -c {bash} & job=$!\n\
+         (sleep {}; kill $job) >/dev/null 2>&1 & limit=$!\nwait $job; code=$?\nkill $limit\nexit $code\n",
         seconds + 1
     )
 }

@@ -1,13 +1,12 @@
-//! The start of a program on a machine: through `sudo` where asked, up to the point where its streams are its own.
+//! The start of a program on a machine: as another user where asked, up to the point where its streams are its own.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::io::Cursor;
 use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-
+use super::dialogue::{Ears, Input, Unready, send};
+use super::elevation::Elevation;
 use super::stop::Programs;
-use super::{Carrier, Channel};
+use super::{Carrier, Channel, Ending};
 use crate::transport::command::quote;
 use crate::transport::name::to_bytes;
 use crate::transport::{Become, TransportError};
@@ -15,7 +14,7 @@ use crate::transport::{Become, TransportError};
 /// Who a program runs as, and over what.
 pub struct Session {
     carrier: Arc<dyn Carrier>,
-    user: Option<Become>,
+    elevation: Option<Elevation>,
     /// What runs on channels of their own.
     pub programs: Programs,
 }
@@ -40,11 +39,8 @@ pub struct Started {
 impl Session {
     /// Refuses a way to become that is not known.
     pub fn new(carrier: Arc<dyn Carrier>, user: Option<&Become>) -> Result<Session, TransportError> {
-        if let Some(user) = user.filter(|user| user.method != "sudo") {
-            let message = format!("`become_method: {}` is not supported, only `sudo` is", user.method);
-            return Err(TransportError::Refused(message));
-        }
-        Ok(Session { carrier, user: user.cloned(), programs: Programs::default() })
+        let elevation = user.map(Elevation::new).transpose()?;
+        Ok(Session { carrier, elevation, programs: Programs::default() })
     }
 
     /// Starts an `sh` in a process group of its own. Scripts travel on stdin: an argument would be seen by every
@@ -60,54 +56,37 @@ impl Session {
                 (format!(r#"eval "$(dd bs=1 count={} 2>/dev/null)""#, to_bytes(&whole).len()), whole)
             }
         };
-        let begin =
-            format!(r#"LC_ALL=C; export LC_ALL; printf "\036{nonce} %s\n" $$; printf "\036{nonce} %s\n" $$ >&2"#);
+        let begin = format!(
+            r#"LC_ALL=${{c_lc:-C}} SHLVL=2; export LC_ALL SHLVL; unset c_lc; printf "\036{nonce} %s\n" $$; printf "\036{nonce} %s\n" $$ >&2"#
+        );
+        // A bash that thinks itself the first in an SSH session (`SHLVL`) reads its `.bashrc`, in front of any script.
+        // yash takes in only what its locale can read, and only from its start on.
         // `--` is needed by dash and refused by busybox. One line, and no `!`, for a login shell that is a csh.
         let line = format!(
-            "B={}; if kill -s 0 -- -$$ 2>/dev/null || kill -s 0 -$$ 2>/dev/null; then :; \
+            "B={}; if [ \"$YASH_VERSION\" ]; then c_lc=C.UTF-8 LC_ALL=C.UTF-8; export c_lc LC_ALL; fi; \
+             if kill -s 0 -- -$$ 2>/dev/null || kill -s 0 -$$ 2>/dev/null; then [ -z \"$c_lc\" ] || exec /bin/sh -c \"$B\"; \
              elif command -v setsid >/dev/null 2>&1; then exec setsid /bin/sh -c \"$B\"; fi; eval \"$B\"",
             quote(&format!("{begin}; {rest}"))
         );
-        let sudo = self.user.as_ref().map(|user| Sudo { user, prompt: format!("[cutover {nonce}] password: ") });
-        let line = match &sudo {
-            Some(sudo) => format!("exec {} /bin/sh -c {}", sudo.words()?, quote(&line)),
-            None => format!("exec /bin/sh -c {}", quote(&line)),
-        };
-        let started = match task {
-            Task::Stream(_) => self.carrier.stream(&line).await,
-            Task::Shell(_) | Task::Script(_) => self.carrier.start(&line).await,
-        };
-        let Channel { mut stdin, stdout, stderr, status } = started?;
-        if sudo.is_none() {
-            send(&mut stdin, &first).await;
+        let start = Start { nonce, line, first: &first, bulk: matches!(task, Task::Stream(_)) };
+        match &self.elevation {
+            None => self.as_login(&start).await,
+            Some(elevation) => elevation.launch(&self.carrier, &start).await,
         }
-        let marker = format!("\x1e{nonce} ");
-        let answering = sudo.as_ref().map(|sudo| (sudo, &mut stdin));
-        let errors = async {
-            match ready(stderr, &marker, answering).await {
-                // Not to be waited for with stdout: a sudo that asks again waits for us.
-                Err(Unready::Asked(message)) => Err(TransportError::Refused(message)),
-                ended_or_ready => Ok(ended_or_ready),
-            }
-        };
-        let (out, err) = tokio::try_join!(async { Ok(ready(stdout, &marker, None).await) }, errors)?;
-        match (out, err) {
-            (Ok((stdout, _)), Ok((stderr, pid))) => {
-                if sudo.is_some() {
-                    send(&mut stdin, &first).await;
-                }
-                Ok(Started { channel: Channel { stdin, stdout, stderr, status }, pid })
-            }
-            (_, Err(Unready::Ended(said) | Unready::Asked(said)))
-            | (Err(Unready::Ended(said) | Unready::Asked(said)), Ok(_)) => {
-                let said = String::from_utf8_lossy(said.as_bytes()).trim().to_string();
-                match &sudo {
-                    Some(sudo) => Err(TransportError::Refused(sudo.explain(&said))),
-                    None => Err(TransportError::Unreachable(match said.is_empty() {
-                        true => "no `/bin/sh` answered".into(),
-                        false => format!("no `/bin/sh` answered: {said}"),
-                    })),
-                }
+    }
+
+    async fn as_login(&self, start: &Start<'_>) -> Result<Started, TransportError> {
+        let line = format!("exec /bin/sh -c {}", quote(&start.line));
+        let Channel { mut stdin, stdout, stderr, status } = start.on(&self.carrier, &line).await?;
+        send(&mut stdin, start.first).await;
+        let mut ears = Ears::of(stdout, stderr);
+        match ears.pass(&start.marker(), None).await {
+            Ok(pid) => Ok(started(pid, ears, (stdin, status))),
+            Err(Unready::Ended(said) | Unready::Silent(said) | Unready::Asked(said)) => {
+                Err(TransportError::Unreachable(match said.is_empty() {
+                    true => "no `/bin/sh` answered".into(),
+                    false => format!("no `/bin/sh` answered: {said}"),
+                }))
             }
         }
     }
@@ -119,102 +98,35 @@ impl Session {
 
     /// Says whether programs run as the login user.
     pub fn is_login(&self) -> bool {
-        self.user.is_none()
+        self.elevation.is_none()
     }
 }
 
-/// Writes to a program; one that does not read any more is found out about by its output's end.
-async fn send(stdin: &mut (dyn AsyncWrite + Send + Unpin), text: &str) {
-    if stdin.write_all(&to_bytes(text)).await.is_ok() {
-        let _ = stdin.flush().await;
+/// One start: what runs and what it reads first.
+pub struct Start<'a> {
+    pub nonce: String,
+    /// A script of one line, which says on both streams when it runs; then it reads `first`.
+    pub line: String,
+    pub first: &'a str,
+    /// Whether its output may be read slowly.
+    pub bulk: bool,
+}
+
+impl Start<'_> {
+    /// What both streams begin with, when the program runs.
+    pub fn marker(&self) -> String {
+        format!("\x1e{} ", self.nonce)
+    }
+
+    pub async fn on(&self, carrier: &Arc<dyn Carrier>, line: &str) -> Result<Channel, TransportError> {
+        if self.bulk { carrier.stream(line).await } else { carrier.start(line).await }
     }
 }
 
-/// Why a stream did not come to its marker.
-enum Unready {
-    /// What it said before it ended.
-    Ended(String),
-    /// The error for a question that has no answer here.
-    Asked(String),
-}
-
-type Input = Box<dyn AsyncWrite + Send + Unpin>;
-type Source = Box<dyn AsyncRead + Send + Unpin>;
-
-/// Reads up to the marker and returns the stream from there, and the number that the marker carries.
-/// What came before is a login shell's greeting, and sudo's questions.
-async fn ready(
-    mut stream: Source,
-    marker: &str,
-    mut sudo: Option<(&Sudo<'_>, &mut Input)>,
-) -> Result<(Source, u32), Unready> {
-    let mut seen = Vec::new();
-    let mut answered = false;
-    loop {
-        if let Some(at) = find(&seen, marker.as_bytes()) {
-            let number = at + marker.len();
-            if let Some(length) = seen[number..].iter().position(|byte| *byte == b'\n') {
-                let pid = String::from_utf8_lossy(&seen[number..number + length]).parse().unwrap_or_default();
-                let rest = seen.split_off(number + length + 1);
-                return Ok((Box::new(Cursor::new(rest).chain(stream)), pid));
-            }
-        } else if let Some((sudo, stdin)) = &mut sudo
-            && let Some(at) = find(&seen, sudo.prompt.as_bytes())
-        {
-            seen.drain(..at + sudo.prompt.len());
-            let Some(password) = sudo.user.password.as_ref().filter(|_| !answered) else {
-                return Err(Unready::Asked(sudo.wrong(answered)));
-            };
-            answered = true;
-            send(stdin.as_mut(), &format!("{}\n", password.reveal())).await;
-            continue;
-        }
-        let mut chunk = [0; 4096];
-        match stream.read(&mut chunk).await {
-            Ok(length) if length > 0 => seen.extend_from_slice(&chunk[..length]),
-            _ => return Err(Unready::Ended(String::from_utf8_lossy(&seen).into_owned())),
-        }
-    }
-}
-
-/// `sudo.8`, told to ask in words that nothing else says.
-struct Sudo<'a> {
-    user: &'a Become,
-    prompt: String,
-}
-
-impl Sudo<'_> {
-    /// Returns the command up to the program it runs.
-    fn words(&self) -> Result<String, TransportError> {
-        let flags = self.user.flags.as_deref().unwrap_or("-H -S");
-        let flags = shlex::split(flags)
-            .ok_or_else(|| TransportError::Refused(format!("`become_flags` cannot be split into words: {flags}")))?;
-        let mut words = vec![self.user.exe.clone().unwrap_or_else(|| "sudo".into())];
-        words.extend(flags.into_iter().filter(|flag| !["-n", "-S", "--non-interactive", "--stdin"].contains(&&**flag)));
-        match self.user.password {
-            Some(_) => words.extend(["-S".into(), "-p".into(), self.prompt.clone()]),
-            None => words.push("-n".into()),
-        }
-        words.extend(["-u".into(), self.user.user.clone()]);
-        Ok(words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "))
-    }
-
-    fn wrong(&self, answered: bool) -> String {
-        match answered {
-            true => format!("sudo did not accept the password for becoming `{}`", self.user.user),
-            false => format!("sudo wants a password to become `{}` and none was given", self.user.user),
-        }
-    }
-
-    /// Returns the error for a sudo that ended, from what it said.
-    fn explain(&self, said: &str) -> String {
-        let wants = ["a password is required", "a terminal is required"].iter().any(|words| said.contains(words));
-        match (wants, said.is_empty()) {
-            (true, _) => self.wrong(false),
-            (false, true) => format!("cannot become `{}`: sudo ended without a word", self.user.user),
-            (false, false) => format!("cannot become `{}`: {said}", self.user.user),
-        }
-    }
+/// Returns a program whose ears have passed the marker, which carried its number.
+pub fn started(pid: String, ears: Ears, (stdin, status): (Input, Ending)) -> Started {
+    let (stdout, stderr) = (ears.stdout.into_stream(), ears.stderr.into_stream());
+    Started { channel: Channel { stdin, stdout, stderr, status }, pid: pid.parse().unwrap_or_default() }
 }
 
 /// Returns 128 bits that nobody can guess, in hexadecimal; `RandomState` is keyed by the operating system.

@@ -14,11 +14,15 @@ use super::{
     TransportError, Want, WriteError, name,
 };
 
+mod becoming;
+mod dialogue;
+mod elevation;
 mod launch;
 mod look;
 mod run;
 mod shell;
 mod stop;
+mod terminal;
 mod tools;
 mod write;
 
@@ -37,7 +41,13 @@ pub trait Carrier: Send + Sync {
     async fn stream(&self, line: &str) -> Result<Channel, TransportError> {
         self.start(line).await
     }
+
+    /// Starts `line` on a terminal that echoes nothing: `stdout` is all that is printed there, `stderr` is empty.
+    async fn terminal(&self, line: &str) -> Result<Channel, TransportError>;
 }
+
+/// The exit status of a program, when it has ended.
+pub type Ending = BoxFuture<'static, Result<i32, TransportError>>;
 
 /// The three streams of a started program and its end. Dropping it closes the channel and ends the program.
 pub struct Channel {
@@ -47,9 +57,6 @@ pub struct Channel {
     /// The exit status, 128 + the signal's number for a killed program. No status at all is `Unreachable`.
     pub status: Ending,
 }
-
-/// The exit status of a program, when it has ended.
-pub type Ending = BoxFuture<'static, Result<i32, TransportError>>;
 
 /// One user's shell on one machine.
 pub struct Posix {
@@ -66,8 +73,9 @@ impl Posix {
     /// Starts the shell, as `user` if one is to become, and asks the machine once for its identity and tools.
     pub async fn start(carrier: Arc<dyn Carrier>, user: Option<&Become>) -> Result<Posix, TransportError> {
         let session = Arc::new(Session::new(carrier, user)?);
-        let (shell, output) = Shell::start(&session, &format!("{}\nc_probe </dev/null", tools::PRELUDE)).await?;
+        let (mut shell, output) = Shell::start(&session, &format!("{}\nc_probe </dev/null", tools::PRELUDE)).await?;
         let (tools, identity) = Tools::read(&output)?;
+        shell.only_utf8 = tools.only_utf8;
         Ok(Posix { session, shell, identity, tools })
     }
 

@@ -19,7 +19,9 @@ c_probe() {
   *) case $(dd --help 2>&1 </dev/null) in *fsync*) c_sync=dd ;; *) c_sync=all ;; esac ;;
   esac
   case $(mv --help 2>&1 </dev/null) in *--no-target-directory*) c_mv=T ;; *) c_mv=plain ;; esac
-  echo "$c_stat/$c_sum/$c_b64/$c_sync/$c_mv"
+  # In the locale C a byte is a character; yash has none for those above 127.
+  case $(printf '\377' 2>/dev/null) in ?) c_text=any ;; *) c_text=utf8 ;; esac
+  echo "$c_stat/$c_sum/$c_b64/$c_sync/$c_mv/$c_text"
   umask
   id
   echo "${HOME:-/}"
@@ -118,11 +120,10 @@ c_account() {
   case $? in
   0 | 2) printf '%s\n' "$c_line" ;;
   *)
+    # Not by a here-document: some shells need a place for temp files for one.
     while IFS= read -r c_line; do
-      IFS=: read -r c_name c_x c_id c_rest <<E
-$c_line
-E
-      if [ "$c_name" = "$2" ] || [ "$c_id" = "$2" ]; then printf '%s\n' "$c_line"; break; fi
+      c_id=${c_line#*:*:}
+      if [ "${c_line%%:*}" = "$2" ] || [ "${c_id%%:*}" = "$2" ]; then printf '%s\n' "$c_line"; break; fi
     done <"/etc/$1"
     ;;
   esac

@@ -1,5 +1,6 @@
 //! One long-lived `sh`: scripts go in without waiting, answers come out in the same order.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,6 +19,8 @@ pub struct Shell {
     marker: String,
     state: Arc<State>,
     pub pid: u32,
+    /// The shell reads nothing but UTF-8.
+    pub only_utf8: bool,
 }
 
 struct Request {
@@ -65,7 +68,7 @@ impl Shell {
         let state = Arc::new(State { waiting: AtomicUsize::new(1), ..State::default() });
         let (answer, first) = oneshot::channel();
         tokio::spawn(serve(started.channel, (queue, answer), format!("\x1e{marker} ").into_bytes(), state.clone()));
-        let shell = Shell { requests, marker, state, pid: started.pid };
+        let shell = Shell { requests, marker, state, pid: started.pid, only_utf8: false };
         let output = first.await.map_err(|_| shell.lost())?;
         Ok((shell, output))
     }
@@ -79,6 +82,10 @@ impl Shell {
     pub async fn ask_for(&self, script: &str, effect: Effect, keep: usize) -> Result<Output, TransportError> {
         if self.is_lost() {
             return Err(self.lost());
+        }
+        if self.only_utf8 && matches!(to_bytes(script), Cow::Owned(_)) {
+            let why = "the host's `sh` reads only UTF-8, and a name here is not: another shell as `/bin/sh` can do it";
+            return Err(TransportError::Refused(why.into()));
         }
         let (answer, output) = oneshot::channel();
         // Subshell: nothing that a script does changes the next one. Its stdin: not ours, or it would eat the next one.
@@ -273,7 +280,7 @@ impl Frames {
         let at = self.searched + memchr::memmem::find(&self.seen[self.searched..], &self.marker)?;
         let number = at + self.marker.len();
         let length = self.seen[number..].iter().position(|byte| *byte == b'\n')?;
-        let status = String::from_utf8_lossy(&self.seen[number..number + length]).parse().unwrap_or(-1);
+        let status = status_of(&String::from_utf8_lossy(&self.seen[number..number + length]));
         let rest = self.seen.split_off(number + length + 1);
         self.seen.truncate(at);
         self.searched = 0;
@@ -289,6 +296,15 @@ impl Frames {
             self.dropped += (tail - keep) as u64;
             self.searched = 0;
         }
+    }
+}
+
+/// Reads a `$?`. For a killed program ksh93 has 256 + the signal, and yash 384 + it.
+fn status_of(text: &str) -> i32 {
+    match text.parse() {
+        Ok(status @ 256..) => 128 + (status & 127),
+        Ok(status) => status,
+        Err(_) => -1,
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Tools {
     base64: String,
     sync: String,
     rename: String,
+    /// The shell reads nothing but UTF-8.
+    pub only_utf8: bool,
 }
 
 impl Tools {
@@ -29,7 +31,7 @@ impl Tools {
             TransportError::Refused(format!("the host's `sh` did not answer as a POSIX shell: {}", said.trim()))
         };
         let [.., tools, umask, id, home] = lines[..] else { return Err(unreadable()) };
-        let [stat, sum, base64, sync, rename] = tools.split('/').collect::<Vec<_>>()[..] else {
+        let [stat, sum, base64, sync, rename, bytes] = tools.split('/').collect::<Vec<_>>()[..] else {
             return Err(unreadable());
         };
         let identity = Identity {
@@ -44,13 +46,14 @@ impl Tools {
             base64: base64.into(),
             sync: sync.into(),
             rename: rename.into(),
+            only_utf8: bytes == "utf8",
         };
         Ok((tools, identity))
     }
 
     /// Returns the prelude with the tools set, for a program that did not probe for them.
     pub fn prelude(&self) -> String {
-        let Tools { stat, sum, base64, sync, rename } = self;
+        let Tools { stat, sum, base64, sync, rename, only_utf8: _ } = self;
         format!("c_stat={stat} c_sum='{sum}' c_b64='{base64}' c_sync={sync} c_mv={rename}\n{PRELUDE}\n")
     }
 
@@ -93,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_probe_is_read_behind_a_greeting_and_without_a_name() {
-        let answer = "c/none/base64 -d/dd/T\n0022\nuid=1042 gid=0(root) groups=0(root)\n/srv/my home\n";
+        let answer = "c/none/base64 -d/dd/T/any\n0022\nuid=1042 gid=0(root) groups=0(root)\n/srv/my home\n";
         let output = Output { stdout: answer.into(), ..Output::default() };
         let (tools, identity) = Tools::read(&output).unwrap();
         assert!(!tools.digests());

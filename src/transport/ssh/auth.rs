@@ -37,7 +37,8 @@ pub struct Session<'a> {
 
 /// Logs in, or says what was tried.
 pub async fn log_in(session: Session<'_>, target: &Target) -> Result<(), TransportError> {
-    let mut login = Login { session, target, tried: Vec::new(), hints: Vec::new(), methods: None, hashes: None };
+    let mut login =
+        Login { session, target, tried: Vec::new(), hints: Vec::new(), methods: None, hashes: None, partly: false };
     let result = login.attempt_all().await;
     match result {
         Ok(true) => Ok(()),
@@ -59,11 +60,15 @@ struct Login<'a> {
     methods: Option<MethodSet>,
     /// What the server takes RSA signatures with, once that was needed.
     hashes: Option<RsaHashes>,
+    /// What was tried last was right, but the server wants more.
+    partly: bool,
 }
 
 /// What is still to be shown or said.
 struct Left<'a> {
-    identities: std::vec::IntoIter<Identity>,
+    identities: std::collections::VecDeque<Identity>,
+    /// Shown, and turned down: perhaps because something else has to come first.
+    shown: Vec<Identity>,
     prompts: Option<&'a Secret>,
     password: Option<&'a Secret>,
 }
@@ -76,14 +81,21 @@ impl Login<'_> {
         self.tried.extend(files.unusable.iter().cloned());
         let (mut agent, held) = self.open_agent().await.unzip();
         let held = held.unwrap_or_default();
-        let identities = files.identities(&held, target.identities_only).into_iter();
-        let mut left = Left { identities, prompts: target.password.as_ref(), password: target.password.as_ref() };
+        let password = target.password.as_ref();
+        let identities = files.identities(&held, target.identities_only).into();
+        let mut left = Left { identities, shown: Vec::new(), prompts: password, password };
         loop {
+            if std::mem::take(&mut self.partly) {
+                left.identities.extend(left.shown.drain(..));
+            }
             if self.takes(MethodKind::PublicKey)
-                && let Some(identity) = left.identities.next()
+                && let Some(identity) = left.identities.pop_front()
             {
                 if self.attempt_identity(&identity, agent.as_mut(), &held).await? {
                     return Ok(true);
+                }
+                if !self.partly {
+                    left.shown.push(identity);
                 }
             } else if self.methods.is_none() {
                 // Nothing to show, so ask for what the server takes; some let everybody in.
@@ -221,6 +233,7 @@ impl Login<'_> {
                     return Err(Error::Disconnect);
                 }
                 self.methods = Some(remaining_methods);
+                self.partly |= partial_success;
                 Ok(false)
             }
         }

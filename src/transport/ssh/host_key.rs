@@ -1,13 +1,14 @@
 //! What the connection's own task decides and learns: whether the host key is the right one, and why it ended.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use russh::Error;
 use russh::client::{self, DisconnectReason};
 use russh::keys::PublicKeyOrCertificate;
 
 use super::HostKeyChecking;
-use super::known_hosts::{KnownHosts, Refusal};
+use super::known_hosts::KnownHosts;
 use crate::transport::TransportError;
 
 /// Judges the host key, and notes why the connection ended.
@@ -24,32 +25,23 @@ impl client::Handler for Verifier {
         if self.checking == HostKeyChecking::Off {
             return Ok(true);
         }
-        let PublicKeyOrCertificate::PublicKey { key, .. } = key else { return Ok(false) };
-        let refusal = match self.known.check(key) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let refusal = match self.known.check(key, now).await {
             Ok(()) => return Ok(true),
-            Err(refusal) => match *refusal {
-                Refusal::Unknown { .. } if self.checking == HostKeyChecking::AcceptNew => {
-                    match self.known.learn(key).await {
-                        Ok(()) => return Ok(true),
-                        Err(error) => format!("cannot write its host key to a known-hosts file: {error}"),
-                    }
+            Err(refusal) if refusal.is_new() && self.checking == HostKeyChecking::AcceptNew => {
+                match self.known.learn(&refusal.key).await {
+                    Ok(()) => return Ok(true),
+                    Err(error) => format!("cannot write its host key to a known-hosts file: {error}"),
                 }
-                refusal => refusal.to_string(),
-            },
+            }
+            Err(refusal) => refusal.to_string(),
         };
         Report::set(&self.report.refusal, refusal);
         Ok(false)
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<Error>) -> Result<(), Error> {
-        let (text, result) = match reason {
-            DisconnectReason::ReceivedDisconnect(info) => {
-                (format!("the host ended the connection: {}", info.message), Ok(()))
-            }
-            DisconnectReason::Error(error) => (explain(&error), Err(error)),
-        };
-        Report::set(&self.report.end, text);
-        result
+        self.report.ended(reason)
     }
 }
 
@@ -74,6 +66,18 @@ impl Report {
 
     pub fn get(slot: &Mutex<Option<String>>) -> Option<String> {
         slot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes why the connection ended.
+    pub fn ended(&self, reason: DisconnectReason<Error>) -> Result<(), Error> {
+        let (text, result) = match reason {
+            DisconnectReason::ReceivedDisconnect(info) => {
+                (format!("the host ended the connection: {}", info.message), Ok(()))
+            }
+            DisconnectReason::Error(error) => (explain(&error), Err(error)),
+        };
+        Report::set(&self.end, text);
+        result
     }
 
     /// Returns the error for a connection that failed or ended, with the reason that is known best.

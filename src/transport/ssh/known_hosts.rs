@@ -1,14 +1,25 @@
 //! The host keys that are known: what `known_hosts` files say of one host, and whether a key fits (`sshd.8`).
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey};
-use sha1::Sha1;
+use russh::keys::ssh_key::Certificate;
+use russh::keys::{Algorithm, PublicKey, PublicKeyOrCertificate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::Target;
+use super::neighbours::{Half, Neighbour, Neighbours};
+use certificate::{Fault, fault};
+use elsewhere::Question;
+use line::{Marker, lines, name_with_port};
+use refusal::{line_for, print};
+
+mod certificate;
+pub mod elsewhere;
+pub mod line;
+pub mod pin;
+pub mod refusal;
+
+pub use refusal::{Refusal, Revoked, Why};
 
 /// What is done about a host whose key is in no file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,237 +35,204 @@ pub enum HostKeyChecking {
 /// What the files say of one host.
 #[derive(Clone, Debug)]
 pub struct KnownHosts {
+    /// The inventory's name of the host, and its address.
+    target: String,
+    address: String,
     /// The host as the files name it: `host`, or `[host]:port` where the port is not 22.
     name: String,
+    /// The host as a certificate names it, and as lines do that mean it at any port.
+    host: String,
     entries: Vec<Entry>,
-    /// Where a new key would be written.
-    file: Option<PathBuf>,
+    /// A new key would be written to the first.
+    files: Vec<PathBuf>,
+    neighbours: Neighbours,
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
     file: PathBuf,
     line: usize,
-    kind: Kind,
+    marker: Marker,
+    /// Names the host with its port. If not, it vouches for an equal key and says nothing against another.
+    exact: bool,
     key: PublicKey,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Names the host with its port.
-    Exact,
-    /// Names the host alone though its port is not 22: vouches for an equal key, says nothing against another.
-    Portless,
-    Revoked,
-}
-
-/// Why a host key is refused.
-#[derive(Debug)]
-pub enum Refusal {
-    Unknown { name: String, key: PublicKey, file: Option<PathBuf> },
-    Changed { name: String, key: PublicKey, known: PublicKey, file: PathBuf, line: usize },
-    Revoked { name: String, key: PublicKey, file: PathBuf, line: usize },
-}
-
 impl KnownHosts {
-    /// Reads the lines of `files` that are about this host. A file that does not exist has none.
-    pub async fn read(files: &[PathBuf], host: &str, port: u16) -> std::io::Result<KnownHosts> {
-        let mut entries = Vec::new();
-        for file in files {
-            let text = match tokio::fs::read(file).await {
-                Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(std::io::Error::new(error.kind(), format!("`{}`: {error}", file.display()))),
-            };
-            entries.extend(entries_of(&text, file, host, port));
+    /// Reads the lines that are about the target in its files. A file that does not exist has none; where nothing is
+    /// checked none is read.
+    pub async fn of(target: &Target) -> std::io::Result<KnownHosts> {
+        let files = match target.host_key_checking {
+            HostKeyChecking::Off => Vec::new(),
+            HostKeyChecking::Strict | HostKeyChecking::AcceptNew => target.known_hosts.clone(),
+        };
+        // An alias stands for the host and the port (`HostKeyAlias` in `ssh_config.5`).
+        let (host, port) = match &target.host_key_alias {
+            Some(alias) => (alias, 22),
+            None => (&target.address, target.port),
+        };
+        let mut known = KnownHosts {
+            target: target.name.clone(),
+            address: target.address.clone(),
+            name: name_with_port(host, port),
+            host: host.to_lowercase(),
+            entries: Vec::new(),
+            files,
+            neighbours: target.neighbours.clone(),
+        };
+        for file in known.files.clone() {
+            if let Some(text) = text_of(&file).await? {
+                known.add(&text, &file);
+            }
         }
-        Ok(KnownHosts { name: name_with_port(host, port), entries, file: files.first().cloned() })
+        Ok(known)
+    }
+
+    /// Takes over the lines of one file that are about the host. Keys that cannot be read are passed over, as OpenSSH
+    /// does.
+    fn add(&mut self, text: &str, file: &Path) {
+        for line in lines(text) {
+            let exact = line.names.matches(&self.name);
+            if !exact && !line.names.matches(&self.host) {
+                continue;
+            }
+            if let Some(key) = line.key() {
+                self.entries.push(Entry { file: file.into(), line: line.number, marker: line.marker, exact, key });
+            }
+        }
+    }
+
+    /// The host as the files name it.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Returns the host key algorithms to ask for: those that are known for this host first, so that a host with
     /// several keys shows the one that can be compared.
     pub fn prefer(&self, all: &[Algorithm]) -> Vec<Algorithm> {
-        let known = |algorithm: &&Algorithm| self.keys().any(|entry| same_type(&entry.key.algorithm(), algorithm));
+        let known = |algorithm: &&Algorithm| {
+            self.marked(Marker::None).any(|entry| same_type(&entry.key.algorithm(), algorithm))
+        };
         let (first, then): (Vec<_>, Vec<_>) = all.iter().partition(known);
         first.into_iter().chain(then).cloned().collect()
     }
 
-    /// Refuses a key that is revoked, differs from every known one, or belongs to a host that is not known.
-    pub fn check(&self, key: &PublicKey) -> Result<(), Box<Refusal>> {
-        let same = |entry: &&Entry| entry.key.key_data() == key.key_data();
-        let (name, shown) = (self.name.clone(), key.clone());
-        if let Some(entry) = self.entries.iter().filter(|entry| entry.kind == Kind::Revoked).find(same) {
-            let (file, line) = (entry.file.clone(), entry.line);
-            return Err(Box::new(Refusal::Revoked { name, key: shown, file, line }));
+    /// Returns the algorithms with which to ask for a certificate first: all, where an authority is known for the host.
+    pub fn certificates(&self, all: &[Algorithm]) -> Vec<Algorithm> {
+        if self.marked(Marker::Authority).next().is_some() { all.to_vec() } else { Vec::new() }
+    }
+
+    /// Refuses what is revoked, differs from everything known, or belongs to a host that is not known; `now` is in
+    /// seconds since 1970.
+    ///
+    /// A certificate that does not vouch for the host is no worse than no certificate: the key in it, which the host has
+    /// proved to have, may be known itself.
+    pub async fn check(&self, shown: &PublicKeyOrCertificate, now: u64) -> Result<(), Box<Refusal>> {
+        let key = shown.public_key();
+        let judged = match shown.certificate() {
+            None => self.judge(&key).map_err(|why| (why, None)),
+            Some(certificate) => self.judge_certificate(certificate, &key, now),
+        };
+        let Err((why, fault)) = judged else { return Ok(()) };
+        let neighbours = self.neighbours.list();
+        let own = [self.name.clone(), self.host.clone()];
+        let question = Question { target: &self.target, own: &own, neighbours: &neighbours };
+        let mut elsewhere = question.key(&self.files, &key).await;
+        if let (Some(Fault::Principals(_)), Some(certificate)) = (fault.as_deref(), shown.certificate()) {
+            elsewhere.extend(question.certificate(certificate));
         }
-        if self.keys().any(|entry| same(&entry)) {
+        let identity = shown.certificate().map(|certificate| certificate.key_id().to_owned()).unwrap_or_default();
+        Err(Box::new(Refusal {
+            why: *why,
+            name: self.name.clone(),
+            host: self.host.clone(),
+            target: self.target.clone(),
+            address: self.address.clone(),
+            key,
+            certificate: fault.map(|fault| (*fault, identity)),
+            elsewhere,
+        }))
+    }
+
+    fn judge(&self, key: &PublicKey) -> Result<(), Box<Why>> {
+        if let Some(Entry { file, line, .. }) = self.with_key(Marker::Revoked, key) {
+            return Err(Box::new(Why::Revoked { what: Revoked::Key, file: file.clone(), line: *line }));
+        }
+        if self.with_key(Marker::None, key).is_some() {
             return Ok(());
         }
         // Another type of key is a change too: the known types were asked for first, and the host has none of them.
-        let exact = || self.keys().filter(|entry| entry.kind == Kind::Exact);
+        let exact = || self.marked(Marker::None).filter(|entry| entry.exact);
         let known =
             exact().find(|entry| same_type(&entry.key.algorithm(), &key.algorithm())).or_else(|| exact().next());
         Err(Box::new(match known {
             Some(Entry { file, line, key: known, .. }) => {
-                Refusal::Changed { name, key: shown, known: known.clone(), file: file.clone(), line: *line }
+                Why::Changed { known: known.clone(), file: file.clone(), line: *line }
             }
-            None => Refusal::Unknown { name, key: shown, file: self.file.clone() },
+            None => Why::Unknown { file: self.files.first().cloned() },
         }))
+    }
+
+    fn judge_certificate(
+        &self,
+        certificate: &Certificate,
+        key: &PublicKey,
+        now: u64,
+    ) -> Result<(), (Box<Why>, Option<Box<Fault>>)> {
+        let signer = PublicKey::new(certificate.signature_key().clone(), "");
+        if let Some(Entry { file, line, .. }) = self.with_key(Marker::Revoked, &signer) {
+            let what = Revoked::Authority(signer);
+            return Err((Box::new(Why::Revoked { what, file: file.clone(), line: *line }), None));
+        }
+        // The key is judged in any case: one that is revoked does not become better by a certificate.
+        let plain = self.judge(key);
+        if plain.as_ref().is_err_and(|why| matches!(**why, Why::Revoked { .. })) {
+            return plain.map_err(|why| (why, None));
+        }
+        let fault = match self.with_key(Marker::Authority, &signer) {
+            Some(_) => fault(certificate, &self.host, now),
+            None => {
+                let place = |entry: &Entry| format!("{} ({}:{})", print(&entry.key), entry.file.display(), entry.line);
+                Some(Fault::Authority { signer, known: self.marked(Marker::Authority).map(place).collect() })
+            }
+        };
+        match fault {
+            None => Ok(()),
+            Some(Fault::Forged) => Err((Box::new(Why::Forged), Some(Box::new(Fault::Forged)))),
+            Some(fault) => plain.map_err(|why| (why, Some(Box::new(fault)))),
+        }
     }
 
     /// Adds the key to the first file, and to what is known here.
     pub async fn learn(&mut self, key: &PublicKey) -> std::io::Result<()> {
-        let Some(file) = self.file.clone() else { return Ok(()) };
+        let Some(file) = self.files.first().cloned() else { return Ok(()) };
         append(&file, &line_for(&self.name, key)).await?;
-        self.entries.push(Entry { file, line: 0, kind: Kind::Exact, key: key.clone() });
+        self.entries.push(Entry { file, line: 0, marker: Marker::None, exact: true, key: key.clone() });
         Ok(())
     }
 
-    fn keys(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(|entry| entry.kind != Kind::Revoked)
+    fn marked(&self, marker: Marker) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| entry.marker == marker)
+    }
+
+    /// Compares the keys alone; a comment is not part of one.
+    fn with_key(&self, marker: Marker, key: &PublicKey) -> Option<&Entry> {
+        self.marked(marker).find(|entry| entry.key.key_data() == key.key_data())
     }
 }
 
-/// The text that a user reads: what was shown, what was expected, and what to do.
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let print = |key: &PublicKey| format!("{} {}", key_type(key), key.fingerprint(HashAlg::Sha256));
-        match self {
-            Refusal::Unknown { name, key, file } => {
-                write!(f, "the host key of `{name}` is not known: {}", print(key))?;
-                let file = file.as_ref().map_or("known_hosts".into(), |file| file.display().to_string());
-                write!(
-                    f,
-                    "\nhint: compare it with what `ssh-keygen -lf` prints on the host, then add this line to `{file}`:\n{}",
-                    line_for(name, key)
-                )
-            }
-            Refusal::Changed { name, key, known, file, line } => write!(
-                f,
-                "the host key of `{name}` is not the known one: it is {}, known is {} ({}:{line})\nhint: somebody may \
-                 be between you and the host; if the host really has a new key, remove the line with `ssh-keygen -f \
-                 {} -R '{name}'`",
-                print(key),
-                print(known),
-                file.display(),
-                file.display()
-            ),
-            Refusal::Revoked { name, key, file, line } => write!(
-                f,
-                "the host key of `{name}` is revoked: {} ({}:{line})\nhint: whoever has this key may be anybody; give \
-                 the host a new one",
-                print(key),
-                file.display()
-            ),
-        }
+/// Returns a file's text; nothing where there is no file.
+pub async fn text_of(file: &Path) -> std::io::Result<Option<String>> {
+    match tokio::fs::read(file).await {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(std::io::Error::new(error.kind(), format!("`{}`: {error}", file.display()))),
     }
-}
-
-/// Returns the entries of one file that are about the host. Lines that cannot be read are passed over, as OpenSSH
-/// does; so are `@cert-authority` lines, which vouch for certificates, not for keys.
-fn entries_of(text: &str, file: &Path, host: &str, port: u16) -> Vec<Entry> {
-    let (host, name) = (host.to_lowercase(), name_with_port(host, port));
-    let mut entries = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let mut words = line.split([' ', '\t', '\r']).filter(|word| !word.is_empty()).peekable();
-        let marker = words.next_if(|word| word.starts_with('@'));
-        let (Some(hosts), Some(kind), Some(data)) = (words.next(), words.next(), words.next()) else { continue };
-        let named = if hosts.starts_with('#') {
-            continue;
-        } else if matches(hosts, &name) {
-            Kind::Exact
-        } else if name != host && matches(hosts, &host) {
-            Kind::Portless
-        } else {
-            continue;
-        };
-        let kind = match (marker, PublicKey::from_openssh(&format!("{kind} {data}"))) {
-            (None, Ok(key)) => (named, key),
-            (Some("@revoked"), Ok(key)) => (Kind::Revoked, key),
-            _ => continue,
-        };
-        entries.push(Entry { file: file.into(), line: index + 1, kind: kind.0, key: kind.1 });
-    }
-    entries
-}
-
-/// Says whether the first field of a line names `name`: a list of patterns in which a matching `!pattern` excludes,
-/// or one hashed name.
-fn matches(hosts: &str, name: &str) -> bool {
-    if let Some(hashed) = hosts.strip_prefix("|1|") {
-        return hash_matches(hashed, name).unwrap_or(false);
-    }
-    let mut named = false;
-    for pattern in hosts.split(',') {
-        let (negated, pattern) = pattern.strip_prefix('!').map_or((false, pattern), |rest| (true, rest));
-        if wildcard(pattern.to_lowercase().as_bytes(), name.as_bytes()) {
-            if negated {
-                return false;
-            }
-            named = true;
-        }
-    }
-    named
-}
-
-/// `salt|HMAC-SHA1(salt, name)`, both in base64. `None` where it is not of that form.
-fn hash_matches(hashed: &str, name: &str) -> Option<bool> {
-    let (salt, hash) = hashed.split_once('|')?;
-    let mut mac = Hmac::<Sha1>::new_from_slice(&STANDARD.decode(salt).ok()?).ok()?;
-    mac.update(name.as_bytes());
-    Some(mac.verify_slice(&STANDARD.decode(hash).ok()?).is_ok())
-}
-
-/// Matches `*` and `?`, the only wildcards that `sshd.8` knows here.
-fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut at, mut on) = (0, 0);
-    let mut star = None;
-    while on < text.len() {
-        match pattern.get(at) {
-            Some(b'*') => {
-                star = Some((at, on));
-                at += 1;
-            }
-            Some(&byte) if byte == b'?' || byte == text[on] => {
-                at += 1;
-                on += 1;
-            }
-            _ => {
-                let Some((star_at, star_on)) = star else { return false };
-                star = Some((star_at, star_on + 1));
-                at = star_at + 1;
-                on = star_on + 1;
-            }
-        }
-    }
-    pattern[at..].iter().all(|byte| *byte == b'*')
-}
-
-fn name_with_port(host: &str, port: u16) -> String {
-    let host = host.to_lowercase();
-    if port == 22 { host } else { format!("[{host}]:{port}") }
 }
 
 /// Compares the types of two keys; an RSA key is one whatever hash it signs with.
-fn same_type(left: &Algorithm, right: &Algorithm) -> bool {
+pub fn same_type(left: &Algorithm, right: &Algorithm) -> bool {
     left == right || matches!((left, right), (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }))
-}
-
-/// The type of a key as `ssh-keygen -l` prints it.
-fn key_type(key: &PublicKey) -> &'static str {
-    match key.algorithm() {
-        Algorithm::Ed25519 => "ED25519",
-        Algorithm::Rsa { .. } => "RSA",
-        Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 | EcdsaCurve::NistP384 | EcdsaCurve::NistP521 } => "ECDSA",
-        Algorithm::Dsa => "DSA",
-        _ => "key",
-    }
-}
-
-fn line_for(name: &str, key: &PublicKey) -> String {
-    let mut key = key.clone();
-    key.set_comment("");
-    format!("{name} {}", key.to_openssh().unwrap_or_default().trim_end())
 }
 
 /// Appends a line in one write, after ending a last line that has no end.
@@ -272,6 +250,9 @@ async fn append(file: &Path, line: &str) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use russh::keys::{EcdsaCurve, HashAlg};
+
+    use super::line::hashed;
     use super::*;
 
     const ONE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
@@ -283,15 +264,26 @@ mod tests {
 
     fn known(text: &str, host: &str, port: u16) -> KnownHosts {
         let file = PathBuf::from("known_hosts");
-        KnownHosts { name: name_with_port(host, port), entries: entries_of(text, &file, host, port), file: Some(file) }
+        let mut known = KnownHosts {
+            target: host.into(),
+            address: host.into(),
+            name: name_with_port(host, port),
+            host: host.to_lowercase(),
+            entries: Vec::new(),
+            files: vec![file.clone()],
+            neighbours: Neighbours::default(),
+        };
+        known.add(text, &file);
+        known
     }
 
     fn verdict(text: &str, host: &str, port: u16) -> &'static str {
-        match known(text, host, port).check(&key(ONE)).map_err(|refusal| *refusal) {
+        match known(text, host, port).judge(&key(ONE)).map_err(|why| *why) {
             Ok(()) => "known",
-            Err(Refusal::Unknown { .. }) => "unknown",
-            Err(Refusal::Changed { .. }) => "changed",
-            Err(Refusal::Revoked { .. }) => "revoked",
+            Err(Why::Unknown { .. }) => "unknown",
+            Err(Why::Changed { .. }) => "changed",
+            Err(Why::Revoked { .. }) => "revoked",
+            Err(Why::Forged) => "forged",
         }
     }
 
@@ -319,21 +311,16 @@ mod tests {
 
     #[test]
     fn a_hashed_name_is_found() {
-        let mac = |name: &str| {
-            let mut mac = Hmac::<Sha1>::new_from_slice(b"a salt").expect("a key");
-            mac.update(name.as_bytes());
-            STANDARD.encode(mac.finalize().into_bytes())
-        };
-        let line = |name: &str| format!("|1|{}|{} {ONE}\n", STANDARD.encode("a salt"), mac(name));
+        let line = |name: &str| format!("{} {ONE}\n", hashed(name, &[9; 20]));
         assert_eq!(verdict(&line("mail"), "Mail", 22), "known");
         assert_eq!(verdict(&line("[mail]:2222"), "mail", 2222), "known");
         assert_eq!(verdict(&line("mail"), "mail2", 22), "unknown");
     }
 
-    #[test]
-    fn a_different_key_is_a_change_with_the_line_of_the_known_one() {
+    #[tokio::test]
+    async fn a_different_key_is_a_change_with_the_line_of_the_known_one() {
         let text = format!("# first\n\nmail {TWO}\n");
-        let refusal = known(&text, "mail", 22).check(&key(ONE)).expect_err("a refusal").to_string();
+        let refusal = known(&text, "mail", 22).check(&key(ONE).into(), 0).await.expect_err("a refusal").to_string();
         assert!(refusal.contains("known_hosts:3"), "{refusal}");
         assert!(refusal.contains(&key(ONE).fingerprint(HashAlg::Sha256).to_string()), "{refusal}");
         assert!(refusal.contains(&key(TWO).fingerprint(HashAlg::Sha256).to_string()), "{refusal}");
@@ -353,6 +340,7 @@ mod tests {
     fn a_revoked_key_is_refused_though_it_is_known() {
         assert_eq!(verdict(&format!("mail {ONE}\n@revoked * {ONE}\n"), "mail", 22), "revoked");
         assert_eq!(verdict(&format!("mail {ONE}\n@revoked * {TWO}\n"), "mail", 22), "known");
+        assert_eq!(verdict(&format!("[mail]:2222 {ONE}\n@revoked mail {ONE}\n"), "mail", 2222), "revoked");
     }
 
     #[test]
@@ -363,9 +351,12 @@ mod tests {
     }
 
     #[test]
-    fn the_types_that_are_known_are_asked_for_first() {
+    fn the_types_that_are_known_are_asked_for_first_and_certificates_where_an_authority_is() {
         let all = [Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 }, Algorithm::Ed25519];
         assert_eq!(known(&format!("mail {ONE}\n"), "mail", 22).prefer(&all), [all[1].clone(), all[0].clone()]);
         assert_eq!(known("", "mail", 22).prefer(&all), all);
+        assert!(known(&format!("mail {ONE}\n"), "mail", 22).certificates(&all).is_empty());
+        assert!(known(&format!("@cert-authority mx {ONE}\n"), "mail", 22).certificates(&all).is_empty());
+        assert_eq!(known(&format!("@cert-authority * {ONE}\n"), "mail", 22).certificates(&all), all);
     }
 }

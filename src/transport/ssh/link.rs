@@ -15,7 +15,7 @@ use super::line::Line;
 use super::patience::Patience;
 use super::proxy::{Proxy, Words};
 use super::target::Via;
-use super::{Client, HostKeyChecking, Target, Use, auth, channel, mismatch};
+use super::{Client, Target, Use, auth, channel, mismatch, terminal};
 use crate::transport::TransportError;
 use crate::transport::name::to_bytes;
 use crate::transport::posix::Channel;
@@ -40,12 +40,7 @@ impl Link {
     /// Connects and logs in, all within the target's time limit; a jump host has its own before that.
     pub async fn open(client: &Arc<Client>, target: &Target, purpose: Use) -> Result<Arc<Link>, TransportError> {
         let report = Arc::new(Report::new(target.place()));
-        let jump = match &target.via {
-            Via::Jump(jump) => Some(client.jump(jump).await.map_err(|error| {
-                TransportError::Unreachable(format!("{}: its jump host `{}` failed: {error}", report.place, jump.name))
-            })?),
-            Via::Direct | Via::Command(_) => None,
-        };
+        let jump = jump(client, target).await?;
         let patience = Patience::default();
         let mut words = None;
         let opening = Opening { target, purpose, report: &report, patience: &patience };
@@ -118,9 +113,16 @@ pub struct Seat {
     permit: Option<OwnedSemaphorePermit>,
 }
 
+/// A line for the login user's shell, and what its streams are.
+#[derive(Clone, Copy)]
+pub enum Program<'a> {
+    Piped(&'a str),
+    OnTerminal(&'a str),
+}
+
 impl Seat {
-    /// Starts `line`. `None`: the server allows no further channel on this connection.
-    pub async fn start(self, line: &str) -> Result<Option<Channel>, TransportError> {
+    /// Starts a program. `None`: the server allows no further channel on this connection.
+    pub async fn start(self, program: Program<'_>) -> Result<Option<Channel>, TransportError> {
         let opened = match self.link.handle.channel_open_session().await {
             Err(Error::ChannelOpenFailure(_)) => {
                 if let Some(permit) = self.permit {
@@ -129,6 +131,16 @@ impl Seat {
                 return Ok(None);
             }
             other => other.map_err(|error| self.link.report.lost(&error))?,
+        };
+        let (opened, line) = match program {
+            Program::Piped(line) => (opened, line),
+            Program::OnTerminal(line) => {
+                let opened = terminal::ask(opened).await.map_err(|error| self.link.report.lost(&error))?;
+                let Some(opened) = opened else {
+                    return Err(TransportError::Refused("the SSH server gives no terminal".into()));
+                };
+                (opened, line)
+            }
         };
         opened.exec(true, &*to_bytes(line)).await.map_err(|error| self.link.report.lost(&error))?;
         Ok(Some(channel::carry(opened, self)))
@@ -154,25 +166,9 @@ impl Opening<'_> {
         let unreachable =
             |error: &dyn std::fmt::Display| TransportError::Unreachable(format!("{}: {error}", report.place));
         Report::set(&report.stage, "connecting");
-        let files = match target.host_key_checking {
-            HostKeyChecking::Off => &[],
-            HostKeyChecking::Strict | HostKeyChecking::AcceptNew => target.known_hosts.as_slice(),
-        };
-        let known = KnownHosts::read(files, &target.address, target.port).await;
-        let known = known.map_err(|error| unreachable(&error))?;
+        let known = KnownHosts::of(target).await.map_err(|error| unreachable(&error))?;
         let config = config(target, self.purpose, &known).map_err(|error| unreachable(&error))?;
-        let mut line = match (&jump, &target.via) {
-            (Some(jump), _) => {
-                let channel = jump.forward(&target.address, target.port).await;
-                Line::channel(channel.map_err(|error| unreachable(&error))?)
-            }
-            (None, Via::Command(command)) => {
-                let proxy = Proxy::start(command).map_err(|error| unreachable(&format!("`ProxyCommand`: {error}")))?;
-                *words = Some(proxy.words());
-                Line::proxy(proxy).map_err(|error| unreachable(&error))?
-            }
-            (None, _) => Line::tcp(target).await.map_err(|error| unreachable(&error))?,
-        };
+        let mut line = line(target, jump.as_ref(), words).await?;
         let cut = line.cut();
 
         Report::set(&report.stage, "exchanging keys");
@@ -208,6 +204,37 @@ impl Opening<'_> {
     }
 }
 
+/// Returns the connection to the target's jump host, if it has one.
+pub async fn jump(client: &Arc<Client>, target: &Target) -> Result<Option<Arc<Link>>, TransportError> {
+    let Via::Jump(jump) = &target.via else { return Ok(None) };
+    let failed = |error| {
+        TransportError::Unreachable(format!("{}: its jump host `{}` failed: {error}", target.place(), jump.name))
+    };
+    client.jump(jump).await.map(Some).map_err(failed)
+}
+
+/// Opens what carries the connection. `words` becomes what a proxy command says.
+pub async fn line(
+    target: &Target,
+    jump: Option<&Arc<Link>>,
+    words: &mut Option<Words>,
+) -> Result<Line, TransportError> {
+    let unreachable =
+        |error: &dyn std::fmt::Display| TransportError::Unreachable(format!("{}: {error}", target.place()));
+    match (jump, &target.via) {
+        (Some(jump), _) => {
+            let channel = jump.forward(&target.address, target.port).await;
+            Ok(Line::channel(channel.map_err(|error| unreachable(&error))?))
+        }
+        (None, Via::Command(command)) => {
+            let proxy = Proxy::start(command).map_err(|error| unreachable(&format!("`ProxyCommand`: {error}")))?;
+            *words = Some(proxy.words());
+            Line::proxy(proxy).map_err(|error| unreachable(&error))
+        }
+        (None, _) => Line::tcp(target).await.map_err(|error| unreachable(&error)),
+    }
+}
+
 /// What the connection's own task tells: the judge of the host key does most of it.
 pub struct Watcher {
     verifier: Verifier,
@@ -232,8 +259,9 @@ impl client::Handler for Watcher {
     }
 }
 
-fn config(target: &Target, purpose: Use, known: &KnownHosts) -> Result<client::Config, String> {
+pub fn config(target: &Target, purpose: Use, known: &KnownHosts) -> Result<client::Config, String> {
     let mut preferred = target.algorithms.preferred(|keys| known.prefer(keys))?;
+    preferred.host_key_certificates = Cow::Owned(known.certificates(&target.algorithms.host_certificates()?));
     if target.compression {
         preferred.compression = Cow::Borrowed(&[compression::ZLIB_LEGACY, compression::ZLIB, compression::NONE]);
     }

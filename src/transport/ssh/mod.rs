@@ -33,14 +33,19 @@ mod known_hosts;
 mod line;
 mod link;
 mod mismatch;
+mod neighbours;
 mod patience;
 mod proxy;
 mod rsa;
+mod scan;
 mod target;
+mod terminal;
 
 pub use keyring::{Ask, Keyring};
-pub use known_hosts::HostKeyChecking;
-use link::Link;
+pub use known_hosts::{HostKeyChecking, pin};
+use link::{Link, Program};
+pub use neighbours::{Half, Neighbour, Neighbours};
+pub use scan::{HostKey, Same, Scanned, Status, reason, scan};
 pub use target::{AddressFamily, Algorithms, Profile, Target, Via};
 
 /// Connects and logs in, sharing nothing with other connections and asking nobody.
@@ -110,29 +115,33 @@ pub struct Ssh {
 #[async_trait]
 impl Carrier for Ssh {
     async fn start(&self, line: &str) -> Result<Channel, TransportError> {
-        self.open(Use::Shells, line).await
+        self.open(Use::Shells, Program::Piped(line)).await
     }
 
     async fn stream(&self, line: &str) -> Result<Channel, TransportError> {
-        self.open(Use::Streams, line).await
+        self.open(Use::Streams, Program::Piped(line)).await
+    }
+
+    async fn terminal(&self, line: &str) -> Result<Channel, TransportError> {
+        self.open(Use::Shells, Program::OnTerminal(line)).await
     }
 }
 
 impl Ssh {
-    async fn open(&self, purpose: Use, line: &str) -> Result<Channel, TransportError> {
+    async fn open(&self, purpose: Use, program: Program<'_>) -> Result<Channel, TransportError> {
         let pool = match purpose {
             Use::Shells => &self.shells,
             Use::Streams => &self.streams,
         };
         while let Some(seat) = pool.seat() {
-            if let Some(channel) = seat.start(line).await? {
+            if let Some(channel) = seat.start(program).await? {
                 return Ok(channel);
             }
         }
         let link = Link::open(&self.client, &self.target, purpose).await?;
         pool.links().push(link.clone());
         let started = match link.seat() {
-            Some(seat) => seat.start(line).await?,
+            Some(seat) => seat.start(program).await?,
             None => None,
         };
         let refused = "allows no session on a new connection; `MaxSessions` in its sshd_config must be 1 or more";

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::HostKeyChecking;
+use super::{HostKeyChecking, Neighbours};
 use crate::secret::Secret;
 
 /// How to reach one host, and as whom. The words are those of `ssh_config.5`.
@@ -17,7 +17,7 @@ pub struct Target {
     pub user: String,
     /// Files of private keys, in the order in which they are tried (`IdentityFile`).
     pub keys: Vec<PathBuf>,
-    /// User certificates beside each key's own `KEY-cert.pub` (`CertificateFile`).
+    /// User certificates (`CertificateFile`); where there are none, each key's own `KEY-cert.pub`, if it has one.
     pub certificates: Vec<PathBuf>,
     /// Whether an agent's keys are offered only if they are among `keys` (`IdentitiesOnly`).
     pub identities_only: bool,
@@ -41,6 +41,8 @@ pub struct Target {
     pub compression: bool,
     pub algorithms: Algorithms,
     pub via: Via,
+    /// The run's other hosts, to say whose key it is that a wrong host shows.
+    pub neighbours: Neighbours,
 }
 
 /// What addresses of a host's name are used (`AddressFamily`).
@@ -116,6 +118,7 @@ impl Target {
             compression: false,
             algorithms: Algorithms::default(),
             via: Via::Direct,
+            neighbours: Neighbours::default(),
         }
     }
 

@@ -26,6 +26,10 @@ impl Carrier for Short {
         let stdin = Part { stdin: Some(channel.stdin), left: self.limit.load(Ordering::SeqCst) };
         Ok(Channel { stdin: Box::new(stdin), ..channel })
     }
+
+    async fn terminal(&self, line: &str) -> Result<Channel, TransportError> {
+        self.local.terminal(line).await
+    }
 }
 
 struct Part {

@@ -121,6 +121,30 @@ async fn a_host_that_wants_key_and_password_gets_both() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_wants_the_key_last_gets_it_last() {
+    let account = Account::create();
+    let name = format!("{}\n", account.name);
+    let ways = ["password,publickey", "publickey,keyboard-interactive", "keyboard-interactive,publickey"];
+    for methods in ways {
+        let sshd =
+            Sshd::start(&format!("UsePAM yes\nKbdInteractiveAuthentication yes\nAuthenticationMethods {methods}"));
+        let password = Some(account.password.clone());
+        assert_eq!(who(Target { user: account.name.clone(), password, ..sshd.target() }).await, name, "{methods}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_wants_two_keys_gets_two() {
+    let sshd = Sshd::start("AuthenticationMethods publickey,publickey");
+    let (first, second) = (sshd.target().keys[0].clone(), sshd.path("second"));
+    make_key("ed25519", &second);
+    sshd.authorize(&second);
+    assert_eq!(who(Target { keys: vec![first.clone(), second], ..sshd.target() }).await, "root\n");
+    let text = refusal(Target { keys: vec![first], ..sshd.target() }).await;
+    assert!(text.contains("(accepted, not enough)"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_embedded_server_takes_its_key_its_password_and_nobody_else() {
     let embedded = Embedded::start(|_| {}).await;
     let target = embedded.target();

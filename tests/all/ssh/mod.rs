@@ -12,9 +12,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::sshd::Sshd;
 
+mod becoming;
 mod channels;
 mod config;
 mod counterfeit;
+mod host_certificates;
 mod keys;
 mod known_hosts;
 mod login;

@@ -9,7 +9,8 @@ use cutover::transport::ssh::{AddressFamily, Client, Target, Via};
 use super::channels::is_alive;
 use super::login::who;
 use super::{connect, finish, refusal};
-use crate::sshd::{Account, Sshd, wait_for};
+use crate::proxy::Proxy;
+use crate::sshd::{Account, Agent, Sshd, make_key, wait_for};
 
 fn through(jump: Target, target: Target) -> Target {
     Target { via: Via::Jump(Box::new(jump)), ..target }
@@ -227,4 +228,32 @@ async fn a_line_that_is_given_up_closes_the_way_through_a_jump_host() {
     assert!(text.ends_with("no answer within 2 s while exchanging keys"), "{text}");
     let (mut stream, _) = accepted.expect("a connection");
     tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.expect("the end of the connection");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connecting_waits_no_more_often_than_ssh() {
+    let sshd = Sshd::start("");
+    let (rsa, locked) = (sshd.path("id_rsa"), sshd.path("id_locked"));
+    for (kind, key) in [("rsa", &rsa), ("ed25519", &locked)] {
+        make_key(kind, key);
+        sshd.authorize(key);
+    }
+    let agent = Agent::start();
+    agent.add(&locked);
+    let of_agent = Target { keys: vec![], agent: Some(agent.socket.clone()), ..sshd.target() };
+    let logins =
+        [("a key", sshd.target()), ("RSA", Target { keys: vec![rsa], ..sshd.target() }), ("the agent", of_agent)];
+    for (name, target) in logins {
+        let proxy = Proxy::to(sshd.port, Duration::from_millis(25));
+        let known_hosts = sshd.path("known_hosts_of_proxy");
+        std::fs::write(&known_hosts, format!("[127.0.0.1]:{} {}", proxy.port, sshd.host_key("ed25519")))
+            .expect("a file");
+        let ssh = connect(Target { port: proxy.port, known_hosts: vec![known_hosts], ..target }).await;
+        let connected = proxy.waits();
+        let channel = ssh.start("cat").await.expect("a channel");
+        assert_eq!(finish(channel, b"here".to_vec()).await.stdout, b"here");
+        // Lists of algorithms, key exchange, its end with the service, the key, its signature: 5. Then the channel, its
+        // program with the input, the end of that, and the close. `ssh` asks for `none` too.
+        assert!(connected <= 5 && proxy.waits() <= 9, "{name}: {connected} and {} waits", proxy.waits());
+    }
 }

@@ -13,9 +13,12 @@ use cutover::transport::posix::Posix;
 use cutover::transport::{Become, Command, Links, Node, Program, TransportError, Want};
 use tokio::io::AsyncReadExt as _;
 
-use super::Machine;
-use super::commands::gone;
+use crate::elevation::{Tool, becoming};
+use crate::sshd::Account;
+
+use super::commands::{a_stream_flows_both_ways_and_never_hangs, gone};
 use super::paths::{a_big_content_goes_both_ways, a_write_makes_exactly_after};
+use super::{Machine, PATH_LAWS, hold};
 
 fn sudo(user: &str, password: Option<&str>) -> Become {
     Become { method: "sudo".into(), user: user.into(), password: password.map(Secret::new), flags: None, exe: None }
@@ -82,12 +85,11 @@ async fn what_the_user_may_not_see_is_refused_not_absent() {
 }
 
 /// A login as `nobody`, who may become anybody with the password `secret`; in a mount namespace of its own,
-/// so that nothing of it is seen outside. Nothing where that cannot be had.
-async fn nobody_with_a_password(directory: &Path) -> Option<Arc<Local>> {
-    if !may_become() {
-        return None;
-    }
-    let hash = process::Command::new("openssl").args(["passwd", "-6", "-salt", "salt", "secret"]).output().ok()?;
+/// so that nothing of it is seen outside.
+/// `defaults` are settings of sudo there, and `shell` is what is called `/bin/sh`.
+fn nobody_with_a_password(directory: &Path, (defaults, shell): (&str, &str)) -> Arc<Local> {
+    assert!(may_become(), "this test needs root and sudo: `bash tests/run`");
+    let hash = process::Command::new("openssl").args(["passwd", "-6", "-salt", "salt", "secret"]).output().unwrap();
     let hash = String::from_utf8(hash.stdout).unwrap();
     let shadow = fs::read_to_string("/etc/shadow").unwrap();
     let lines = shadow.lines().map(|line| match line.strip_prefix("nobody:") {
@@ -95,22 +97,23 @@ async fn nobody_with_a_password(directory: &Path) -> Option<Arc<Local>> {
         None => format!("{line}\n"),
     });
     fs::write(directory.join("shadow"), lines.collect::<String>()).unwrap();
-    fs::write(directory.join("sudoers"), "nobody ALL=(ALL) ALL\n").unwrap();
+    fs::write(directory.join("sudoers"), format!("{defaults}\nnobody ALL=(ALL) ALL\n")).unwrap();
     fs::set_permissions(directory.join("sudoers"), fs::Permissions::from_mode(0o440)).unwrap();
     let script = format!(
         "mount --bind {0}/shadow /etc/shadow && mount --bind {0}/sudoers /etc/sudoers && mkdir -p /run/sudo \
-         && mount -t tmpfs none /run/sudo && exec setpriv --reuid=nobody --regid=nogroup --clear-groups /bin/sh -c \"$0\"",
+         && mount -t tmpfs none /run/sudo && mount --bind {shell} \"$(readlink -f /bin/sh)\" && exec setpriv --reuid=nobody --regid=nogroup --clear-groups /bin/sh -c \"$0\"",
         directory.display()
     );
     let words = ["unshare", "-m", "/bin/sh", "-c", &script];
-    let probe = process::Command::new(words[0]).args(&words[1..]).arg("true").output().ok()?;
-    probe.status.success().then(|| Arc::new(Local::with_shell(words)))
+    let probe = process::Command::new(words[0]).args(&words[1..]).arg("true").output().unwrap();
+    assert!(probe.status.success(), "this test needs root, unshare, setpriv and {shell}: {probe:?}");
+    Arc::new(Local::with_shell(words))
 }
 
 #[tokio::test]
 async fn a_password_is_given_when_asked_for_and_a_wrong_one_is_told() {
     let directory = tempfile::tempdir().unwrap();
-    let Some(login) = nobody_with_a_password(directory.path()).await else { return };
+    let login = nobody_with_a_password(directory.path(), ("", "/bin/dash"));
     let plain = Posix::start(login.clone(), None).await.unwrap();
     let machine: Machine = Arc::new(plain);
     assert_eq!(machine.identity().user.name, "nobody");
@@ -134,7 +137,49 @@ async fn a_user_that_is_not_there_and_an_unknown_method_are_refused() {
         let error = local(Some(&user)).await.err().unwrap();
         assert!(matches!(&error, TransportError::Refused(why) if why.contains("no-such-user")), "{error:?}");
     }
-    user.method = "su".into();
+    user.method = "runas".into();
     let error = local(Some(&user)).await.err().unwrap();
-    assert!(matches!(&error, TransportError::Refused(why) if why.contains("become_method: su")), "{error:?}");
+    let says = "`become_method: runas` is not supported\nhint: `sudo`, `su` and `doas` are";
+    assert_eq!(error, TransportError::Refused(says.into()));
+}
+
+#[tokio::test]
+async fn a_shell_started_on_a_terminal_keeps_the_laws_whatever_sh_it_is() {
+    for shell in ["/bin/dash", "/bin/bash", "/usr/bin/busybox", "/bin/mksh", "/bin/ksh93"] {
+        let directory = tempfile::tempdir().unwrap();
+        let login = nobody_with_a_password(directory.path(), ("Defaults requiretty", shell));
+        let machine: Machine = Arc::new(Posix::start(login, Some(&sudo("root", Some("secret")))).await.unwrap());
+        assert_eq!(machine.identity().user.name, "root", "{shell}");
+        hold(PATH_LAWS, &machine).await;
+        hold(&[|machine, root| Box::pin(a_stream_flows_both_ways_and_never_hangs(machine, root))], &machine).await;
+    }
+}
+
+#[tokio::test]
+async fn su_itself_is_run_and_not_what_busybox_has_in_its_place() {
+    let root = Account::superuser();
+    let script = "mount --bind /usr/bin/busybox \"$(readlink -f /bin/sh)\" \
+                  && exec setpriv --reuid=nobody --regid=nogroup --clear-groups /bin/sh -c \"$0\"";
+    let login = Local::with_shell(["unshare", "-m", "/bin/sh", "-c", script]);
+    let user = becoming("su", &root.name, Some(&root.password));
+    let machine: Machine = Arc::new(Posix::start(Arc::new(login), Some(&user)).await.unwrap());
+    assert_eq!(machine.identity().user.id, 0);
+}
+
+#[tokio::test]
+async fn the_su_of_shadow_gets_a_terminal_as_its_stdin_whatever_sh_it_is() {
+    let su = Tool::su_on_a_terminal();
+    let root = Account::superuser();
+    for shell in ["/bin/dash", "/bin/bash", "/usr/bin/busybox", "/bin/mksh", "/bin/ksh93"] {
+        let script = format!(
+            "mount --bind {shell} \"$(readlink -f /bin/sh)\" \
+             && exec setpriv --reuid=nobody --regid=nogroup --clear-groups /bin/sh -c \"$0\""
+        );
+        let login = Local::with_shell(["unshare", "-m", "/bin/sh", "-c", &script]);
+        let user = Become { exe: su.exe(), ..becoming("su", &root.name, Some(&root.password)) };
+        let machine: Machine = Arc::new(Posix::start(Arc::new(login), Some(&user)).await.unwrap());
+        assert_eq!(machine.identity().user.id, 0, "{shell}");
+        let root = tempfile::tempdir().unwrap();
+        a_big_content_goes_both_ways(&machine, root.path()).await;
+    }
 }

@@ -15,7 +15,7 @@ use cutover::transport::{Command, Links, Transport, TransportError, Want};
 mod becoming;
 mod commands;
 mod memory;
-mod paths;
+pub mod paths;
 
 use commands::*;
 use paths::*;
@@ -36,6 +36,10 @@ pub const PATH_LAWS: &[Law] = &[
     |machine, root| Box::pin(a_thousand_looks_do_not_wait_for_each_other(machine, root)),
 ];
 
+/// For a shell that reads any bytes, and for one that does not.
+pub const NAME_LAW: &[Law] = &[|machine, root| Box::pin(names_of_any_bytes_are_kept(machine, root))];
+pub const NAME_REFUSAL: &[Law] = &[|machine, root| Box::pin(names_that_are_no_utf8_are_refused(machine, root))];
+
 /// Every law about commands, for machines that can run some.
 pub const COMMAND_LAWS: &[Law] = &[
     |machine, root| Box::pin(a_command_is_run_as_it_says(machine, root)),
@@ -47,8 +51,13 @@ pub const COMMAND_LAWS: &[Law] = &[
 
 /// Holds a machine, whose file system is this one's, to laws; each gets a directory of its own.
 pub async fn hold(laws: &[Law], machine: &Machine) {
+    hold_in(&std::env::temp_dir(), laws, machine).await;
+}
+
+/// The same for a machine that has only `base` in common with this one.
+pub async fn hold_in(base: &Path, laws: &[Law], machine: &Machine) {
     for law in laws {
-        let root = tempfile::tempdir().unwrap();
+        let root = tempfile::tempdir_in(base).unwrap();
         let ended = tokio::time::timeout(Duration::from_secs(120), law(machine, root.path())).await;
         assert!(ended.is_ok(), "a law hangs");
         let left: Vec<_> = everything(root.path()).into_iter().filter(|path| path.contains(".cutover.")).collect();
@@ -65,6 +74,7 @@ async fn through(shell: &[&str]) -> Machine {
 async fn local_keeps_the_laws() {
     let machine = local(None).await.unwrap();
     hold(PATH_LAWS, &machine).await;
+    hold(NAME_LAW, &machine).await;
     hold(COMMAND_LAWS, &machine).await;
 }
 
@@ -73,6 +83,7 @@ async fn a_machine_with_only_busybox_keeps_the_laws() {
     let (_tools, path) = busybox_only();
     let machine = through(&["env", &path, "/bin/sh", "-c"]).await;
     hold(PATH_LAWS, &machine).await;
+    hold(NAME_LAW, &machine).await;
     hold(COMMAND_LAWS, &machine).await;
 }
 
@@ -130,6 +141,7 @@ async fn a_machine_without_the_usual_tools_keeps_the_laws() {
     ]);
     let machine = through(&["env", &path, "/bin/sh", "-c"]).await;
     hold(PATH_LAWS, &machine).await;
+    hold(NAME_LAW, &machine).await;
     hold(COMMAND_LAWS, &machine).await;
 }
 

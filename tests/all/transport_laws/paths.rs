@@ -1,11 +1,14 @@
 //! The laws of looking at paths and changing them.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
 use cutover::transport::{
-    Body, Content, Digest, INLINE_LIMIT, Links, Node, Owner, PathChange, Permissions, TransportError, Want, WriteError,
+    Body, Command, Content, Digest, INLINE_LIMIT, Links, Node, Owner, PathChange, Permissions, TransportError, Want,
+    WriteError, name,
 };
 use tokio::io::AsyncReadExt as _;
 
@@ -22,9 +25,7 @@ pub fn node(path: &Path) -> Node {
     let modified = Some(found.mtime());
     match found.file_type() {
         kind if kind.is_dir() => Node::Directory { permissions, modified },
-        kind if kind.is_symlink() => {
-            Node::Link { target: fs::read_link(path).unwrap().to_str().unwrap().into(), permissions }
-        }
+        kind if kind.is_symlink() => Node::Link { target: name::from_local(fs::read_link(path).unwrap()), permissions },
         _ => Node::File { content: Content::here(fs::read(path).unwrap()), permissions, modified },
     }
 }
@@ -38,7 +39,7 @@ pub fn account(database: &str, id: u32) -> Owner {
 pub fn everything(root: &Path) -> Vec<String> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(root).unwrap().map(Result::unwrap) {
-        paths.push(entry.path().to_str().unwrap().to_string());
+        paths.push(name::from_local(entry.path()));
         if entry.file_type().unwrap().is_dir() {
             paths.extend(everything(&entry.path()));
         }
@@ -62,7 +63,17 @@ pub const ODD_NAMES: &[&str] = &[
     "tab\there",
     "ümläut-日本",
     "a:2,S",
+    "*",
+    "$HOME",
+    "\u{1b}[31m\u{7f}\u{1}",
+    LONG_NAME,
 ];
+
+/// As long as a name can be.
+const LONG_NAME: &str = match str::from_utf8(&[b'n'; 255]) {
+    Ok(name) => name,
+    Err(_) => "",
+};
 
 pub fn fill(root: &Path) {
     for name in ODD_NAMES {
@@ -80,7 +91,7 @@ pub fn fill(root: &Path) {
 }
 
 pub fn keep(path: &Path) -> (String, Links) {
-    (path.to_str().unwrap().into(), Links::Keep)
+    (name::from_local(path), Links::Keep)
 }
 
 pub async fn look(machine: &Machine, path: &Path) -> Node {
@@ -118,7 +129,7 @@ pub async fn a_list_says_what_is_there(machine: &Machine, root: &Path) {
     let entries = machine.list(directory, None).await.unwrap();
     assert_eq!(entries.iter().map(|entry| entry.path.clone()).collect::<Vec<_>>(), everything(root));
     for entry in entries {
-        let real = node(Path::new(&entry.path));
+        let real = node(&name::to_local(&entry.path));
         assert_eq!(entry.node, real, "{}", entry.path);
         if let (Some(found), Some(real)) = (entry.node.content(), real.content()) {
             assert_eq!((found.size, &found.digest), (real.size, &None));
@@ -382,4 +393,71 @@ pub async fn a_thousand_looks_do_not_wait_for_each_other(machine: &Machine, root
     let asked: Vec<_> = paths.iter().map(|path| keep(path)).collect();
     let found = machine.look(&asked, Want::Digest).await.unwrap();
     assert_eq!(found, paths.iter().map(|path| node(path)).collect::<Vec<_>>());
+}
+
+/// Names that are no UTF-8, and one that is what such names are turned into.
+const NAMES_OF_BYTES: &[&[u8]] =
+    &[b"caf\xe9", b"\xff\xfe\x80", b"-\xc3", b" \xe9*\n\xe9\n", b"it's\xa0\"", "\u{10ffe9}".as_bytes(), &[0xe9; 255]];
+
+pub async fn names_of_any_bytes_are_kept(machine: &Machine, root: &Path) {
+    let path = |bytes: &[u8]| root.join(OsStr::from_bytes(bytes));
+    let text = |bytes: &[u8]| name::from_local(path(bytes));
+    let created = NAMES_OF_BYTES.iter().map(|bytes| {
+        PathChange::new(text(bytes), Node::Absent, file(machine, (b"\0\xe9 no newline", 0o640), None)).unwrap()
+    });
+    machine.write(&created.collect::<Vec<_>>()).await.unwrap();
+    for (number, bytes) in NAMES_OF_BYTES.iter().enumerate() {
+        assert_eq!(fs::read(path(bytes)).unwrap(), b"\0\xe9 no newline");
+        symlink(OsStr::from_bytes(bytes), root.join(format!("link {number}"))).unwrap();
+    }
+    fs::create_dir(path(b"dir\xe9")).unwrap();
+    fs::write(path(b"dir\xe9/in\xe9"), "x").unwrap();
+    let paths = everything(root);
+    let asked: Vec<_> = paths.iter().map(|path| (path.clone(), Links::Keep)).collect();
+    for (found, path) in machine.look(&asked, Want::Content).await.unwrap().iter().zip(&paths) {
+        assert_eq!(*found, node(&name::to_local(path)), "{path:?}");
+    }
+    let entries = machine.list(root.to_str().unwrap(), None).await.unwrap();
+    assert_eq!(entries.iter().map(|entry| entry.path.clone()).collect::<Vec<_>>(), paths);
+    for entry in entries {
+        assert_eq!(entry.node, node(&name::to_local(&entry.path)), "{:?}", entry.path);
+    }
+    let below = machine.list(&text(b"dir\xe9"), Some(1)).await.unwrap();
+    assert_eq!(below.into_iter().map(|entry| entry.path).collect::<Vec<_>>(), [text(b"dir\xe9/in\xe9")]);
+    // The same name, written in characters that no host answers with.
+    let other = text(b"caf") + "\u{10ffc3}\u{10ffa9}";
+    fs::write(root.join("caf\u{e9}"), "y").unwrap();
+    let found = machine.look(&[(other, Links::Keep)], Want::Content).await.unwrap();
+    assert_eq!(found, [node(&root.join("caf\u{e9}"))]);
+
+    for bytes in NAMES_OF_BYTES {
+        let output = machine.run(&Command::argv(["cat".into(), "--".into(), text(bytes)])).await.unwrap();
+        assert_eq!(output.stdout, b"\0\xe9 no newline", "{}", output.error_text());
+        let mut process = machine.read(&text(bytes)).await.unwrap();
+        let mut read = Vec::new();
+        process.stdout.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, b"\0\xe9 no newline");
+
+        let before = look(machine, &path(bytes)).await;
+        let big = noise(200_000);
+        let target = name::from_bytes(&[bytes, &b"/.."[..]].concat());
+        let target = Node::Link { target, permissions: permissions(machine, 0o777) };
+        for after in [file(machine, (&big, 0o600), None), target, Node::Absent] {
+            let before = if before.exists() { look(machine, &path(bytes)).await } else { Node::Absent };
+            machine.write(&[PathChange::new(text(bytes), before, after.clone()).unwrap()]).await.unwrap();
+            assert_eq!(node(&path(bytes)), after);
+        }
+    }
+}
+
+/// The one shell that cannot: it says so, and goes on.
+pub async fn names_that_are_no_utf8_are_refused(machine: &Machine, root: &Path) {
+    let path = name::from_local(root.join(OsStr::from_bytes(b"caf\xe9")));
+    let change = PathChange::new(path.clone(), Node::Absent, file(machine, (b"", 0o640), None)).unwrap();
+    let written = machine.write(&[change]).await.unwrap_err().to_string();
+    let looked = machine.look(&[(path, Links::Keep)], Want::Content).await.unwrap_err().to_string();
+    for error in [written, looked] {
+        assert!(error.contains("the host's `sh` reads only UTF-8"), "{error}");
+    }
+    assert_eq!(look(machine, root).await, node(root));
 }

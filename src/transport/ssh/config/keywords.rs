@@ -156,7 +156,7 @@ const KEYWORDS: &[Keyword] = &[
     harmless("VisualHostKey"),
     harmless("WarnWeakCrypto"),
     harmless("XAuthLocation"),
-    // Bounds that Red Hat's crypto policies set for every host; what is signed with SHA-1 is refused without them too.
+    // Bounds that Red Hat's crypto policies set for every host. Here the lists of the host's profile are the bounds.
     harmless("CASignatureAlgorithms"),
     harmless("RequiredRSASize"),
     // Known to the `ssh` of macOS alone.

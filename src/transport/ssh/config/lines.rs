@@ -170,7 +170,8 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             std::fs::create_dir(directory.path().join(".ssh")).unwrap();
             std::fs::write(directory.path().join(".ssh/config"), lines.join("\n")).unwrap();
-            let local = Local { home: directory.path().into(), system: directory.path().into(), ..Local::current() };
+            let mut local = Local { home: directory.path().into(), system: directory.path().into(), ..Local::current() };
+            local.environment.insert("SHELL".into(), "/bin/false".into());
             if let Err(errors) = SshConfig::new(local).target("mx", "mx", &Given::default()) {
                 let _ = errors.to_string();
             }
