@@ -80,12 +80,12 @@ impl Shell {
 
     /// The same, and of each stream `keep` bytes are kept.
     pub async fn ask_for(&self, script: &str, effect: Effect, keep: usize) -> Result<Output, TransportError> {
+        if self.is_lost() {
+            return Err(self.lost());
+        }
         if self.only_utf8 && matches!(to_bytes(script), Cow::Owned(_)) {
             let why = "the host's `sh` reads only UTF-8, and a name here is not: another shell as `/bin/sh` can do it";
             return Err(TransportError::Refused(why.into()));
-        }
-        if self.is_lost() {
-            return Err(self.lost());
         }
         let (answer, output) = oneshot::channel();
         // Subshell: nothing that a script does changes the next one. Its stdin: not ours, or it would eat the next one.

@@ -19,8 +19,11 @@ c_list() {
 # Adds to c_found what is below it, and sets c_left to those of it that have not ended.
 c_find() {
   c_all=$(c_list) c_more=1
+  # Where nothing can list them, the group is all there is.
+  [ -n "$c_all" ] || { set -- $c_found && c_left=$*; }
   while [ -n "$c_more" ]; do
-    c_more= c_left=
+    c_more=
+    [ -z "$c_all" ] || c_left=
     for c_w in $c_all; do
       c_p=${c_w%%/*} c_w=${c_w#*/}
       c_up=${c_w%%/*} c_w=${c_w#*/}
@@ -36,6 +39,13 @@ c_find() {
       esac
     done
   done
+}
+
+# c_kill SIGNAL
+c_kill() {
+  # `--` is needed by dash and refused by busybox.
+  [ -n "$c_shell" ] || kill -s "$1" -- "-$c_top" || kill -s "$1" "-$c_top"
+  kill -s "$1" $c_left
 }
 
 # Sets c_left to those of it that have not ended, without a look at all others.
@@ -74,9 +84,10 @@ else
   c_found=" $c_top " c_group=$c_top
   c_find
 fi
-kill -s TERM $c_left
-kill -s CONT $c_left
+c_kill TERM
+c_kill CONT
 c_wait 30
-[ -z "$c_left" ] || kill -s KILL $c_left
+[ -z "$c_left" ] || c_kill KILL
 c_wait 20
+c_still
 echo "left:$c_left"

@@ -141,6 +141,40 @@ fn a_big_file_is_wholly_before_or_wholly_after_wherever_the_connection_is_cut() 
     assert!(ends.unknown > 3, "{ends:?}");
 }
 
+/// A hard link is a state that commands make, and its question tells whether they have.
+#[test]
+fn a_state_is_looked_at_again_wherever_its_connection_is_cut() {
+    let site = Site::new(&["mx"]);
+    std::fs::write(site.on_host("source"), "text\n").unwrap();
+    site.playbook("    - file: {src: HOST/source, path: HOST/link, state: hard}\n");
+    let heard = ["play -C -i hosts site.yml", "play -i hosts site.yml"].map(|words| {
+        let before = site.network.bytes().1;
+        site.program.run(words).expect(0);
+        site.network.bytes().1 - before
+    });
+    let mut unknown = 0;
+    for step in 0..=8 {
+        std::fs::remove_file(site.on_host("link")).unwrap();
+        site.network.forget_faults();
+        site.network.next(Some(Fault::AfterHeard(heard[0] - 100 + (heard[1] - heard[0]) * step / 8)));
+        let printed = site.run();
+        site.nothing_is_left();
+        let made = site.on_host("link").exists();
+        if printed.stdout.contains("unknown whether applied") {
+            assert_eq!(printed.status, 4, "{}", printed.stdout);
+            let says = ["it was applied", "it was not applied"].map(|text| printed.stdout.contains(text));
+            assert_eq!(says, [made, !made], "{}", printed.stdout);
+            unknown += 1;
+        } else {
+            assert_eq!(made, printed.status == 0, "{}", printed.stdout);
+        }
+        if !made {
+            std::fs::write(site.on_host("link"), "").unwrap();
+        }
+    }
+    assert!(unknown > 0, "no point was in the change: {heard:?}");
+}
+
 /// It runs on a channel of its own.
 #[test]
 fn a_command_with_a_time_limit_whose_connection_is_cut_is_reported_as_unknown_too() {

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::process::Command;
 
 use super::cut::Fault;
-use super::{Site, has};
+use super::{Site, has, is_alive, words};
 use crate::program::{Printed, Program};
+use crate::sshd::{run, wait_for};
 
 const WORDS: &str = "play -i hosts site.yml -T 1";
 const TASK: &str = "- hosts: all\n  gather_facts: no\n  tasks:\n    - command: echo hello\n";
@@ -65,12 +67,46 @@ fn a_server_that_falls_silent_at_any_point_of_the_login_is_given_up() {
         let printed = site.program.run(WORDS).expect(4);
         let found = printed.stdout.split_once("no answer within 1 s while ");
         let (_, stage) = found.unwrap_or_else(|| panic!("{heard}: {}", printed.stdout));
-        // The rest names what is shown or asked.
-        let words = stage.lines().next().unwrap_or_default().split(' ');
-        stages.insert(words.take(2).collect::<Vec<_>>().join(" "));
+        stages.insert(stage.split_whitespace().take(2).collect::<Vec<_>>().join(" "));
         if stage.starts_with("logging in") {
             break;
         }
     }
     assert_eq!(stages.into_iter().collect::<Vec<_>>(), ["exchanging keys", "logging in"]);
+}
+
+#[test]
+fn a_host_that_stops_answering_in_the_middle_of_a_run_is_unreachable_and_the_others_go_on() {
+    let (site, other) = (Site::new(&["mx"]), Site::new(&["there"]));
+    let alive = " ansible_ssh_common_args='-o ServerAliveInterval=1 -o ServerAliveCountMax=2'";
+    let hosts = format!("{}{}\n{}", site.program.read("hosts").trim_end(), alive, other.program.read("hosts"));
+    let known = site.program.read(".ssh/known_hosts") + &other.program.read(".ssh/known_hosts");
+    site.program.file("hosts", &hosts).file(".ssh/known_hosts", &known);
+    site.playbook(
+        "    - shell: echo $$ >HOST/{{ inventory_hostname }}; while [ ! -e HOST/go ]; do sleep 0.1; done
+    - command: touch HOST/after-{{ inventory_hostname }}
+",
+    );
+    let running = site.start();
+    let pids = ["mx", "there"].map(|name| words(&site.on_host(name), 1).remove(0));
+    let stopped = Stopped(site.sshd.sessions());
+    stopped.0.iter().for_each(|session| drop(run(Command::new("kill").args(["-STOP", session]))));
+    running.until("fatal: [mx]: UNREACHABLE!");
+    std::fs::write(site.on_host("go"), "").unwrap();
+    let printed = running.end().expect(4);
+    has(&printed, "half-done: `mx`: task `shell`: ");
+    has(&printed, "the host no longer answers");
+    assert!(site.on_host("after-there").exists() && !site.on_host("after-mx").exists());
+    assert!(wait_for(|| !pids.iter().any(|pid| is_alive(pid))));
+}
+
+/// Processes that were stopped; killed when dropped.
+struct Stopped(Vec<String>);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            let _ = Command::new("kill").args(["-KILL", pid]).output();
+        }
+    }
 }

@@ -145,6 +145,15 @@ async fn a_machine_without_the_usual_tools_keeps_the_laws() {
     hold(COMMAND_LAWS, &machine).await;
 }
 
+/// The group alone is known there.
+#[tokio::test]
+async fn a_machine_that_cannot_list_its_processes_ends_them_at_a_time_limit() {
+    let words = ["unshare", "-m", "/bin/sh", "-c", "mount -t tmpfs none /proc && exec /bin/sh -c \"$0\""];
+    let machine = through(&words).await;
+    assert!(!machine.run(&Command::shell("test -e /proc/self/stat || ps")).await.unwrap().success());
+    hold(&[|machine, root| Box::pin(a_time_limit_ends_the_children(machine, root))], &machine).await;
+}
+
 #[tokio::test]
 async fn a_shell_that_dies_is_unreachable_and_never_hangs() {
     let machine = local(None).await.unwrap();
