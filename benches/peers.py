@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Runs the same 20 tasks with Cutover, ansible-core (pipelining), mitogen and pyinfra, against real sshds on loopback.
 
-    python3 benches/peers.py [--hosts 1,10,50] [--rounds 3] [--latency MS] [--markdown]
+    python3 benches/peers.py [--hosts 1,10,50] [--rounds 3] [--latency MS]
+    python3 benches/peers.py --against-ssh 50 --latency 100
 
 Needs root, sshd and `cargo build --release`. The peers are installed into a scratch environment from the package index.
 Every round runs all programs one after the other in turn, first on empty hosts and then again on what they made, so
 that a busy machine is busy for all of them; ratios are of one round, and the table has their median. Memory is the
 largest process's peak (ansible-core and mitogen use several processes, pyinfra and Cutover one).
+
+With --against-ssh N, a converged play of N idempotent tasks is compared with `ssh host sh < script` alone.
 """
 
 import argparse
@@ -222,6 +225,39 @@ def programs(directory, venv, known, hosts):
     }
 
 
+def against_ssh(count, rounds, latency):
+    """Prints how long a converged play of `count` idempotent tasks takes, in times of one `ssh host sh < script`."""
+    with tempfile.TemporaryDirectory(prefix="cutover-bench-") as scratch:
+        directory = pathlib.Path(scratch)
+        process, port = sshd(directory)
+        try:
+            shown = Latency(port, latency / 2000).port
+            known = prepare(directory, 1, shown)
+            kinds = [
+                'file: {{path: "{{{{ base }}}}/dir{0}", state: directory, mode: "0750"}}',
+                'copy: {{content: "text {0}\\n", dest: "{{{{ base }}}}/file{0}", mode: "0644"}}',
+                'lineinfile: {{path: "{{{{ base }}}}/lines{0}", line: more, create: yes, mode: "0644"}}',
+                'template: {{src: t1.j2, dest: "{{{{ base }}}}/t{0}", mode: "0600"}}',
+                'stat: {{path: "{{{{ base }}}}/dir0"}}',
+            ]
+            tasks = "".join(f"    - {kinds[number % 5].format(number)}\n" for number in range(count))
+            (directory / "play.yml").write_text(f"- hosts: all\n  gather_facts: no\n  tasks:\n{tasks}")
+            os.makedirs(directory / "hosts/h1")
+            environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "CUTOVER_STATE_DIR": str(directory / "state")}
+            play = [ROOT / "target/release/cutover", "play", "-i", "hosts.ini", "play.yml"]
+            login = f"ssh -F none -i id -o IdentitiesOnly=yes -o UserKnownHostsFile={known} -p {shown} root@127.0.0.1 sh"
+            plain = ["sh", "-c", f"echo true | {login}"]
+            measure(play, directory, environment)
+            ratios = [
+                measure(play, directory, environment)[0] / measure(plain, directory, environment)[0] for _ in range(rounds)
+            ]
+            ratio = statistics.median(ratios)
+            print(f"{count} converged tasks at {latency:g} ms: {ratio:.2f} times `ssh host sh < script` ({rounds} rounds)")
+        finally:
+            process.terminate()
+            process.wait()
+
+
 def install(venv):
     if not (venv / "bin/pyinfra").exists():
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
@@ -236,9 +272,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latency", type=float, default=0, help="milliseconds that are added to a round trip")
     parser.add_argument("--venv", default="/var/tmp/cutover-peers", help="where the peers are installed")
+    parser.add_argument("--against-ssh", type=int, metavar="N", help="a converged play of N tasks, against ssh alone")
     options = parser.parse_args()
     if not (ROOT / "target/release/cutover").exists():
         raise SystemExit("build it first: cargo build --release")
+    if options.against_ssh:
+        return against_ssh(options.against_ssh, options.rounds, options.latency)
     venv = pathlib.Path(options.venv)
     versions = install(venv)
     print(f"ansible-core {versions['ansible-core']}, mitogen {versions['mitogen']}, pyinfra {versions['pyinfra']};", end=" ")

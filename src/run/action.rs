@@ -211,6 +211,7 @@ impl Doing<'_> {
         let seconds = number("seconds").or(number("minutes").map(|minutes| minutes * 60.0));
         if let Some(seconds) = seconds {
             tokio::time::sleep(duration(seconds)).await;
+            self.batch.run.connections.clock().tick();
             return Ok(with("delta", seconds.into()));
         }
         let prompt = arguments.get("prompt").map_or("Press enter to continue".into(), text_of);
@@ -222,7 +223,9 @@ impl Doing<'_> {
             let mut line = String::new();
             std::io::stdin().lock().read_line(&mut line).map(|_| line)
         });
-        let line = ask.await.map_err(|error| Trouble::failed(error.to_string()))?;
+        let line = ask.await;
+        self.batch.run.connections.clock().tick();
+        let line = line.map_err(|error| Trouble::failed(error.to_string()))?;
         let line = line.map_err(|error| Trouble::failed(format!("no answer: {error}")))?;
         Ok(with("user_input", line.trim_end().into()))
     }

@@ -6,6 +6,7 @@
 //! controller, walk a tree of the host, or connect.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -23,10 +24,13 @@ use crate::transport::{Machines, Transport, TransportError};
 use super::doing::Doing;
 use super::module::Machine;
 use super::play::Batch;
-use super::{Mode, lock};
+use super::{Mode, Run, lock};
 
 /// How many tasks are planned ahead where nothing is known of how often the host changes.
 const FEWEST: usize = 4;
+
+/// How many are again after a task that was not foreseen.
+const UNFORESEEN: usize = 16;
 
 /// How many times more are after each that changed nothing.
 const GROWTH: usize = 4;
@@ -158,6 +162,7 @@ impl Plans {
 impl Doing<'_> {
     /// Makes a plan, and sends the questions of the tasks to come along with its own, unless they were sent before.
     pub(super) async fn with_questions<T>(&self, machine: &Machine, plan: impl Future<Output = T>) -> T {
+        self.batch.run.note_lookups();
         let plans = match self.width(machine) {
             Some(width) => self.plans(width, When::Now).await,
             None => None,
@@ -186,7 +191,10 @@ impl Doing<'_> {
         lock(&self.batch.ahead.windows).remove(self.host);
         let at_once = matches!(change, Change::Path { on: On::Host, .. } | Change::Run { .. });
         if count > 1 || !at_once {
-            return apply.await;
+            let result = apply.await;
+            // Its last step may be one that nobody counted: an opened program's.
+            self.batch.run.connections.clock().tick();
+            return result;
         }
         self.note(FEWEST, machine);
         let Some(plans) = self.plans(FEWEST, When::AfterChange).await else { return apply.await };
@@ -212,10 +220,19 @@ impl Doing<'_> {
             None => FEWEST,
             // Delegates have a clock of their own.
             Some(window) if machine.delegate.is_none() && window.elsewhere != machine.transport.elsewhere() => FEWEST,
-            Some(window) => match window.asked.remove(&unit) {
-                true => return None,
-                false => (window.width * GROWTH).clamp(FEWEST, MOST),
-            },
+            Some(window) => {
+                if window.asked.remove(&unit) {
+                    return None;
+                }
+                if !window.asked.is_empty() {
+                    // This one was not foreseen; what depends on it may be now.
+                    window.width = window.width.min(UNFORESEEN);
+                    return Some(window.width);
+                }
+                // All hosts of a batch look as far ahead at a time.
+                let most = (MOST * 100 / self.batch.hosts.len().max(1)).clamp(FEWEST, MOST);
+                (window.width * GROWTH).clamp(FEWEST, most)
+            }
         };
         drop(windows);
         self.note(width, machine);
@@ -244,7 +261,8 @@ impl Doing<'_> {
         let own = (items > 0).then(|| begin(self.task.clone(), item + 1..item + 1 + items));
         let tags = &self.batch.run.options.tags;
         let started = *lock(&self.batch.run.progress.started);
-        let tasks = self.batch.ahead.next(width - items).into_iter();
+        // What an inclusion brings is not known, and it may change what the tasks after it look at.
+        let tasks = self.batch.ahead.next(width - items).into_iter().take_while(|task| task.include.is_none());
         let tasks = tasks.filter(|task| started && task.run_once.is_none() && tags.selects(&task.keywords.tags));
         let plans = FuturesUnordered::new();
         for mut plan in own.into_iter().chain(tasks.map(|task| begin(task, 0..width))) {
@@ -266,6 +284,16 @@ enum Next {
     Changes,
     /// Nothing, or nothing that is known.
     Nothing,
+}
+
+impl Run {
+    /// Notes that commands of lookups have run on the controller, which may be one of the hosts.
+    fn note_lookups(&self) {
+        let count = crate::template::commands_run();
+        if self.progress.lookups.swap(count, Ordering::SeqCst) != count {
+            self.connections.clock().tick();
+        }
+    }
 }
 
 impl Batch {
@@ -330,10 +358,11 @@ impl Doing<'_> {
         let run = &self.batch.run;
         let delegate = self.delegate().ok()?;
         let host = delegate.clone().unwrap_or_else(|| self.host.to_string());
-        let scope = match &delegate {
+        let mut scope = match &delegate {
             None => self.scope.clone(),
             Some(name) => run.fleet.scope(name, &self.layers),
         };
+        scope.only_asks = true;
         let (login, user) = run.connections.login(&host, &self.task.keywords, &scope).ok()?;
         let machine = run.connections.opened(&login, &user)?.ahead(sender.clone());
         let controller = Arc::new(self.controller().await.ok()?);

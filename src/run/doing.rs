@@ -226,6 +226,7 @@ impl<'a> Doing<'a> {
         let seconds = self.task.delay.as_ref().map(|node| self.number(node)).transpose()?.unwrap_or(5.0);
         self.batch.run.connections.clock().tick();
         tokio::time::sleep(duration(seconds)).await;
+        self.batch.run.connections.clock().tick();
         Ok(())
     }
 
@@ -257,9 +258,11 @@ impl<'a> Doing<'a> {
             Some(name) => run.fleet.scope(name, &self.layers),
         };
         if let Ok((login, user)) = run.connections.login(host, &self.task.keywords, &scope)
-            && run.connections.opened(&login, &user).is_some_and(|shell| shell.machine().is_busy())
+            && let Some(shell) = run.connections.opened(&login, &user).filter(|shell| shell.machine().is_busy())
         {
             run.connections.forget(&login);
+            // Plans ahead that wait behind it hold the shell: it would not end by being let go of.
+            tokio::spawn(async move { shell.machine().stop().await });
         }
     }
 

@@ -123,7 +123,8 @@ impl<'a> Doing<'a> {
         }
         let mut layers = self.layers.clone();
         layers.loop_vars = Arc::new(vars);
-        let scope = self.batch.scope(self.host, &layers, &self.task.keywords);
+        let mut scope = self.batch.scope(self.host, &layers, &self.task.keywords);
+        scope.only_asks = self.scope.only_asks;
         let label = match &control.label {
             Some(node) => self.templates().render(node, &scope).unwrap_or(item),
             None => item,
@@ -160,6 +161,7 @@ impl<'a> Doing<'a> {
         if let Some(seconds) = pause.and_then(|node| self.number(node).ok()) {
             self.batch.run.connections.clock().tick();
             tokio::time::sleep(duration(seconds)).await;
+            self.batch.run.connections.clock().tick();
         }
     }
 

@@ -1,6 +1,7 @@
 //! A run: playbooks against an inventory, in Ansible's order, each change planned, shown, journalled and applied.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -84,6 +85,8 @@ pub struct Progressing {
     out: Mutex<BTreeSet<String>>,
     /// Set once `--start-at-task` has matched.
     started: Mutex<bool>,
+    /// How many commands of lookups are known to have run.
+    lookups: AtomicU64,
     left: left::Left,
     /// Per machine that tasks are delegated to, whose turn it is.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,

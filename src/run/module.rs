@@ -37,7 +37,11 @@ impl Doing<'_> {
             return self.done(!planned.changes.is_empty(), planned.result, None);
         }
         let mut applied = self.apply(&machine, &planned.changes).await;
-        if matches!(applied, Err(Unapplied::Stale(_)))
+        if matches!(applied, Err(Unapplied::Stale(_))) && self.shared(&machine).is_none() {
+            // Another hand was faster than this task's turn, or its questions were asked early: it is shown anew.
+            (machine, planned) = self.planned(module.as_ref(), limit).await?;
+            applied = self.apply(&machine, &planned.changes).await;
+        } else if matches!(applied, Err(Unapplied::Stale(_)))
             && let Some(shared) = self.shared(&machine)
         {
             // Hosts that share a machine may ask for the same: who comes late takes a turn, and looks again.
@@ -103,6 +107,9 @@ impl Doing<'_> {
 
     /// Plans the module and shows what it would change.
     async fn plan(&self, module: &dyn Module, machine: &Machine, limit: Option<Duration>) -> Result<Planned, Trouble> {
+        if WAITING.contains(&self.task.action.as_str()) {
+            self.batch.run.connections.clock().tick();
+        }
         let planned = self.with_questions(machine, module.plan(&machine.view)).await;
         if WAITING.contains(&self.task.action.as_str()) {
             self.batch.run.connections.clock().tick();

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::change::{Change, On};
 use crate::transport::command::quote;
-use crate::transport::{Command, Links, Node, ReadAhead, Transport as _, TransportError, Want};
+use crate::transport::posix::Posix;
+use crate::transport::{Command, Links, Node, Transport as _, TransportError, Want};
 
 use super::doing::{Doing, Trouble};
 use super::event::Uncertain;
@@ -97,7 +98,7 @@ impl Doing<'_> {
         let mut tries = 0;
         loop {
             let found = match self.machine().await {
-                Ok(new) => look_again(&new.transport, old.transport.machine().pid(), change).await,
+                Ok(new) => look_again(new.transport.machine(), old.transport.machine().pid(), change).await,
                 Err(Trouble::Unreachable(why)) => Err(TransportError::Unreachable(why)),
                 Err(other) => return Err(TransportError::Refused(format!("{other:?}"))),
             };
@@ -111,7 +112,7 @@ impl Doing<'_> {
 }
 
 /// Says as what a host is found after the loss of the connection to its shell `pid`.
-async fn look_again(host: &ReadAhead, pid: u32, change: &Change) -> Result<String, TransportError> {
+async fn look_again(host: &Posix, pid: u32, change: &Change) -> Result<String, TransportError> {
     let path = match change {
         Change::Path { change, .. } => Some(change.path()),
         _ => None,

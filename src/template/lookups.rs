@@ -411,10 +411,19 @@ fn printf(format: &str, number: i64) -> Result<String, Error> {
     Ok(format!("{before}{}{digits}{after}", fill.repeat(columns.saturating_sub(digits.len()))))
 }
 
+/// How many commands lookups have run.
+static COMMANDS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+/// Returns how many commands lookups have run on this machine so far: they may change it, and take time.
+pub fn commands_run() -> u64 {
+    COMMANDS.load(std::sync::atomic::Ordering::SeqCst)
+}
+
 fn shell(command: &str, context: &Context) -> Result<String, Error> {
     if context.only_asks() {
         return Err(wrong("a command of a lookup is run when its task is"));
     }
+    COMMANDS.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
     // The controller's own shell is what `pipe` and `lines` are for.
     #[allow(clippy::disallowed_methods)]
     let output = std::process::Command::new("sh").args(["-c", command]).output();
@@ -450,7 +459,7 @@ fn template(terms: &mut Terms) -> Result<Vec<Value>, Error> {
         let path = terms.need("templates", &name)?;
         let source = Arc::new(Source { text: read(&path)?, path });
         let templates = super::Templates { environment: terms.context.shared_environment() };
-        let scope = match terms.options.get("template_vars") {
+        let mut scope = match terms.options.get("template_vars") {
             Some(extra) => {
                 let known = pairs(extra)?
                     .into_iter()
@@ -459,6 +468,7 @@ fn template(terms: &mut Terms) -> Result<Vec<Value>, Error> {
             }
             None => terms.context.scope.clone(),
         };
+        scope.only_asks = terms.context.only_asks();
         let text = templates.text(&source, &scope, &TemplateOptions::default()).map_err(raise)?;
         found.push(Value::from(text));
     }

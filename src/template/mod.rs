@@ -31,6 +31,7 @@ mod values;
 
 use context::{Context, has_template, is_template};
 use fault::{Broken, Fault, Origin};
+pub use lookups::commands_run;
 use prepared::Prepared;
 
 /// The environment with all filters, tests and functions; one for a run.

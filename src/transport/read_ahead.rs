@@ -16,12 +16,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::posix::Posix;
 use super::{
-    Command, Entry, Identity, Links, Node, Output, Owner, PathChange, Process, Transport, TransportError, Want,
+    Body, Command, Entry, Identity, Links, Node, Output, Owner, PathChange, Process, Transport, TransportError, Want,
     WriteError,
 };
 
 /// How long an early answer is good: other hands work on the host too.
 const FRESH: Duration = Duration::from_secs(30);
+
+/// The most bytes of an early answer that are kept: a thousand hosts may have a hundred of them each.
+const KEPT: usize = 32 * 1024;
 
 /// The changes of a run, counted: one clock for all its machines.
 #[derive(Debug, Default)]
@@ -160,10 +163,11 @@ impl ReadAhead {
 
     /// Returns an early reply, or asks now.
     async fn reply(&self, question: Question) -> Result<Reply, TransportError> {
+        // Why an early question had no answer is no reason for this one to have none.
         if let Some(early) = self.take(&question)
-            && let Some(reply) = early.await
+            && let Some(Ok(reply)) = early.await
         {
-            return reply;
+            return Ok(reply);
         }
         self.ask(&question).await
     }
@@ -202,18 +206,24 @@ impl ReadAhead {
         let looks = async {
             let asked: Vec<_> = looks.iter().map(|(asked, _)| asked.clone()).collect();
             let mut nodes = self.machine.look_all(&asked).await.map(Vec::into_iter);
-            for ((path, links, want), reply) in looks {
-                // One path that cannot be looked at must not fail the others' tasks: it is asked for by itself.
-                let node = match &mut nodes {
-                    Ok(nodes) => Ok(Reply::Node(Box::new(nodes.next().unwrap_or(Node::Absent)))),
-                    Err(TransportError::Refused(_)) => self.ask(&Question::Look(path, links, want)).await,
-                    Err(error) => Err(error.clone()),
-                };
-                let _ = reply.send(node);
-            }
+            let replies = looks.into_iter().map(|((path, links, want), reply)| {
+                let node =
+                    nodes.as_mut().map(|nodes| nodes.next().unwrap_or(Node::Absent)).map_err(|error| error.clone());
+                async move {
+                    let node = match node {
+                        Ok(node) => Ok(Reply::Node(Box::new(node))),
+                        // One path that cannot be looked at must not fail the others' tasks: each is asked for by itself.
+                        Err(TransportError::Refused(_)) => self.ask(&Question::Look(path, links, want)).await,
+                        Err(error) => Err(error),
+                    };
+                    send(reply, node);
+                }
+            });
+            let replies: Vec<_> = replies.collect();
+            join_all(replies).await;
         };
         let others = others.into_iter().map(|(question, reply)| async move {
-            let _ = reply.send(self.ask(&question).await);
+            send(reply, self.ask(&question).await);
         });
         tokio::join!(looks, join_all(others));
     }
@@ -232,6 +242,21 @@ impl ReadAhead {
         let mut known = self.known();
         known.ticks += 1;
         self.clock.tick();
+    }
+}
+
+/// Hands on a reply that may be kept; for a long one its task asks again.
+fn send(to: oneshot::Sender<Result<Reply, TransportError>>, reply: Result<Reply, TransportError>) {
+    let length = match &reply {
+        Ok(Reply::Node(node)) => match node.content().map(|content| &content.body) {
+            Some(Body::Here(bytes)) => bytes.len(),
+            _ => 0,
+        },
+        Ok(Reply::Output(output)) => output.stdout.len() + output.stderr.len(),
+        Ok(Reply::Account(_)) | Err(_) => 0,
+    };
+    if length <= KEPT {
+        let _ = to.send(reply);
     }
 }
 
@@ -273,21 +298,20 @@ impl Transport for ReadAhead {
             }
         };
         let (now, early) = tokio::join!(now, join_all(early.into_iter().map(|early| async { early?.await })));
-        let mut now = now?.into_iter();
-        let mut nodes = Vec::new();
-        for ((path, links), early) in paths.iter().zip(early) {
-            nodes.push(match early {
-                Some(Ok(Reply::Node(node))) => *node,
-                Some(Err(error)) => return Err(error),
-                Some(Ok(_)) => return Err(mixed_up()),
-                None => match now.next() {
-                    Some(node) => node,
-                    // The plan ahead was given up before it had asked.
-                    None => self.machine.look(&[(path.clone(), *links)], want).await?.pop().unwrap_or(Node::Absent),
-                },
-            });
+        let mut nodes: HashMap<&(String, Links), Node> = missing.iter().zip(now?).collect();
+        for (path, early) in paths.iter().zip(early) {
+            if let Some(Ok(Reply::Node(node))) = early {
+                nodes.insert(path, *node);
+            }
         }
-        Ok(nodes)
+        // Early questions that were given up, or had no answer.
+        let open: Vec<_> = paths.iter().filter(|path| !nodes.contains_key(path)).cloned().collect();
+        let found = match open.is_empty() {
+            true => Vec::new(),
+            false => self.machine.look(&open, want).await?,
+        };
+        nodes.extend(open.iter().zip(found));
+        Ok(paths.iter().map(|path| nodes.get(path).cloned().unwrap_or(Node::Absent)).collect())
     }
 
     async fn list(&self, directory: &str, depth: Option<u32>) -> Result<Vec<Entry>, TransportError> {
@@ -426,6 +450,10 @@ impl Transport for Ahead {
     }
 
     async fn probe(&self, command: &Command) -> Result<Output, TransportError> {
+        // Beside a change, and not behind it, it would be answered too early.
+        if Posix::is_apart(command) {
+            return Err(only_asks());
+        }
         match self.reply(Question::Probe(Box::new(command.clone()))).await? {
             Reply::Output(output) => Ok(output),
             _ => Err(mixed_up()),

@@ -254,3 +254,27 @@ fn a_host_behind_a_jump_host_is_scanned_through_it() {
     }
     assert_eq!(jump.log().matches("Accepted publickey").count(), 1, "{}", jump.log());
 }
+
+#[test]
+fn an_old_host_is_scanned_with_its_own_profile_and_without_it_the_line_to_add_is_told() {
+    let sshd = Sshd::start(
+        "KexAlgorithms diffie-hellman-group1-sha1\nHostKeyAlgorithms ssh-rsa\nCiphers aes128-cbc\nMACs hmac-sha1",
+    );
+    let program = Program::new();
+    program.file("hosts", &host("old", sshd.port));
+    let refused = program.run("hostkeys scan -i hosts").expect(4);
+    assert!(refused.stdout.contains("the host offers diffie-hellman-group1-sha1"), "{}", refused.stdout);
+    assert!(refused.stdout.contains("`ssh_profile: legacy`"), "{}", refused.stdout);
+    let seen = program.run("hostkeys scan -i hosts -e ssh_profile=legacy").expect(0);
+    let shown = fingerprint(&sshd, "rsa");
+    assert!(seen.stdout.contains(&shown) && seen.stdout.contains("new"), "{}", seen.stdout);
+}
+
+#[test]
+fn what_a_proxy_command_says_is_in_the_reason_why_a_host_is_not_seen() {
+    let program = Program::new();
+    let arguments = r#"ansible_ssh_common_args="-o ProxyCommand='sh -c \"echo no way through >&2; exit 3\"'""#;
+    program.file("hosts", &format!("behind ansible_host=127.0.0.1 {arguments}\n"));
+    let printed = program.run("hostkeys scan -i hosts").expect(4);
+    assert!(printed.stdout.contains("its proxy command says: no way through"), "{}", printed.stdout);
+}

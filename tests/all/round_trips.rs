@@ -252,3 +252,137 @@ fn no_early_answer_outlives_a_change_wherever_that_is_made() {
     }
     assert!(checked > 150, "only {checked} looks");
 }
+
+/// Runs a play against the server itself, without a network in between.
+fn nearby(far: &Far, play: &str) -> crate::program::Printed {
+    let port = far.sshd.port;
+    far.program.file(".ssh/known_hosts", &far.sshd.known_hosts_line("ed25519")).file("play.yml", play);
+    far.program
+        .run(&format!("play -i hosts play.yml -e ansible_port={port} -e d={}", far.program.path("host").display()))
+}
+
+fn says(printed: &crate::program::Printed, text: &str) {
+    assert!(printed.stdout.contains(text), "no {text:?} in\n{}\n{}", printed.stdout, printed.stderr);
+}
+
+#[test]
+fn what_changes_while_a_run_waits_on_purpose_is_seen_after_it() {
+    let far = Far::new();
+    std::fs::create_dir_all(far.program.path("host")).unwrap();
+    // A link makes a second round of questions, which is asked while the first answer is there.
+    let play = "- hosts: far
+  gather_facts: no
+  tasks:
+    - file: {path: '{{ d }}/one', state: directory, mode: '0755'}
+    - file: {path: '{{ d }}/two', state: directory, mode: '0700'}
+    - file: {src: '{{ d }}/one', dest: '{{ d }}/current', state: link}
+    - shell: (sleep 2; ln -sfn {{ d }}/two {{ d }}/current; echo x > {{ d }}/made) </dev/null >/dev/null 2>&1 &
+    - pause: {seconds: 4}
+    - stat: {path: '{{ d }}/current', follow: yes}
+      register: current
+    - stat: {path: '{{ d }}/made'}
+      register: made
+    - debug: {msg: 'mode {{ current.stat.mode }} made {{ made.stat.exists }}'}
+    - shell: (sleep 2; rm {{ d }}/made) </dev/null >/dev/null 2>&1 &
+    - wait_for: {path: '{{ d }}/made', state: absent, timeout: 30}
+    - stat: {path: '{{ d }}/made'}
+      register: made
+    - debug: {msg: 'then {{ made.stat.exists }}'}
+";
+    let printed = nearby(&far, play).expect(0);
+    says(&printed, "mode 0700 made True");
+    says(&printed, "then False");
+}
+
+#[test]
+fn facts_are_those_after_the_change_before_them() {
+    let far = Far::new();
+    // Facts have a time limit, so they are asked for on a channel of their own, in no order with the shell.
+    let play = "- hosts: far
+  gather_facts: no
+  tasks:
+    - shell: sleep 2; date +%s
+      register: changed
+    - setup: {gather_subset: ['!all']}
+    - debug: {msg: \"after {{ ansible_date_time.epoch | int >= changed.stdout | int }}\"}
+";
+    says(&nearby(&far, play).expect(0), "after True");
+}
+
+#[test]
+fn an_answer_that_was_given_up_is_not_taken_for_another_paths() {
+    let far = Far::new();
+    std::fs::create_dir_all(far.program.path("host")).unwrap();
+    let big = std::fs::File::create(far.program.path("host/big")).unwrap();
+    big.set_len(600 * 1024 * 1024).unwrap();
+    // The digest of the big file is under way when the first play ends.
+    let play = "- hosts: far
+  gather_facts: no
+  tasks:
+    - stat: {path: /etc/hostname, get_checksum: no}
+    - meta: end_play
+    - stat: {path: '{{ d }}/big', checksum_algorithm: sha256}
+    - stat: {path: '{{ d }}/nope'}
+- hosts: far
+  gather_facts: no
+  tasks:
+    - stat: {path: /etc/passwd}
+      register: r
+    - stat: {path: '{{ d }}/nope'}
+      when: r.stat.exists
+      register: nope
+    - debug: {msg: 'nope {{ nope.stat.exists }}'}
+";
+    says(&nearby(&far, play).expect(0), "nope False");
+}
+
+#[test]
+fn commands_of_lookups_run_once_and_are_seen_on_the_controller() {
+    let far = Far::new();
+    let play = "- hosts: localhost
+  connection: local
+  gather_facts: no
+  tasks:
+    - stat: {path: '{{ d }}/before'}
+    - set_fact: {made: \"{{ lookup('pipe', 'touch ' ~ d ~ '/k; echo run >> ' ~ d ~ '/log; echo made') }}\"}
+    - stat: {path: '{{ d }}/k'}
+      register: k
+    - debug: {msg: 'k {{ k.stat.exists }}'}
+    - stat: {path: \"{{ lookup('pipe', 'echo run >> ' ~ d ~ '/log; echo /etc') }}\"}
+      loop: [1, 2]
+      loop_control: {label: \"{{ lookup('pipe', 'echo label >> ' ~ d ~ '/log; echo x') }}\"}
+";
+    std::fs::create_dir_all(far.program.path("host")).unwrap();
+    says(&nearby(&far, play).expect(0), "k True");
+    let log = far.program.read("host/log");
+    assert_eq!((log.matches("run").count(), log.matches("label").count()), (3, 2), "{log}");
+}
+
+#[test]
+fn what_another_hand_changes_after_the_question_is_planned_anew() {
+    let far = Far::new();
+    std::fs::create_dir_all(far.program.path("host")).unwrap();
+    std::fs::write(far.program.path("host/conf"), "old\n").unwrap();
+    // The template is rendered for as long as nobody writes into the pipe, which no clock of the run counts.
+    let pipe = far.program.path("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let (theirs, writer) = (far.program.path("host/conf"), pipe.clone());
+    let hand = std::thread::spawn(move || {
+        let mut writer = std::fs::File::options().write(true).open(writer).unwrap();
+        std::fs::write(theirs, "theirs\n").unwrap();
+        std::io::Write::write_all(&mut writer, b"x").unwrap();
+    });
+    let play = "- hosts: far
+  gather_facts: no
+  tasks:
+    - stat: {path: /etc}
+    - stat: {path: /etc/passwd}
+    - debug: {msg: \"{{ lookup('file', playbook_dir ~ '/pipe') }}\"}
+    - copy: {content: \"ours\\n\", dest: '{{ d }}/conf', mode: '0644'}
+";
+    let printed = nearby(&far, play).expect(0);
+    hand.join().unwrap();
+    assert_eq!(far.program.read("host/conf"), "ours\n");
+    says(&printed, "-theirs");
+}

@@ -196,6 +196,9 @@ pub async fn bytes_of(host: &View, path: &str, content: &Content) -> Result<Vec<
         Body::File(file) => std::fs::read(file)
             .map_err(|error| ModuleError::failed(format!("cannot read `{}`: {error}", file.display()))),
         Body::There | Body::Peer { .. } | Body::Own { .. } => {
+            if host.only_asks {
+                return Err(ModuleError::failed("a big file is read when its task is done"));
+            }
             let output = host.probe(&crate::transport::Command::argv(["cat", "--", path])).await?;
             if !output.success() {
                 return Err(ModuleError::failed(format!("cannot read `{path}`: {}", output.error_text().trim_end())));

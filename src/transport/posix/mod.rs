@@ -120,16 +120,19 @@ impl Posix {
         Ok(left)
     }
 
-    async fn run_with(&self, command: &Command, effect: Effect) -> Result<Output, TransportError> {
+    /// Says whether a command runs on a channel of its own, in no order with what the shell is asked.
+    pub fn is_apart(command: &Command) -> bool {
         // A time limit ends a whole process group: the long-lived shell must not be in it.
-        let apart =
-            command.timeout.is_some() || command.stdin.len() > run::SMALL || matches!(command.program, Program::Raw(_));
+        command.timeout.is_some() || command.stdin.len() > run::SMALL || matches!(command.program, Program::Raw(_))
+    }
+
+    async fn run_with(&self, command: &Command, effect: Effect) -> Result<Output, TransportError> {
         let keep = match effect {
             Effect::Changes => KEPT,
             // What a module asks for it reads whole.
             Effect::Reads => usize::MAX,
         };
-        if apart {
+        if Posix::is_apart(command) {
             let output = run::run_apart(&self.session, command, keep).await;
             if effect == Effect::Changes {
                 self.shell.note_change();

@@ -117,7 +117,9 @@ impl Shell {
 
     /// Notes that the host may have been changed by other ways than this shell.
     pub fn note_change(&self) {
-        self.state.changed.send_replace(self.asked());
+        // It counts by itself: what was asked on other ways before it is older too.
+        let number = self.state.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        self.state.changed.send_replace(number);
     }
 
     /// Says whether a script runs.

@@ -282,7 +282,7 @@ pub fn config(target: &Target, purpose: Use, known: &KnownHosts) -> Result<clien
 }
 
 /// Adds what a proxy command said to the error, before its hints.
-fn quoting(error: TransportError, words: Option<String>) -> TransportError {
+pub fn quoting(error: TransportError, words: Option<String>) -> TransportError {
     match (error, words) {
         (TransportError::Unreachable(text), Some(words)) => {
             let (first, hints) =

@@ -12,7 +12,7 @@ use super::host_key::Report;
 use super::known_hosts::elsewhere::Relation;
 use super::known_hosts::refusal::{key_type, line_for, type_name};
 use super::known_hosts::{KnownHosts, Refusal, Why, same_type};
-use super::{Client, HostKeyChecking, Target, Use, link};
+use super::{Client, HostKeyChecking, Target, Use, link, mismatch};
 use crate::transport::TransportError;
 
 /// What a host showed.
@@ -124,12 +124,13 @@ async fn see(
 ) -> Result<Seen, TransportError> {
     let report = Arc::new(Report::new(target.place()));
     let jump = link::jump(client, target).await?;
+    let mut words = None;
     let work = async {
         let config = link::config(target, Use::Shells, known);
         let mut config = config.map_err(|error| TransportError::Unreachable(format!("{}: {error}", report.place)))?;
         config.preferred.key = Cow::Owned(algorithms);
         config.preferred.host_key_certificates = Cow::Borrowed(&[]);
-        let mut line = link::line(target, jump.as_ref(), &mut None).await?;
+        let mut line = link::line(target, jump.as_ref(), &mut words).await?;
         // Ends the line with this work: the library's own task would wait on it for ever.
         let _cut = line.cut();
         let shown = Arc::new(Mutex::new(None));
@@ -139,15 +140,24 @@ async fn see(
         match (shown, ended) {
             (Some(key), _) => Ok(Seen::Key(Box::new(key))),
             (None, Err(Error::NoCommonAlgo { kind: AlgorithmKind::Key, theirs, .. })) => Ok(Seen::Offers(theirs)),
-            (None, Err(error)) => Ok(Seen::Nothing(report.lost(&error))),
-            (None, Ok(_)) => Ok(Seen::Nothing(report.lost(&Error::Disconnect))),
+            (None, Err(Error::NoCommonAlgo { kind, ours, theirs })) => {
+                let why = mismatch::explain(target, &kind, (&ours, &theirs));
+                Ok(Seen::Nothing(TransportError::Unreachable(format!("{}: {why}", report.place))))
+            }
+            (None, ended) => Ok(Seen::Nothing(report.lost(&ended.err().unwrap_or(Error::Disconnect)))),
         }
     };
     let late = || {
         let seconds = target.connect_timeout.as_secs_f64();
         TransportError::Unreachable(format!("{}: no answer within {seconds} s", report.place))
     };
-    tokio::time::timeout(target.connect_timeout, work).await.unwrap_or_else(|_| Err(late()))
+    let seen = tokio::time::timeout(target.connect_timeout, work).await.unwrap_or_else(|_| Err(late()));
+    // A proxy command has said its last words once its line is gone.
+    match (seen, &mut words) {
+        (Ok(Seen::Nothing(error)), Some(words)) => Ok(Seen::Nothing(link::quoting(error, words.last().await))),
+        (Err(error), Some(words)) => Err(link::quoting(error, words.last().await)),
+        (seen, _) => seen,
+    }
 }
 
 /// The error's text without the place that a table has in columns of its own.
