@@ -75,10 +75,10 @@ c_wait() {
 
 c_nap=0.1
 if [ -n "$c_shell" ]; then
-  # What waits in its stdin must not run.
-  kill -s STOP "$c_top"
   c_found=' ' c_group=none
   c_find
+  # At once, so that nothing more of what waits in its stdin runs. To stop it first would stop the `sudo` above it too,
+  # for good.
   kill -s KILL "$c_top"
 else
   c_found=" $c_top " c_group=$c_top

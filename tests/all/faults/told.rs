@@ -110,6 +110,20 @@ fn a_loop_that_writes_a_file_stops_writing() {
     site.nothing_is_left();
 }
 
+/// The numbers of the processes with this name among those above a process.
+fn programs_above(pid: &str, name: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut pid = pid.to_string();
+    while let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        let (before, after) = stat.rsplit_once(") ").unwrap();
+        if before.ends_with(&format!("({name}")) {
+            found.push(pid);
+        }
+        pid = after.split(' ').nth(1).unwrap().to_string();
+    }
+    found
+}
+
 #[test]
 fn what_another_user_runs_ends_too() {
     let site = Site::new(&["mx"]);
@@ -126,9 +140,12 @@ fn what_another_user_runs_ends_too() {
     let running = site.start();
     let pids = words(&site.on_host("pids"), 2);
     assert_eq!(words(&site.on_host("who"), 1), ["nobody"]);
+    let above = programs_above(&pids[1], "sudo");
+    assert!(!above.is_empty(), "no sudo is above {pids:?}");
     running.signal(Signal::INT);
     let printed = running.end().expect(130);
     all_gone(&pids);
+    all_gone(&above);
     has(&printed, "half-done: `mx`: task `as nobody`");
     site.nothing_is_left();
 }
