@@ -93,7 +93,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     let What::Scan(scan) = &arguments.what;
     let targets = targets(scan)?;
     // Hosts are seen without logging in, but not without logging in to the jump hosts before them.
-    let client = Arc::new(Client::new(terminal::keyring()));
+    let client = Arc::new(Client::new(terminal::keyring(None)));
     let mut found: Vec<Found> = stream::iter(targets)
         .map(|(host, target)| see(&client, host, target))
         .buffer_unordered(scan.forks.max(1))

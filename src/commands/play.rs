@@ -12,7 +12,7 @@ use crate::error::{Diagnostic, Diagnostics};
 use crate::inventory::Inventory;
 use crate::playbook::tags::Selection;
 use crate::playbook::{self, Loader, Play, Playbook, Step};
-use crate::report::{Human, Recap};
+use crate::report::{self, Human, Recap};
 use crate::run::connections::{Connections, Defaults};
 use crate::run::{self, Journal, Locks, Mode, Options, Run};
 use crate::secret::Secret;
@@ -185,8 +185,9 @@ async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Resul
         become_method: arguments.become_method.clone(),
         become_password,
     };
+    let progress = report::human::progress();
     let connections = Connections::new(prepared.fleet.clone(), prepared.templates.clone(), defaults)
-        .with_keyring(terminal::keyring());
+        .with_keyring(terminal::keyring(progress.clone()));
     let (events, mut received) = mpsc::unbounded_channel();
     let run = Arc::new(Run {
         options: options(arguments, mode),
@@ -204,7 +205,7 @@ async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Resul
 
     let settings = (arguments.verbose, !arguments.no_diff);
     let reporter = tokio::task::spawn_blocking(move || {
-        let mut human = Human::new(anstream::stdout(), mode, settings);
+        let mut human = Human::new(anstream::stdout(), mode, settings, progress);
         while let Some(event) = received.blocking_recv() {
             human.event(&event)?;
         }

@@ -4,22 +4,51 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::sync::Arc;
 
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 use crate::transport::ssh::{Ask, Keyring};
 
-/// Returns the keyring of a run: it asks on the terminal, if there is one, whatever stdin is.
-pub fn keyring() -> Keyring {
+/// Returns the keyring of a run: it asks on the terminal, if there is one, whatever stdin is. The progress line is not
+/// drawn meanwhile: it would wipe the question out.
+pub fn keyring(progress: Option<ProgressBar>) -> Keyring {
     match open() {
-        Some(_) => Keyring::new(ask()),
+        Some(_) => Keyring::new(ask(progress)),
         None => Keyring::default(),
     }
 }
 
-fn ask() -> Ask {
-    Arc::new(|prompt: String| Box::pin(answer(prompt)))
+fn ask(progress: Option<ProgressBar>) -> Ask {
+    Arc::new(move |prompt: String| {
+        let cleared = Cleared::of(progress.clone());
+        Box::pin(async move {
+            let _cleared = cleared;
+            answer(prompt).await
+        })
+    })
+}
+
+/// A progress line that is not drawn until this is dropped.
+struct Cleared(Option<ProgressBar>);
+
+impl Cleared {
+    fn of(progress: Option<ProgressBar>) -> Cleared {
+        if let Some(bar) = &progress {
+            bar.finish_and_clear();
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        Cleared(progress)
+    }
+}
+
+impl Drop for Cleared {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+    }
 }
 
 /// Asks without showing what is typed. `None`: no answer.

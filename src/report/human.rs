@@ -28,6 +28,8 @@ pub struct Human<W: Write> {
     task: String,
     /// Its result is what it is for, and is printed.
     speaks: bool,
+    /// Several hosts have it at hand at a time: a change and its verdict are apart.
+    many: bool,
     progress: Option<indicatif::ProgressBar>,
     recap: Recap,
     uncertain: Vec<Uncertain>,
@@ -36,16 +38,25 @@ pub struct Human<W: Write> {
     shown: Vec<(Vec<Line>, String)>,
 }
 
+/// Returns the progress line, where stderr is a terminal.
+pub fn progress() -> Option<indicatif::ProgressBar> {
+    std::io::stderr().is_terminal().then(|| {
+        let style = indicatif::ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
+        let bar = indicatif::ProgressBar::new_spinner();
+        match style {
+            Ok(style) => bar.with_style(style),
+            Err(_) => bar,
+        }
+    })
+}
+
 impl<W: Write> Human<W> {
-    pub fn new(out: W, mode: Mode, (verbosity, diffs): (u8, bool)) -> Human<W> {
-        let progress = std::io::stderr().is_terminal().then(|| {
-            let style = indicatif::ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
-            let bar = indicatif::ProgressBar::new_spinner();
-            match style {
-                Ok(style) => bar.with_style(style),
-                Err(_) => bar,
-            }
-        });
+    pub fn new(
+        out: W,
+        mode: Mode,
+        (verbosity, diffs): (u8, bool),
+        progress: Option<indicatif::ProgressBar>,
+    ) -> Human<W> {
         Human {
             out,
             mode,
@@ -53,6 +64,7 @@ impl<W: Write> Human<W> {
             diffs,
             task: String::new(),
             speaks: false,
+            many: false,
             progress,
             recap: Recap::default(),
             uncertain: Vec::new(),
@@ -84,7 +96,8 @@ impl<W: Write> Human<W> {
         match event {
             Event::PlayStarted { name } => self.banner(&format!("PLAY [{name}]"))?,
             Event::PlayWithoutHosts => writeln!(self.out, "skipping: no hosts matched")?,
-            Event::TaskStarted { kind, name, place, speaks } => {
+            Event::TaskStarted { hosts, kind, name, place, speaks } => {
+                self.many = *hosts > 1;
                 self.task = name.clone();
                 let word = if *kind == TaskKind::Handler { "RUNNING HANDLER" } else { "TASK" };
                 self.speaks = *speaks;
@@ -214,6 +227,10 @@ impl<W: Write> Human<W> {
             let text = format!("{}: the same changes as on {host}", name(subject));
             return self.line(AnsiColor::Cyan, &text);
         }
+        if self.many && self.mode == Mode::Apply {
+            let item = of_item(subject.item.as_deref());
+            self.line(AnsiColor::Yellow, &format!("changing: [{}]{item}", name(subject)))?;
+        }
         for line in &lines {
             let color = match line {
                 Line::Header(_) => AnsiColor::Cyan,
@@ -328,7 +345,7 @@ mod tests {
     #[test]
     fn what_a_host_says_colours_nothing_and_an_item_is_on_one_line() {
         let mut out = Vec::new();
-        let mut human = Human::new(&mut out, Mode::Apply, (0, true));
+        let mut human = Human::new(&mut out, Mode::Apply, (0, true), None);
         let subject = Subject { host: "mx".into(), delegate: None, item: Some("a\nok: [evil]\u{10ffe9}".into()) };
         let result = Results::from_iter([("msg".to_string(), json!("gone\u{1b}]0;title\u{7}\nhint: look"))]);
         human.event(&Event::Finished { subject, verdict: Verdict::Failed, result }).unwrap();

@@ -12,6 +12,8 @@ pub enum Event {
     /// No host of the inventory is in the play's pattern.
     PlayWithoutHosts,
     TaskStarted {
+        /// How many hosts it is for.
+        hosts: usize,
         kind: TaskKind,
         /// With the role's name in front: `role : name`.
         name: String,

@@ -162,6 +162,7 @@ impl Batch {
     fn announce(&self, task: &Task, hosts: &[String], kind: TaskKind) {
         let place = task.keywords.place.as_ref().unwrap_or(&task.action_place);
         self.run.send(Event::TaskStarted {
+            hosts: hosts.len(),
             kind,
             name: self.name_of(task, &hosts[0]),
             place: format!("{}:{}", place.source.path.display(), place.line),

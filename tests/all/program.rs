@@ -79,6 +79,7 @@ impl Printed {
         let verdicts = [
             "ok: [",
             "changed: [",
+            "changing: [",
             "would change: [",
             "skipping: [",
             "fatal: [",

@@ -7,6 +7,7 @@ use russh::client::GexParams;
 use russh::keys::Algorithm;
 use russh::{AlgorithmKind, Preferred, cipher, compression, kex, mac};
 
+use super::HostKeyChecking;
 use super::target::{Algorithms, Profile, Target, Via};
 
 /// One of the lists of `ssh_config.5`.
@@ -296,6 +297,9 @@ impl Target {
             Profile::Legacy => vec!["ssh_profile: legacy".to_string()],
             Profile::Modern => List::ALL.into_iter().filter_map(|list| self.weakness(list)).collect(),
         };
+        if self.host_key_checking == HostKeyChecking::Off {
+            found.push("host keys are not checked".into());
+        }
         if let Via::Jump(jump) = &self.via {
             found.extend(jump.weaknesses().into_iter().map(|why| format!("through `{}`: {why}", jump.name)));
         }
@@ -454,6 +458,9 @@ mod tests {
         target.algorithms.kex = Some("ecdh-sha2-nistp256".into());
         assert_eq!(target.weaknesses(), ["Ciphers aes128-cbc,3des-cbc"]);
         target.algorithms.profile = Profile::Legacy;
+        target.host_key_checking = HostKeyChecking::Off;
+        assert_eq!(target.weaknesses(), ["ssh_profile: legacy", "host keys are not checked"]);
+        target.host_key_checking = HostKeyChecking::Strict;
         let mut inner = Target::new("inner", "root", Path::new("/root"));
         inner.via = Via::Jump(Box::new(target));
         assert_eq!(inner.weaknesses(), ["through `old`: ssh_profile: legacy"]);

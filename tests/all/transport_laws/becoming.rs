@@ -96,12 +96,18 @@ fn nobody_with_a_password(directory: &Path, (defaults, shell): (&str, &str)) -> 
         Some(rest) => format!("nobody:{}:{}\n", hash.trim(), rest.split_once(':').unwrap().1),
         None => format!("{line}\n"),
     });
-    fs::write(directory.join("shadow"), lines.collect::<String>()).unwrap();
-    fs::write(directory.join("sudoers"), format!("{defaults}\nnobody ALL=(ALL) ALL\n")).unwrap();
-    fs::set_permissions(directory.join("sudoers"), fs::Permissions::from_mode(0o440)).unwrap();
+    // All of it: a file that is mounted over by itself is there no more when another test's `useradd` replaces the real one.
+    // Other tests' lock files come and go meanwhile, so `cp` may miss one.
+    let copied = process::Command::new("cp").args(["-a", "/etc"]).arg(directory).output().unwrap();
+    let etc = directory.join("etc");
+    assert!(etc.join("passwd").exists() && etc.join("pam.d").exists(), "{copied:?}");
+    fs::write(etc.join("shadow"), lines.collect::<String>()).unwrap();
+    fs::set_permissions(etc.join("sudoers"), fs::Permissions::from_mode(0o640)).unwrap();
+    fs::write(etc.join("sudoers"), format!("{defaults}\nnobody ALL=(ALL) ALL\n")).unwrap();
+    fs::set_permissions(etc.join("sudoers"), fs::Permissions::from_mode(0o440)).unwrap();
     let script = format!(
-        "mount --bind {0}/shadow /etc/shadow && mount --bind {0}/sudoers /etc/sudoers && mkdir -p /run/sudo \
-         && mount -t tmpfs none /run/sudo && mount --bind {shell} \"$(readlink -f /bin/sh)\" && exec setpriv --reuid=nobody --regid=nogroup --clear-groups /bin/sh -c \"$0\"",
+        "mount --bind {}/etc /etc && mkdir -p /run/sudo && mount -t tmpfs none /run/sudo \
+         && mount --bind {shell} \"$(readlink -f /bin/sh)\" && exec setpriv --reuid=nobody --regid=nogroup --clear-groups /bin/sh -c \"$0\"",
         directory.display()
     );
     let words = ["unshare", "-m", "/bin/sh", "-c", &script];
