@@ -36,6 +36,8 @@ pub(super) struct Batch {
     /// `vars_files`, read per host because their names may need its variables.
     pub vars_files: HashMap<String, Arc<Layer>>,
     pub state: Mutex<State>,
+    /// The magic variables that all hosts share, and the lost hosts that they leave out.
+    pub magic: Mutex<Option<(BTreeSet<String>, Arc<Layer>)>>,
     pub ahead: Ahead,
 }
 
@@ -236,7 +238,16 @@ impl Batch {
     ) -> (Arc<Batch>, Driver) {
         let state = State { handlers: play.handlers.clone(), exports: play.exports.clone(), ..State::default() };
         let (ahead, driver) = Ahead::new();
-        let batch = Batch { run: run.clone(), play, hosts, all, vars_files, state: Mutex::new(state), ahead };
+        let batch = Batch {
+            run: run.clone(),
+            play,
+            hosts,
+            all,
+            vars_files,
+            state: Mutex::new(state),
+            magic: Mutex::default(),
+            ahead,
+        };
         (Arc::new(batch), driver)
     }
 

@@ -1,5 +1,6 @@
 //! One task on its hosts: who runs it, with which variables, and what becomes of each host.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -199,7 +200,7 @@ impl Batch {
             include_params: keywords.include_params.clone(),
             ..TaskLayers::default()
         };
-        let mut magic = self.magic();
+        layers.magic = self.magic();
         for role in &lock(&self.state).exports {
             layers.role_defaults.push(role.defaults.clone());
             layers.role_vars.push(role.vars.clone());
@@ -211,24 +212,38 @@ impl Batch {
                 layers.role_vars.push(member.vars.clone());
             }
             layers.role_params = role.params.clone();
+            let mut magic = Layer::new();
             magic.insert("role_name".into(), Var::Known(role.name.clone().into()));
             magic.insert("ansible_role_name".into(), Var::Known(role.name.clone().into()));
             let parents: Vec<&str> = role.parents.iter().rev().map(|role| role.name.as_str()).collect();
             magic.insert("ansible_parent_role_names".into(), Var::Known(json!(parents)));
             magic.insert("role_path".into(), Var::Known(absolute(&role.path).display().to_string().into()));
+            layers.role_magic = Arc::new(magic);
         }
-        layers.magic = Arc::new(magic);
         layers
     }
 
-    fn magic(&self) -> Layer {
-        let state = lock(&self.state);
-        let out = lock(&self.run.progress.out);
-        let well = |host: &&String| {
-            !out.contains(*host) && !state.failed.contains(*host) && !state.unreachable.contains(*host)
+    /// The names of all hosts are in it, so it is made once for all of them until one is lost.
+    fn magic(&self) -> Arc<Layer> {
+        let lost: BTreeSet<String> = {
+            let state = lock(&self.state);
+            let out = lock(&self.run.progress.out);
+            out.iter().chain(&state.failed).chain(&state.unreachable).cloned().collect()
         };
-        let going: Vec<&String> = self.hosts.iter().filter(well).collect();
-        let playing: Vec<&String> = self.all.iter().filter(well).collect();
+        let mut made = lock(&self.magic);
+        match &*made {
+            Some((known, layer)) if *known == lost => layer.clone(),
+            _ => {
+                let layer = Arc::new(self.magic_without(&lost));
+                *made = Some((lost, layer.clone()));
+                layer
+            }
+        }
+    }
+
+    fn magic_without(&self, lost: &BTreeSet<String>) -> Layer {
+        let going: Vec<&String> = self.hosts.iter().filter(|host| !lost.contains(*host)).collect();
+        let playing: Vec<&String> = self.all.iter().filter(|host| !lost.contains(*host)).collect();
         let check = self.run.options.mode == Mode::Check;
         let values = [
             ("playbook_dir", json!(absolute(&self.play.directory).display().to_string())),

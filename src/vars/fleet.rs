@@ -61,7 +61,9 @@ pub struct TaskLayers {
     pub include_params: Arc<Layer>,
     /// `item`, `ansible_loop`, and the like; stronger than all but what the runner itself says.
     pub loop_vars: Arc<Layer>,
-    /// What the runner itself says: `ansible_check_mode`, `play_hosts`, `role_path`, ...
+    /// What the runner itself says of the task's role: `role_path`, ...
+    pub role_magic: Arc<Layer>,
+    /// What the runner itself says: `ansible_check_mode`, `play_hosts`, ... Shared by all hosts, whose names it holds.
     pub magic: Arc<Layer>,
 }
 
@@ -136,6 +138,7 @@ impl Fleet {
         let inner = self.read();
         let learnt = inner.learnt.get(host).cloned().unwrap_or_default();
         let mut layers = Vec::with_capacity(24);
+        layers.push(task.role_magic.clone());
         layers.push(task.magic.clone());
         layers.push(known.magic.get(host).cloned().unwrap_or_else(|| Arc::new(magic_vars(host, &[], None))));
         layers.extend([known.groups(&inner.inventory), task.loop_vars.clone(), self.extra.clone()]);
@@ -417,6 +420,7 @@ mod tests {
             role_params: set("role params"),
             include_params: set("include params"),
             loop_vars: set("loop vars"),
+            role_magic: Arc::default(),
             magic: set("magic"),
         };
         value(&fleet.scope("h", &task), "ansible_v")
