@@ -3,17 +3,8 @@
 
 use std::process::Command;
 
-use crate::program::{Printed, Program};
+use crate::program::{Printed, Program, WHO};
 use crate::sshd::{Account, Sshd, free_port, make_key};
-
-const WHO: &str = "- hosts: all
-  gather_facts: no
-  tasks:
-    - command: id -un
-      register: who
-      changed_when: false
-    - debug: {msg: \"{{ inventory_hostname }} is {{ who.stdout }}\"}
-";
 
 /// A program whose home knows the server only under names that a test has to say: `keys/id` and `keys/hosts`.
 fn stranger(sshd: &Sshd) -> Program {

@@ -8,17 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::elevation::{Doas, Sudoers, Tool};
-use crate::program::{Printed, Program};
+use crate::program::{Printed, Program, WHO};
 use crate::sshd::{Account, Sshd, make_key};
-
-const WHO: &str = "- hosts: all
-  gather_facts: no
-  tasks:
-    - command: id -un
-      register: who
-      changed_when: false
-    - debug: {msg: \"{{ inventory_hostname }} is {{ who.stdout }}\"}
-";
 
 /// The program with a key of a server, and one host that is reached with it as `account`.
 fn program(sshd: &Sshd, account: &Account) -> Program {

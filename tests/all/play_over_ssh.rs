@@ -4,17 +4,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::program::{Printed, Program};
+use crate::program::{Printed, Program, WHO};
 use crate::sshd::{Account, Sshd, make_key, run};
-
-const WHO: &str = "- hosts: all
-  gather_facts: no
-  tasks:
-    - command: id -un
-      register: who
-      changed_when: false
-    - debug: {msg: \"{{ inventory_hostname }} is {{ who.stdout }}\"}
-";
 
 /// A directory for the program, whose `~/.ssh/known_hosts` knows the server.
 fn knowing(sshd: &Sshd) -> Program {

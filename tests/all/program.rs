@@ -3,6 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+/// A playbook that says as whom it runs on each host.
+pub const WHO: &str = "- hosts: all
+  gather_facts: no
+  tasks:
+    - command: id -un
+      register: who
+      changed_when: false
+    - debug: {msg: \"{{ inventory_hostname }} is {{ who.stdout }}\"}
+";
+
 /// A directory with playbooks and inventories, and the program to run in it.
 pub struct Program {
     directory: tempfile::TempDir,
