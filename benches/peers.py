@@ -128,6 +128,22 @@ class Latency:
                 return
 
 
+# Nobody's start-up files: they would be read anew for every session that a program opens.
+USER = "cutover-bench"
+
+
+class Account:
+    """A second name of root, with `sh` as its shell and an empty home."""
+
+    def __init__(self, home):
+        os.makedirs(home)
+        words = ["useradd", "-o", "-u", "0", "-g", "0", "-M", "-d", home, "-s", "/bin/sh", "-p", "*", USER]
+        subprocess.run(words, check=True)
+
+    def end(self):
+        subprocess.run(["userdel", "-f", USER], check=False, capture_output=True)
+
+
 def sshd(directory):
     """Starts an sshd of its own; returns its process and port."""
     for name in ("host", "id"):
@@ -179,12 +195,12 @@ def prepare(directory, hosts, port):
     lines = [f"h{number} base={directory}/hosts/h{number}" for number in range(1, hosts + 1)]
     (directory / "hosts.ini").write_text(
         "\n".join(lines)
-        + f"\n[all:vars]\nansible_host=127.0.0.1\nansible_port={port}\nansible_user=root\n"
+        + f"\n[all:vars]\nansible_host=127.0.0.1\nansible_port={port}\nansible_user={USER}\n"
         f"ansible_ssh_private_key_file={key}\nansible_ssh_known_hosts_file={known}\n"
         f"ansible_python_interpreter=/usr/bin/python3\n"
     )
     entries = ", ".join(
-        f'("h{n}", {{"ssh_hostname": "127.0.0.1", "ssh_port": {port}, "ssh_user": "root", "ssh_key": "{key}", '
+        f'("h{n}", {{"ssh_hostname": "127.0.0.1", "ssh_port": {port}, "ssh_user": "{USER}", "ssh_key": "{key}", '
         f'"ssh_known_hosts_file": "{known}", "ssh_strict_host_key_checking": "yes", "base": "{directory}/hosts/h{n}"}})'
         for n in range(1, hosts + 1)
     )
@@ -229,6 +245,7 @@ def against_ssh(count, rounds, latency):
     """Prints how long a converged play of `count` idempotent tasks takes, in times of one `ssh host sh < script`."""
     with tempfile.TemporaryDirectory(prefix="cutover-bench-") as scratch:
         directory = pathlib.Path(scratch)
+        account = Account(directory / "home")
         process, port = sshd(directory)
         try:
             shown = Latency(port, latency / 2000).port
@@ -245,7 +262,7 @@ def against_ssh(count, rounds, latency):
             os.makedirs(directory / "hosts/h1")
             environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "CUTOVER_STATE_DIR": str(directory / "state")}
             play = [ROOT / "target/release/cutover", "play", "-i", "hosts.ini", "play.yml"]
-            login = f"ssh -F none -i id -o IdentitiesOnly=yes -o UserKnownHostsFile={known} -p {shown} root@127.0.0.1 sh"
+            login = f"ssh -F none -i id -o IdentitiesOnly=yes -o UserKnownHostsFile={known} -p {shown} {USER}@127.0.0.1 sh"
             plain = ["sh", "-c", f"echo true | {login}"]
             measure(play, directory, environment)
             ratios = [
@@ -254,6 +271,7 @@ def against_ssh(count, rounds, latency):
             ratio = statistics.median(ratios)
             print(f"{count} converged tasks at {latency:g} ms: {ratio:.2f} times `ssh host sh < script` ({rounds} rounds)")
         finally:
+            account.end()
             process.terminate()
             process.wait()
 
@@ -286,6 +304,7 @@ def main():
     for hosts in map(int, options.hosts.split(",")):
         with tempfile.TemporaryDirectory(prefix="cutover-bench-") as scratch:
             directory = pathlib.Path(scratch)
+            account = Account(directory / "home")
             process, port = sshd(directory)
             try:
                 shown = Latency(port, options.latency / 2000).port if options.latency else port
@@ -309,6 +328,7 @@ def main():
                         peak = max(theirs[2] for theirs, _ in pairs)
                         print(f"| {hosts} | {run} | {name} | {wall:.1f} | {cpu:.1f} | {peak:.0f} |", flush=True)
             finally:
+                account.end()
                 process.terminate()
                 process.wait()
 

@@ -5,17 +5,23 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::commands::{doc, hostkeys, lab, play};
+use crate::commands::{apply, doc, hostkeys, lab, plan, play, runs, show};
 use crate::error::Diagnostics;
 
 /// Runs Ansible-style playbooks over its own SSH and shows every change before it makes it.
 ///
 /// Hosts need nothing but a POSIX `sh`. Exit codes: 0 ok, 1 an error of yours (nothing was touched), 2 a host failed,
-/// 4 a host was unreachable; 129, 130, 141 and 143 after SIGHUP, Ctrl-C, a closed output and SIGTERM.
+/// 3 with --exit-code: something changed or would; 4 a host was unreachable; 129, 130, 141 and 143 after SIGHUP, Ctrl-C, a closed output and SIGTERM.
 #[derive(Parser)]
 #[command(name = "cutover", version, arg_required_else_help = true, max_term_width = 100)]
 enum Cli {
     Play(Box<play::Arguments>),
+    Plan(Box<plan::Arguments>),
+    Show(show::Arguments),
+    Apply(Box<apply::Arguments>),
+    Runs(runs::List),
+    Log(runs::Log),
+    Undo(Box<runs::Undo>),
     Hostkeys(hostkeys::Arguments),
     Lab(lab::Arguments),
     Doc(doc::Arguments),
@@ -38,6 +44,12 @@ pub fn main() -> ExitCode {
     let ended = runtime.block_on(async {
         match cli {
             Cli::Play(arguments) => play::run(&arguments).await,
+            Cli::Plan(arguments) => plan::run(&arguments).await,
+            Cli::Show(arguments) => show::run(&arguments),
+            Cli::Apply(arguments) => apply::run(&arguments).await,
+            Cli::Runs(arguments) => runs::list(&arguments),
+            Cli::Log(arguments) => runs::log(&arguments),
+            Cli::Undo(arguments) => runs::undo(&arguments).await,
             Cli::Hostkeys(arguments) => hostkeys::run(&arguments).await,
             Cli::Lab(arguments) => lab::run(&arguments).await,
             Cli::Doc(arguments) => doc::run(&arguments),

@@ -32,4 +32,5 @@ pub mod secret;
 pub mod template;
 pub mod transport;
 pub mod vars;
+pub mod vault;
 pub mod yaml;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use serde::{Deserialize, Serialize};
 use similar::TextDiff;
 
 use crate::transport::command::{Program, quote};
@@ -17,12 +18,14 @@ const MAX_LINES: usize = 2000;
 const CONTEXT: usize = 3;
 
 /// A change made readable.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Diff {
     pub lines: Vec<Line>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Line {
     /// `--- path ...`, `+++ path ...`, `@@ ... @@`.
     Header(String),

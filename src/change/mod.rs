@@ -42,6 +42,34 @@ pub struct StateChange {
     before: String,
     after: String,
     by: Vec<Command>,
+    #[serde(default, skip_serializing_if = "Back::is_none")]
+    back: Back,
+}
+
+/// How a state is moved back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Back {
+    /// Nobody knows how.
+    #[default]
+    None,
+    By(Vec<Command>),
+    /// It is made from other things: when those are back, the same commands make it anew.
+    Again,
+}
+
+impl Back {
+    fn is_none(&self) -> bool {
+        *self == Back::None
+    }
+}
+
+/// What takes a change back.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Undone {
+    Change(Box<Change>),
+    /// Commands that make anew what is made from other things, once those are back.
+    Again(Vec<Command>),
 }
 
 impl StateChange {
@@ -59,6 +87,11 @@ impl StateChange {
 
     pub fn after(&self) -> &str {
         &self.after
+    }
+
+    /// Says whether it is made from other things, whose changes decide what it is before.
+    pub fn is_made_again(&self) -> bool {
+        self.back == Back::Again
     }
 
     /// The commands that move the state, in order; a failing one stops the rest.
@@ -97,6 +130,37 @@ impl Change {
         by: Vec<Command>,
     ) -> Option<Change> {
         let what = what.into();
-        (before != after).then_some(Change::State(StateChange { what, probe, before, after, by }))
+        (before != after).then_some(Change::State(StateChange { what, probe, before, after, by, back: Back::None }))
+    }
+
+    /// Says how the change of a state is taken back.
+    pub fn taken_back(self, back: Back) -> Change {
+        match self {
+            Change::State(state) => Change::State(StateChange { back, ..state }),
+            other => other,
+        }
+    }
+
+    /// Returns what takes this change back, or why nothing does.
+    pub fn undone(&self) -> Result<Undone, String> {
+        match self {
+            Change::Path { on, change } => {
+                Ok(Undone::Change(Box::new(Change::Path { on: *on, change: change.undone()? })))
+            }
+            Change::State(StateChange { what, probe, before, after, by, back }) => match back {
+                Back::None => Err(format!("nobody knows how {what} is taken back")),
+                Back::Again => Ok(Undone::Again(by.clone())),
+                Back::By(commands) => Ok(Undone::Change(Box::new(Change::State(StateChange {
+                    what: what.clone(),
+                    probe: probe.clone(),
+                    before: after.clone(),
+                    after: before.clone(),
+                    by: commands.clone(),
+                    back: Back::By(by.clone()),
+                })))),
+            },
+            Change::Run { .. } => Err("what a command has done is not known".into()),
+            Change::Transfer(_) => Err("messages that were handed over may have been read or answered by now".into()),
+        }
     }
 }

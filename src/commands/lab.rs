@@ -9,7 +9,7 @@ use crate::cli::Stop;
 use crate::error::Diagnostic;
 use crate::lab::{self, Lab};
 
-use super::play;
+use super::{play, state};
 
 /// Start two mail hosts on loopback and move a domain from one to the other.
 ///
@@ -83,7 +83,7 @@ async fn demonstrate(arguments: &Arguments) -> Result<u8, Stop> {
 
 /// Where `lab up` keeps its hosts.
 fn home() -> PathBuf {
-    play::state_directory().join("lab")
+    state::directory().join("lab")
 }
 
 async fn up() -> Result<u8, Stop> {

@@ -1,8 +1,16 @@
 //! One file a subcommand.
 
+pub mod apply;
+mod conduct;
 pub mod doc;
 pub mod hostkeys;
 pub mod lab;
+mod passwords;
+pub mod plan;
 pub mod play;
+mod replay;
+pub mod runs;
+pub mod show;
 mod signals;
+mod state;
 mod terminal;

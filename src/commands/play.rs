@@ -1,31 +1,34 @@
 //! `cutover play`: runs playbooks, with `ansible-playbook`'s flags.
 
-use std::io::{BufRead as _, IsTerminal as _, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::terminal;
+use super::conduct::{Reading, conduct};
+use super::passwords::{Given, Passwords, confirmed};
+use super::replay::{Replay, replay};
+use super::{plan, state, terminal};
 use crate::cli::Stop;
 use crate::error::{Diagnostic, Diagnostics};
 use crate::inventory::Inventory;
 use crate::playbook::tags::Selection;
 use crate::playbook::{self, Loader, Play, Playbook, Step};
-use crate::report::{self, Human, Recap};
+use crate::report::{self, Recap};
 use crate::run::connections::{Connections, Defaults};
-use crate::run::{self, Journal, Locks, Mode, Options, Run};
-use crate::secret::Secret;
+use crate::run::journal::Head;
+use crate::run::plan::Recorder;
+use crate::run::{self, Mode, Options, Run};
 use crate::template::{Failure, Templates};
 use crate::vars::{self, Fleet};
-
-use super::signals::Signals;
 
 /// Run playbooks: show every change, then make it.
 ///
 /// The flags are those of `ansible-playbook`. With --check nothing is changed, and what later tasks would see is
 /// carried forward: a file that an earlier task would create can be edited by a later one.
 #[derive(clap::Args, Default)]
+#[group(skip)]
 pub struct Arguments {
     /// Playbooks to run, in order
     #[arg(required = true, value_name = "PLAYBOOK")]
@@ -63,9 +66,8 @@ pub struct Arguments {
     /// Log in with this private key
     #[arg(long, visible_alias = "key-file", value_name = "FILE")]
     pub private_key: Option<PathBuf>,
-    /// Ask for the SSH password
-    #[arg(short = 'k', long)]
-    pub ask_pass: bool,
+    #[command(flatten)]
+    pub passwords: Passwords,
     /// Connection of hosts that do not say: `ssh` or `local`
     #[arg(short, long, value_name = "CONNECTION")]
     pub connection: Option<String>,
@@ -87,9 +89,6 @@ pub struct Arguments {
     /// Become this user
     #[arg(long, value_name = "USER")]
     pub become_user: Option<String>,
-    /// Ask for the become password
-    #[arg(short = 'K', long)]
-    pub ask_become_pass: bool,
     /// Start at the first task with this name
     #[arg(long, value_name = "NAME")]
     pub start_at_task: Option<String>,
@@ -105,6 +104,12 @@ pub struct Arguments {
     /// Read and check everything, connect to nothing
     #[arg(long)]
     pub syntax_check: bool,
+    /// Show all changes first, ask, and make exactly these
+    #[arg(long)]
+    pub confirm: bool,
+    /// End with 3 where something changed, or would in a check
+    #[arg(long)]
+    pub exit_code: bool,
     /// Say more; twice also says where tasks stand
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -115,20 +120,71 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     if arguments.list_hosts || arguments.list_tasks || arguments.list_tags || arguments.syntax_check {
         return list(arguments, &prepared);
     }
+    let passwords = arguments.passwords.ask()?;
+    if arguments.confirm && !arguments.check {
+        return confirm(arguments, prepared, &passwords).await;
+    }
     let mode = if arguments.check { Mode::Check } else { Mode::Apply };
-    execute(arguments, prepared, mode).await
+    Ok(match execute(arguments, prepared, (mode, None), &passwords).await? {
+        Ok(recap) if arguments.exit_code => recap.detailed_exit_code(),
+        Ok(recap) => recap.exit_code(),
+        Err(code) => code,
+    })
+}
+
+/// Shows a check, and where the answer is yes makes exactly its changes. What only a run can decide is decided by one: then
+/// the playbook is run, which shows each change before it makes it.
+async fn confirm(arguments: &Arguments, prepared: Prepared, passwords: &Given) -> Result<u8, Stop> {
+    let recorder = Arc::new(Recorder::default());
+    let fleet = prepared.fleet.clone();
+    let code = match execute(arguments, prepared, (Mode::Check, Some(recorder.clone())), passwords).await? {
+        Ok(recap) => recap.exit_code(),
+        Err(code) => code,
+    };
+    let plan = recorder.finish(plan::head(arguments)?, &fleet.hosts());
+    let mut err = anstream::stderr();
+    let mut say = |text: &str| writeln!(err, "{text}").map_err(Stop::Output);
+    if code != 0 {
+        say("nothing was changed: the check did not come to its end on every host")?;
+        return Ok(code);
+    }
+    say(&plan::summary(&plan))?;
+    if plan.steps.is_empty() {
+        return Ok(0);
+    }
+    if !confirmed("apply this?")? {
+        say("nothing was changed")?;
+        return Ok(1);
+    }
+    if plan.open().next().is_some() {
+        let ended = execute(arguments, prepare(arguments)?, (Mode::Apply, None), passwords).await?;
+        return Ok(ended.map_or_else(|code| code, |recap| recap.exit_code()));
+    }
+    let playbooks: Vec<String> = arguments.playbooks.iter().map(|path| path.display().to_string()).collect();
+    replay(Replay {
+        plan,
+        fleet,
+        name: playbooks.join(" "),
+        inventory: arguments.inventory.clone(),
+        passwords: passwords.clone(),
+        limit: None,
+        forks: arguments.forks,
+        verbosity: arguments.verbose,
+        diffs: false,
+    })
+    .await
 }
 
 /// Everything read and checked; nothing touched.
-struct Prepared {
-    playbooks: Vec<Playbook>,
-    fleet: Arc<Fleet>,
-    templates: Arc<Templates>,
-    loader: Loader,
+pub(super) struct Prepared {
+    pub playbooks: Vec<Playbook>,
+    pub fleet: Arc<Fleet>,
+    pub templates: Arc<Templates>,
+    pub loader: Loader,
 }
 
 /// Reads and checks all input, and reports all errors in it at once.
-fn prepare(arguments: &Arguments) -> Result<Prepared, Diagnostics> {
+pub(super) fn prepare(arguments: &Arguments) -> Result<Prepared, Diagnostics> {
     let mut errors = Diagnostics::default();
     let mut take = |result: Result<_, Diagnostics>| result.map_err(|found| errors.extend(found)).ok();
     let extra = take(vars::extra(&arguments.extra_vars)).unwrap_or_default();
@@ -149,7 +205,7 @@ fn prepare(arguments: &Arguments) -> Result<Prepared, Diagnostics> {
 }
 
 /// Returns the loader: it knows the actions by name, and renders import names with what is known before a run.
-fn loader(fleet: &Arc<Fleet>, templates: &Arc<Templates>) -> Loader {
+pub(super) fn loader(fleet: &Arc<Fleet>, templates: &Arc<Templates>) -> Loader {
     let (fleet, templates) = (fleet.clone(), templates.clone());
     let mut loader = Loader::new(run::verify::actions());
     let home = std::env::var_os("HOME").map(PathBuf::from);
@@ -165,13 +221,14 @@ fn loader(fleet: &Arc<Fleet>, templates: &Arc<Templates>) -> Loader {
     loader
 }
 
-async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Result<u8, Stop> {
-    let password = ask(arguments.ask_pass, "SSH password")?;
-    let prompt = if arguments.ask_pass { "BECOME password[defaults to SSH password]" } else { "BECOME password" };
-    let become_password = ask(arguments.ask_become_pass, prompt)?.and_then(|given| match given.reveal().is_empty() {
-        true => password.clone(),
-        false => Some(given),
-    });
+/// Runs what was prepared, and returns what it came to, or the exit code of a signal.
+pub(super) async fn execute(
+    arguments: &Arguments,
+    prepared: Prepared,
+    (mode, plan): (Mode, Option<Arc<Recorder>>),
+    passwords: &Given,
+) -> Result<Result<Recap, u8>, Stop> {
+    let Given { ssh: password, r#become: become_password } = passwords.clone();
     let defaults = Defaults {
         user: arguments.user.clone(),
         key: arguments.private_key.clone(),
@@ -188,84 +245,27 @@ async fn execute(arguments: &Arguments, prepared: Prepared, mode: Mode) -> Resul
     let progress = report::human::progress();
     let connections = Connections::new(prepared.fleet.clone(), prepared.templates.clone(), defaults)
         .with_keyring(terminal::keyring(progress.clone()));
-    let (events, mut received) = mpsc::unbounded_channel();
+    let (sender, events) = mpsc::unbounded_channel();
+    let head = Head {
+        playbooks: arguments.playbooks.iter().map(|path| path.display().to_string()).collect(),
+        inventory: arguments.inventory.iter().map(|source| state::absolute(source)).collect(),
+    };
     let run = Arc::new(Run {
         options: options(arguments, mode),
         fleet: prepared.fleet,
         templates: prepared.templates,
         connections: Arc::new(connections),
         loader: prepared.loader,
-        journal: journal(arguments, mode)?,
-        locks: Locks::new(state_directory().join("locks")),
-        events,
+        journal: Arc::new(state::journal(head, mode)?),
+        locks: state::locks(),
+        events: sender,
         progress: Default::default(),
+        plan,
     });
     // Every play's pattern is resolved before the first host is touched.
     run.check_hosts(&prepared.playbooks)?;
-
-    let settings = (arguments.verbose, !arguments.no_diff);
-    let reporter = tokio::task::spawn_blocking(move || {
-        let mut human = Human::new(anstream::stdout(), mode, settings, progress);
-        while let Some(event) = received.blocking_recv() {
-            human.event(&event)?;
-        }
-        human.finish()
-    });
-    let connections = run.connections.clone();
-    let mut signals = Signals::listen().map_err(Stop::Output)?;
-    let mut reporter = std::pin::pin!(reporter);
-    // When this is known, the play is given up: nothing more is begun, and what is under way is noted as such.
-    let ended = tokio::select! {
-        played = run.play(&prepared.playbooks) => Ended::Played(played),
-        code = signals.next() => Ended::Told(code),
-        // Nobody reads what would be shown, so nothing more is done.
-        gone = &mut reporter => Ended::Unread(gone),
-    };
-    let code = match &ended {
-        Ended::Told(code) => Some(*code),
-        _ => None,
-    };
-    let wind_up = async {
-        match code {
-            Some(_) => run.interrupt().await,
-            None => drop(connections.stop().await),
-        }
-        // The reporter ends with the last sender of events.
-        drop(run);
-        connections.close();
-        match ended {
-            Ended::Unread(gone) => read(gone).map(|recap| recap.exit_code()),
-            Ended::Played(played) => {
-                let recap = read(reporter.await)?;
-                played.map(|()| recap.exit_code()).map_err(Stop::Wrong)
-            }
-            Ended::Told(code) => {
-                read(reporter.await)?;
-                let text = "interrupted: the changes made so far are in the journal; run again to go on";
-                writeln!(anstream::stderr(), "{text}").map_err(Stop::Output)?;
-                Ok(code)
-            }
-        }
-    };
-    tokio::select! {
-        code = wind_up => code,
-        // Told again: at once.
-        again = signals.next() => Ok(code.unwrap_or(again)),
-    }
-}
-
-/// Returns the recap that the reporter ended with.
-fn read(ended: Result<std::io::Result<Recap>, tokio::task::JoinError>) -> Result<Recap, Stop> {
-    ended.map_err(std::io::Error::other).and_then(|recap| recap).map_err(Stop::Output)
-}
-
-/// How a run came to its end.
-enum Ended {
-    Played(Result<(), Diagnostics>),
-    /// By a signal, with the exit code for it.
-    Told(u8),
-    /// The output is gone.
-    Unread(Result<std::io::Result<Recap>, tokio::task::JoinError>),
+    let reading = Reading { events, verbosity: arguments.verbose, diffs: !arguments.no_diff, progress };
+    conduct(run, reading, async |run| run.play(&prepared.playbooks).await).await
 }
 
 fn selection(arguments: &Arguments) -> Selection {
@@ -281,43 +281,6 @@ fn options(arguments: &Arguments, mode: Mode) -> Options {
         forks: arguments.forks,
         verbosity: arguments.verbose,
     }
-}
-
-/// Starts the journal of a run that changes things, below the state directory (XDG base directories).
-fn journal(arguments: &Arguments, mode: Mode) -> Result<Journal, Diagnostic> {
-    let playbooks: Vec<String> = arguments.playbooks.iter().map(|path| path.display().to_string()).collect();
-    let directory = state_directory().join("runs");
-    if mode == Mode::Check {
-        return Ok(Journal::when_needed(&directory, &playbooks));
-    }
-    Journal::start(&directory, &playbooks).map_err(|error| {
-        Diagnostic::new(format!("the journal cannot be written in `{}`: {error}", directory.display()))
-            .hint("set `CUTOVER_STATE_DIR` to a directory that you can write")
-    })
-}
-
-/// Where Cutover keeps what outlives a run.
-pub fn state_directory() -> PathBuf {
-    let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    from("CUTOVER_STATE_DIR")
-        .or_else(|| from("XDG_STATE_HOME").map(|state| state.join("cutover")))
-        .or_else(|| from("HOME").map(|home| home.join(".local/state/cutover")))
-        .unwrap_or_else(|| PathBuf::from("/var/lib/cutover"))
-}
-
-/// Asks for a password on the terminal, or reads a line where there is none.
-fn ask(wanted: bool, what: &str) -> Result<Option<Secret>, Diagnostic> {
-    if !wanted {
-        return Ok(None);
-    }
-    let read = if std::io::stdin().is_terminal() {
-        rpassword::prompt_password(format!("{what}: "))
-    } else {
-        let mut line = String::new();
-        std::io::stdin().lock().read_line(&mut line).map(|_| line.trim_end_matches(['\n', '\r']).to_string())
-    };
-    let text = read.map_err(|error| Diagnostic::new(format!("no {what} could be read: {error}")))?;
-    Ok(Some(Secret::new(text)))
 }
 
 /// Prints what `--list-*` and `--syntax-check` ask for.

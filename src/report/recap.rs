@@ -53,6 +53,17 @@ impl Recap {
     }
 }
 
+impl Recap {
+    /// The same, and 3 where all went well and something changed or would change.
+    pub fn detailed_exit_code(&self) -> u8 {
+        let changed = |counts: &Counts| counts.changed > 0 || counts.unknown > 0;
+        match self.exit_code() {
+            0 if self.hosts.values().any(changed) => 3,
+            code => code,
+        }
+    }
+}
+
 impl Counts {
     fn add(&mut self, verdict: Verdict) {
         match verdict {

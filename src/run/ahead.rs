@@ -22,7 +22,7 @@ use crate::transport::read_ahead::{self, Wanted, When};
 use crate::transport::{Machines, Transport, TransportError};
 
 use super::doing::Doing;
-use super::module::Machine;
+use super::making::Machine;
 use super::play::Batch;
 use super::{Mode, Run, lock};
 

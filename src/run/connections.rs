@@ -1,6 +1,6 @@
 //! The run's connections: one per host and login, one shell per user on it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -191,6 +191,16 @@ impl Connections {
     /// Returns how a task reaches a host, and who it becomes there ([`Logins::login`]).
     pub fn login(&self, host: &str, keywords: &Keywords, scope: &Scope) -> Result<(Login, Option<Become>), Failure> {
         self.logins.login(host, keywords, scope)
+    }
+
+    /// Returns what was said of a login ([`Logins::said`]).
+    pub fn said(
+        &self,
+        host: &str,
+        keywords: &Keywords,
+        scope: &Scope,
+    ) -> Result<BTreeMap<String, Option<String>>, Failure> {
+        self.logins.said(host, keywords, scope)
     }
 
     /// Finds what is wrong with a host's login before it is touched ([`Logins::check`]).

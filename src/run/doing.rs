@@ -393,6 +393,7 @@ impl<'a> Doing<'a> {
                 (verdict, Done { result, ..Done::default() })
             }
             Err(Trouble::Unknown(what)) => {
+                self.record_open(&what);
                 let mut result = Results::new();
                 result.insert("msg".into(), format!("unknown until run: needs {what}").into());
                 (Verdict::Unknown, Done { unknown: true, result, ..Done::default() })

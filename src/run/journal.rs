@@ -6,50 +6,78 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::change::{Change, Diff, Secrecy};
 
+use super::Subject;
+use super::plan::Route;
+
 /// One JSON object a line: first `{"run": ...}`, then for each change `{"change": ...}` before it is made and
-/// `{"done": N}`, `{"failed": N}` or, where nobody saw the end, `{"uncertain": N}` after. The file is readable by its
-/// owner only.
+/// `{"done": N}`, `{"failed": N}` or, where nobody saw the end, `{"uncertain": N}` after; `{"route": ...}` where a way to
+/// a machine is new, and `{"ended": CODE}` last. The file is readable by its owner only.
 pub struct Journal {
     directory: PathBuf,
-    playbooks: Vec<String>,
+    head: Head,
     /// Nothing before the first change of a run that may make none.
     writer: Mutex<Option<Writer>>,
+}
+
+/// What a run is of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Playbooks, or the plan that is applied.
+    pub playbooks: Vec<String>,
+    /// The `-i` arguments, with which an undo finds passwords.
+    #[serde(default)]
+    pub inventory: Vec<String>,
+}
+
+/// What a change belongs to.
+pub struct About<'a> {
+    /// The machine.
+    pub host: &'a str,
+    pub task: &'a str,
+    pub subject: &'a Subject,
+    pub route: &'a Route,
 }
 
 struct Writer {
     file: File,
     count: u64,
+    routes: Vec<Route>,
 }
 
 impl Journal {
     /// Starts a journal in `directory`, which is made if it is not there.
-    pub fn start(directory: &Path, playbooks: &[String]) -> std::io::Result<Journal> {
-        let journal = Journal::when_needed(directory, playbooks);
+    pub fn start(directory: &Path, head: Head) -> std::io::Result<Journal> {
+        let journal = Journal::when_needed(directory, head);
         journal.with(|_| Ok(()))?;
         Ok(journal)
     }
 
     /// Returns a journal that is started by the first change: a check makes none but those of tasks that ask for it
     /// with `check_mode: false`.
-    pub fn when_needed(directory: &Path, playbooks: &[String]) -> Journal {
-        Journal { directory: directory.into(), playbooks: playbooks.to_vec(), writer: Mutex::default() }
+    pub fn when_needed(directory: &Path, head: Head) -> Journal {
+        Journal { directory: directory.into(), head, writer: Mutex::default() }
     }
 
     /// Notes a change that is about to be made; the number names it in what is noted after.
-    pub fn about_to(&self, host: &str, task: &str, (change, asked): (&Change, Secrecy)) -> std::io::Result<u64> {
+    pub fn about_to(&self, about: &About<'_>, (change, asked): (&Change, Secrecy)) -> std::io::Result<u64> {
         let value = match change.secrecy(asked) {
             Secrecy::Open => serde_json::to_value(change).unwrap_or(Value::Null),
             // Hidden content is in no journal: such a change can be seen and not undone.
             Secrecy::Hidden => json!({ "hidden": lines(&change.diff(asked)) }),
         };
         self.with(|writer| {
+            let route = writer.route(about.route)?;
             writer.count += 1;
             let number = writer.count;
-            writer.write(&json!({ "number": number, "host": host, "task": task, "change": value }))?;
+            writer.write(&json!({
+                "number": number, "host": about.host, "task": about.task, "for": about.subject.host,
+                "item": about.subject.item, "route": route, "change": value,
+            }))?;
             Ok(number)
         })
     }
@@ -67,26 +95,43 @@ impl Journal {
         self.with(|writer| writer.write(&json!({ "uncertain": number, "why": why, "found": found })))
     }
 
+    /// Notes that the run came to its end, and with which exit code.
+    pub fn ended(&self, code: u8) -> std::io::Result<()> {
+        let mut writer = self.writer.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        writer.as_mut().map_or(Ok(()), |writer| writer.write(&json!({ "ended": code })))
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut Writer) -> std::io::Result<T>) -> std::io::Result<T> {
         let mut writer = self.writer.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &mut *writer {
             Some(writer) => work(writer),
-            none => work(none.insert(Writer::open(&self.directory, &self.playbooks)?)),
+            none => work(none.insert(Writer::open(&self.directory, &self.head)?)),
         }
     }
 }
 
 impl Writer {
-    fn open(directory: &Path, playbooks: &[String]) -> std::io::Result<Writer> {
+    fn open(directory: &Path, head: &Head) -> std::io::Result<Writer> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let now = jiff::Zoned::now();
         let name = format!("{}-{}.jsonl", now.strftime("%Y%m%dT%H%M%S"), std::process::id());
         let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(directory.join(name))?;
-        let mut writer = Writer { file, count: 0 };
-        writer.write(&json!({
-            "run": { "format": 1, "version": env!("CARGO_PKG_VERSION"), "started": now.timestamp().to_string(), "playbooks": playbooks }
-        }))?;
+        let mut writer = Writer { file, count: 0, routes: Vec::new() };
+        writer.write(&json!({ "run": {
+            "format": 1, "version": env!("CARGO_PKG_VERSION"), "started": now.timestamp().to_string(),
+            "playbooks": head.playbooks, "inventory": head.inventory,
+        } }))?;
         Ok(writer)
+    }
+
+    /// Returns the number of a way to a machine, from 0; one that is new is noted.
+    fn route(&mut self, route: &Route) -> std::io::Result<usize> {
+        if let Some(known) = self.routes.iter().position(|known| known == route) {
+            return Ok(known);
+        }
+        self.write(&json!({ "route": route }))?;
+        self.routes.push(route.clone());
+        Ok(self.routes.len() - 1)
     }
 
     fn write(&mut self, value: &Value) -> std::io::Result<()> {
@@ -107,20 +152,23 @@ mod tests {
     #[test]
     fn hidden_content_is_not_in_the_journal_and_open_content_can_be_restored() {
         let directory = tempfile::tempdir().unwrap();
-        let journal = Journal::start(directory.path(), &["a.yml".into()]).unwrap();
+        let journal = Journal::start(directory.path(), Head::default()).unwrap();
+        let subject = Subject { host: "h".into(), delegate: None, item: None };
+        let route = Route { host: "h".into(), variables: Default::default() };
+        let about = About { host: "h", task: "t", subject: &subject, route: &route };
         let root = Owner { id: 0, name: "root".into() };
         let permissions = Permissions { mode: 0o600, owner: root.clone(), group: root };
         let content = |text: &str| Content::here(text.as_bytes());
         let before = Node::File { content: content("geheim1"), permissions: permissions.clone(), modified: None };
         let after = Node::File { content: content("geheim2"), permissions, modified: None };
         let change = Change::path("/x", before, after).unwrap();
-        journal.about_to("h", "t", (&change, Secrecy::Hidden)).unwrap();
+        journal.about_to(&about, (&change, Secrecy::Hidden)).unwrap();
         let path = std::fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
         let hidden = std::fs::read_to_string(&path).unwrap();
         use base64::Engine as _;
         let encoded = base64::engine::general_purpose::STANDARD.encode("geheim1");
         assert!(!hidden.contains("geheim") && !hidden.contains(&encoded), "{hidden}");
-        journal.about_to("h", "t", (&change, Secrecy::Open)).unwrap();
+        journal.about_to(&about, (&change, Secrecy::Open)).unwrap();
         let open = std::fs::read_to_string(&path).unwrap();
         let last: Value = serde_json::from_str(open.lines().last().unwrap()).unwrap();
         let restored: Change = serde_json::from_value(last["change"].clone()).unwrap();

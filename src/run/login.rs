@@ -1,6 +1,6 @@
 //! How a task reaches its host, and as whom: Ansible's variables, keywords and flags, over what `ssh_config` says.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -77,6 +77,19 @@ pub(super) enum Unsettled {
     Wrong(Diagnostics),
 }
 
+impl Unsettled {
+    /// Returns the first reason.
+    fn first(self, host: &str) -> Failure {
+        match self {
+            Unsettled::NotYet(failure) => failure,
+            Unsettled::Wrong(errors) => {
+                let unnamed = || Diagnostic::new(format!("host `{host}` has no login"));
+                Failure::Wrong(errors.0.into_iter().next().unwrap_or_else(unnamed))
+            }
+        }
+    }
+}
+
 impl From<Failure> for Unsettled {
     fn from(failure: Failure) -> Unsettled {
         Unsettled::NotYet(failure)
@@ -102,13 +115,7 @@ impl Logins {
     /// Reads a host's connection variables, then the task's keywords, the command line, the environment and
     /// `ssh_config`: the first that says something wins, as in Ansible.
     pub fn login(&self, host: &str, keywords: &Keywords, scope: &Scope) -> Result<(Login, Option<Become>), Failure> {
-        self.settle(host, keywords, scope).map_err(|unsettled| match unsettled {
-            Unsettled::NotYet(failure) => failure,
-            Unsettled::Wrong(errors) => {
-                let unnamed = || Diagnostic::new(format!("host `{host}` has no login"));
-                Failure::Wrong(errors.0.into_iter().next().unwrap_or_else(unnamed))
-            }
-        })
+        self.settle(host, keywords, scope).map_err(|unsettled| unsettled.first(host))
     }
 
     /// Finds what is wrong with a login before its host is touched. What needs a value that is not known yet is left
@@ -120,9 +127,32 @@ impl Logins {
         }
     }
 
-    fn settle(&self, host: &str, keywords: &Keywords, scope: &Scope) -> Result<(Login, Option<Become>), Unsettled> {
+    /// Returns what was said of a login, passwords apart, and what nobody said: as variables of the host these give the
+    /// same one again.
+    pub fn said(
+        &self,
+        host: &str,
+        keywords: &Keywords,
+        scope: &Scope,
+    ) -> Result<BTreeMap<String, Option<String>>, Failure> {
+        let read = self.reader(host, scope);
+        self.read(keywords, &read).map_err(|unsettled| unsettled.first(host))?;
+        let mut said = read.heard.into_inner();
+        said.retain(|name, _| !name.contains("pass"));
+        Ok(said)
+    }
+
+    fn reader<'a>(&'a self, host: &'a str, scope: &'a Scope) -> Reader<'a> {
         let environment = &self.config.local().environment;
-        let read = Reader { templates: &self.templates, scope, host, environment };
+        Reader { templates: &self.templates, scope, host, environment, heard: Default::default() }
+    }
+
+    fn settle(&self, host: &str, keywords: &Keywords, scope: &Scope) -> Result<(Login, Option<Become>), Unsettled> {
+        self.read(keywords, &self.reader(host, scope))
+    }
+
+    fn read(&self, keywords: &Keywords, read: &Reader<'_>) -> Result<(Login, Option<Become>), Unsettled> {
+        let host = read.host;
         let connection = read.first(&Sources {
             variables: &["ansible_connection"],
             keyword: ("connection", keywords.connection.as_ref()),
@@ -134,14 +164,14 @@ impl Logins {
             ["ansible.builtin.", "ansible.legacy."].iter().find_map(|prefix| kind.strip_prefix(prefix)).unwrap_or(kind);
         let login = match kind {
             "local" => Login::Local,
-            "ssh" | "smart" | "paramiko" | "paramiko_ssh" => self.ssh(keywords, &read)?,
+            "ssh" | "smart" | "paramiko" | "paramiko_ssh" => self.ssh(keywords, read)?,
             other => {
                 let error = Diagnostic::new(format!("connection `{other}` of host `{host}` is not supported"));
                 let place = connection.and_then(|said| said.place);
                 return Err(Diagnostic { place, ..error.hint("`ssh` and `local` are") }.into());
             }
         };
-        Ok((login, self.become_user(keywords, &read)?))
+        Ok((login, self.become_user(keywords, read)?))
     }
 
     fn ssh(&self, keywords: &Keywords, read: &Reader<'_>) -> Result<Login, Unsettled> {

@@ -28,9 +28,12 @@ pub mod left;
 pub mod locks;
 pub mod login;
 mod looped;
+mod making;
 mod module;
 mod neighbours;
+pub mod plan;
 pub mod play;
+pub mod record;
 mod result;
 mod said;
 mod task;
@@ -71,10 +74,12 @@ pub struct Run {
     pub templates: Arc<Templates>,
     pub connections: Arc<Connections>,
     pub loader: Loader,
-    pub journal: Journal,
+    pub journal: Arc<Journal>,
     pub locks: Locks,
     pub events: UnboundedSender<Event>,
     pub progress: Progressing,
+    /// Where a check is to be saved: what it finds to be done.
+    pub plan: Option<Arc<plan::Recorder>>,
 }
 
 /// What a run has learnt so far, beside variables.

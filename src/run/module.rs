@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::change::transfer::Progress;
-use crate::change::{self, Applied, ApplyError, Change, Diff, Reach, Secrecy};
+use crate::change::{self, Applied, Change, Diff};
 use crate::error::Diagnostic;
 use crate::host::{Controller, Unrendered, View};
 use crate::modules::{Entry, Module, ModuleError, Outcome, Planned};
 use crate::template::Failure;
-use crate::transport::{Output, ReadAhead, TransportError};
+use crate::transport::TransportError;
 use crate::vars::{Layer, Var};
 use crate::yaml::Data;
 
 use super::connections::Peers;
 use super::doing::{Doing, Done, Trouble};
+use super::making::{Machine, Making, Unapplied};
 use super::task::absolute;
-use super::{Event, Login, Mode, Subject, lock, result};
+use super::{Event, Mode, lock, result};
 
 impl Doing<'_> {
     /// Plans a module, shows what it would change, and makes it so.
@@ -33,6 +33,7 @@ impl Doing<'_> {
             if self.task.keywords.check_mode.is_none() {
                 let pending = self.batch.run.pending(&machine.host);
                 planned.changes.iter().for_each(|change| lock(&pending).record(change));
+                self.record(&machine, &planned.changes)?;
             }
             return self.done(!planned.changes.is_empty(), planned.result, None);
         }
@@ -110,7 +111,10 @@ impl Doing<'_> {
         if WAITING.contains(&self.task.action.as_str()) {
             self.batch.run.connections.clock().tick();
         }
-        let planned = self.with_questions(machine, module.plan(&machine.view)).await;
+        let controller = Arc::new(self.controller().await?);
+        let pending = self.batch.run.pending(&machine.host);
+        let view = View::new(&machine.host, machine.transport.clone(), pending, (controller, machine.peers.clone()));
+        let planned = self.with_questions(machine, module.plan(&view)).await;
         if WAITING.contains(&self.task.action.as_str()) {
             self.batch.run.connections.clock().tick();
         }
@@ -188,56 +192,16 @@ impl Doing<'_> {
     async fn apply(&self, machine: &Machine, changes: &[Change]) -> Result<Applied, Unapplied> {
         let run = &self.batch.run;
         let controller = run.connections.controller().await?;
-        let progress = |progress: Progress| {
-            run.send(Event::Progress { subject: machine.subject(&self.subject), progress });
-        };
-        let reach = Reach {
-            host: &*machine.transport,
-            controller: &*controller,
-            machines: &*machine.peers,
-            progress: &progress,
-        };
+        let task = self.task.keywords.name.as_ref().and_then(|name| name.as_str()).unwrap_or(&self.task.action);
+        let route = self.route(&machine.host).map_err(Trouble::from)?;
+        let making = Making { run, machine, task, secrecy: self.secrecy, subject: &self.subject, route };
+        making.lock(changes)?;
+        let progress = making.progress();
+        let reach = making.reach(&*controller, &progress);
         let mut last = Applied::default();
-        let unwritable = |error: std::io::Error| Trouble::failed(format!("the journal cannot be written: {error}"));
-        // Tasks on this machine itself may run side by side: it is everybody's controller.
-        let remote = (machine.login != Login::Local).then_some(machine.host.as_str());
-        let peers = changes.iter().filter_map(|change| match change {
-            Change::Transfer(transfer) => Some(transfer.from.as_str()),
-            _ => None,
-        });
-        for host in remote.into_iter().chain(peers) {
-            run.locks.hold(host).map_err(Trouble::failed)?;
-        }
         for change in changes {
-            let underway = self.begin(machine, change).map_err(unwritable)?;
-            let applied = self.before_questions(machine, (change, changes.len()), change::apply(change, reach)).await;
-            last = match applied {
-                Ok(applied) => {
-                    underway.done().map_err(unwritable)?;
-                    applied
-                }
-                Err(ApplyError::Host(TransportError::Uncertain(why))) => {
-                    return Err(self.lost(machine, change, (underway, why)).await.map_err(unwritable)?.into());
-                }
-                Err(error) => {
-                    // What a command said may hold what the task hides.
-                    let why = match change.secrecy(self.secrecy) {
-                        Secrecy::Open => error.to_string(),
-                        Secrecy::Hidden => "(hidden by no_log)".into(),
-                    };
-                    underway.failed(&why).map_err(unwritable)?;
-                    return Err(match error {
-                        ApplyError::Host(error) => Unapplied::Other(error.into()),
-                        ApplyError::Stale { .. } => Unapplied::Stale(error.to_string()),
-                        ApplyError::Failed(message) => Unapplied::Other(Trouble::failed(message)),
-                    });
-                }
-            };
-            let warnings = last.report.get("warnings").and_then(Value::as_array).into_iter().flatten();
-            warnings.filter_map(Value::as_str).for_each(|text| run.send(Event::Warning(text.into())));
-            for warning in last.output.iter().flat_map(too_much) {
-                run.send(Event::Warning(format!("`{}`: {warning}", machine.host)));
-            }
+            let applying = self.before_questions(machine, (change, changes.len()), change::apply(change, reach));
+            last = making.make(change, applying).await?;
         }
         Ok(last)
     }
@@ -273,21 +237,20 @@ impl Doing<'_> {
             Some(name) => run.fleet.scope(name, &self.layers),
         };
         let (login, user) = run.connections.login(&host, keywords, &scope)?;
-        let transport = run.connections.transport(&login, user).await.map_err(|error| match (error, &delegate) {
-            // A task may go to a host that is only known by its name; where that leads nowhere it was a slip.
-            (TransportError::Unreachable(why), Some(name)) if !run.fleet.has_host(name) => {
-                Trouble::Unreachable(format!("{why}\n{}", run.connections.stranger(name)))
-            }
-            (error, _) => error.into(),
-        })?;
+        let transport =
+            run.connections.transport(&login, user.clone()).await.map_err(|error| match (error, &delegate) {
+                // A task may go to a host that is only known by its name; where that leads nowhere it was a slip.
+                (TransportError::Unreachable(why), Some(name)) if !run.fleet.has_host(name) => {
+                    Trouble::Unreachable(format!("{why}\n{}", run.connections.stranger(name)))
+                }
+                (error, _) => error.into(),
+            })?;
         let peers = Arc::new(Peers {
             connections: run.connections.clone(),
             keywords: keywords.clone(),
             layers: self.layers.clone(),
         });
-        let controller = Arc::new(self.controller().await?);
-        let view = View::new(&host, transport.clone(), run.pending(&host), (controller, peers.clone()));
-        Ok(Machine { host, delegate, login, transport, peers, view })
+        Ok(Machine { host, delegate, login, user, transport, peers })
     }
 
     pub(super) async fn controller(&self) -> Result<Controller, Trouble> {
@@ -326,47 +289,3 @@ const BEFORE_AGAIN: Duration = Duration::from_secs(1);
 
 /// How often a plan that another host of the task made stale is made anew.
 const LATE_TRIES: usize = 3;
-
-/// Says what was not kept of a command's output.
-fn too_much(output: &Output) -> impl Iterator<Item = String> + use<> {
-    let streams =
-        [("stdout", output.stdout.len(), output.dropped.0), ("stderr", output.stderr.len(), output.dropped.1)];
-    streams.into_iter().filter(|(_, _, dropped)| *dropped > 0).map(|(name, kept, dropped)| {
-        format!("the command printed {} bytes on {name}; the first {kept} are kept", kept as u64 + dropped)
-    })
-}
-
-/// Why changes were not, or not all, made.
-enum Unapplied {
-    /// The machine is no longer as it was when they were planned.
-    Stale(String),
-    Other(Trouble),
-}
-
-impl From<Trouble> for Unapplied {
-    fn from(trouble: Trouble) -> Unapplied {
-        Unapplied::Other(trouble)
-    }
-}
-
-impl From<TransportError> for Unapplied {
-    fn from(error: TransportError) -> Unapplied {
-        Unapplied::Other(error.into())
-    }
-}
-
-/// The machine a task works on.
-pub(super) struct Machine {
-    pub host: String,
-    pub delegate: Option<String>,
-    pub login: Login,
-    pub transport: Arc<ReadAhead>,
-    pub peers: Arc<Peers>,
-    pub view: View,
-}
-
-impl Machine {
-    fn subject(&self, subject: &Subject) -> Subject {
-        Subject { delegate: self.delegate.clone(), ..subject.clone() }
-    }
-}

@@ -22,7 +22,8 @@ pub fn neighbours(fleet: &Arc<Fleet>, templates: &Arc<Templates>) -> Neighbours 
 /// A variable that cannot be read is the error of the host's own connection; here its name has to do.
 fn neighbour(name: String, fleet: &Arc<Fleet>, templates: &Templates) -> Neighbour {
     let scope = fleet.host_scope(&name);
-    let read = Reader { templates, scope: &scope, host: &name, environment: &BTreeMap::new() };
+    let read =
+        Reader { templates, scope: &scope, host: &name, environment: &BTreeMap::new(), heard: Default::default() };
     let text = |variables: &[&str]| {
         let said = read.first(&Sources { variables, ..Sources::default() });
         said.ok().flatten().map(|said| said.text)

@@ -1,5 +1,6 @@
 //! A setting of a connection as somebody wrote it: in a variable, a keyword, a flag or the environment.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
@@ -73,11 +74,24 @@ pub struct Reader<'a> {
     pub scope: &'a Scope,
     pub host: &'a str,
     pub environment: &'a BTreeMap<String, String>,
+    /// What was read so far, by the strongest of its variables' names; the others and what nobody said have no text.
+    pub heard: RefCell<BTreeMap<String, Option<String>>>,
 }
 
 impl Reader<'_> {
     /// Returns what the strongest source says.
     pub fn first(&self, sources: &Sources) -> Result<Option<Said>, Failure> {
+        let said = self.strongest(sources)?;
+        let mut heard = self.heard.borrow_mut();
+        heard.extend(sources.variables.iter().map(|name| (name.to_string(), None)));
+        if let (Some(name), Some(said)) = (sources.variables.last(), &said) {
+            heard.insert(name.to_string(), Some(said.text.clone()));
+        }
+        drop(heard);
+        Ok(said)
+    }
+
+    fn strongest(&self, sources: &Sources) -> Result<Option<Said>, Failure> {
         for name in sources.variables.iter().rev() {
             if let Some(said) = self.variable(name)? {
                 return Ok(Some(said));

@@ -162,13 +162,12 @@ impl Batch {
 
     fn announce(&self, task: &Task, hosts: &[String], kind: TaskKind) {
         let place = task.keywords.place.as_ref().unwrap_or(&task.action_place);
-        self.run.send(Event::TaskStarted {
-            hosts: hosts.len(),
-            kind,
-            name: self.name_of(task, &hosts[0]),
-            place: format!("{}:{}", place.source.path.display(), place.line),
-            speaks: speaks(task),
-        });
+        let place = format!("{}:{}", place.source.path.display(), place.line);
+        let name = self.name_of(task, &hosts[0]);
+        if let Some(plan) = &self.run.plan {
+            plan.begin(&name, &place);
+        }
+        self.run.send(Event::TaskStarted { hosts: hosts.len(), kind, name, place, speaks: speaks(task) });
     }
 
     /// Returns a task's name as shown: rendered where it can be, the role in front, else the action.

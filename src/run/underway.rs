@@ -1,16 +1,13 @@
 //! The change that is being made: whoever stops waiting for it leaves word that its end is unknown.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::change::{Change, On};
+use crate::change::Change;
 use crate::transport::command::quote;
 use crate::transport::posix::Posix;
 use crate::transport::{Command, Links, Node, Transport as _, TransportError, Want};
 
-use super::doing::{Doing, Trouble};
 use super::event::Uncertain;
-use super::module::Machine;
 use super::{Event, Run};
 
 /// A change between its two entries in the journal. Dropped without an end, the run was told to stop.
@@ -22,6 +19,11 @@ pub(super) struct Underway {
 }
 
 impl Underway {
+    /// `number` is the change's in the journal.
+    pub fn new(run: Arc<Run>, number: u64, half: Uncertain) -> Underway {
+        Underway { run, number, half: Some(half) }
+    }
+
     pub fn done(mut self) -> std::io::Result<()> {
         self.half = None;
         self.run.journal.done(self.number)
@@ -32,7 +34,7 @@ impl Underway {
         self.run.journal.failed(self.number, why)
     }
 
-    fn uncertain(mut self, why: &str, found: Option<String>) -> std::io::Result<()> {
+    pub fn uncertain(mut self, why: &str, found: Option<String>) -> std::io::Result<()> {
         let Some(half) = self.half.take() else { return Ok(()) };
         let half = Uncertain { why: why.into(), found, ..half };
         let noted = self.run.journal.uncertain(self.number, why, half.found.as_deref());
@@ -54,65 +56,8 @@ impl Drop for Underway {
 /// The seconds that a host may take to end what a lost connection has left there, before it is looked at.
 const SETTLING: u32 = 5;
 
-/// How often a host is connected to again to look at it.
-const LOOKS_AGAIN: u32 = 2;
-
-impl Doing<'_> {
-    /// Notes in the journal that a change is about to be made.
-    pub(super) fn begin(&self, machine: &Machine, change: &Change) -> std::io::Result<Underway> {
-        let name = self.task.keywords.name.as_ref().and_then(|name| name.as_str()).unwrap_or(&self.task.action);
-        let run = self.batch.run.clone();
-        let number = run.journal.about_to(&machine.host, name, (change, self.secrecy))?;
-        let half = Uncertain {
-            host: machine.host.clone(),
-            task: name.into(),
-            change: change.in_short(change.secrecy(self.secrecy)),
-            why: "it was given up before its end".into(),
-            found: None,
-        };
-        Ok(Underway { run, number, half: Some(half) })
-    }
-
-    /// Says of a change whose connection was lost that nobody knows whether it was applied, and as what the host is
-    /// found now.
-    pub(super) async fn lost(
-        &self,
-        machine: &Machine,
-        change: &Change,
-        (underway, why): (Underway, String),
-    ) -> std::io::Result<Trouble> {
-        let found = self.find(machine, change).await;
-        let seen = found.unwrap_or_else(|error| format!("it could not be looked at again: {error}"));
-        let what = change.in_short(change.secrecy(self.secrecy));
-        underway.uncertain(&why, Some(seen.clone()))?;
-        Ok(Trouble::Unreachable(format!(
-            "the connection ended in the middle of a change: {why}\n  unknown whether applied: {what}\n  {seen}"
-        )))
-    }
-
-    /// Looks at what was being changed, over a new connection.
-    async fn find(&self, old: &Machine, change: &Change) -> Result<String, TransportError> {
-        if matches!(change, Change::Path { on: On::Controller, .. } | Change::Transfer(_)) {
-            return Ok("run this again: it goes on where it stopped".into());
-        }
-        let mut tries = 0;
-        loop {
-            let found = match self.machine().await {
-                Ok(new) => look_again(new.transport.machine(), old.transport.machine().pid(), change).await,
-                Err(Trouble::Unreachable(why)) => Err(TransportError::Unreachable(why)),
-                Err(other) => return Err(TransportError::Refused(format!("{other:?}"))),
-            };
-            match found {
-                Err(TransportError::Unreachable(_)) if tries < LOOKS_AGAIN => tries += 1,
-                found => return found,
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    }
-}
-
 /// Says as what a host is found after the loss of the connection to its shell `pid`.
-async fn look_again(host: &Posix, pid: u32, change: &Change) -> Result<String, TransportError> {
+pub(super) async fn look_again(host: &Posix, pid: u32, change: &Change) -> Result<String, TransportError> {
     let path = match change {
         Change::Path { change, .. } => Some(change.path()),
         _ => None,

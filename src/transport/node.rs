@@ -123,6 +123,54 @@ impl PathChange {
         &self.before
     }
 
+    /// Says whether this sets a modification time: one that stays as it is is not asked for.
+    pub fn sets_time(&self) -> bool {
+        let time = self.after.modified();
+        let kept = match (self.before.content(), self.after.content()) {
+            (Some(before), Some(after)) => before == after,
+            _ => self.before.is_directory() && self.after.is_directory(),
+        };
+        time.is_some() && !(kept && time == self.before.modified())
+    }
+
+    /// Says whether a path, looked at with its digest, is as this change takes it to be. A time counts where the change
+    /// sets one, and where nothing else would tell that a content is another.
+    pub fn is_before(&self, found: &Node) -> bool {
+        let known = self.before.content().is_some_and(|content| content.digest.is_some());
+        match !self.sets_time() && (known || self.before.is_directory()) {
+            true => self.before.without_time() == found.without_time(),
+            false => self.before == *found,
+        }
+    }
+
+    /// Returns the change that takes this one back, or why there is none.
+    pub fn undone(&self) -> Result<PathChange, String> {
+        match &self.before {
+            Node::File { content, .. } => {
+                let stays = self.after.content() == Some(content);
+                if !stays && content.bytes().is_none() {
+                    return Err(format!("its old content, {} bytes, was not kept", content.size));
+                }
+            }
+            Node::Directory { .. } if !matches!(self.after, Node::Directory { .. }) => {
+                return Err("what was in the directory was not kept".into());
+            }
+            Node::Special { .. } if !matches!(self.after, Node::Special { .. }) => {
+                return Err("a socket, FIFO or device is not made anew".into());
+            }
+            _ => {}
+        }
+        // A directory's time moves with every entry that is made in it.
+        let timed = |node: &Node| if node.is_directory() { node.without_time() } else { node.clone() };
+        Ok(PathChange {
+            path: self.path.clone(),
+            before: timed(&self.after),
+            after: timed(&self.before),
+            validate: None,
+            secret_field: self.secret_field,
+        })
+    }
+
     pub fn after(&self) -> &Node {
         &self.after
     }
@@ -199,6 +247,19 @@ impl PartialEq for Node {
 impl Node {
     pub fn exists(&self) -> bool {
         !matches!(self, Node::Absent)
+    }
+
+    pub fn is_directory(&self) -> bool {
+        matches!(self, Node::Directory { .. })
+    }
+
+    /// Returns the same node with no modification time.
+    pub fn without_time(&self) -> Node {
+        let mut node = self.clone();
+        if let Node::File { modified, .. } | Node::Directory { modified, .. } = &mut node {
+            *modified = None;
+        }
+        node
     }
 
     pub fn permissions(&self) -> Option<&Permissions> {

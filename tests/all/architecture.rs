@@ -9,6 +9,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("yaml", &["error"]),
     ("transport", &["error", "secret"]),
+    ("vault", &["secret", "transport"]),
     ("change", &["transport"]),
     ("host", &["change", "error", "transport"]),
     ("inventory", &["error", "vars", "yaml"]),
@@ -29,6 +30,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "template",
             "transport",
             "vars",
+            "vault",
             "yaml",
         ],
     ),
@@ -63,7 +65,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("libyaml_safer", &["yaml.rs"]),
     ("annotate_snippets", &["error.rs"]),
     // `lookup('pipe')`, `Match exec` and a process that outlives `lab up` are the only ones that no transport runs.
-    ("std::process::Command", &["commands/lab.rs", "template/lookups.rs", "transport/ssh/config/commands.rs"]),
+    (
+        "std::process::Command",
+        &["commands/lab.rs", "commands/passwords.rs", "template/lookups.rs", "transport/ssh/config/commands.rs"],
+    ),
     (
         "tokio::process",
         &["transport/local.rs", "transport/ssh/proxy.rs", "lab/server.rs", "lab/server", "lab/daemon.rs"],

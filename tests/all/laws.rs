@@ -132,7 +132,8 @@ impl<'a> Fixture<'a> {
             (
                 "bin/systemctl",
                 "cd NEW || exit 1\ncase $1 in\nshow) echo LoadState=loaded ;;\nis-active) [ -e running ] ;;\n\
-                 is-enabled) [ -e enabled ] ;;\nstart) : >running ;;\nenable) : >enabled ;;\n*) exit 1 ;;\nesac",
+                 is-enabled) [ -e enabled ] ;;\nstart) : >running ;;\nenable) : >enabled ;;\n\
+                 stop) rm -f running ;;\ndisable) rm -f enabled ;;\n*) exit 1 ;;\nesac",
             ),
         ] {
             let script = script.replace("NEW", &self.program.path("new").display().to_string());
@@ -168,8 +169,11 @@ impl<'a> Fixture<'a> {
     }
 
     fn printed(&self, flags: &str) -> Printed {
-        let words: Vec<&str> =
-            ["play", "-i", "hosts", "play.yml"].into_iter().chain(flags.split_whitespace()).collect();
+        self.cutover(&format!("play -i hosts play.yml {flags}"))
+    }
+
+    fn cutover(&self, words: &str) -> Printed {
+        let words = words.split_whitespace();
         let path = std::env::var("PATH").unwrap();
         let path = format!("{}:{path}", self.program.path("bin").display());
         let output = self.program.command().env("PATH", path).args(words).output().unwrap();
@@ -237,6 +241,39 @@ fn timeless(tree: &Tree) -> BTreeMap<&PathBuf, (u32, u32, u32, &Vec<u8>)> {
 fn differing(left: &Tree, right: &Tree) -> Vec<PathBuf> {
     let paths: BTreeSet<&PathBuf> = left.keys().chain(right.keys()).collect();
     paths.into_iter().filter(|path| left.get(*path) != right.get(*path)).cloned().collect()
+}
+
+#[test]
+fn what_is_planned_for_a_module_is_applied_as_shown_and_then_nothing_is_left() {
+    for entry in modules::all().filter(|entry| !READING.contains(&entry.name)) {
+        let (name, fixture) = (entry.name, Fixture::new(entry, None));
+        fixture.program.file("pw", "vault password\n");
+        let before = fixture.tree();
+        let planned =
+            fixture.cutover("plan -i hosts play.yml -o state/p --vault-password-file pw --exit-code").expect(3);
+        assert_eq!(differing(&before, &fixture.tree()), Vec::<PathBuf>::new(), "the plan of {name} has written");
+        let shown = fixture.cutover("show state/p").expect(0);
+        assert_eq!(shown.diffs().trim(), planned.diffs().trim(), "{name} is shown in another way");
+        let applied = fixture.cutover("apply state/p --vault-password-file pw").expect(0);
+        assert_eq!(applied.diffs().trim(), planned.diffs().trim(), "{name} has not done what was planned");
+        let again = fixture.cutover("plan -i hosts play.yml --exit-code");
+        assert_eq!(again.status, 0, "{name} again:\n{}{}", again.stdout, again.stderr);
+    }
+}
+
+#[test]
+fn what_a_run_of_a_module_has_changed_is_taken_back_or_named() {
+    for entry in modules::all().filter(|entry| !READING.contains(&entry.name)) {
+        let (name, fixture) = (entry.name, Fixture::new(entry, None));
+        fixture.in_the_open();
+        let before = fixture.tree();
+        fixture.run("");
+        let undone = fixture.cutover("undo last");
+        assert_eq!(undone.status, 0, "{name}:\n{}{}", undone.stdout, undone.stderr);
+        let (found, expected) = (fixture.tree(), before);
+        let same = timeless(&found) == timeless(&expected);
+        assert_eq!(same, !undone.stderr.contains("not taken back: "), "{name}:\n{}{}", undone.stdout, undone.stderr);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! to record the last HUP. A table that is newer, and was not yet there when qmail-send started, has not been
 //! read: a run that ended between the rename and the HUP is repaired by the next one.
 
-use crate::change::Change;
+use crate::change::{Back, Change};
 use crate::host::View;
 use crate::modules::ModuleError;
 use crate::transport::Command;
@@ -85,7 +85,8 @@ impl QmailSend<'_> {
         }
         let [stale, fresh] = states;
         let before = if edit == Edit::Keep { found } else { stale.into() };
-        Ok((Change::state(what, probe, (before, fresh.into()), by), None))
+        let change = Change::state(what, probe, (before, fresh.into()), by);
+        Ok((change.map(|change| change.taken_back(Back::Again)), None))
     }
 
     fn preamble(&self) -> String {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::change::Change;
+use crate::change::{Back, Change};
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
@@ -263,7 +263,7 @@ impl QmailUsers {
         let before = if edited && found != missing { stale.into() } else { found };
         let by =
             vec![Command::argv([self.newu.as_str()]), later(&format!("{}/users", self.directory), "assign", "cdb")];
-        Ok(Change::state(what, probe, (before, fresh.into()), by))
+        Ok(Change::state(what, probe, (before, fresh.into()), by).map(|change| change.taken_back(Back::Again)))
     }
 }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::change::Change;
+use crate::change::{Back, Change};
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results};
@@ -185,17 +185,22 @@ impl Module for Service {
             None => running,
         };
         let boot = self.enabled.map_or(enabled, |enabled| if enabled { "enabled" } else { "disabled" });
-        let mut by = Vec::new();
-        if boot != enabled {
-            let verb = if boot == "enabled" { "enable" } else { "disable" };
-            by.push(self.script(&format!("boot={verb}\n{ENABLE}")));
-        }
-        if wanted != running {
-            let verb = if wanted == "running" { "start" } else { "stop" };
-            by.push(self.script(&format!("{ACT}act {verb} && settle {verb}\n")));
-        }
+        let moves = |(running, wanted): (&str, &str), (enabled, boot): (&str, &str)| {
+            let mut by = Vec::new();
+            if boot != enabled {
+                let verb = if boot == "enabled" { "enable" } else { "disable" };
+                by.push(self.script(&format!("boot={verb}\n{ENABLE}")));
+            }
+            if wanted != running {
+                let verb = if wanted == "running" { "start" } else { "stop" };
+                by.push(self.script(&format!("{ACT}act {verb} && settle {verb}\n")));
+            }
+            by
+        };
+        let (by, back) = (moves((running, wanted), (enabled, boot)), moves((wanted, running), (boot, enabled)));
         let after = format!("{wanted}, {boot} ({manager})");
-        let mut changes: Vec<Change> = Change::state(what, probe, (found.clone(), after), by).into_iter().collect();
+        let change = Change::state(what, probe, (found.clone(), after), by);
+        let mut changes: Vec<Change> = change.map(|change| change.taken_back(Back::By(back))).into_iter().collect();
         let mut result = Results::new();
         result.insert("name".into(), json!(self.name));
         result.insert("state".into(), json!(if wanted == "running" { "started" } else { "stopped" }));

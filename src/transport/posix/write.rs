@@ -169,7 +169,9 @@ fn frame(steps: &str, changes: &[PathChange]) -> String {
 
 /// Returns the script of one change.
 async fn step(change: &PathChange, index: usize, tools: &Tools) -> Result<Step, TransportError> {
-    let (path, before, after) = (change.path().trim_end_matches('/'), change.before(), change.after());
+    let (path, before) = (change.path().trim_end_matches('/'), change.before());
+    let timeless = (!change.sets_time()).then(|| change.after().without_time());
+    let after = timeless.as_ref().unwrap_or(change.after());
     if path.contains('\0') || !change.path().starts_with('/') || path.is_empty() {
         return Err(TransportError::Refused("is not an absolute path that can be changed".into()));
     }

@@ -191,9 +191,18 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_does_not_answer_leaves_time_for_the_next() {
+        // A listener that accepts nobody, and whose queue is full: it does not answer any more.
+        let full = TcpSocket::new_v4().expect("a socket");
+        full.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+        let full = full.listen(1).expect("a listener");
+        let nobody = full.local_addr().expect("an address");
+        let mut waiting = Vec::new();
+        let patience = Duration::from_millis(200);
+        while let Ok(stream) = tokio::time::timeout(patience, tokio::net::TcpStream::connect(nobody)).await {
+            waiting.push(stream.expect("a connection"));
+            assert!(waiting.len() < 100, "the queue is never full");
+        }
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        // TEST-NET-1 (RFC 5737): nobody answers there, or it is refused at once.
-        let nobody = SocketAddr::from(([192, 0, 2, 1], 22));
         let mut target = Target::new("host", "root", Path::new("/root"));
         target.connect_timeout = Duration::from_secs(2);
         each(&[nobody, listener.local_addr().expect("an address")], &target).await.expect("a connection");

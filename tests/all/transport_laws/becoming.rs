@@ -185,7 +185,6 @@ async fn the_su_of_shadow_gets_a_terminal_as_its_stdin_whatever_sh_it_is() {
         let user = Become { exe: su.exe(), ..becoming("su", &root.name, Some(&root.password)) };
         let machine: Machine = Arc::new(Posix::start(Arc::new(login), Some(&user)).await.unwrap());
         assert_eq!(machine.identity().user.id, 0, "{shell}");
-        let root = tempfile::tempdir().unwrap();
-        a_big_content_goes_both_ways(&machine, root.path()).await;
+        hold(&[|machine, root| Box::pin(a_big_content_goes_both_ways(machine, root))], &machine).await;
     }
 }

@@ -6,11 +6,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use cutover::transport::local::{Local, local};
 use cutover::transport::posix::Posix;
 use cutover::transport::{Command, Links, Transport, TransportError, Want};
+
+use crate::stuck::unless_stuck;
 
 mod becoming;
 mod commands;
@@ -58,8 +59,7 @@ pub async fn hold(laws: &[Law], machine: &Machine) {
 pub async fn hold_in(base: &Path, laws: &[Law], machine: &Machine) {
     for law in laws {
         let root = tempfile::tempdir_in(base).unwrap();
-        let ended = tokio::time::timeout(Duration::from_secs(120), law(machine, root.path())).await;
-        assert!(ended.is_ok(), "a law hangs");
+        unless_stuck(law(machine, root.path())).await;
         let left: Vec<_> = everything(root.path()).into_iter().filter(|path| path.contains(".cutover.")).collect();
         assert_eq!(left, Vec::<String>::new(), "no temp file is left");
     }

@@ -1,0 +1,108 @@
+//! `cutover apply`: makes exactly the changes of a plan, on hosts that are as it takes them to be.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::passwords::{Passwords, VaultPassword};
+use super::replay::{Replay, replay};
+use crate::cli::Stop;
+use crate::error::Diagnostic;
+use crate::inventory::Inventory;
+use crate::run::plan::Plan;
+use crate::run::plan::file::digest;
+use crate::vars::{self, Fleet};
+
+/// Apply a plan: exactly its changes, in its order.
+///
+/// Every host is compared with the plan first; one that is no longer as it was is left alone, and the others go on. No
+/// module and no template runs. Passwords come from the inventory, or are asked for.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The plan, as `cutover plan -o` saved it
+    #[arg(value_name = "PLAN")]
+    plan: PathBuf,
+    /// The inventory to take passwords from, if not the one that the plan was made with
+    #[arg(short, long, value_name = "INVENTORY")]
+    inventory: Vec<String>,
+    /// Variables with passwords: `k=v`, JSON or YAML, `@FILE`; may be repeated
+    #[arg(short, long, value_name = "VARS")]
+    extra_vars: Vec<String>,
+    /// Only these hosts, with commas
+    #[arg(short, long, value_name = "HOSTS")]
+    limit: Option<String>,
+    /// What to do with steps that only a run can decide
+    #[arg(long, value_name = "WHAT")]
+    open: Option<Open>,
+    /// How many hosts work on a task at once
+    #[arg(short, long, default_value_t = 50, value_name = "N")]
+    forks: usize,
+    #[command(flatten)]
+    passwords: Passwords,
+    #[command(flatten)]
+    vault: VaultPassword,
+    /// Do not show differences
+    #[arg(long)]
+    no_diff: bool,
+    /// Say more; twice also says where tasks stand
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Open {
+    /// Leave them undone
+    Skip,
+}
+
+pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
+    let vault = arguments.vault.read()?;
+    let plan = Plan::load(&arguments.plan, vault.as_ref())?;
+    ready(&plan, arguments)?;
+    let sources = if arguments.inventory.is_empty() { &plan.head.inventory } else { &arguments.inventory };
+    let fleet = Arc::new(Fleet::new(Inventory::load(sources)?, vars::extra(&arguments.extra_vars)?));
+    replay(Replay {
+        fleet,
+        name: arguments.plan.display().to_string(),
+        inventory: sources.clone(),
+        plan,
+        passwords: arguments.passwords.ask()?,
+        limit: arguments.limit.clone(),
+        forks: arguments.forks,
+        verbosity: arguments.verbose,
+        diffs: !arguments.no_diff,
+    })
+    .await
+}
+
+/// Refuses a plan that cannot be applied as it is, and says what of its sources has changed since.
+fn ready(plan: &Plan, arguments: &Arguments) -> Result<(), Stop> {
+    if let Some(step) = plan.steps.iter().find(|step| step.sealed.is_some()) {
+        let message = format!("the changes of `{}` ({}) are encrypted", step.name, step.place);
+        return Err(Diagnostic::new(message).hint("`--vault-password-file FILE` or `--ask-vault-pass`").into());
+    }
+    let open: Vec<String> = plan
+        .open()
+        .map(|step| {
+            format!(
+                "`{}` on `{}` ({}): {}",
+                step.name,
+                step.machine(),
+                step.place,
+                step.open.as_deref().unwrap_or_default()
+            )
+        })
+        .collect();
+    if !open.is_empty() && arguments.open.is_none() {
+        let message = format!("the plan has steps that only a run can decide:\n  {}", open.join("\n  "));
+        return Err(Diagnostic::new(message).hint("`--open skip` leaves them undone").into());
+    }
+    for read in &plan.head.playbooks {
+        let now = std::fs::read(&read.path).map(|bytes| digest(&bytes));
+        if now.is_ok_and(|now| now != read.sha256) {
+            let text = format!("note: `{}` has changed since; the plan is applied as it was made", read.path);
+            writeln!(anstream::stderr(), "{text}").map_err(Stop::Output)?;
+        }
+    }
+    Ok(())
+}

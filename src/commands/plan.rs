@@ -1,0 +1,104 @@
+//! `cutover plan`: a check that is saved, to be reviewed and then applied as it is.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::passwords::VaultPassword;
+use super::{play, state};
+use crate::cli::Stop;
+use crate::error::Diagnostic;
+use crate::run::Mode;
+use crate::run::plan::file::{FORMAT, digest};
+use crate::run::plan::{Head, Plan, Read, Recorder};
+
+/// Check playbooks, and save what they would change as a plan.
+///
+/// A plan holds every change, and `cutover apply` makes exactly these, on hosts that are as they were. What only a run
+/// can decide is listed as open. What `no_log` hides is kept encrypted with the vault password.
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    play: play::Arguments,
+    /// Save the plan here
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    vault: VaultPassword,
+}
+
+pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
+    if let Some(out) = &arguments.out {
+        writable(out)?;
+    }
+    let password = arguments.vault.read()?;
+    let prepared = play::prepare(&arguments.play)?;
+    let recorder = Arc::new(Recorder::default());
+    let fleet = prepared.fleet.clone();
+    let passwords = arguments.play.passwords.ask()?;
+    let ended = play::execute(&arguments.play, prepared, (Mode::Check, Some(recorder.clone())), &passwords).await?;
+    let code = match &ended {
+        Ok(recap) => recap.exit_code(),
+        Err(code) => *code,
+    };
+    let mut err = anstream::stderr();
+    if code != 0 {
+        let text = "no plan: the check did not come to its end on every host";
+        writeln!(err, "{text}").map_err(Stop::Output)?;
+        return Ok(code);
+    }
+    let plan = recorder.finish(head(&arguments.play)?, &fleet.hosts());
+    writeln!(err, "{}", summary(&plan)).map_err(Stop::Output)?;
+    for step in plan.open() {
+        let why = step.open.as_deref().unwrap_or_default();
+        writeln!(err, "  open: `{}` on `{}` ({}): {why}", step.name, step.machine(), step.place)
+            .map_err(Stop::Output)?;
+    }
+    if let Some(out) = &arguments.out {
+        plan.save(out, password.as_ref())?;
+        let file = out.display();
+        writeln!(err, "saved: `cutover show {file}` shows it, `cutover apply {file}` applies it")
+            .map_err(Stop::Output)?;
+    }
+    Ok(if arguments.play.exit_code && !plan.steps.is_empty() { 3 } else { 0 })
+}
+
+/// Says in one line what a plan comes to.
+pub fn summary(plan: &Plan) -> String {
+    let plural = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    let open = match plan.open().count() {
+        0 => String::new(),
+        count => format!("; {} that only a run can decide", plural(count, "step")),
+    };
+    match plan.count() {
+        0 => format!("plan: nothing to change{open}"),
+        count => format!("plan: {} on {}{open}", plural(count, "change"), plural(plan.machines().len(), "host")),
+    }
+}
+
+/// Returns what a plan is made from.
+pub fn head(arguments: &play::Arguments) -> Result<Head, Diagnostic> {
+    let read = |path: &PathBuf| {
+        let bytes = std::fs::read(path);
+        let bytes = bytes.map_err(|error| Diagnostic::new(format!("`{}`: {error}", path.display())))?;
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        Ok(Read { path: path.display().to_string(), sha256: digest(&bytes) })
+    };
+    Ok(Head {
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").into(),
+        made: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        playbooks: arguments.playbooks.iter().map(read).collect::<Result<_, Diagnostic>>()?,
+        inventory: arguments.inventory.iter().map(|source| state::absolute(source)).collect(),
+        extra_vars: !arguments.extra_vars.is_empty(),
+    })
+}
+
+/// Finds out before the check whether its plan could be written.
+fn writable(path: &Path) -> Result<(), Diagnostic> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let tried = tempfile::NamedTempFile::new_in(directory);
+    tried
+        .map(drop)
+        .map_err(|error| Diagnostic::new(format!("no plan can be written in `{}`: {error}", directory.display())))
+}

@@ -1,0 +1,66 @@
+//! A plan on its way to its hosts, whoever made it: `apply` and `undo`.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::conduct::{Reading, conduct};
+use super::passwords::Given;
+use super::{play, state, terminal};
+use crate::cli::Stop;
+use crate::playbook::tags::Selection;
+use crate::report;
+use crate::run::connections::{Connections, Defaults};
+use crate::run::journal::Head;
+use crate::run::plan::Plan;
+use crate::run::{Mode, Options, Run};
+use crate::template::Templates;
+use crate::vars::Fleet;
+
+/// What is applied, and how.
+pub struct Replay {
+    pub plan: Plan,
+    /// What the journal calls it.
+    pub name: String,
+    /// Where passwords are looked for.
+    pub fleet: Arc<Fleet>,
+    /// The `-i` arguments that it comes from.
+    pub inventory: Vec<String>,
+    pub passwords: Given,
+    pub limit: Option<String>,
+    pub forks: usize,
+    pub verbosity: u8,
+    pub diffs: bool,
+}
+
+/// Applies a plan, and returns the exit code.
+pub async fn replay(replay: Replay) -> Result<u8, Stop> {
+    let Replay { plan, name, fleet, inventory, passwords, limit, forks, verbosity, diffs } = replay;
+    let templates = Arc::new(Templates::new());
+    let loader = play::loader(&fleet, &templates);
+    let Given { ssh: password, r#become: become_password } = passwords;
+    let defaults = Defaults { password, become_password, ..Defaults::default() };
+    let progress = report::human::progress();
+    let connections =
+        Connections::new(fleet.clone(), templates.clone(), defaults).with_keyring(terminal::keyring(progress.clone()));
+    let (sender, events) = mpsc::unbounded_channel();
+    let head =
+        Head { playbooks: vec![name], inventory: inventory.iter().map(|source| state::absolute(source)).collect() };
+    let run = Arc::new(Run {
+        options: Options { mode: Mode::Apply, limit, tags: Selection::default(), start_at: None, forks, verbosity },
+        fleet,
+        templates,
+        connections: Arc::new(connections),
+        loader,
+        journal: Arc::new(state::journal(head, Mode::Apply)?),
+        locks: state::locks(),
+        events: sender,
+        progress: Default::default(),
+        plan: None,
+    });
+    let reading = Reading { events, verbosity, diffs, progress };
+    Ok(match conduct(run, reading, async |run| run.replay(&plan).await).await? {
+        Ok(recap) => recap.exit_code(),
+        Err(code) => code,
+    })
+}

@@ -1,0 +1,176 @@
+//! `cutover runs`, `log` and `undo`: what runs have changed, and how it is taken back.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::passwords::Passwords;
+use super::plan::summary;
+use super::replay::{Replay, replay};
+use super::state;
+use crate::cli::Stop;
+use crate::inventory::Inventory;
+use crate::report::review;
+use crate::run::plan::file::FORMAT;
+use crate::run::plan::{Head, Plan};
+use crate::run::record::{End, Entry, Record};
+use crate::vars::{self, Fleet};
+
+/// List the runs that have changed something, the newest last.
+#[derive(clap::Args)]
+pub struct List {
+    /// Those without a change, too
+    #[arg(short, long)]
+    all: bool,
+}
+
+/// Show what a run has changed.
+#[derive(clap::Args)]
+pub struct Log {
+    /// The run's id, the beginning of it, or `last`
+    #[arg(value_name = "RUN")]
+    run: String,
+    /// Do not show differences
+    #[arg(long)]
+    no_diff: bool,
+}
+
+/// Take back what a run has changed, the last change first.
+///
+/// What is taken back is shown like any other change, and only where the host is still as the run has left it. Names
+/// what cannot be taken back: commands, messages that were handed over, what `no_log` has hidden.
+#[derive(clap::Args)]
+pub struct Undo {
+    /// The run's id, the beginning of it, or `last`
+    #[arg(value_name = "RUN")]
+    run: String,
+    /// Only on these hosts, with commas
+    #[arg(long, value_name = "HOSTS", value_delimiter = ',')]
+    host: Vec<String>,
+    /// Only tasks with this in their name
+    #[arg(long, value_name = "TEXT")]
+    task: Option<String>,
+    /// Variables with passwords: `k=v`, JSON or YAML, `@FILE`; may be repeated
+    #[arg(short, long, value_name = "VARS")]
+    extra_vars: Vec<String>,
+    /// Change nothing; show what would be taken back
+    #[arg(short = 'C', long)]
+    check: bool,
+    /// Save this as a plan, and change nothing
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    passwords: Passwords,
+    /// Do not show differences
+    #[arg(long)]
+    no_diff: bool,
+    /// Say more
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+pub fn list(arguments: &List) -> Result<u8, Stop> {
+    let (records, errors) = Record::all(&state::runs());
+    let mut out = anstream::stdout();
+    for record in records.iter().filter(|record| arguments.all || !record.entries.is_empty()) {
+        let mut hosts: Vec<String> = record.entries.iter().map(|entry| entry.host.clone()).collect();
+        hosts.sort();
+        hosts.dedup();
+        let count = record.entries.len();
+        let line = format!(
+            "{}  {}  {count} change{} on {}  {}",
+            record.id,
+            outcome(record),
+            if count == 1 { "" } else { "s" },
+            if hosts.is_empty() { "no host".into() } else { review::named(&hosts) },
+            record.head.playbooks.join(" ")
+        );
+        writeln!(out, "{line}").map_err(Stop::Output)?;
+    }
+    for error in errors {
+        writeln!(anstream::stderr(), "{error}").map_err(Stop::Output)?;
+    }
+    Ok(0)
+}
+
+fn outcome(record: &Record) -> &'static str {
+    match record.ended {
+        Some(0) => "ok         ",
+        Some(2) => "failed     ",
+        Some(4) => "unreachable",
+        Some(_) => "interrupted",
+        // It may be going on.
+        None => "not ended  ",
+    }
+}
+
+pub fn log(arguments: &Log) -> Result<u8, Stop> {
+    let record = Record::find(&state::runs(), &arguments.run)?;
+    let mut out = anstream::stdout();
+    let mut print = |text: String| writeln!(out, "{text}").map_err(Stop::Output);
+    print(format!("run {}: {}, started {}", record.id, outcome(&record).trim_end(), record.started))?;
+    print(format!("of {}", record.head.playbooks.join(", ")))?;
+    for entry in &record.entries {
+        let item = entry.item.as_ref().map(|item| format!(" (item={item})")).unwrap_or_default();
+        let end = match &entry.end {
+            End::Done => "done".into(),
+            End::Failed(why) => format!("failed: {why}"),
+            End::Uncertain(why) => format!("unknown whether applied: {why}"),
+            End::Unknown => "unknown whether applied: the run was killed".into(),
+        };
+        print(format!("\n{}. `{}` on `{}`{item}: {end}", entry.number, entry.task, entry.host))?;
+        if !arguments.no_diff {
+            entry.lines().into_iter().try_for_each(&mut print)?;
+        }
+    }
+    Ok(0)
+}
+
+pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
+    let record = Record::find(&state::runs(), &arguments.run)?;
+    let wanted = |entry: &Entry| {
+        (arguments.host.is_empty() || arguments.host.contains(&entry.host))
+            && arguments.task.as_ref().is_none_or(|text| entry.task.contains(text.as_str()))
+    };
+    let (plan, left) = record.undone(wanted);
+    let head = Head {
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").into(),
+        made: format!("undo of {}", record.id),
+        inventory: record.head.inventory.clone(),
+        ..Head::default()
+    };
+    let plan = Plan { head, ..plan };
+    let mut err = anstream::stderr();
+    for (change, why) in &left {
+        writeln!(err, "not taken back: {change}\n  {why}").map_err(Stop::Output)?;
+    }
+    if plan.steps.is_empty() {
+        writeln!(err, "nothing to take back").map_err(Stop::Output)?;
+        return Ok(0);
+    }
+    if arguments.check || arguments.out.is_some() {
+        if !arguments.no_diff {
+            review::human(&plan, &mut anstream::stdout()).map_err(Stop::Output)?;
+        }
+        writeln!(err, "{}", summary(&plan)).map_err(Stop::Output)?;
+        if let Some(out) = &arguments.out {
+            plan.save(out, None)?;
+            writeln!(err, "saved: `cutover apply {}` applies it", out.display()).map_err(Stop::Output)?;
+        }
+        return Ok(0);
+    }
+    let fleet = Fleet::new(Inventory::load(&plan.head.inventory)?, vars::extra(&arguments.extra_vars)?);
+    replay(Replay {
+        fleet: Arc::new(fleet),
+        name: format!("undo {}", record.id),
+        inventory: plan.head.inventory.clone(),
+        plan,
+        passwords: arguments.passwords.ask()?,
+        limit: None,
+        forks: 50,
+        verbosity: arguments.verbose,
+        diffs: !arguments.no_diff,
+    })
+    .await
+}

@@ -1,0 +1,141 @@
+//! A plan: all that a check found to be done, in order. What is saved, shown to a reviewer and applied is this one value.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::change::{Change, Diff, Secrecy};
+
+use super::Subject;
+
+pub mod drift;
+pub mod file;
+pub mod recorder;
+pub mod replay;
+
+pub use file::Sealed;
+pub use recorder::Recorder;
+
+/// Everything that `cutover apply` needs, but for passwords.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    pub head: Head,
+    /// How the steps' machines are reached; steps name them by their index.
+    pub routes: Vec<Route>,
+    /// In the order in which they are applied: by task, and within a task by host.
+    pub steps: Vec<Step>,
+}
+
+/// What a plan was made from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Head {
+    pub format: u32,
+    /// Cutover's.
+    pub version: String,
+    /// RFC 3339.
+    pub made: String,
+    pub playbooks: Vec<Read>,
+    /// The `-i` arguments.
+    pub inventory: Vec<String>,
+    /// `-e` was given; its values are in what the steps hold.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub extra_vars: bool,
+}
+
+/// A file as it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Read {
+    pub path: String,
+    /// In lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// How one machine is reached, and as whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    pub host: String,
+    /// Variables that give the same login again, those that nobody has set too; passwords are not among them.
+    pub variables: BTreeMap<String, Option<String>>,
+}
+
+/// The changes of one task on one machine, or of one item of its loop.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Which task of the run, from 1: steps of one task are applied side by side.
+    pub task: usize,
+    /// As shown.
+    pub name: String,
+    /// `FILE:LINE`.
+    pub place: String,
+    pub host: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegate: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<String>,
+    /// The index of the route to the machine that is changed; nothing where it is not known what would be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<usize>,
+    /// The routes to the other hosts that the changes read from, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub peers: BTreeMap<String, usize>,
+    /// `no_log`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
+    /// `ignore_errors`: where it fails, the host's later steps are applied all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forgiven: bool,
+    /// Why only a run can say what this step does: `needs ...`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+    /// They, where they may not be shown and the vault password was not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Sealed>,
+}
+
+impl Plan {
+    /// Steps that only a run can decide.
+    pub fn open(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|step| step.open.is_some())
+    }
+
+    /// How many changes there are.
+    pub fn count(&self) -> usize {
+        self.steps.iter().map(|step| step.diffs().len()).sum()
+    }
+
+    /// The machines that are changed, each once, in the order in which they come.
+    pub fn machines(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for step in &self.steps {
+            let name = step.machine();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+}
+
+impl Step {
+    /// The name of the machine that is changed.
+    pub fn machine(&self) -> &str {
+        self.delegate.as_deref().unwrap_or(&self.host)
+    }
+
+    pub fn subject(&self) -> Subject {
+        Subject { host: self.host.clone(), delegate: self.delegate.clone(), item: self.item.clone() }
+    }
+
+    pub fn secrecy(&self) -> Secrecy {
+        if self.hidden { Secrecy::Hidden } else { Secrecy::Open }
+    }
+
+    pub fn diffs(&self) -> Vec<Diff> {
+        if let Some(sealed) = &self.sealed {
+            return sealed.diffs.clone();
+        }
+        self.changes.iter().map(|change| change.diff(self.secrecy())).collect()
+    }
+}

@@ -1,0 +1,122 @@
+//! A plan in the making: what the tasks of a check would change, as they come.
+
+use std::sync::Mutex;
+
+use crate::change::{Change, Secrecy};
+use crate::run::doing::Doing;
+use crate::run::making::Machine;
+use crate::run::{Mode, lock};
+use crate::template::Failure;
+use crate::transport::Body;
+
+use super::{Head, Plan, Route, Step};
+
+/// Collects steps.
+#[derive(Default)]
+pub struct Recorder {
+    plan: Mutex<Plan>,
+    /// How many tasks were begun, and the last one's name and place.
+    task: Mutex<(usize, String, String)>,
+}
+
+impl Recorder {
+    /// Notes that a task begins: what is recorded now is its.
+    pub fn begin(&self, name: &str, place: &str) {
+        let mut task = lock(&self.task);
+        *task = (task.0 + 1, name.into(), place.into());
+    }
+
+    /// Returns the plan; the steps of one task stand in the order of `hosts`.
+    pub fn finish(&self, head: Head, hosts: &[String]) -> Plan {
+        let mut plan = std::mem::take(&mut *lock(&self.plan));
+        let place = |host: &str| hosts.iter().position(|other| other == host);
+        plan.steps.sort_by_key(|step| (step.task, place(&step.host)));
+        Plan { head, ..plan }
+    }
+
+    fn add(&self, step: Step) {
+        lock(&self.plan).steps.push(step);
+    }
+
+    fn route(&self, route: Route) -> usize {
+        let routes = &mut lock(&self.plan).routes;
+        routes.iter().position(|known| *known == route).unwrap_or_else(|| {
+            routes.push(route);
+            routes.len() - 1
+        })
+    }
+}
+
+impl Doing<'_> {
+    /// Records what the task would change, where a plan is made.
+    pub(in crate::run) fn record(&self, machine: &Machine, changes: &[Change]) -> Result<(), Failure> {
+        let Some(recorder) = self.recorder().filter(|_| !changes.is_empty()) else { return Ok(()) };
+        let route = |host: &str| Ok::<_, Failure>(recorder.route(self.route(host)?));
+        let peers = changes.iter().filter_map(peer).map(|host| Ok((host.to_string(), route(host)?)));
+        // Replayed, its result would be judged by nobody.
+        let judged = [("failed_when", &self.task.failed_when), ("until", &self.task.until)];
+        let judged = judged.into_iter().find_map(|(keyword, node)| Some((keyword, node.as_ref()?)));
+        let runs = changes.iter().any(|change| matches!(change, Change::Run { .. }));
+        let open = judged.filter(|_| runs).map(|(keyword, node)| {
+            let place = &node.place;
+            format!("`{keyword}` ({}:{}) needs its result", place.source.path.display(), place.line)
+        });
+        let step = Step {
+            route: Some(route(&machine.host)?),
+            peers: peers.collect::<Result<_, Failure>>()?,
+            delegate: machine.delegate.clone(),
+            changes: changes.to_vec(),
+            open,
+            ..self.step(recorder)
+        };
+        recorder.add(step);
+        Ok(())
+    }
+
+    /// Records that only a run can say what the task does, where a plan is made.
+    pub(in crate::run) fn record_open(&self, what: &str) {
+        if let Some(recorder) = self.recorder() {
+            recorder.add(Step { open: Some(format!("needs {what}")), ..self.step(recorder) });
+        }
+    }
+
+    /// Returns how this task reaches a host.
+    pub(in crate::run) fn route(&self, host: &str) -> Result<Route, Failure> {
+        let scope = match host == self.host {
+            true => self.scope.clone(),
+            false => self.batch.run.fleet.scope(host, &self.layers),
+        };
+        let variables = self.batch.run.connections.said(host, &self.task.keywords, &scope)?;
+        Ok(Route { host: host.into(), variables })
+    }
+
+    fn recorder(&self) -> Option<&Recorder> {
+        self.batch.run.plan.as_deref().filter(|_| self.mode == Mode::Check)
+    }
+
+    fn step(&self, recorder: &Recorder) -> Step {
+        let (task, name, place) = lock(&recorder.task).clone();
+        Step {
+            task,
+            name,
+            place,
+            host: self.host.into(),
+            item: self.subject.item.clone(),
+            hidden: self.secrecy == Secrecy::Hidden,
+            forgiven: self.forgiven.0,
+            ..Step::default()
+        }
+    }
+}
+
+/// Returns the other host that a change reads from.
+fn peer(change: &Change) -> Option<&str> {
+    match change {
+        Change::Transfer(transfer) => Some(&transfer.from),
+        Change::Path { change, .. } => match &change.after().content()?.body {
+            Body::Peer { host, .. } => Some(host),
+            _ => None,
+        },
+        Change::State(_) | Change::Run { .. } => None,
+    }
+}

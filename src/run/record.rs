@@ -1,0 +1,252 @@
+//! A run that has been: what its journal says.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::change::{Change, Diff, Secrecy, Undone};
+use crate::error::Diagnostic;
+
+use super::journal::Head;
+use super::plan::{Plan, Route, Step};
+
+/// A journal as it is read back.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// The file's name without its ending: the time of the start, and the process.
+    pub id: String,
+    /// RFC 3339.
+    pub started: String,
+    pub head: Head,
+    pub routes: Vec<Route>,
+    pub entries: Vec<Entry>,
+    /// The exit code; nothing where the run has not come to its end.
+    pub ended: Option<u8>,
+}
+
+/// A change that a run was about to make.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub number: u64,
+    /// The machine.
+    pub host: String,
+    pub task: String,
+    /// The host that the task was for, where it is another.
+    pub subject: String,
+    pub item: Option<String>,
+    pub route: Option<usize>,
+    pub what: What,
+    pub end: End,
+}
+
+#[derive(Clone, Debug)]
+pub enum What {
+    Change(Box<Change>),
+    /// `no_log`: only what could be shown was kept.
+    Hidden(Vec<String>),
+}
+
+/// What became of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    Done,
+    Failed(String),
+    /// The connection was lost, or the run was given up.
+    Uncertain(String),
+    /// The journal says nothing: the run was killed.
+    Unknown,
+}
+
+impl Record {
+    /// Reads a journal. A last line that is torn is what a kill leaves, and counts as not written.
+    pub fn read(path: &Path) -> Result<Record, Diagnostic> {
+        let name = path.display();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Diagnostic::new(format!("the journal `{name}` cannot be read: {error}")))?;
+        let id = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let mut record = Record { id, ..Record::default() };
+        let count = text.lines().count();
+        for (index, line) in text.lines().enumerate() {
+            let Ok(value) = serde_json::from_str::<Value>(line) else {
+                if index + 1 == count {
+                    break;
+                }
+                return Err(Diagnostic::new(format!("the journal `{name}` is damaged in line {}", index + 1)));
+            };
+            record
+                .add(value)
+                .map_err(|why| Diagnostic::new(format!("the journal `{name}`, line {}: {why}", index + 1)))?;
+        }
+        Ok(record)
+    }
+
+    /// Reads all journals of a directory, the oldest first; those that cannot be read are returned as errors.
+    pub fn all(directory: &Path) -> (Vec<Record>, Vec<Diagnostic>) {
+        let (mut records, mut errors) = (Vec::new(), Vec::new());
+        for path in journals(directory) {
+            match Record::read(&path) {
+                Ok(record) => records.push(record),
+                Err(error) => errors.push(error),
+            }
+        }
+        (records, errors)
+    }
+
+    /// Finds a run by its id, by the beginning of one, or the newest by `last`.
+    pub fn find(directory: &Path, id: &str) -> Result<Record, Diagnostic> {
+        let paths = journals(directory);
+        let named = |path: &&PathBuf| path.file_stem().is_some_and(|stem| stem.to_string_lossy().starts_with(id));
+        let mut found: Vec<&PathBuf> = paths.iter().filter(named).collect();
+        if id == "last" {
+            found = paths.last().into_iter().collect();
+        }
+        let hint = "`cutover runs` lists them";
+        match found.as_slice() {
+            [path] => Record::read(path),
+            [] => Err(Diagnostic::new(format!("no run `{id}` in `{}`", directory.display())).hint(hint)),
+            many => Err(Diagnostic::new(format!("`{id}` is the beginning of {} runs", many.len())).hint(hint)),
+        }
+    }
+
+    fn add(&mut self, value: Value) -> Result<(), String> {
+        if let Some(run) = value.get("run") {
+            match run.get("format").and_then(Value::as_u64) {
+                Some(1) => {}
+                format => return Err(format!("its format is {format:?}, and this Cutover reads 1")),
+            }
+            self.started = run.get("started").and_then(Value::as_str).unwrap_or_default().into();
+            self.head = serde_json::from_value(run.clone()).map_err(|error| error.to_string())?;
+        } else if let Some(route) = value.get("route").filter(|route| route.is_object()) {
+            self.routes.push(serde_json::from_value(route.clone()).map_err(|error| error.to_string())?);
+        } else if let Some(change) = value.get("change") {
+            let entry = entry(&value, change)?;
+            self.entries.push(entry);
+        } else if let Some(code) = value.get("ended").and_then(Value::as_u64) {
+            self.ended = u8::try_from(code).ok();
+        } else {
+            let why = value.get("why").and_then(Value::as_str).unwrap_or_default().to_string();
+            let end = |name: &str, end: End| Some((value.get(name)?.as_u64()?, end));
+            let found = end("done", End::Done).or_else(|| end("failed", End::Failed(why.clone())));
+            let found = found.or_else(|| end("uncertain", End::Uncertain(why)));
+            if let Some((number, end)) = found
+                && let Some(entry) = self.entries.iter_mut().rev().find(|entry| entry.number == number)
+            {
+                entry.end = end;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the plan that takes the run's changes back, the last one first, and what cannot be taken back with the
+    /// reason.
+    pub fn undone(&self, wanted: impl Fn(&Entry) -> bool) -> (Plan, Vec<(String, String)>) {
+        let mut plan = Plan { routes: self.routes.clone(), ..Plan::default() };
+        let mut left = Vec::new();
+        let mut again: Vec<Step> = Vec::new();
+        for entry in self.entries.iter().rev().filter(|entry| wanted(entry)) {
+            let step = Step {
+                name: entry.task.clone(),
+                place: format!("change {} of {}", entry.number, self.id),
+                host: entry.host.clone(),
+                item: entry.item.clone(),
+                route: entry.route,
+                ..Step::default()
+            };
+            let named = format!("`{}`: {}", entry.host, entry.in_short());
+            match entry.undo() {
+                Ok(Undo::First(change)) => {
+                    plan.steps.push(Step { task: plan.steps.len() + 1, changes: vec![*change], ..step })
+                }
+                // What is made from the files is made anew when all of them are back; once, as it was made last.
+                Ok(Undo::Last(changes)) if !again.iter().any(|known| known.changes == changes) => {
+                    again.push(Step { changes, ..step });
+                }
+                Ok(Undo::Last(_) | Undo::Nothing) => {}
+                Err(why) => left.push((named, why)),
+            }
+        }
+        for step in again {
+            plan.steps.push(Step { task: plan.steps.len() + 1, ..step });
+        }
+        (plan, left)
+    }
+}
+
+/// How a change is taken back.
+enum Undo {
+    First(Box<Change>),
+    /// After all others.
+    Last(Vec<Change>),
+    /// Nothing was changed.
+    Nothing,
+}
+
+impl Entry {
+    /// Says in one line what was changed.
+    pub fn in_short(&self) -> String {
+        match &self.what {
+            What::Change(change) => change.in_short(Secrecy::Open),
+            What::Hidden(lines) => lines.first().map_or("a change".into(), |line| format!("{line} (hidden)")),
+        }
+    }
+
+    /// Returns the lines that were shown of it.
+    pub fn lines(&self) -> Vec<String> {
+        match &self.what {
+            What::Change(change) => {
+                let Diff { lines } = change.diff(Secrecy::Open);
+                lines.iter().map(|line| line.text()).collect()
+            }
+            What::Hidden(lines) => lines.clone(),
+        }
+    }
+
+    fn undo(&self) -> Result<Undo, String> {
+        match (&self.end, &self.what) {
+            // A path is made wholly or not at all.
+            (End::Failed(_), What::Change(change)) if matches!(**change, Change::Path { .. }) => Ok(Undo::Nothing),
+            (End::Failed(_), What::Change(_)) => Err("it failed, and may have been made in part".into()),
+            (_, What::Hidden(_)) => Err("its content was hidden by no_log, and was not kept".into()),
+            (_, What::Change(_)) if self.route.is_none() => {
+                Err("the journal does not say how to reach the host: an older Cutover wrote it".into())
+            }
+            (End::Done, What::Change(change)) => match change.undone()? {
+                Undone::Change(change) => Ok(Undo::First(change)),
+                Undone::Again(commands) => {
+                    Ok(Undo::Last(commands.into_iter().map(|command| Change::Run { command }).collect()))
+                }
+            },
+            (End::Uncertain(_) | End::Unknown, What::Change(_)) => {
+                Err("it is not known whether it was made: look at it, then undo by hand or run again".into())
+            }
+        }
+    }
+}
+
+fn entry(value: &Value, change: &Value) -> Result<Entry, String> {
+    let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_string);
+    let what = match change.get("hidden").and_then(Value::as_array) {
+        Some(lines) => What::Hidden(lines.iter().filter_map(Value::as_str).map(str::to_string).collect()),
+        None => What::Change(serde_json::from_value(change.clone()).map_err(|error| error.to_string())?),
+    };
+    let host = text("host").ok_or("a change without a host")?;
+    Ok(Entry {
+        number: value.get("number").and_then(Value::as_u64).ok_or("a change without a number")?,
+        subject: text("for").unwrap_or_else(|| host.clone()),
+        host,
+        task: text("task").unwrap_or_default(),
+        item: text("item"),
+        route: value.get("route").and_then(Value::as_u64).and_then(|route| usize::try_from(route).ok()),
+        what,
+        end: End::Unknown,
+    })
+}
+
+/// Returns the journals of a directory, the oldest first: their names begin with the time.
+fn journals(directory: &Path) -> Vec<PathBuf> {
+    // No directory: no run yet.
+    let paths = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut paths: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|end| end == "jsonl")).collect();
+    paths.sort();
+    paths
+}

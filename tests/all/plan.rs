@@ -1,0 +1,302 @@
+//! Plans: saved, shown, applied exactly or refused, and taken back.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::program::{Printed, Program};
+use crate::sshd::{Sshd, make_key};
+
+const PLAY: &str = "- hosts: all
+  gather_facts: no
+  tasks:
+    - name: a directory
+      file: {path: \"{{ base }}/etc\", state: directory, mode: '0750'}
+    - name: a file in it
+      copy: {content: \"one\\n\", dest: \"{{ base }}/etc/conf\", mode: '0640', force: \"{{ fresh }}\"}
+      notify: note
+    - name: a line of that file
+      lineinfile: {path: \"{{ base }}/etc/conf\", line: two}
+    - name: a mode
+      file: {path: \"{{ base }}/there\", mode: '0600'}
+  handlers:
+    - name: note
+      command: touch {{ base }}/noted
+";
+
+/// Two hosts, both directories of this machine.
+fn pair(playbook: &str) -> Program {
+    let program = Program::new();
+    let hosts = ["old", "new"].map(|name| {
+        let base = program.path(name);
+        fs::create_dir(&base).unwrap();
+        fs::write(base.join("there"), "as it was\n").unwrap();
+        fs::set_permissions(base.join("there"), fs::Permissions::from_mode(0o644)).unwrap();
+        format!("{name} ansible_connection=local base={} fresh=yes\n", base.display())
+    });
+    program.file("hosts", &hosts.concat()).file("site.yml", playbook);
+    program
+}
+
+fn mode(program: &Program, name: &str) -> u32 {
+    fs::metadata(program.path(name)).unwrap().permissions().mode() & 0o7777
+}
+
+fn has(text: &str, part: &str) {
+    assert!(text.contains(part), "no {part:?} in\n{text}");
+}
+
+fn all(printed: &Printed) -> String {
+    format!("{}{}", printed.stdout, printed.stderr)
+}
+
+#[test]
+fn what_is_planned_is_shown_applied_exactly_and_then_nothing_is_left() {
+    let program = pair(PLAY);
+    let planned = program.run("plan -i hosts site.yml -o move.plan --exit-code").expect(3);
+    has(&planned.stderr, "plan: 10 changes on 2 hosts\nsaved: ");
+    assert!(!program.path("new/etc").exists() && mode(&program, "new/there") == 0o644);
+    assert_eq!(mode(&program, "move.plan"), 0o600);
+
+    let shown = program.run("show move.plan --exit-code").expect(3);
+    // Hosts come in the order in which they were done, and in the inventory's.
+    let sorted = |text: String| BTreeSet::from_iter(text.lines().map(str::to_string));
+    assert_eq!(sorted(shown.diffs()), sorted(planned.diffs()));
+
+    // The playbook is not needed any more, and is not what decides.
+    program.file("site.yml", "- hosts: all\n  tasks: [{fail: {}}]\n");
+    let applied = program.run("apply move.plan").expect(0);
+    has(&applied.stderr, "note: `DIR/site.yml` has changed since; the plan is applied as it was made");
+    for host in ["old", "new"] {
+        assert_eq!(program.read(&format!("{host}/etc/conf")), "one\ntwo\n");
+        assert_eq!(mode(&program, &format!("{host}/etc/conf")), 0o640);
+        assert_eq!(mode(&program, &format!("{host}/etc")), 0o750);
+        assert_eq!(mode(&program, &format!("{host}/there")), 0o600);
+        assert!(program.path(&format!("{host}/noted")).exists());
+    }
+    program.file("site.yml", PLAY);
+    let again = program.run("plan -i hosts site.yml --exit-code -e fresh=no").expect(0);
+    has(&again.stderr, "plan: nothing to change");
+    // A used plan is stale.
+    has(&program.run("apply move.plan").expect(2).stdout, "it is left alone");
+}
+
+#[test]
+fn a_host_that_has_moved_on_is_left_alone_and_the_others_go_on() {
+    let program = pair(PLAY);
+    program.run("plan -i hosts site.yml -o move.plan").expect(0);
+    fs::set_permissions(program.path("old/there"), fs::Permissions::from_mode(0o604)).unwrap();
+    let applied = program.run("apply move.plan").expect(2);
+    has(&applied.stdout, "fatal: [old]: FAILED! => the host is no longer as it was when the plan was made");
+    has(&applied.stdout, "`DIR/old/there`\n  planned from: -rw-r--r-- 0644 ");
+    has(&applied.stdout, "found: -rw----r-- 0604 ");
+    assert!(!program.path("old/etc").exists() && !program.path("old/noted").exists());
+    assert_eq!(program.read("new/etc/conf"), "one\ntwo\n");
+}
+
+#[test]
+fn a_plan_that_was_cut_edited_or_is_newer_is_refused_before_any_host_is_touched() {
+    let program = pair(PLAY);
+    program.run("plan -i hosts site.yml -o move.plan").expect(0);
+    let text = program.read("move.plan");
+    let refused = |plan: String, why: &str| {
+        program.file("other.plan", &plan);
+        let printed = program.run("apply other.plan").expect(1);
+        has(&printed.stderr, why);
+        assert!(!program.path("new/etc").exists());
+    };
+    let lines: Vec<&str> = text.lines().collect();
+    refused(lines[..lines.len() - 1].join("\n") + "\n", "the plan ends early: a part of the file is missing");
+    refused(text[..text.len() / 2].to_string(), "`other.plan`, line ");
+    refused(text.replace("0750", "0777").replace("488", "511"), "its digest does not fit");
+    refused(lines[..2].join("\n") + "\n" + &lines[3..].join("\n") + "\n", "its digest does not fit");
+    refused(text.replacen("\"format\":1", "\"format\":2", 1), "the plan has format 2, of Cutover ");
+    refused(text.clone() + "{}\n", "something stands after the plan's end");
+    refused("{}\n".into(), "this is no plan");
+    refused(String::new(), "the plan ends early");
+    has(&program.run("apply no.plan").expect(1).stderr, "the plan `no.plan` cannot be read");
+}
+
+#[test]
+fn what_no_log_hides_is_kept_with_the_vault_password_alone() {
+    let task = "    - name: a secret\n      copy: {content: \"geheim\\n\", dest: \"{{ base }}/secret\", mode: '0600'}\n      no_log: true\n";
+    let program = pair(&format!("- hosts: all\n  gather_facts: no\n  tasks:\n{task}"));
+    let refused = program.run("plan -i hosts site.yml -o move.plan").expect(1);
+    has(&refused.stderr, "task `a secret` (site.yml:4) changes what may not be shown");
+    assert!(!program.path("move.plan").exists());
+
+    program.file("pw", "pass word\n").file("wrong", "another\n");
+    program.run("plan -i hosts site.yml -o move.plan --vault-password-file pw").expect(0);
+    let saved = program.read("move.plan");
+    assert!(!saved.contains("geheim") && !saved.contains("Z2VoZWlt") && saved.contains("$ANSIBLE_VAULT;1.1;AES256"));
+    for format in ["human", "markdown", "html", "json"] {
+        for password in ["", " --vault-password-file pw"] {
+            let shown = program.run(&format!("show move.plan --format {format}{password}")).expect(0).stdout;
+            assert!(shown.contains("secret") && !shown.contains("geheim"), "{shown}");
+        }
+    }
+    has(&program.run("apply move.plan").expect(1).stderr, "the changes of `a secret` (site.yml:4) are encrypted");
+    let wrong = program.run("apply move.plan --vault-password-file wrong").expect(1);
+    has(&wrong.stderr, "the vault password is not the one that this was encrypted with");
+    let applied = program.run("apply move.plan --vault-password-file pw").expect(0);
+    assert!(!all(&applied).contains("geheim"));
+    assert_eq!(program.read("new/secret"), "geheim\n");
+}
+
+#[test]
+fn what_only_a_run_can_decide_is_open_and_has_to_be_dealt_with() {
+    let program = pair(
+        "- hosts: new
+  gather_facts: no
+  tasks:
+    - name: ask
+      command: echo yes
+      register: said
+    - name: depends
+      file: {path: \"{{ base }}/there\", mode: '0600'}
+      when: said.stdout == 'yes'
+    - name: judged
+      command: touch {{ base }}/judged
+      register: touched
+      failed_when: touched.rc == 7
+    - name: sure
+      file: {path: \"{{ base }}/there\", mode: '0640'}
+",
+    );
+    let planned = program.run("plan -i hosts site.yml -o move.plan").expect(0);
+    has(&planned.stderr, "open: `depends` on `new` (site.yml:7): needs `said` from task `ask` (site.yml:4)");
+    has(&planned.stderr, "open: `judged` on `new` (site.yml:10): `failed_when` (site.yml:13) needs its result");
+    let refused = program.run("apply move.plan").expect(1);
+    has(&refused.stderr, "the plan has steps that only a run can decide:\n");
+    has(&refused.stderr, "`depends` on `new` (site.yml:7): needs `said`");
+    assert_eq!(mode(&program, "new/there"), 0o644);
+    has(&program.run("apply move.plan --open skip --limit nwe").expect(1).stderr, "did you mean `new`?");
+    let applied = program.run("apply move.plan --open skip --limit new").expect(0);
+    has(&applied.stdout, "unknown: [new] => left open: needs `said`");
+    assert_eq!(mode(&program, "new/there"), 0o640);
+    assert!(!program.path("new/judged").exists());
+}
+
+#[test]
+fn a_run_is_listed_told_and_taken_back_and_what_cannot_be_is_named() {
+    let program = pair(PLAY);
+    program.file("new/etc/conf", "old text\n");
+    fs::set_permissions(program.path("new/etc"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(program.path("new/etc/conf"), fs::Permissions::from_mode(0o604)).unwrap();
+    program.run("play -i hosts site.yml").expect(0);
+    assert_eq!(program.read("new/etc/conf"), "one\ntwo\n");
+
+    let listed = program.run("runs").expect(0).stdout;
+    has(&listed, "  ok           10 changes on new, old  site.yml");
+    let id = listed.split_whitespace().next().unwrap().to_string();
+    let told = program.run(&format!("log {id}")).expect(0).stdout;
+    has(&told, "1. `a directory` on `");
+    has(&told, "+one");
+
+    let shown = program.run("undo last --check").expect(0);
+    has(&shown.stdout, "-two");
+    assert_eq!(program.read("new/etc/conf"), "one\ntwo\n");
+    let undone = program.run("undo last").expect(0);
+    has(&undone.stderr, "not taken back: `new`: `touch DIR/new/noted`\n  what a command has done is not known");
+    assert!(!program.path("old/etc").exists());
+    assert_eq!(program.read("new/etc/conf"), "old text\n");
+    assert_eq!(mode(&program, "new/etc/conf"), 0o604);
+    assert_eq!(mode(&program, "new/etc"), 0o755);
+    assert_eq!(mode(&program, "new/there"), 0o644);
+    // Done twice, it is refused: nothing is as the run has left it.
+    has(&program.run(&format!("undo {id}")).expect(2).stdout, "it is left alone");
+    has(&program.run("undo no-such-run").expect(1).stderr, "`cutover runs` lists them");
+}
+
+#[test]
+fn only_a_part_of_a_run_is_taken_back_where_that_is_asked_for() {
+    let program = pair(PLAY);
+    program.run("play -i hosts site.yml").expect(0);
+    program.run_words(&["undo", "last", "--host", "new", "--task", "a mode"]).expect(0);
+    assert_eq!((mode(&program, "new/there"), mode(&program, "old/there")), (0o644, 0o600));
+    assert_eq!(program.read("new/etc/conf"), "one\ntwo\n");
+}
+
+#[test]
+fn a_run_that_is_to_be_confirmed_makes_what_it_has_shown_or_nothing() {
+    let program = pair(PLAY);
+    let answering = |answer: &str| {
+        let words = ["play", "-i", "hosts", "site.yml", "--confirm"];
+        let mut command = program.command();
+        command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
+        program.printed(child.wait_with_output().unwrap())
+    };
+    for answer in ["", "y\n", "no\n"] {
+        let refused = answering(answer).expect(1);
+        has(&refused.stderr, "plan: 10 changes on 2 hosts\napply this? Only `yes` is a yes: nothing was changed");
+        assert!(!program.path("new/etc").exists());
+    }
+    let confirmed = answering("yes\n").expect(0);
+    has(&confirmed.stdout, "would change: [new]");
+    has(&confirmed.stdout, "changed: [new]");
+    assert_eq!(program.read("new/etc/conf"), "one\ntwo\n");
+}
+
+#[test]
+fn a_plan_reaches_its_hosts_as_the_check_did_and_holds_no_password() {
+    let sshd = Sshd::start("");
+    let program = Program::new();
+    let key = program.path("key");
+    make_key("ed25519", &key);
+    sshd.authorize(&key);
+    program.file(".ssh/known_hosts", &sshd.known_hosts_line("ed25519"));
+    let base = program.path("base").display().to_string();
+    let line =
+        |more: &str| format!("mx ansible_host=127.0.0.1 ansible_port={} ansible_password=geheim {more}\n", sshd.port);
+    program.file("hosts", &line(""));
+    program.file(
+        "site.yml",
+        &format!(
+            "- hosts: all\n  gather_facts: no\n  tasks:\n    - file: {{path: {base}, state: directory, mode: '0700'}}\n"
+        ),
+    );
+    program.run(&format!("plan -i hosts site.yml --private-key {} -o move.plan", key.display())).expect(0);
+    assert!(!program.read("move.plan").contains("geheim"));
+    // The key was a flag of `plan`, and is the plan's; what the inventory says by now is weaker.
+    program.file("hosts", &line("ansible_user=nobody-is-this"));
+    let applied = program.run("apply move.plan").expect(0);
+    has(&applied.stdout, "changed: [mx]");
+    assert_eq!(mode(&program, "base"), 0o700);
+}
+
+#[test]
+fn a_reviewer_sees_what_is_the_same_on_many_hosts_once_and_what_is_dangerous_first() {
+    let program = pair(
+        "- hosts: all
+  gather_facts: no
+  tasks:
+    - name: <b>open</b> to all
+      file: {path: \"{{ base }}/there\", mode: '0666'}
+    - name: the same
+      copy: {content: \"``` <script>\\n\", dest: /tmp/cutover-never-made, mode: '0644'}
+",
+    );
+    program.run("plan -i hosts site.yml -o move.plan").expect(0);
+    let json: Value = serde_json::from_str(&program.run("show move.plan --format json").expect(0).stdout).unwrap();
+    assert_eq!((&json["changes"], json["steps"].as_array().unwrap().len()), (&4.into(), 4));
+    assert_eq!(json["dangers"].as_object().unwrap().len(), 2);
+
+    let markdown = program.run("show move.plan --format markdown").expect(0).stdout;
+    has(&markdown, "## Cutover plan: 4 changes on 2 hosts");
+    has(&markdown, "### 2 dangerous\n\n- :warning: ");
+    has(&markdown, "| host | files | modes | open |\n|---|---:|---:|---:|\n| old | 1 | 1 | 0 |");
+    has(&markdown, "<summary>same on 2 hosts: old, new</summary>\n\n````diff\n");
+    has(&markdown, "### \\<b\\>open\\</b\\> to all");
+
+    let html = program.run("show move.plan --format html").expect(0).stdout;
+    has(&html, "<b>same on 2:</b> old, new");
+    has(&html, "&lt;b&gt;open&lt;/b&gt; to all");
+    has(&html, "+``` &lt;script&gt;");
+    assert!(!html.contains("http:") && !html.contains("https:") && !html.contains("src="));
+}
