@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::commands::{apply, doc, hostkeys, lab, plan, play, runs, show};
+use crate::commands::{apply, doc, hostkeys, lab, plan, play, resume, runs, show};
 use crate::error::Diagnostics;
 
 /// Runs Ansible-style playbooks over its own SSH and shows every change before it makes it.
@@ -22,6 +22,7 @@ enum Cli {
     Runs(runs::List),
     Log(runs::Log),
     Undo(Box<runs::Undo>),
+    Resume(Box<resume::Arguments>),
     Hostkeys(hostkeys::Arguments),
     Lab(lab::Arguments),
     Doc(doc::Arguments),
@@ -49,6 +50,7 @@ pub fn main() -> ExitCode {
             Cli::Apply(arguments) => apply::run(&arguments).await,
             Cli::Runs(arguments) => runs::list(&arguments),
             Cli::Log(arguments) => runs::log(&arguments),
+            Cli::Resume(arguments) => resume::run(&arguments).await,
             Cli::Undo(arguments) => runs::undo(&arguments).await,
             Cli::Hostkeys(arguments) => hostkeys::run(&arguments).await,
             Cli::Lab(arguments) => lab::run(&arguments).await,

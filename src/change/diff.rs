@@ -14,6 +14,8 @@ use super::{Change, On, StateChange};
 
 /// Lines beyond this many are counted, not shown.
 const MAX_LINES: usize = 2000;
+/// Worth a word, and what most files are.
+pub const WORLD_READABLE: &str = "becomes world-readable";
 /// Unchanged lines around a difference.
 const CONTEXT: usize = 3;
 
@@ -253,7 +255,7 @@ fn permission_lines(before: Option<&Permissions>, after: Option<&Permissions>, n
         }
     }
     if added & 0o0004 != 0 {
-        lines.push(Line::Warning("becomes world-readable".into()));
+        lines.push(Line::Warning(WORLD_READABLE.into()));
     }
     lines
 }
@@ -264,6 +266,10 @@ fn content_lines(before: Option<&Content>, after: Option<&Content>, secrecy: Sec
         (Some(old), Some(new)) if secrecy == Secrecy::Open => unified(old, new),
         _ => {
             let show = |content: &Content| {
+                // A digest of a short secret is as good as the secret to who has the time.
+                if secrecy == Secrecy::Hidden {
+                    return format!("content: {} bytes (hidden)", content.size);
+                }
                 let digest = content.digest.as_ref().map_or("unknown", |digest| digest.0.as_str());
                 format!("content: {} bytes, sha256 {digest}", content.size)
             };
@@ -341,7 +347,19 @@ fn run_lines(command: &Command, secrecy: Secrecy) -> Vec<Line> {
     let text = command_line(command);
     let text = text.strip_suffix('\n').unwrap_or(&text);
     let heads = std::iter::once("run: ").chain(std::iter::repeat("     "));
-    heads.zip(text.split('\n')).map(|(head, line)| Line::Added(format!("{head}{line}"))).collect()
+    let mut lines: Vec<Line> =
+        heads.zip(text.split('\n')).map(|(head, line)| Line::Added(format!("{head}{line}"))).collect();
+    if let Some(directory) = &command.directory {
+        lines.push(Line::Added(format!(" in: {}", quote(directory))));
+    }
+    for (name, value) in &command.environment {
+        lines.push(Line::Added(format!("with: {name}={}", quote(value))));
+    }
+    if !command.stdin.is_empty() {
+        let text = String::from_utf8_lossy(&command.stdin);
+        lines.extend(text.lines().map(|line| Line::Added(format!("   <: {line}"))));
+    }
+    lines
 }
 
 fn state_lines(state: &StateChange, secrecy: Secrecy) -> Vec<Line> {
@@ -412,10 +430,11 @@ mod tests {
     }
 
     #[test]
-    fn hidden_content_is_size_and_digest() {
+    fn hidden_content_is_a_size() {
         let change = Change::path("/c", node("secret", 0o600, "a"), node("other", 0o600, "a")).unwrap();
         let text: String = change.diff(Secrecy::Hidden).lines.iter().map(Line::text).collect();
-        assert!(!text.contains("secret\n") && !text.contains("other") && text.contains("sha256"), "{text}");
+        assert!(!text.contains("secret\n") && !text.contains("other") && !text.contains("sha256"), "{text}");
+        assert!(text.ends_with("-content: 6 bytes (hidden)+content: 5 bytes (hidden)"), "{text}");
     }
 
     #[test]

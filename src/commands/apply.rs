@@ -1,16 +1,18 @@
 //! `cutover apply`: makes exactly the changes of a plan, on hosts that are as it takes them to be.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::passwords::{Passwords, VaultPassword};
 use super::replay::{Replay, replay};
+use super::state;
 use crate::cli::Stop;
 use crate::error::Diagnostic;
 use crate::inventory::Inventory;
-use crate::run::plan::Plan;
-use crate::run::plan::file::digest;
+use crate::report::review;
+use crate::run::journal::Head;
+use crate::run::plan::{Before, Plan, Read, Step};
 use crate::vars::{self, Fleet};
 
 /// Apply a plan: exactly its changes, in its order.
@@ -62,9 +64,14 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     let sources = if arguments.inventory.is_empty() { &plan.head.inventory } else { &arguments.inventory };
     let fleet = Arc::new(Fleet::new(Inventory::load(sources)?, vars::extra(&arguments.extra_vars)?));
     replay(Replay {
+        before: Before::default(),
+        journal: Head {
+            playbooks: vec![arguments.plan.display().to_string()],
+            inventory: sources.iter().map(|source| state::absolute(source)).collect(),
+            plan: Some(Read::of(&arguments.plan)?),
+            resumes: None,
+        },
         fleet,
-        name: arguments.plan.display().to_string(),
-        inventory: sources.clone(),
         plan,
         passwords: arguments.passwords.ask()?,
         limit: arguments.limit.clone(),
@@ -78,28 +85,18 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
 /// Refuses a plan that cannot be applied as it is, and says what of its sources has changed since.
 fn ready(plan: &Plan, arguments: &Arguments) -> Result<(), Stop> {
     if let Some(step) = plan.steps.iter().find(|step| step.sealed.is_some()) {
-        let message = format!("the changes of `{}` ({}) are encrypted", step.name, step.place);
-        return Err(Diagnostic::new(message).hint("`--vault-password-file FILE` or `--ask-vault-pass`").into());
+        return Err(step.encrypted().into());
     }
-    let open: Vec<String> = plan
-        .open()
-        .map(|step| {
-            format!(
-                "`{}` on `{}` ({}): {}",
-                step.name,
-                step.machine(),
-                step.place,
-                step.open.as_deref().unwrap_or_default()
-            )
-        })
-        .collect();
+    let line = |(step, why, hosts): (&Step, &str, Vec<String>)| {
+        format!("`{}` on {} ({}): {why}", step.name, review::named(&hosts), step.place)
+    };
+    let open: Vec<String> = review::open(plan).into_iter().map(line).collect();
     if !open.is_empty() && arguments.open.is_none() {
         let message = format!("the plan has steps that only a run can decide:\n  {}", open.join("\n  "));
         return Err(Diagnostic::new(message).hint("`--open skip` leaves them undone").into());
     }
     for read in &plan.head.playbooks {
-        let now = std::fs::read(&read.path).map(|bytes| digest(&bytes));
-        if now.is_ok_and(|now| now != read.sha256) {
+        if Read::of(Path::new(&read.path)).is_ok_and(|now| now != *read) {
             let text = format!("note: `{}` has changed since; the plan is applied as it was made", read.path);
             writeln!(anstream::stderr(), "{text}").map_err(Stop::Output)?;
         }

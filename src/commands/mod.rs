@@ -9,6 +9,7 @@ mod passwords;
 pub mod plan;
 pub mod play;
 mod replay;
+pub mod resume;
 pub mod runs;
 pub mod show;
 mod signals;

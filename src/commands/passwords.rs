@@ -52,7 +52,10 @@ pub struct VaultPassword {
 impl VaultPassword {
     pub fn read(&self) -> Result<Option<Secret>, Diagnostic> {
         match &self.vault_password_file {
-            _ if self.ask_vault_pass => ask(true, "Vault password"),
+            _ if self.ask_vault_pass => match ask(true, "Vault password")? {
+                Some(given) if given.reveal().is_empty() => Err(Diagnostic::new("the vault password is empty")),
+                given => Ok(given),
+            },
             Some(path) => from_file(path).map(Some),
             None => Ok(None),
         }

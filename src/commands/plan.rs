@@ -8,8 +8,9 @@ use super::passwords::VaultPassword;
 use super::{play, state};
 use crate::cli::Stop;
 use crate::error::Diagnostic;
+use crate::report::review;
 use crate::run::Mode;
-use crate::run::plan::file::{FORMAT, digest};
+use crate::run::plan::file::FORMAT;
 use crate::run::plan::{Head, Plan, Read, Recorder};
 
 /// Check playbooks, and save what they would change as a plan.
@@ -49,10 +50,9 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     }
     let plan = recorder.finish(head(&arguments.play)?, &fleet.hosts());
     writeln!(err, "{}", summary(&plan)).map_err(Stop::Output)?;
-    for step in plan.open() {
-        let why = step.open.as_deref().unwrap_or_default();
-        writeln!(err, "  open: `{}` on `{}` ({}): {why}", step.name, step.machine(), step.place)
-            .map_err(Stop::Output)?;
+    for (step, why, hosts) in review::open(&plan) {
+        let text = format!("  open: `{}` on {} ({}): {why}", step.name, review::named(&hosts), step.place);
+        writeln!(err, "{text}").map_err(Stop::Output)?;
     }
     if let Some(out) = &arguments.out {
         plan.save(out, password.as_ref())?;
@@ -78,17 +78,11 @@ pub fn summary(plan: &Plan) -> String {
 
 /// Returns what a plan is made from.
 pub fn head(arguments: &play::Arguments) -> Result<Head, Diagnostic> {
-    let read = |path: &PathBuf| {
-        let bytes = std::fs::read(path);
-        let bytes = bytes.map_err(|error| Diagnostic::new(format!("`{}`: {error}", path.display())))?;
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        Ok(Read { path: path.display().to_string(), sha256: digest(&bytes) })
-    };
     Ok(Head {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),
         made: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        playbooks: arguments.playbooks.iter().map(read).collect::<Result<_, Diagnostic>>()?,
+        playbooks: arguments.playbooks.iter().map(|path| Read::of(path)).collect::<Result<_, Diagnostic>>()?,
         inventory: arguments.inventory.iter().map(|source| state::absolute(source)).collect(),
         extra_vars: !arguments.extra_vars.is_empty(),
     })

@@ -18,7 +18,7 @@ use crate::playbook::{self, Loader, Play, Playbook, Step};
 use crate::report::{self, Recap};
 use crate::run::connections::{Connections, Defaults};
 use crate::run::journal::Head;
-use crate::run::plan::Recorder;
+use crate::run::plan::{Before, Recorder};
 use crate::run::{self, Mode, Options, Run};
 use crate::template::{Failure, Templates};
 use crate::vars::{self, Fleet};
@@ -132,8 +132,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     })
 }
 
-/// Shows a check, and where the answer is yes makes exactly its changes. What only a run can decide is decided by one: then
-/// the playbook is run, which shows each change before it makes it.
+/// Shows a check, and where the answer is yes makes exactly its changes.
 async fn confirm(arguments: &Arguments, prepared: Prepared, passwords: &Given) -> Result<u8, Stop> {
     let recorder = Arc::new(Recorder::default());
     let fleet = prepared.fleet.clone();
@@ -152,27 +151,28 @@ async fn confirm(arguments: &Arguments, prepared: Prepared, passwords: &Given) -
     if plan.steps.is_empty() {
         return Ok(0);
     }
+    if plan.open().next().is_some() {
+        say("nothing was changed: only a run can decide some of it, and what was not shown is not confirmed")?;
+        say("hint: run it without `--confirm`, which shows each change before it makes it")?;
+        return Ok(1);
+    }
     if !confirmed("apply this?")? {
         say("nothing was changed")?;
         return Ok(1);
     }
-    if plan.open().next().is_some() {
-        let ended = execute(arguments, prepare(arguments)?, (Mode::Apply, None), passwords).await?;
-        return Ok(ended.map_or_else(|code| code, |recap| recap.exit_code()));
-    }
-    let playbooks: Vec<String> = arguments.playbooks.iter().map(|path| path.display().to_string()).collect();
-    replay(Replay {
+    let code = replay(Replay {
         plan,
+        before: Before::default(),
         fleet,
-        name: playbooks.join(" "),
-        inventory: arguments.inventory.clone(),
+        journal: head(arguments),
         passwords: passwords.clone(),
         limit: None,
         forks: arguments.forks,
         verbosity: arguments.verbose,
         diffs: false,
     })
-    .await
+    .await?;
+    Ok(if code == 0 && arguments.exit_code { 3 } else { code })
 }
 
 /// Everything read and checked; nothing touched.
@@ -246,17 +246,13 @@ pub(super) async fn execute(
     let connections = Connections::new(prepared.fleet.clone(), prepared.templates.clone(), defaults)
         .with_keyring(terminal::keyring(progress.clone()));
     let (sender, events) = mpsc::unbounded_channel();
-    let head = Head {
-        playbooks: arguments.playbooks.iter().map(|path| path.display().to_string()).collect(),
-        inventory: arguments.inventory.iter().map(|source| state::absolute(source)).collect(),
-    };
     let run = Arc::new(Run {
         options: options(arguments, mode),
         fleet: prepared.fleet,
         templates: prepared.templates,
         connections: Arc::new(connections),
         loader: prepared.loader,
-        journal: Arc::new(state::journal(head, mode)?),
+        journal: Arc::new(state::journal(head(arguments), mode)?),
         locks: state::locks(),
         events: sender,
         progress: Default::default(),
@@ -266,6 +262,15 @@ pub(super) async fn execute(
     run.check_hosts(&prepared.playbooks)?;
     let reading = Reading { events, verbosity: arguments.verbose, diffs: !arguments.no_diff, progress };
     conduct(run, reading, async |run| run.play(&prepared.playbooks).await).await
+}
+
+/// Returns what the journal says of the run.
+fn head(arguments: &Arguments) -> Head {
+    Head {
+        playbooks: arguments.playbooks.iter().map(|path| path.display().to_string()).collect(),
+        inventory: arguments.inventory.iter().map(|source| state::absolute(source)).collect(),
+        ..Head::default()
+    }
 }
 
 fn selection(arguments: &Arguments) -> Selection {

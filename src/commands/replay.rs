@@ -12,7 +12,7 @@ use crate::playbook::tags::Selection;
 use crate::report;
 use crate::run::connections::{Connections, Defaults};
 use crate::run::journal::Head;
-use crate::run::plan::Plan;
+use crate::run::plan::{Before, Plan};
 use crate::run::{Mode, Options, Run};
 use crate::template::Templates;
 use crate::vars::Fleet;
@@ -20,12 +20,12 @@ use crate::vars::Fleet;
 /// What is applied, and how.
 pub struct Replay {
     pub plan: Plan,
-    /// What the journal calls it.
-    pub name: String,
+    /// What of it was made before.
+    pub before: Before,
+    /// What the journal says of the run.
+    pub journal: Head,
     /// Where passwords are looked for.
     pub fleet: Arc<Fleet>,
-    /// The `-i` arguments that it comes from.
-    pub inventory: Vec<String>,
     pub passwords: Given,
     pub limit: Option<String>,
     pub forks: usize,
@@ -35,7 +35,7 @@ pub struct Replay {
 
 /// Applies a plan, and returns the exit code.
 pub async fn replay(replay: Replay) -> Result<u8, Stop> {
-    let Replay { plan, name, fleet, inventory, passwords, limit, forks, verbosity, diffs } = replay;
+    let Replay { plan, before, journal, fleet, passwords, limit, forks, verbosity, diffs } = replay;
     let templates = Arc::new(Templates::new());
     let loader = play::loader(&fleet, &templates);
     let Given { ssh: password, r#become: become_password } = passwords;
@@ -44,22 +44,20 @@ pub async fn replay(replay: Replay) -> Result<u8, Stop> {
     let connections =
         Connections::new(fleet.clone(), templates.clone(), defaults).with_keyring(terminal::keyring(progress.clone()));
     let (sender, events) = mpsc::unbounded_channel();
-    let head =
-        Head { playbooks: vec![name], inventory: inventory.iter().map(|source| state::absolute(source)).collect() };
     let run = Arc::new(Run {
         options: Options { mode: Mode::Apply, limit, tags: Selection::default(), start_at: None, forks, verbosity },
         fleet,
         templates,
         connections: Arc::new(connections),
         loader,
-        journal: Arc::new(state::journal(head, Mode::Apply)?),
+        journal: Arc::new(state::journal(journal, Mode::Apply)?),
         locks: state::locks(),
         events: sender,
         progress: Default::default(),
         plan: None,
     });
     let reading = Reading { events, verbosity, diffs, progress };
-    Ok(match conduct(run, reading, async |run| run.replay(&plan).await).await? {
+    Ok(match conduct(run, reading, async |run| run.replay(&plan, before).await).await? {
         Ok(recap) => recap.exit_code(),
         Err(code) => code,
     })

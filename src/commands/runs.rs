@@ -9,10 +9,12 @@ use super::plan::summary;
 use super::replay::{Replay, replay};
 use super::state;
 use crate::cli::Stop;
+use crate::error::Diagnostic;
 use crate::inventory::Inventory;
 use crate::report::review;
 use crate::run::plan::file::FORMAT;
-use crate::run::plan::{Head, Plan};
+use crate::run::journal;
+use crate::run::plan::{Before, Head, Plan, Read};
 use crate::run::record::{End, Entry, Record};
 use crate::vars::{self, Fleet};
 
@@ -132,6 +134,14 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
         (arguments.host.is_empty() || arguments.host.contains(&entry.host))
             && arguments.task.as_ref().is_none_or(|text| entry.task.contains(text.as_str()))
     };
+    if record.goes_on() {
+        let error = Diagnostic::new(format!("run {} is still going on", record.id));
+        return Err(error.hint("wait for its end, or end it").into());
+    }
+    if !record.entries.iter().any(wanted) && !record.entries.is_empty() {
+        let error = Diagnostic::new(format!("run {} has changed nothing of that kind", record.id));
+        return Err(error.hint(format!("`cutover log {}` shows its hosts and tasks", record.id)).into());
+    }
     let (plan, left) = record.undone(wanted);
     let head = Head {
         format: FORMAT,
@@ -160,11 +170,19 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
         }
         return Ok(0);
     }
+    // A run that is killed goes on with it (`resume`).
+    let saved = state::runs().join(format!("{}.undo", record.id));
+    plan.save(&saved, None)?;
     let fleet = Fleet::new(Inventory::load(&plan.head.inventory)?, vars::extra(&arguments.extra_vars)?);
     replay(Replay {
+        before: Before::default(),
+        journal: journal::Head {
+            playbooks: vec![format!("undo {}", record.id)],
+            inventory: plan.head.inventory.clone(),
+            plan: Some(Read::of(&saved)?),
+            resumes: None,
+        },
         fleet: Arc::new(fleet),
-        name: format!("undo {}", record.id),
-        inventory: plan.head.inventory.clone(),
         plan,
         passwords: arguments.passwords.ask()?,
         limit: None,

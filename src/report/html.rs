@@ -83,7 +83,7 @@ fn block(block: &Block<'_>, body: &mut String) {
     let mut kinds: Vec<&str> = block.kinds.iter().map(|kind| kind.name()).collect();
     kinds.dedup();
     let lines = || block.diffs.iter().flat_map(|diff| &diff.lines);
-    let dangerous = lines().any(|line| matches!(line, Line::Warning(_)));
+    let dangerous = lines().any(|line| review::danger(line).is_some());
     let machines: Vec<&str> = block.hosts.iter().map(|host| machine(host)).collect();
     let _ = write!(
         body,

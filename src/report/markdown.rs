@@ -24,12 +24,18 @@ pub fn page(plan: &Plan) -> String {
         }
         text.push('\n');
     }
-    let open: Vec<_> = plan.open().collect();
+    let open = review::open(plan);
     if !open.is_empty() {
-        let _ = writeln!(text, "### {} steps that only a run can decide\n", open.len());
-        for step in open {
-            let why = escaped(step.open.as_deref().unwrap_or_default());
-            let _ = writeln!(text, "- {} on {}: {why}", escaped(&step.name), step.machine());
+        let _ = writeln!(text, "### Only a run can decide\n");
+        for (step, why, hosts) in open {
+            let _ = writeln!(
+                text,
+                "- {} (`{}`) on {}: {}",
+                escaped(&step.name),
+                step.place,
+                review::named(&hosts),
+                escaped(why)
+            );
         }
         text.push('\n');
     }
@@ -62,7 +68,8 @@ fn table(plan: &Plan, text: &mut String) {
 fn block(block: &Block<'_>, text: &mut String) {
     let lines: Vec<String> = block.diffs.iter().flat_map(|diff| diff.lines.iter().map(Line::text)).collect();
     let same = if block.hosts.len() > 1 { format!("same on {} hosts: ", block.hosts.len()) } else { String::new() };
-    let title = format!("{same}{}", review::named(&block.hosts));
+    // All of them: who approves has to know for which.
+    let title = format!("{same}{}", block.hosts.join(", "));
     if let Some(why) = block.open {
         let _ = writeln!(text, "**{}**: {}\n", escaped(&title), escaped(why));
     }

@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use super::Human;
+use crate::change::diff::WORLD_READABLE;
 use crate::change::{Change, Diff, Line};
 use crate::modules::Results;
 use crate::run::plan::{Plan, Step};
@@ -127,14 +128,34 @@ pub fn counts(plan: &Plan) -> IndexMap<&str, Counts> {
 pub fn dangers(plan: &Plan) -> IndexMap<String, Vec<&str>> {
     let mut dangers: IndexMap<String, Vec<&str>> = IndexMap::new();
     for step in &plan.steps {
-        for line in step.diffs().iter().flat_map(|diff| &diff.lines) {
-            if let Line::Warning(text) = line {
-                dangers.entry(text.clone()).or_default().push(step.machine());
+        for danger in step.diffs().iter().flat_map(|diff| &diff.lines).filter_map(danger) {
+            let hosts = dangers.entry(danger.into()).or_default();
+            if !hosts.contains(&step.machine()) {
+                hosts.push(step.machine());
             }
         }
     }
-    dangers.values_mut().for_each(|hosts| hosts.dedup());
     dangers
+}
+
+/// Returns what a line says that a reviewer must not miss.
+pub fn danger(line: &Line) -> Option<&str> {
+    match line {
+        Line::Warning(text) if text != WORLD_READABLE => Some(text),
+        _ => None,
+    }
+}
+
+/// Returns the steps that only a run can decide: why, in which task, and on which hosts.
+pub fn open(plan: &Plan) -> Vec<(&Step, &str, Vec<String>)> {
+    let mut open: Vec<(&Step, &str, Vec<String>)> = Vec::new();
+    for (step, why) in plan.steps.iter().filter_map(|step| Some((step, step.open.as_deref()?))) {
+        match open.iter_mut().find(|(known, reason, _)| (known.task, *reason) == (step.task, why)) {
+            Some((_, _, hosts)) => hosts.push(subject(step)),
+            None => open.push((step, why, vec![subject(step)])),
+        }
+    }
+    open
 }
 
 /// Names hosts, all of them where they are few.

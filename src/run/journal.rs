@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::change::{Change, Diff, Secrecy};
 
 use super::Subject;
-use super::plan::Route;
+use super::plan::{Read, Route};
 
 /// One JSON object a line: first `{"run": ...}`, then for each change `{"change": ...}` before it is made and
 /// `{"done": N}`, `{"failed": N}` or, where nobody saw the end, `{"uncertain": N}` after; `{"route": ...}` where a way to
@@ -32,6 +32,12 @@ pub struct Head {
     /// The `-i` arguments, with which an undo finds passwords.
     #[serde(default)]
     pub inventory: Vec<String>,
+    /// The plan that is applied, from which a resume goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Read>,
+    /// The run that this one goes on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumes: Option<String>,
 }
 
 /// What a change belongs to.
@@ -41,6 +47,10 @@ pub struct About<'a> {
     pub task: &'a str,
     pub subject: &'a Subject,
     pub route: &'a Route,
+    /// Which step of a plan it is, and which change of that step, both from 0.
+    pub step: Option<(usize, usize)>,
+    /// The number of the shell's process on the machine: where this run is killed, it may go on for a while.
+    pub shell: u32,
 }
 
 struct Writer {
@@ -76,7 +86,8 @@ impl Journal {
             let number = writer.count;
             writer.write(&json!({
                 "number": number, "host": about.host, "task": about.task, "for": about.subject.host,
-                "item": about.subject.item, "route": route, "change": value,
+                "item": about.subject.item, "route": route, "step": about.step, "shell": about.shell,
+                "change": value,
             }))?;
             Ok(number)
         })
@@ -119,7 +130,8 @@ impl Writer {
         let mut writer = Writer { file, count: 0, routes: Vec::new() };
         writer.write(&json!({ "run": {
             "format": 1, "version": env!("CARGO_PKG_VERSION"), "started": now.timestamp().to_string(),
-            "playbooks": head.playbooks, "inventory": head.inventory,
+            "playbooks": head.playbooks, "inventory": head.inventory, "plan": head.plan,
+            "resumes": head.resumes,
         } }))?;
         Ok(writer)
     }
@@ -155,7 +167,7 @@ mod tests {
         let journal = Journal::start(directory.path(), Head::default()).unwrap();
         let subject = Subject { host: "h".into(), delegate: None, item: None };
         let route = Route { host: "h".into(), variables: Default::default() };
-        let about = About { host: "h", task: "t", subject: &subject, route: &route };
+        let about = About { host: "h", task: "t", subject: &subject, route: &route, step: None, shell: 1 };
         let root = Owner { id: 0, name: "root".into() };
         let permissions = Permissions { mode: 0o600, owner: root.clone(), group: root };
         let content = |text: &str| Content::here(text.as_bytes());

@@ -63,6 +63,8 @@ pub(super) struct Making<'a> {
     pub secrecy: Secrecy,
     pub subject: &'a Subject,
     pub route: Route,
+    /// Which step of a plan it is.
+    pub step: Option<usize>,
 }
 
 impl Making<'_> {
@@ -92,14 +94,15 @@ impl Making<'_> {
         Reach { host: &*self.machine.transport, controller, machines: &*self.machine.peers, progress }
     }
 
-    /// Makes one change, which is what `applying` does, between its two entries in the journal.
+    /// Makes one change, which is what `applying` does, between its two entries in the journal. It comes with its place
+    /// among the others of its task.
     pub async fn make(
         &self,
-        change: &Change,
+        (index, change): (usize, &Change),
         applying: impl Future<Output = Result<Applied, ApplyError>>,
     ) -> Result<Applied, Unapplied> {
         let unwritable = |error: std::io::Error| Trouble::failed(format!("the journal cannot be written: {error}"));
-        let underway = self.begin(change).map_err(unwritable)?;
+        let underway = self.begin(index, change).map_err(unwritable)?;
         let applied = match applying.await {
             Ok(applied) => {
                 underway.done().map_err(unwritable)?;
@@ -131,9 +134,11 @@ impl Making<'_> {
     }
 
     /// Notes in the journal that a change is about to be made.
-    fn begin(&self, change: &Change) -> std::io::Result<Underway> {
+    fn begin(&self, index: usize, change: &Change) -> std::io::Result<Underway> {
         let (host, task) = (self.machine.host.as_str(), self.task);
-        let about = About { host, task, subject: self.subject, route: &self.route };
+        let step = self.step.map(|step| (step, index));
+        let shell = self.machine.transport.machine().pid();
+        let about = About { host, task, subject: self.subject, route: &self.route, step, shell };
         let number = self.run.journal.about_to(&about, (change, self.secrecy))?;
         let half = Uncertain {
             host: host.into(),

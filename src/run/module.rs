@@ -194,14 +194,15 @@ impl Doing<'_> {
         let controller = run.connections.controller().await?;
         let task = self.task.keywords.name.as_ref().and_then(|name| name.as_str()).unwrap_or(&self.task.action);
         let route = self.route(&machine.host).map_err(Trouble::from)?;
-        let making = Making { run, machine, task, secrecy: self.secrecy, subject: &self.subject, route };
+        let making =
+            Making { run, machine, task, secrecy: self.secrecy, subject: &self.subject, route, step: None };
         making.lock(changes)?;
         let progress = making.progress();
         let reach = making.reach(&*controller, &progress);
         let mut last = Applied::default();
-        for change in changes {
+        for (index, change) in changes.iter().enumerate() {
             let applying = self.before_questions(machine, (change, changes.len()), change::apply(change, reach));
-            last = making.make(change, applying).await?;
+            last = making.make((index, change), applying).await?;
         }
         Ok(last)
     }

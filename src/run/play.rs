@@ -92,6 +92,9 @@ impl Run {
             }
             let vars_files = self.vars_files(play, &batch_hosts)?;
             let (batch, questions) = Batch::new(self, shared.clone(), (batch_hosts, hosts.clone()), vars_files);
+            if let Some(plan) = &self.plan {
+                plan.batch(&batch.hosts);
+            }
             tokio::select! {
                 played = batch.play() => played?,
                 () = questions.drive() => {}

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Pid, test_kill_process};
 use serde_json::Value;
 
 use crate::change::{Change, Diff, Secrecy, Undone};
 use crate::error::Diagnostic;
 
 use super::journal::Head;
-use super::plan::{Plan, Route, Step};
+use super::plan::{Batch, Plan, Route, Step};
 
 /// A journal as it is read back.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +36,10 @@ pub struct Entry {
     pub subject: String,
     pub item: Option<String>,
     pub route: Option<usize>,
+    /// Which step of the plan it is, and which change of that step, both from 0.
+    pub step: Option<(usize, usize)>,
+    /// The number of the shell's process on the machine.
+    pub shell: Option<u32>,
     pub what: What,
     pub end: End,
 }
@@ -61,8 +66,10 @@ impl Record {
     /// Reads a journal. A last line that is torn is what a kill leaves, and counts as not written.
     pub fn read(path: &Path) -> Result<Record, Diagnostic> {
         let name = path.display();
-        let text = std::fs::read_to_string(path)
+        let bytes = std::fs::read(path)
             .map_err(|error| Diagnostic::new(format!("the journal `{name}` cannot be read: {error}")))?;
+        // A line may be torn inside a character.
+        let text = String::from_utf8_lossy(&bytes);
         let id = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let mut record = Record { id, ..Record::default() };
         let count = text.lines().count();
@@ -96,9 +103,14 @@ impl Record {
     pub fn find(directory: &Path, id: &str) -> Result<Record, Diagnostic> {
         let paths = journals(directory);
         let named = |path: &&PathBuf| path.file_stem().is_some_and(|stem| stem.to_string_lossy().starts_with(id));
-        let mut found: Vec<&PathBuf> = paths.iter().filter(named).collect();
+        let found: Vec<&PathBuf> = paths.iter().filter(named).collect();
         if id == "last" {
-            found = paths.last().into_iter().collect();
+            // As `cutover runs` lists them: a run that has changed nothing is not meant.
+            let mut newest = paths.iter().rev().map(|path| Record::read(path));
+            let last = newest.find(|record| record.as_ref().map_or(true, |record| !record.entries.is_empty()));
+            return last.unwrap_or_else(|| {
+                Err(Diagnostic::new(format!("no run in `{}` has changed anything", directory.display())))
+            });
         }
         let hint = "`cutover runs` lists them";
         match found.as_slice() {
@@ -112,7 +124,8 @@ impl Record {
         if let Some(run) = value.get("run") {
             match run.get("format").and_then(Value::as_u64) {
                 Some(1) => {}
-                format => return Err(format!("its format is {format:?}, and this Cutover reads 1")),
+                Some(format) => return Err(format!("its format is {format}, and this Cutover reads 1")),
+                None => return Err("it does not say its format".into()),
             }
             self.started = run.get("started").and_then(Value::as_str).unwrap_or_default().into();
             self.head = serde_json::from_value(run.clone()).map_err(|error| error.to_string())?;
@@ -120,6 +133,9 @@ impl Record {
             self.routes.push(serde_json::from_value(route.clone()).map_err(|error| error.to_string())?);
         } else if let Some(change) = value.get("change") {
             let entry = entry(&value, change)?;
+            if entry.route.is_some_and(|route| route >= self.routes.len()) {
+                return Err("it names a route that is not there".into());
+            }
             self.entries.push(entry);
         } else if let Some(code) = value.get("ended").and_then(Value::as_u64) {
             self.ended = u8::try_from(code).ok();
@@ -137,10 +153,21 @@ impl Record {
         Ok(())
     }
 
+    /// Says whether the process that wrote it is still there, without having come to its end.
+    pub fn goes_on(&self) -> bool {
+        let pid = self.id.rsplit_once('-').and_then(|(_, pid)| pid.parse().ok()).and_then(Pid::from_raw);
+        self.ended.is_none() && pid.is_some_and(|pid| test_kill_process(pid).is_ok())
+    }
+
+    /// Returns the last entry of a change of the plan that the run applied; nothing where the run has not come to it.
+    pub fn entry(&self, step: usize, change: usize) -> Option<&Entry> {
+        self.entries.iter().rev().find(|entry| entry.step == Some((step, change)))
+    }
+
     /// Returns the plan that takes the run's changes back, the last one first, and what cannot be taken back with the
     /// reason.
     pub fn undone(&self, wanted: impl Fn(&Entry) -> bool) -> (Plan, Vec<(String, String)>) {
-        let mut plan = Plan { routes: self.routes.clone(), ..Plan::default() };
+        let mut plan = Plan { routes: self.routes.clone(), batches: vec![Batch::default()], ..Plan::default() };
         let mut left = Vec::new();
         let mut again: Vec<Step> = Vec::new();
         for entry in self.entries.iter().rev().filter(|entry| wanted(entry)) {
@@ -158,7 +185,7 @@ impl Record {
                     plan.steps.push(Step { task: plan.steps.len() + 1, changes: vec![*change], ..step })
                 }
                 // What is made from the files is made anew when all of them are back; once, as it was made last.
-                Ok(Undo::Last(changes)) if !again.iter().any(|known| known.changes == changes) => {
+                Ok(Undo::Last(changes)) if !again.iter().any(|known| (known.route, &known.changes) == (step.route, &changes)) => {
                     again.push(Step { changes, ..step });
                 }
                 Ok(Undo::Last(_) | Undo::Nothing) => {}
@@ -237,6 +264,8 @@ fn entry(value: &Value, change: &Value) -> Result<Entry, String> {
         task: text("task").unwrap_or_default(),
         item: text("item"),
         route: value.get("route").and_then(Value::as_u64).and_then(|route| usize::try_from(route).ok()),
+        step: value.get("step").and_then(|step| serde_json::from_value(step.clone()).ok()),
+        shell: value.get("shell").and_then(Value::as_u64).and_then(|pid| u32::try_from(pid).ok()),
         what,
         end: End::Unknown,
     })

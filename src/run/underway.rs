@@ -90,7 +90,7 @@ pub(super) async fn look_again(host: &Posix, pid: u32, change: &Change) -> Resul
 
 /// Returns a question that is answered with success once a lost shell has ended, and no temp file of ours is left
 /// beside a path.
-fn settled(pid: u32, path: Option<&str>) -> Command {
+pub(super) fn settled(pid: u32, path: Option<&str>) -> Command {
     let temp = path.and_then(|path| path.trim_end_matches('/').rsplit_once('/'));
     let temp = temp.map_or(String::new(), |(directory, _)| format!("{}/.cutover.*", quote(directory)));
     Command::shell(format!(

@@ -225,7 +225,7 @@ impl State {
             .resolve(change.path(), Links::Keep)
             .ok_or_else(|| refused("too many levels of symbolic links".into()))?;
         let found = self.nodes.get(&path).cloned().unwrap_or(Node::Absent);
-        if found != *change.before() {
+        if !change.is_before(&found) {
             return Err(Refusal::Stale(Box::new(found)));
         }
         if let Some(validate) = change.validate() {

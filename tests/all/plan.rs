@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::program::{Printed, Program};
 use crate::sshd::{Sshd, make_key};
@@ -168,11 +168,11 @@ fn what_only_a_run_can_decide_is_open_and_has_to_be_dealt_with() {
 ",
     );
     let planned = program.run("plan -i hosts site.yml -o move.plan").expect(0);
-    has(&planned.stderr, "open: `depends` on `new` (site.yml:7): needs `said` from task `ask` (site.yml:4)");
-    has(&planned.stderr, "open: `judged` on `new` (site.yml:10): `failed_when` (site.yml:13) needs its result");
+    has(&planned.stderr, "open: `depends` on new (site.yml:7): needs `said` from task `ask` (site.yml:4)");
+    has(&planned.stderr, "open: `judged` on new (site.yml:10): `failed_when` (site.yml:13) needs its result");
     let refused = program.run("apply move.plan").expect(1);
     has(&refused.stderr, "the plan has steps that only a run can decide:\n");
-    has(&refused.stderr, "`depends` on `new` (site.yml:7): needs `said`");
+    has(&refused.stderr, "`depends` on new (site.yml:7): needs `said`");
     assert_eq!(mode(&program, "new/there"), 0o644);
     has(&program.run("apply move.plan --open skip --limit nwe").expect(1).stderr, "did you mean `new`?");
     let applied = program.run("apply move.plan --open skip --limit new").expect(0);
@@ -285,11 +285,11 @@ fn a_reviewer_sees_what_is_the_same_on_many_hosts_once_and_what_is_dangerous_fir
     program.run("plan -i hosts site.yml -o move.plan").expect(0);
     let json: Value = serde_json::from_str(&program.run("show move.plan --format json").expect(0).stdout).unwrap();
     assert_eq!((&json["changes"], json["steps"].as_array().unwrap().len()), (&4.into(), 4));
-    assert_eq!(json["dangers"].as_object().unwrap().len(), 2);
+    assert_eq!(json["dangers"], json!({"becomes world-writable": ["old", "new"]}));
 
     let markdown = program.run("show move.plan --format markdown").expect(0).stdout;
     has(&markdown, "## Cutover plan: 4 changes on 2 hosts");
-    has(&markdown, "### 2 dangerous\n\n- :warning: ");
+    has(&markdown, "### 1 dangerous\n\n- :warning: becomes world-writable (old, new)\n");
     has(&markdown, "| host | files | modes | open |\n|---|---:|---:|---:|\n| old | 1 | 1 | 0 |");
     has(&markdown, "<summary>same on 2 hosts: old, new</summary>\n\n````diff\n");
     has(&markdown, "### \\<b\\>open\\</b\\> to all");
@@ -299,4 +299,104 @@ fn a_reviewer_sees_what_is_the_same_on_many_hosts_once_and_what_is_dangerous_fir
     has(&html, "&lt;b&gt;open&lt;/b&gt; to all");
     has(&html, "+``` &lt;script&gt;");
     assert!(!html.contains("http:") && !html.contains("https:") && !html.contains("src="));
+}
+
+/// Many small changes of all kinds that can be looked at, on two hosts.
+fn long_play() -> String {
+    let mut tasks = String::new();
+    for number in 0..12 {
+        tasks += &format!(
+            "    - file: {{path: \"{{{{ base }}}}/d{number}\", state: directory, mode: '0750'}}
+    - copy: {{content: \"text {number}\\n\", dest: \"{{{{ base }}}}/d{number}/f\", mode: '0640'}}
+    - lineinfile: {{path: \"{{{{ base }}}}/there\", line: line {number}}}
+    - file: {{src: d{number}, dest: \"{{{{ base }}}}/l{number}\", state: link}}
+"
+        );
+    }
+    format!("- hosts: all\n  gather_facts: no\n  tasks:\n{tasks}")
+}
+
+/// Kinds, modes and contents below a directory, without times.
+fn everything(root: &std::path::Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = vec![root.to_path_buf()];
+    while let Some(path) = open.pop() {
+        let about = path.symlink_metadata().unwrap();
+        let content = if about.is_file() { fs::read_to_string(&path).unwrap() } else { String::new() };
+        if about.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+        let target = fs::read_link(&path).unwrap_or_default();
+        let name = path.strip_prefix(root).unwrap().display().to_string();
+        found.push(format!("{name} {:o} {} {content:?}", about.permissions().mode(), target.display()));
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn an_apply_that_is_killed_at_any_moment_goes_on_to_the_same_end() {
+    let clean = pair(&long_play());
+    clean.run("plan -i hosts site.yml -o move.plan").expect(0);
+    clean.run("apply move.plan").expect(0);
+    let expected = ["old", "new"].map(|host| everything(&clean.path(host)));
+
+    let program = pair(&long_play());
+    program.run("plan -i hosts site.yml -o move.plan").expect(0);
+    let mut random = 1u64;
+    let mut words = vec!["apply", "move.plan"];
+    let mut kills = 0;
+    loop {
+        let mut command = program.command();
+        let output = || fs::File::create(program.path("output")).unwrap();
+        command.args(&words).stdout(output()).stderr(Stdio::inherit());
+        let mut child = command.spawn().unwrap();
+        // From before the first look to somewhere among the changes.
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(std::time::Duration::from_millis(100 + (random >> 33) % 200));
+        if let Some(status) = child.try_wait().unwrap() {
+            assert_eq!(status.code(), Some(0), "after {kills} kills:\n{}", program.read("output"));
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+        assert!(kills < 200, "it never comes to its end");
+        // A run that was killed before its first entry has no plan to go on with.
+        let begun = fs::read_dir(program.path("state/runs")).is_ok_and(|mut runs| runs.next().is_some());
+        words = if begun { vec!["resume", "last"] } else { words };
+    }
+    assert!(kills > 2, "it was killed {kills} times only");
+    for (host, expected) in ["old", "new"].into_iter().zip(expected) {
+        assert_eq!(everything(&program.path(host)), expected, "{host} after {kills} kills");
+    }
+    has(&program.run("resume last").expect(0).stderr, "has come to its end: nothing to go on with");
+    has(&program.run("plan -i hosts site.yml").expect(0).stderr, "plan: nothing to change");
+}
+
+#[test]
+fn of_a_command_that_may_have_run_the_user_decides() {
+    let program = pair(
+        "- hosts: new
+  gather_facts: no
+  tasks:
+    - name: slow
+      shell: echo once >>{{ base }}/log; sleep 1
+    - name: after
+      file: {path: \"{{ base }}/there\", mode: '0600'}
+",
+    );
+    program.run("plan -i hosts site.yml -o move.plan").expect(0);
+    let mut child = program.command().args(["apply", "move.plan"]).stdout(Stdio::null()).spawn().unwrap();
+    while !program.path("new/log").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let refused = program.run("resume last").expect(1);
+    has(&refused.stderr, "it is not known whether these ran:\n");
+    has(&refused.stderr, "`new`: `echo once >>DIR/new/log; sleep 1`");
+    program.run("resume last --doubtful skip").expect(0);
+    assert_eq!((program.read("new/log"), mode(&program, "new/there")), ("once\n".into(), 0o600));
+    has(&program.run("runs").expect(0).stdout, "not ended");
 }

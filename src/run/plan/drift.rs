@@ -1,10 +1,10 @@
 //! What a plan takes for granted of a machine, against what is there: a machine that has moved on is not touched.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use crate::change::diff::describe_apart;
-use crate::change::{Change, On};
+use crate::change::{Change, On, StateChange};
 use crate::transport::name::shown;
 use crate::transport::{Links, Node, PathChange, Transport, TransportError, Want};
 
@@ -24,37 +24,63 @@ impl fmt::Display for Drift {
     }
 }
 
-/// What the changes of a plan find before the first of them is made: what an earlier one makes is not asked for.
+/// What the changes of a plan find on one machine before the first of them is made: what an earlier one makes is not asked
+/// for.
 #[derive(Default)]
 pub struct Expected<'a> {
-    /// In the plan's order.
-    paths: Vec<&'a PathChange>,
-    states: Vec<&'a crate::change::StateChange>,
+    /// By the route of the step that asks: another user may see what one must not.
+    looks: BTreeMap<usize, Looks<'a>>,
+    states: HashSet<&'a str>,
     /// What each path has become so far.
     made: HashMap<&'a str, &'a Node>,
 }
 
+/// What one user has to look at.
+#[derive(Default)]
+pub struct Looks<'a> {
+    /// In the plan's order.
+    paths: Vec<&'a PathChange>,
+    states: Vec<&'a StateChange>,
+    /// Directories that go, and what goes of them.
+    emptied: BTreeMap<&'a str, BTreeSet<&'a str>>,
+}
+
 impl<'a> Expected<'a> {
-    pub fn add(&mut self, step: &'a Step) {
-        for change in &step.changes {
+    /// Adds the changes of a step behind the first `made`, which are not to be made any more.
+    pub fn add(&mut self, step: &'a Step, (route, made): (usize, usize)) {
+        for change in step.changes.iter().skip(made) {
             match change {
                 Change::Path { on: On::Host, change } => {
                     let path = change.path();
                     if !self.made.contains_key(path) && !self.below_something_removed(path) {
-                        self.paths.push(change);
+                        let looks = self.looks.entry(route).or_default();
+                        looks.paths.push(change);
+                        if change.before().is_directory() && !change.after().is_directory() {
+                            looks.emptied.insert(path, self.made.keys().copied().collect());
+                        }
                     }
                     self.made.insert(path, change.after());
                 }
                 // What is made from other things has become old by the changes before it.
-                Change::State(state) if state.is_made_again() => {}
-                Change::State(state) if !self.states.iter().any(|known| known.what() == state.what()) => {
-                    self.states.push(state);
+                Change::State(state) if !state.is_made_again() && self.states.insert(state.what()) => {
+                    self.looks.entry(route).or_default().states.push(state);
                 }
                 _ => {}
             }
         }
     }
 
+    pub fn looks(&self) -> impl Iterator<Item = (usize, &Looks<'a>)> {
+        self.looks.iter().map(|(route, looks)| (*route, looks))
+    }
+
+    fn below_something_removed(&self, path: &str) -> bool {
+        let above = path.match_indices('/').map(|(at, _)| &path[..at]);
+        above.filter_map(|above| self.made.get(above)).any(|node| !matches!(node, Node::Directory { .. }))
+    }
+}
+
+impl Looks<'_> {
     /// Returns what of it is not so.
     pub async fn drift(&self, machine: &dyn Transport) -> Result<Vec<Drift>, TransportError> {
         let asked: Vec<_> = self.paths.iter().map(|change| (change.path().to_string(), Links::Keep)).collect();
@@ -71,12 +97,17 @@ impl<'a> Expected<'a> {
                 drift.push(Drift { what: state.what().into(), expected: state.before().into(), found });
             }
         }
+        for (directory, known) in &self.emptied {
+            let entries = machine.list(directory, None).await.unwrap_or_default();
+            if let Some(entry) = entries.iter().find(|entry| !known.contains(entry.path.as_str())) {
+                drift.push(Drift {
+                    what: format!("`{}`, which is to be removed", shown(directory)),
+                    expected: "nothing in it but what the plan removes".into(),
+                    found: format!("`{}`", shown(&entry.path)),
+                });
+            }
+        }
         Ok(drift)
-    }
-
-    fn below_something_removed(&self, path: &str) -> bool {
-        let above = path.match_indices('/').map(|(at, _)| &path[..at]);
-        above.filter_map(|above| self.made.get(above)).any(|node| !matches!(node, Node::Directory { .. }))
     }
 }
 
@@ -103,8 +134,8 @@ mod tests {
         ];
         let step = Step { changes: changes.into_iter().flatten().collect(), ..Step::default() };
         let mut expected = Expected::default();
-        expected.add(&step);
-        let paths: Vec<_> = expected.paths.iter().map(|change| (change.path(), change.before())).collect();
+        expected.add(&step, (0, 0));
+        let paths: Vec<_> = expected.looks[&0].paths.iter().map(|change| (change.path(), change.before())).collect();
         assert_eq!(paths, [("/etc/a", &Node::Absent), ("/srv/old", &a), ("/srv/older", &b)]);
     }
 }

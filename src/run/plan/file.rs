@@ -1,7 +1,7 @@
 //! Plan files: JSON Lines with a digest at the end; what may not be shown is encrypted with the vault password.
 //!
 //! The lines, in this order: one `{"plan": ...}` ([`Head`]), `{"route": ...}` ([`Route`]) for each way to reach a
-//! machine, `{"step": ...}` ([`Step`]) for each step, one `{"end": ...}` with the number of steps and the SHA-256 of
+//! machine, `{"batch": ...}` ([`Batch`]) for each batch of a play, `{"step": ...}` ([`Step`]) for each step, one `{"end": ...}` with the number of steps and the SHA-256 of
 //! all bytes before it. `format` grows when an older Cutover would misread a file.
 
 use std::io::Write as _;
@@ -16,7 +16,7 @@ use crate::secret::Secret;
 use crate::transport::node::hex;
 use crate::vault;
 
-use super::{Head, Plan, Route, Step};
+use super::{Batch, Head, Plan, Read, Route, Step};
 
 /// What this version writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
@@ -26,6 +26,7 @@ pub const FORMAT: u32 = 1;
 enum Line {
     Plan(Head),
     Route(Route),
+    Batch(Batch),
     Step(Box<Step>),
     End(End),
 }
@@ -52,6 +53,9 @@ impl Plan {
         line(&mut text, &Line::Plan(self.head.clone()))?;
         for route in &self.routes {
             line(&mut text, &Line::Route(route.clone()))?;
+        }
+        for batch in &self.batches {
+            line(&mut text, &Line::Batch(batch.clone()))?;
         }
         for step in &self.steps {
             line(&mut text, &Line::Step(Box::new(sealed(step, password)?)))?;
@@ -85,6 +89,7 @@ impl Plan {
                 match read {
                     Line::Plan(_) => return Err(wrong(number, "a second head")),
                     Line::Route(route) => plan.routes.push(route),
+                    Line::Batch(batch) => plan.batches.push(batch),
                     Line::Step(step) => plan.steps.push(*step),
                     Line::End(found) => {
                         let found_digest = digest(&text.as_bytes()[..before]);
@@ -103,10 +108,13 @@ impl Plan {
             return Err(wrong(count, "the plan ends early: a part of the file is missing"));
         }
         let routes = plan.routes.len();
-        let strays = |step: &&Step| step.route.iter().chain(step.peers.values()).any(|route| *route >= routes);
+        let strays = |step: &&Step| {
+            let stray = step.route.iter().chain(step.peers.values()).any(|route| *route >= routes);
+            stray || step.batch >= plan.batches.len()
+        };
         if let Some(step) = plan.steps.iter().find(strays) {
             return Err(Diagnostic::new(format!(
-                "`{name}`: the step at {} names a route that is not there",
+                "`{name}`: the step at {} names a route or a batch that is not there",
                 step.place
             )));
         }
@@ -118,6 +126,16 @@ impl Plan {
             }
         }
         Ok(plan)
+    }
+}
+
+impl Read {
+    /// Reads a file.
+    pub fn of(path: &Path) -> Result<Read, Diagnostic> {
+        let bytes = std::fs::read(path);
+        let bytes = bytes.map_err(|error| Diagnostic::new(format!("`{}`: {error}", path.display())))?;
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
+        Ok(Read { path: path.display().to_string(), sha256: digest(&bytes) })
     }
 }
 
@@ -176,7 +194,7 @@ fn unseal(step: &mut Step, password: &Secret) -> Result<(), String> {
 }
 
 /// Returns a SHA-256 in lower-case hexadecimal.
-pub fn digest(bytes: &[u8]) -> String {
+fn digest(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::change::{Change, Diff, Secrecy};
+use crate::error::Diagnostic;
 
 use super::Subject;
 
@@ -12,9 +13,11 @@ pub mod drift;
 pub mod file;
 pub mod recorder;
 pub mod replay;
+pub mod resume;
 
 pub use file::Sealed;
 pub use recorder::Recorder;
+pub use resume::Before;
 
 /// Everything that `cutover apply` needs, but for passwords.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,6 +25,8 @@ pub struct Plan {
     pub head: Head,
     /// How the steps' machines are reached; steps name them by their index.
     pub routes: Vec<Route>,
+    /// The plays' batches (`serial`), in order; steps name them by their index.
+    pub batches: Vec<Batch>,
     /// In the order in which they are applied: by task, and within a task by host.
     pub steps: Vec<Step>,
 }
@@ -58,11 +63,19 @@ pub struct Route {
     pub variables: BTreeMap<String, Option<String>>,
 }
 
+/// The hosts that a play, or a batch of it, is for. Where all of them are lost, nothing after it is applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    pub hosts: Vec<String>,
+}
+
 /// The changes of one task on one machine, or of one item of its loop.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Which task of the run, from 1: steps of one task are applied side by side.
     pub task: usize,
+    /// The index of the batch that it is in.
+    pub batch: usize,
     /// As shown.
     pub name: String,
     /// `FILE:LINE`.
@@ -84,6 +97,9 @@ pub struct Step {
     /// `ignore_errors`: where it fails, the host's later steps are applied all the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forgiven: bool,
+    /// `any_errors_fatal`: where it fails, nothing after its task is applied on any host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fatal: bool,
     /// Why only a run can say what this step does: `needs ...`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<String>,
@@ -130,6 +146,12 @@ impl Step {
 
     pub fn secrecy(&self) -> Secrecy {
         if self.hidden { Secrecy::Hidden } else { Secrecy::Open }
+    }
+
+    /// The error for a step that cannot be applied without the vault password.
+    pub fn encrypted(&self) -> Diagnostic {
+        let message = format!("the changes of `{}` ({}) are encrypted", self.name, self.place);
+        Diagnostic::new(message).hint("`--vault-password-file FILE` or `--ask-vault-pass`")
     }
 
     pub fn diffs(&self) -> Vec<Diff> {

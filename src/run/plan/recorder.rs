@@ -1,15 +1,17 @@
 //! A plan in the making: what the tasks of a check would change, as they come.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use crate::change::{Change, Secrecy};
+use crate::change::{Change, On, Secrecy};
 use crate::run::doing::Doing;
 use crate::run::making::Machine;
 use crate::run::{Mode, lock};
 use crate::template::Failure;
 use crate::transport::Body;
+use crate::yaml::Data;
 
-use super::{Head, Plan, Route, Step};
+use super::{Batch, Head, Plan, Route, Step};
 
 /// Collects steps.
 #[derive(Default)]
@@ -20,6 +22,11 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    /// Notes that a play, or a batch of it, begins.
+    pub fn batch(&self, hosts: &[String]) {
+        lock(&self.plan).batches.push(Batch { hosts: hosts.to_vec() });
+    }
+
     /// Notes that a task begins: what is recorded now is its.
     pub fn begin(&self, name: &str, place: &str) {
         let mut task = lock(&self.task);
@@ -31,11 +38,15 @@ impl Recorder {
         let mut plan = std::mem::take(&mut *lock(&self.plan));
         let place = |host: &str| hosts.iter().position(|other| other == host);
         plan.steps.sort_by_key(|step| (step.task, place(&step.host)));
-        Plan { head, ..plan }
+        let mut plan = Plan { head, ..plan };
+        plan.open_what_collides();
+        plan
     }
 
     fn add(&self, step: Step) {
-        lock(&self.plan).steps.push(step);
+        let mut plan = lock(&self.plan);
+        let batch = plan.batches.len().saturating_sub(1);
+        plan.steps.push(Step { batch, ..step });
     }
 
     fn route(&self, route: Route) -> usize {
@@ -50,7 +61,10 @@ impl Recorder {
 impl Doing<'_> {
     /// Records what the task would change, where a plan is made.
     pub(in crate::run) fn record(&self, machine: &Machine, changes: &[Change]) -> Result<(), Failure> {
-        let Some(recorder) = self.recorder().filter(|_| !changes.is_empty()) else { return Ok(()) };
+        // A command that is declared to change nothing has done all it is for when its result is known.
+        let reads = self.task.changed_when.as_ref().is_some_and(|node| matches!(*node.data, Data::Bool(false)));
+        let reads = reads && changes.iter().all(|change| matches!(change, Change::Run { .. }));
+        let Some(recorder) = self.recorder().filter(|_| !changes.is_empty() && !reads) else { return Ok(()) };
         let route = |host: &str| Ok::<_, Failure>(recorder.route(self.route(host)?));
         let peers = changes.iter().filter_map(peer).map(|host| Ok((host.to_string(), route(host)?)));
         // Replayed, its result would be judged by nobody.
@@ -94,6 +108,12 @@ impl Doing<'_> {
         self.batch.run.plan.as_deref().filter(|_| self.mode == Mode::Check)
     }
 
+    fn is_fatal(&self) -> bool {
+        let own = self.task.keywords.any_errors_fatal.as_ref();
+        let node = own.or(self.batch.play.any_errors_fatal.as_ref());
+        node.is_some_and(|node| self.batch.run.switch(node, &self.scope).unwrap_or(false))
+    }
+
     fn step(&self, recorder: &Recorder) -> Step {
         let (task, name, place) = lock(&recorder.task).clone();
         Step {
@@ -104,7 +124,29 @@ impl Doing<'_> {
             item: self.subject.item.clone(),
             hidden: self.secrecy == Secrecy::Hidden,
             forgiven: self.forgiven.0,
+            fatal: self.is_fatal(),
             ..Step::default()
+        }
+    }
+}
+
+impl Plan {
+    /// Opens the steps that would find what another host's step of the same task has left on the same machine: the
+    /// check has looked at it for both before either.
+    fn open_what_collides(&mut self) {
+        let mut made: BTreeMap<(usize, String, String), String> = BTreeMap::new();
+        for step in &mut self.steps {
+            let machine = step.machine().to_string();
+            let paths = step.changes.iter().filter_map(|change| match change {
+                Change::Path { on: On::Host, change } => Some(change.path().to_string()),
+                _ => None,
+            });
+            for path in paths {
+                let first = made.entry((step.task, machine.clone(), path.clone())).or_insert(step.host.clone());
+                if *first != step.host {
+                    step.open.get_or_insert(format!("`{path}` on `{machine}` is changed for `{first}` by the same task"));
+                }
+            }
         }
     }
 }

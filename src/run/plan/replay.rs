@@ -14,13 +14,63 @@ use crate::playbook::Keywords;
 use crate::run::connections::{Connections, Login};
 use crate::run::doing::Trouble;
 use crate::run::making::{Machine, Making, Unapplied};
+use crate::run::play::Flow;
 use crate::run::{Event, Run, Subject, TaskKind, Verdict, lock, result};
 use crate::template::Failure;
 use crate::transport::{Become, Machines, Transport, TransportError};
 use crate::vars::{Layer, Var};
 
 use super::drift::{Drift, Expected};
-use super::{Plan, Step};
+use super::resume::was_made;
+use super::{Batch, Before, Plan, Step};
+
+/// A step of which an earlier run may have made a part.
+struct Left<'a> {
+    /// Its number in the plan, from 0.
+    index: usize,
+    step: &'a Step,
+    /// How many of its changes were made.
+    made: usize,
+}
+
+impl Left<'_> {
+    fn changes(&self) -> &[Change] {
+        &self.step.changes[self.made..]
+    }
+}
+
+/// What the items of a loop came to on one host: the recap counts tasks, not items.
+#[derive(Default)]
+struct Sum {
+    items: bool,
+    changed: bool,
+    failed: bool,
+    ignored: bool,
+    unreachable: bool,
+    fatal: bool,
+}
+
+impl Sum {
+    fn add(&mut self, verdict: Verdict, step: &Step) {
+        self.items |= step.item.is_some();
+        self.changed |= verdict == Verdict::Changed;
+        self.failed |= matches!(verdict, Verdict::Failed | Verdict::Ignored);
+        self.ignored |= verdict == Verdict::Ignored;
+        self.unreachable |= verdict == Verdict::Unreachable;
+        self.fatal |= step.fatal && matches!(verdict, Verdict::Failed | Verdict::Unreachable);
+    }
+
+    /// Returns the end of the loop, if there was one.
+    fn events(&self, step: &Step) -> impl Iterator<Item = Event> + use<> {
+        let Sum { changed, failed, ignored, .. } = *self;
+        let verdict = match self.unreachable {
+            true => Verdict::Unreachable,
+            false => Verdict::Summed { changed, failed, ignored, skipped: false },
+        };
+        let subject = Subject { item: None, ..step.subject() };
+        self.items.then_some(Event::Finished { subject, verdict, result: Results::new() }).into_iter()
+    }
+}
 
 /// A way to a machine.
 type Way = (Login, Option<Become>);
@@ -42,21 +92,56 @@ impl Machines for Peers {
 }
 
 impl Run {
-    /// Verifies every machine, and applies the plan to those that are as it takes them to be.
+    /// Verifies every machine, and applies the plan to those that are as it takes them to be; what was made `before` is
+    /// not made again.
     ///
     /// Errors are about how hosts are reached, before any is touched; what hosts answer becomes events.
-    pub async fn replay(self: &Arc<Run>, plan: &Plan) -> Result<(), Diagnostics> {
+    pub async fn replay(self: &Arc<Run>, plan: &Plan, before: Before) -> Result<(), Diagnostics> {
         self.check_limit(plan)?;
         let ways = self.ways(plan)?;
-        let steps: Vec<&Step> = plan.steps.iter().filter(|step| self.is_meant(step)).collect();
         self.send(Event::PlayStarted { name: format!("plan of {}", plan.head.made) });
+        let before = self.settle(plan, (before, &ways)).await;
+        let left = |(index, step)| Left { index, step, made: before.made(index) };
+        let steps = plan.steps.iter().enumerate().filter(|(_, step)| self.is_meant(step)).map(left);
+        let steps: Vec<Left> = steps.filter(|left| left.step.open.is_some() || !left.changes().is_empty()).collect();
         self.verify(&steps, &ways).await;
-        let mut tasks: IndexMap<usize, Vec<&Step>> = IndexMap::new();
-        steps.iter().for_each(|step| tasks.entry(step.task).or_default().push(step));
+        let mut tasks: IndexMap<usize, Vec<&Left>> = IndexMap::new();
+        steps.iter().for_each(|left| tasks.entry(left.step.task).or_default().push(left));
+        let mut batch = steps.first().map_or(0, |left| left.step.batch);
         for steps in tasks.values() {
-            self.replay_task(steps, (plan, &ways)).await;
+            // As in a run: what comes after a batch counts on it, so where all its hosts are lost nothing does.
+            let next = steps.first().map_or(batch, |left| left.step.batch);
+            if next != batch && plan.batches[batch..next].iter().any(|batch| self.is_lost(batch)) {
+                self.send(Event::Warning("all hosts of a play are lost: nothing after it is applied".into()));
+                break;
+            }
+            batch = next;
+            if self.replay_task(steps, (plan, &ways)).await == Flow::Stop {
+                self.send(Event::Warning("`any_errors_fatal`: nothing more is applied".into()));
+                break;
+            }
         }
         Ok(())
+    }
+
+    fn is_lost(&self, batch: &Batch) -> bool {
+        let out = lock(&self.progress.out);
+        !batch.hosts.is_empty() && batch.hosts.iter().all(|host| out.contains(host))
+    }
+
+    /// Looks at what an earlier run may or may not have made. A machine that cannot be looked at is found out about by
+    /// the comparison.
+    async fn settle(self: &Arc<Run>, plan: &Plan, (mut before, ways): (Before, &[Way])) -> Before {
+        for (index, step) in plan.steps.iter().enumerate() {
+            let (Some(doubtful), Some(route)) = (before.doubtful(index, step), step.route) else { continue };
+            let (login, user) = &ways[route];
+            let made = match self.connections.transport(login, user.clone()).await {
+                Ok(machine) => was_made(doubtful, &*machine).await.ok().flatten(),
+                Err(_) => None,
+            };
+            before.settle(index, made.unwrap_or(false));
+        }
+        before
     }
 
     /// The hosts that `--limit` names.
@@ -100,13 +185,12 @@ impl Run {
     }
 
     /// Compares every machine with what the plan takes for granted of it.
-    async fn verify(self: &Arc<Run>, steps: &[&Step], ways: &[Way]) {
-        // By machine and way: another user may see what this one must not.
-        let mut expected: IndexMap<(&str, &Way), Expected> = IndexMap::new();
+    async fn verify(self: &Arc<Run>, steps: &[Left<'_>], ways: &[Way]) {
+        let mut expected: IndexMap<&str, Expected> = IndexMap::new();
         let mut hosts: HashMap<&str, BTreeSet<&str>> = HashMap::new();
-        for step in steps.iter().filter(|step| step.open.is_none()) {
-            let Some(way) = step.route.map(|route| &ways[route]) else { continue };
-            expected.entry((step.machine(), way)).or_default().add(step);
+        for Left { step, made, .. } in steps.iter().filter(|left| left.step.open.is_none()) {
+            let Some(route) = step.route else { continue };
+            expected.entry(step.machine()).or_default().add(step, (route, *made));
             hosts.entry(step.machine()).or_default().insert(&step.host);
         }
         self.send(Event::TaskStarted {
@@ -116,24 +200,24 @@ impl Run {
             place: "plan".into(),
             speaks: false,
         });
-        let looks = expected.iter().map(|((machine, way), expected)| async move {
-            let found = match self.connections.transport(&way.0, way.1.clone()).await {
-                Ok(transport) => expected.drift(&*transport).await,
-                Err(error) => Err(error),
-            };
-            (*machine, found)
-        });
-        let found: Vec<_> = stream::iter(looks).buffered(self.options.forks.max(1)).collect().await;
-        let mut drifts: IndexMap<&str, Result<Vec<Drift>, TransportError>> = IndexMap::new();
-        for (machine, found) in found {
-            let entry = drifts.entry(machine).or_insert(Ok(Vec::new()));
-            match (entry, found) {
-                (Ok(all), Ok(more)) => all.extend(more),
-                (entry @ Ok(_), Err(error)) => *entry = Err(error),
-                (Err(_), _) => {}
+        let looks = expected.iter().map(|(machine, expected)| async move {
+            let mut drift = Vec::new();
+            for (route, looks) in expected.looks() {
+                let (login, user) = &ways[route];
+                let found = match self.connections.transport(login, user.clone()).await {
+                    Ok(transport) => looks.drift(&*transport).await,
+                    Err(error) => Err(error),
+                };
+                match found {
+                    Ok(found) => drift.extend(found),
+                    Err(error) => return (*machine, Err(error)),
+                }
             }
-        }
-        for (machine, found) in drifts {
+            (*machine, Ok(drift))
+        });
+        let found: Vec<(&str, Result<Vec<Drift>, TransportError>)> =
+            stream::iter(looks).buffered(self.options.forks.max(1)).collect().await;
+        for (machine, found) in found {
             let subject = Subject { host: machine.into(), delegate: None, item: None };
             let (verdict, result) = match found {
                 Ok(drift) if drift.is_empty() => (Verdict::Ok, Results::new()),
@@ -156,17 +240,17 @@ impl Run {
     }
 
     /// Applies the steps of one task, machine by machine side by side.
-    async fn replay_task(self: &Arc<Run>, steps: &[&Step], (plan, ways): (&Plan, &[Way])) {
-        let Some(first) = steps.first() else { return };
-        let mut hosts: IndexMap<&str, Vec<&Step>> = IndexMap::new();
-        for step in steps {
+    async fn replay_task(self: &Arc<Run>, steps: &[&Left<'_>], (plan, ways): (&Plan, &[Way])) -> Flow {
+        let Some(Left { step: first, .. }) = steps.first() else { return Flow::Go };
+        let mut hosts: IndexMap<&str, Vec<&Left>> = IndexMap::new();
+        for left in steps {
             let out = lock(&self.progress.out);
-            if !out.contains(&step.host) && !out.contains(step.machine()) {
-                hosts.entry(&step.host).or_default().push(step);
+            if !out.contains(&left.step.host) && !out.contains(left.step.machine()) {
+                hosts.entry(&left.step.host).or_default().push(left);
             }
         }
         if hosts.is_empty() {
-            return;
+            return Flow::Go;
         }
         self.send(Event::TaskStarted {
             hosts: hosts.len(),
@@ -176,10 +260,12 @@ impl Run {
             speaks: false,
         });
         let work = hosts.values().map(|steps| async move {
-            for step in steps {
+            let mut sum = Sum::default();
+            for left in steps {
+                let step = left.step;
                 let (verdict, result) = match &step.open {
                     Some(why) => (Verdict::Unknown, message(&format!("left open: {why}"))),
-                    None => match self.replay_step(step, (plan, ways)).await {
+                    None => match self.replay_step(left, (plan, ways)).await {
                         Ok(result) => (Verdict::Changed, result),
                         Err(trouble) => told(trouble),
                     },
@@ -190,20 +276,29 @@ impl Run {
                     lock(&self.progress.out).insert(step.host.clone());
                 }
                 let result = if step.hidden { result::censored(&result) } else { result };
-                // Items are counted one by one: nobody knows any more which of them made one loop.
                 self.send(Event::Finished { subject: step.subject(), verdict, result });
+                sum.add(verdict, step);
                 if stop {
-                    return;
+                    break;
                 }
             }
+            sum.events(steps[0].step).for_each(|event| self.send(event));
+            sum.fatal
         });
-        stream::iter(work).buffer_unordered(self.options.forks.max(1)).collect::<Vec<()>>().await;
+        let fatal = stream::iter(work).buffer_unordered(self.options.forks.max(1)).collect::<Vec<bool>>().await;
+        if fatal.contains(&true) { Flow::Stop } else { Flow::Go }
     }
 
-    async fn replay_step(self: &Arc<Run>, step: &Step, (plan, ways): (&Plan, &[Way])) -> Result<Results, Trouble> {
+    async fn replay_step(
+        self: &Arc<Run>,
+        left: &Left<'_>,
+        (plan, ways): (&Plan, &[Way]),
+    ) -> Result<Results, Trouble> {
+        let step = left.step;
         let Some(route) = step.route else { return Err(Trouble::failed("the plan does not say where")) };
         let (login, user) = ways[route].clone();
-        self.send(Event::Planned { subject: step.subject(), diffs: step.diffs() });
+        let diffs = left.changes().iter().map(|change| change.diff(step.secrecy())).collect();
+        self.send(Event::Planned { subject: step.subject(), diffs });
         let transport = self.connections.transport(&login, user.clone()).await?;
         let peers = step.peers.iter().map(|(host, route)| (host.clone(), ways[*route].clone())).collect();
         let peers = Arc::new(Peers { connections: self.connections.clone(), ways: peers });
@@ -218,13 +313,14 @@ impl Run {
             secrecy: step.secrecy(),
             subject: &subject,
             route: plan.routes[route].clone(),
+            step: Some(left.index),
         };
         making.lock(&step.changes)?;
         let progress = making.progress();
         let reach = making.reach(&*controller, &progress);
         let mut results = Results::new();
-        for change in &step.changes {
-            let applied = making.make(change, change::apply(change, reach)).await.map_err(|error| match error {
+        for (index, change) in step.changes.iter().enumerate().skip(left.made) {
+            let applied = making.make((index, change), change::apply(change, reach)).await.map_err(|error| match error {
                 Unapplied::Stale(message) => Trouble::failed(message),
                 Unapplied::Other(trouble) => trouble,
             })?;
@@ -239,7 +335,8 @@ fn judged(change: &Change, applied: Applied) -> Result<Results, Trouble> {
     let status = applied.output.as_ref().map_or(0, |output| output.status);
     let result = result::merged(Results::new(), applied);
     match (change, status) {
-        (Change::Run { .. }, 1..) => Err(Trouble::Failed { message: format!("non-zero return code {status}"), result }),
+        (Change::Run { .. }, 0) => Ok(result),
+        (Change::Run { .. }, _) => Err(Trouble::Failed { message: format!("non-zero return code {status}"), result }),
         _ => Ok(result),
     }
 }

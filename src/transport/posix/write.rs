@@ -43,7 +43,8 @@ impl Posix {
             while next < changes.len() && batch.len() < BATCH && input.is_none() {
                 let change = &changes[next];
                 // Compared from here, right before the script: so nothing else may go before it in the script.
-                let compared = !self.tools.digests() && digest_of(change.before()).is_some();
+                let compared =
+                    !self.tools.digests() && digest_of(change.before()).is_some() && !change.keeps_content();
                 let step = step(change, next, &self.tools).await.map_err(|error| failed(changes, next, error))?;
                 if next > from && (compared || step.input.is_some()) {
                     break;
@@ -182,7 +183,7 @@ async fn step(change: &PathChange, index: usize, tools: &Tools) -> Result<Step, 
         quote(path),
         quote(&temp),
         quote(parent(path)),
-        expectation(before, after, tools)
+        expectation((before, after), change.keeps_content(), tools)
     );
     let mut input = None;
     let remove = if matches!(before, Node::Directory { .. }) { "c_remove\n" } else { "" };
@@ -192,22 +193,24 @@ async fn step(change: &PathChange, index: usize, tools: &Tools) -> Result<Step, 
             input = contents(&mut script, content, tools).await?;
             // Before the mode, which may forbid its own owner to open it.
             script += "c_sync_file \"$c_t\"\n";
-            script += &settle("\"$c_t\"", after, tools);
+            script += &settle("\"$c_t\"", (after, Some(content.size)), tools);
             if let Some(validate) = change.validate() {
                 script += &format!("c_check {}\n", quote(&validate.replace("%s", &quote(&temp))));
             }
             script += &format!("{remove}c_rename\n");
         }
         (Node::Directory { .. }, Node::Directory { .. }) | (Node::File { .. }, Node::File { .. }) => {
-            script += &settle("\"$c_p\"", after, tools);
+            // What goes on being written to has another size by now, and is still the same file.
+            let size = if change.keeps_content() { None } else { after.content().map(|content| content.size) };
+            script += &settle("\"$c_p\"", (after, size), tools);
         }
         (Node::Special { letter: old, .. }, Node::Special { letter: new, .. }) if old == new => {
-            script += &settle("\"$c_p\"", after, tools);
+            script += &settle("\"$c_p\"", (after, None), tools);
         }
         (_, Node::Directory { .. }) => {
             // `mv` replaces no file by a directory.
             let remove = if before.exists() { "c_remove\n" } else { "" };
-            script += &format!("c_mkdir\n{}{remove}c_rename\n", settle("\"$c_t\"", after, tools));
+            script += &format!("c_mkdir\n{}{remove}c_rename\n", settle("\"$c_t\"", (after, None), tools));
         }
         (Node::Link { target: old, .. }, Node::Link { target, permissions }) if old == target => {
             script += &format!("c_own_link \"$c_p\" '{}'\n", owners(permissions));
@@ -224,11 +227,12 @@ async fn step(change: &PathChange, index: usize, tools: &Tools) -> Result<Step, 
     Ok(Step { script, input })
 }
 
-/// Returns the comparison with `before`.
-fn expectation(before: &Node, after: &Node, tools: &Tools) -> String {
+/// Returns the comparison with `before`; where the content stays, whatever it is, without it.
+fn expectation((before, after): (&Node, &Node), stays: bool, tools: &Tools) -> String {
     let attributes = |letter, permissions: &Permissions| attributes(letter, permissions, tools);
     match before {
         Node::Absent => "c_was_absent".into(),
+        Node::File { permissions, .. } if stays => format!("c_was '{}' '' '' ''", attributes('-', permissions)),
         Node::File { content, permissions, modified } => {
             let digest = content.digest.as_ref().filter(|_| tools.digests()).map_or("", |digest| &digest.0);
             // A content that is known to be the same may have been touched; one that is not known may not.
@@ -297,11 +301,12 @@ fn unreadable(path: &std::path::Path, error: &std::io::Error) -> TransportError 
 }
 
 /// Returns the setting of everything but the content.
-fn settle(path: &str, after: &Node, tools: &Tools) -> String {
-    let (letter, modified, size) = match after {
-        Node::File { modified, content, .. } => ('-', *modified, content.size.to_string()),
-        Node::Directory { modified, .. } => ('d', *modified, String::new()),
-        Node::Special { letter, .. } => (*letter, None, String::new()),
+fn settle(path: &str, (after, size): (&Node, Option<u64>), tools: &Tools) -> String {
+    let size = size.map_or(String::new(), |size| size.to_string());
+    let (letter, modified) = match after {
+        Node::File { modified, .. } => ('-', *modified),
+        Node::Directory { modified, .. } => ('d', *modified),
+        Node::Special { letter, .. } => (*letter, None),
         Node::Absent | Node::Link { .. } => return String::new(),
     };
     let Some(permissions) = after.permissions() else { return String::new() };
