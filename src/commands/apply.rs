@@ -11,6 +11,7 @@ use crate::cli::Stop;
 use crate::error::Diagnostic;
 use crate::inventory::Inventory;
 use crate::report::review;
+use crate::run::Mode;
 use crate::run::journal::Head;
 use crate::run::plan::{Before, Plan, Read, Step};
 use crate::vars::{self, Fleet};
@@ -30,6 +31,9 @@ pub struct Arguments {
     /// Variables with passwords: `k=v`, JSON or YAML, `@FILE`; may be repeated
     #[arg(short, long, value_name = "VARS")]
     extra_vars: Vec<String>,
+    /// Change nothing; compare the hosts with the plan and show it
+    #[arg(short = 'C', long)]
+    check: bool,
     /// Only these hosts, with commas
     #[arg(short, long, value_name = "HOSTS")]
     limit: Option<String>,
@@ -65,6 +69,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     let fleet = Arc::new(Fleet::new(Inventory::load(sources)?, vars::extra(&arguments.extra_vars)?));
     replay(Replay {
         before: Before::default(),
+        mode: if arguments.check { Mode::Check } else { Mode::Apply },
         journal: Head {
             playbooks: vec![arguments.plan.display().to_string()],
             inventory: sources.iter().map(|source| state::absolute(source)).collect(),

@@ -18,6 +18,8 @@ pub struct Reading {
     pub verbosity: u8,
     pub diffs: bool,
     pub progress: Option<ProgressBar>,
+    /// How a run that was ended by a signal is gone on with.
+    pub go_on: String,
 }
 
 /// How a run came to its end.
@@ -35,7 +37,7 @@ pub async fn conduct(
     reading: Reading,
     work: impl AsyncFnOnce(&Arc<Run>) -> Result<(), Diagnostics>,
 ) -> Result<Result<Recap, u8>, Stop> {
-    let Reading { mut events, verbosity, diffs, progress } = reading;
+    let Reading { mut events, verbosity, diffs, progress, go_on } = reading;
     let mode = run.options.mode;
     let reporter = tokio::task::spawn_blocking(move || {
         let mut human = Human::new(anstream::stdout(), mode, (verbosity, diffs), progress);
@@ -74,8 +76,8 @@ pub async fn conduct(
             }
             Ended::Told(code) => {
                 read(reporter.await)?;
-                let text = "interrupted: the changes made so far are in the journal; run again to go on";
-                writeln!(anstream::stderr(), "{text}").map_err(Stop::Output)?;
+                let text = "interrupted: the changes made so far are in the journal";
+                writeln!(anstream::stderr(), "{text}; {go_on}").map_err(Stop::Output)?;
                 Ok(Err(code))
             }
         };

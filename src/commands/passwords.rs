@@ -4,6 +4,8 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use super::signals::Signals;
+use crate::cli::Stop;
 use crate::error::Diagnostic;
 use crate::secret::Secret;
 
@@ -86,14 +88,22 @@ fn from_file(path: &Path) -> Result<Secret, Diagnostic> {
     }
 }
 
-/// Asks whether to go on; anything but `yes` is a no.
-pub fn confirmed(question: &str) -> Result<bool, Diagnostic> {
-    let unread = |error: std::io::Error| Diagnostic::new(format!("no answer could be read: {error}"));
+/// Asks whether to go on; anything but `yes` is a no. A signal is an answer too: its exit code.
+pub async fn confirmed(question: &str) -> Result<Result<bool, u8>, Stop> {
     let mut err = anstream::stderr();
-    write!(err, "{question} Only `yes` is a yes: ").and_then(|()| err.flush()).map_err(unread)?;
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).map_err(unread)?;
-    Ok(line.trim() == "yes")
+    write!(err, "{question} Only `yes` is a yes: ").and_then(|()| err.flush()).map_err(Stop::Output)?;
+    let mut signals = Signals::listen().map_err(Stop::Output)?;
+    let answer = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line).map(|_| line.trim() == "yes")
+    });
+    tokio::select! {
+        answer = answer => {
+            let answer = answer.map_err(std::io::Error::other).and_then(|answer| answer);
+            Ok(Ok(answer.map_err(|error| Diagnostic::new(format!("no answer could be read: {error}")))?))
+        }
+        code = signals.next() => Ok(Err(code)),
+    }
 }
 
 /// Asks for a password on the terminal, or reads a line where there is none.

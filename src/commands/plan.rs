@@ -44,8 +44,12 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     };
     let mut err = anstream::stderr();
     if code != 0 {
-        let text = "no plan: the check did not come to its end on every host";
+        let text = "no plan: the check did not come to its end on every host; `--limit` leaves some out";
         writeln!(err, "{text}").map_err(Stop::Output)?;
+        if let Some(out) = arguments.out.as_ref().filter(|out| out.exists()) {
+            let text = format!("`{}` is still the plan that it was before", out.display());
+            writeln!(err, "{text}").map_err(Stop::Output)?;
+        }
         return Ok(code);
     }
     let plan = recorder.finish(head(&arguments.play)?, &fleet.hosts());
@@ -55,9 +59,9 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         writeln!(err, "{text}").map_err(Stop::Output)?;
     }
     if let Some(out) = &arguments.out {
-        plan.save(out, password.as_ref())?;
-        let file = out.display();
-        writeln!(err, "saved: `cutover show {file}` shows it, `cutover apply {file}` applies it")
+        let sealed = plan.save(out, password.as_ref())?;
+        let (file, with) = (out.display(), if sealed { ", with the vault password" } else { "" });
+        writeln!(err, "saved: `cutover show {file}` shows it, `cutover apply {file}` applies it{with}")
             .map_err(Stop::Output)?;
     }
     Ok(if arguments.play.exit_code && !plan.steps.is_empty() { 3 } else { 0 })

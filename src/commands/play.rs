@@ -156,13 +156,21 @@ async fn confirm(arguments: &Arguments, prepared: Prepared, passwords: &Given) -
         say("hint: run it without `--confirm`, which shows each change before it makes it")?;
         return Ok(1);
     }
-    if !confirmed("apply this?")? {
-        say("nothing was changed")?;
-        return Ok(1);
+    match confirmed("apply this?").await? {
+        Ok(true) => {}
+        Ok(false) => {
+            say("nothing was changed")?;
+            return Ok(1);
+        }
+        Err(code) => {
+            say("\nnothing was changed")?;
+            return Ok(code);
+        }
     }
     let code = replay(Replay {
         plan,
         before: Before::default(),
+        mode: Mode::Apply,
         fleet,
         journal: head(arguments),
         passwords: passwords.clone(),
@@ -260,7 +268,13 @@ pub(super) async fn execute(
     });
     // Every play's pattern is resolved before the first host is touched.
     run.check_hosts(&prepared.playbooks)?;
-    let reading = Reading { events, verbosity: arguments.verbose, diffs: !arguments.no_diff, progress };
+    let reading = Reading {
+        events,
+        verbosity: arguments.verbose,
+        diffs: !arguments.no_diff,
+        progress,
+        go_on: "run again to go on".into(),
+    };
     conduct(run, reading, async |run| run.play(&prepared.playbooks).await).await
 }
 

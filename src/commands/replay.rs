@@ -22,6 +22,8 @@ pub struct Replay {
     pub plan: Plan,
     /// What of it was made before.
     pub before: Before,
+    /// Whether the hosts are only compared with it.
+    pub mode: Mode,
     /// What the journal says of the run.
     pub journal: Head,
     /// Where passwords are looked for.
@@ -35,7 +37,7 @@ pub struct Replay {
 
 /// Applies a plan, and returns the exit code.
 pub async fn replay(replay: Replay) -> Result<u8, Stop> {
-    let Replay { plan, before, journal, fleet, passwords, limit, forks, verbosity, diffs } = replay;
+    let Replay { plan, before, mode, journal, fleet, passwords, limit, forks, verbosity, diffs } = replay;
     let templates = Arc::new(Templates::new());
     let loader = play::loader(&fleet, &templates);
     let Given { ssh: password, r#become: become_password } = passwords;
@@ -45,18 +47,19 @@ pub async fn replay(replay: Replay) -> Result<u8, Stop> {
         Connections::new(fleet.clone(), templates.clone(), defaults).with_keyring(terminal::keyring(progress.clone()));
     let (sender, events) = mpsc::unbounded_channel();
     let run = Arc::new(Run {
-        options: Options { mode: Mode::Apply, limit, tags: Selection::default(), start_at: None, forks, verbosity },
+        options: Options { mode, limit, tags: Selection::default(), start_at: None, forks, verbosity },
         fleet,
         templates,
         connections: Arc::new(connections),
         loader,
-        journal: Arc::new(state::journal(journal, Mode::Apply)?),
+        journal: Arc::new(state::journal(journal, mode)?),
         locks: state::locks(),
         events: sender,
         progress: Default::default(),
         plan: None,
     });
-    let reading = Reading { events, verbosity, diffs, progress };
+    let go_on = "`cutover resume last` goes on where this run stopped".into();
+    let reading = Reading { events, verbosity, diffs, progress, go_on };
     Ok(match conduct(run, reading, async |run| run.replay(&plan, before).await).await? {
         Ok(recap) => recap.exit_code(),
         Err(code) => code,

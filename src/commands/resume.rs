@@ -11,6 +11,7 @@ use crate::change::Change;
 use crate::cli::Stop;
 use crate::error::Diagnostic;
 use crate::inventory::Inventory;
+use crate::run::Mode;
 use crate::run::journal::Head;
 use crate::run::plan::{Before, Plan, Read};
 use crate::run::record::Record;
@@ -76,6 +77,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         earlier = before.head.resumes.clone();
         before.entries.append(&mut record.entries);
         record.entries = before.entries;
+        record.found.append(&mut before.found);
     }
     let path = Path::new(&read.path);
     if Read::of(path)? != *read {
@@ -92,6 +94,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     let fleet = Fleet::new(Inventory::load(&head.inventory)?, vars::extra(&arguments.extra_vars)?);
     replay(Replay {
         before,
+        mode: Mode::Apply,
         journal: Head { resumes: Some(id), ..head.clone() },
         fleet: Arc::new(fleet),
         plan,

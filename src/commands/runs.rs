@@ -12,8 +12,9 @@ use crate::cli::Stop;
 use crate::error::Diagnostic;
 use crate::inventory::Inventory;
 use crate::report::review;
-use crate::run::plan::file::FORMAT;
+use crate::run::Mode;
 use crate::run::journal;
+use crate::run::plan::file::FORMAT;
 use crate::run::plan::{Before, Head, Plan, Read};
 use crate::run::record::{End, Entry, Record};
 use crate::vars::{self, Fleet};
@@ -55,7 +56,7 @@ pub struct Undo {
     /// Variables with passwords: `k=v`, JSON or YAML, `@FILE`; may be repeated
     #[arg(short, long, value_name = "VARS")]
     extra_vars: Vec<String>,
-    /// Change nothing; show what would be taken back
+    /// Change nothing; compare the hosts and show what would be taken back
     #[arg(short = 'C', long)]
     check: bool,
     /// Save this as a plan, and change nothing
@@ -132,9 +133,9 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
     let record = Record::find(&state::runs(), &arguments.run)?;
     let wanted = |entry: &Entry| {
         (arguments.host.is_empty() || arguments.host.contains(&entry.host))
-            && arguments.task.as_ref().is_none_or(|text| entry.task.contains(text.as_str()))
+            && arguments.task.as_ref().is_none_or(|text| entry.task.to_lowercase().contains(&text.to_lowercase()))
     };
-    if record.goes_on() {
+    if record.goes_on() && !arguments.check {
         let error = Diagnostic::new(format!("run {} is still going on", record.id));
         return Err(error.hint("wait for its end, or end it").into());
     }
@@ -159,7 +160,7 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
         writeln!(err, "nothing to take back").map_err(Stop::Output)?;
         return Ok(0);
     }
-    if arguments.check || arguments.out.is_some() {
+    if arguments.out.is_some() {
         if !arguments.no_diff {
             review::human(&plan, &mut anstream::stdout()).map_err(Stop::Output)?;
         }
@@ -172,14 +173,17 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
     }
     // A run that is killed goes on with it (`resume`).
     let saved = state::runs().join(format!("{}.undo", record.id));
-    plan.save(&saved, None)?;
+    if !arguments.check {
+        plan.save(&saved, None)?;
+    }
     let fleet = Fleet::new(Inventory::load(&plan.head.inventory)?, vars::extra(&arguments.extra_vars)?);
     replay(Replay {
         before: Before::default(),
+        mode: if arguments.check { Mode::Check } else { Mode::Apply },
         journal: journal::Head {
             playbooks: vec![format!("undo {}", record.id)],
             inventory: plan.head.inventory.clone(),
-            plan: Some(Read::of(&saved)?),
+            plan: if arguments.check { None } else { Some(Read::of(&saved)?) },
             resumes: None,
         },
         fleet: Arc::new(fleet),

@@ -169,7 +169,7 @@ impl<W: Write> Human<W> {
                 counts.rescued,
                 counts.ignored
             );
-            if self.mode == Mode::Check {
+            if self.mode == Mode::Check || counts.unknown > 0 {
                 text.push_str(&format!(" unknown={:<4}", counts.unknown));
             }
             writeln!(self.out, "{}", text.trim_end())?;

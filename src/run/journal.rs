@@ -106,6 +106,11 @@ impl Journal {
         self.with(|writer| writer.write(&json!({ "uncertain": number, "why": why, "found": found })))
     }
 
+    /// Notes that an earlier run was found to have made a change of the plan: its step, and its place in that.
+    pub fn made(&self, change: (usize, usize)) -> std::io::Result<()> {
+        self.with(|writer| writer.write(&json!({ "made": change })))
+    }
+
     /// Notes that the run came to its end, and with which exit code.
     pub fn ended(&self, code: u8) -> std::io::Result<()> {
         let mut writer = self.writer.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -125,7 +130,7 @@ impl Writer {
     fn open(directory: &Path, head: &Head) -> std::io::Result<Writer> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let now = jiff::Zoned::now();
-        let name = format!("{}-{}.jsonl", now.strftime("%Y%m%dT%H%M%S"), std::process::id());
+        let name = format!("{}-{}.jsonl", now.strftime("%Y%m%dT%H%M%S%.6f"), std::process::id());
         let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(directory.join(name))?;
         let mut writer = Writer { file, count: 0, routes: Vec::new() };
         writer.write(&json!({ "run": {

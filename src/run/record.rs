@@ -21,6 +21,8 @@ pub struct Record {
     pub head: Head,
     pub routes: Vec<Route>,
     pub entries: Vec<Entry>,
+    /// Changes of the plan, by step and place in it, that an earlier run was found to have made.
+    pub found: Vec<(usize, usize)>,
     /// The exit code; nothing where the run has not come to its end.
     pub ended: Option<u8>,
 }
@@ -137,6 +139,8 @@ impl Record {
                 return Err("it names a route that is not there".into());
             }
             self.entries.push(entry);
+        } else if let Some(change) = value.get("made") {
+            self.found.push(serde_json::from_value(change.clone()).map_err(|error| error.to_string())?);
         } else if let Some(code) = value.get("ended").and_then(Value::as_u64) {
             self.ended = u8::try_from(code).ok();
         } else {
@@ -169,8 +173,9 @@ impl Record {
     pub fn undone(&self, wanted: impl Fn(&Entry) -> bool) -> (Plan, Vec<(String, String)>) {
         let mut plan = Plan { routes: self.routes.clone(), batches: vec![Batch::default()], ..Plan::default() };
         let mut left = Vec::new();
-        let mut again: Vec<Step> = Vec::new();
-        for entry in self.entries.iter().rev().filter(|entry| wanted(entry)) {
+        let mut again: Vec<(&Entry, Step)> = Vec::new();
+        let wanted: Vec<&Entry> = self.entries.iter().filter(|entry| wanted(entry)).collect();
+        for (at, entry) in wanted.iter().enumerate().rev() {
             let step = Step {
                 name: entry.task.clone(),
                 place: format!("change {} of {}", entry.number, self.id),
@@ -179,23 +184,33 @@ impl Record {
                 route: entry.route,
                 ..Step::default()
             };
-            let named = format!("`{}`: {}", entry.host, entry.in_short());
             match entry.undo() {
-                Ok(Undo::First(change)) => {
-                    plan.steps.push(Step { task: plan.steps.len() + 1, changes: vec![*change], ..step })
+                Ok(Undo::First(change)) => plan.follow(Step { changes: vec![*change], ..step }),
+                Ok(Undo::Last(changes)) => again.push((entry, Step { changes, ..step })),
+                Ok(Undo::Nothing) => {}
+                Err(why) => left.push((format!("`{}`: {}", entry.host, entry.in_short()), why)),
+            }
+            // What a task has made from its files is made anew as soon as they are back: what comes next counts on it.
+            if !wanted[..at].iter().any(|before| entry.is_of_the_task_of(before)) && entry.is_path() {
+                for (_, step) in again.extract_if(.., |(made, _)| entry.is_of_the_task_of(made)) {
+                    plan.follow(step);
                 }
-                // What is made from the files is made anew when all of them are back; once, as it was made last.
-                Ok(Undo::Last(changes)) if !again.iter().any(|known| (known.route, &known.changes) == (step.route, &changes)) => {
-                    again.push(Step { changes, ..step });
-                }
-                Ok(Undo::Last(_) | Undo::Nothing) => {}
-                Err(why) => left.push((named, why)),
             }
         }
-        for step in again {
-            plan.steps.push(Step { task: plan.steps.len() + 1, ..step });
+        // A handler's is made anew when all is back, once.
+        for (_, step) in again {
+            if !plan.steps.iter().any(|known| (known.route, &known.changes) == (step.route, &step.changes)) {
+                plan.follow(step);
+            }
         }
         (plan, left)
+    }
+}
+
+impl Plan {
+    /// Adds a step that comes after all others.
+    fn follow(&mut self, step: Step) {
+        self.steps.push(Step { task: self.steps.len() + 1, ..step });
     }
 }
 
@@ -209,6 +224,14 @@ enum Undo {
 }
 
 impl Entry {
+    fn is_of_the_task_of(&self, other: &Entry) -> bool {
+        (&self.host, &self.task, &self.item) == (&other.host, &other.task, &other.item)
+    }
+
+    fn is_path(&self) -> bool {
+        matches!(&self.what, What::Change(change) if matches!(**change, Change::Path { .. }))
+    }
+
     /// Says in one line what was changed.
     pub fn in_short(&self) -> String {
         match &self.what {

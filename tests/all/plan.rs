@@ -400,3 +400,96 @@ fn of_a_command_that_may_have_run_the_user_decides() {
     assert_eq!((program.read("new/log"), mode(&program, "new/there")), ("once\n".into(), 0o600));
     has(&program.run("runs").expect(0).stdout, "not ended");
 }
+
+#[test]
+fn a_loop_that_fails_in_the_middle_fails_its_host() {
+    let program = pair(
+        "- hosts: new
+  gather_facts: no
+  tasks:
+    - name: each
+      copy: {content: \"x\\n\", dest: \"{{ base }}/{{ item }}/f\", mode: '0600'}
+      loop: [a, b, c]
+    - name: after
+      file: {path: \"{{ base }}/there\", mode: '0600'}
+",
+    );
+    ["a", "b", "c"].iter().for_each(|name| fs::create_dir(program.path("new").join(name)).unwrap());
+    program.run("plan -i hosts site.yml -o move.plan").expect(0);
+    fs::remove_dir(program.path("new/b")).unwrap();
+    let applied = program.run("apply move.plan").expect(2);
+    has(&applied.stdout, "failed: [new] => (item=b)");
+    has(&applied.stdout, " failed=1 ");
+    assert!(program.path("new/a/f").exists() && !program.path("new/c/f").exists());
+    assert_eq!(mode(&program, "new/there"), 0o644);
+    has(&program.run("runs").expect(0).stdout, "  failed ");
+}
+
+#[test]
+fn nothing_comes_after_a_play_all_of_whose_hosts_are_lost() {
+    let program = pair(
+        "- hosts: new
+  gather_facts: no
+  tasks:
+    - file: {path: \"{{ base }}/there\", mode: '0600'}
+- hosts: old
+  gather_facts: no
+  tasks:
+    - copy: {content: \"to new\\n\", dest: \"{{ base }}/route\", mode: '0644'}
+",
+    );
+    program.run("plan -i hosts site.yml -o move.plan").expect(0);
+    fs::set_permissions(program.path("new/there"), fs::Permissions::from_mode(0o604)).unwrap();
+    let applied = program.run("apply move.plan").expect(2);
+    has(&applied.stdout, "all hosts of a play are lost: nothing after it is applied");
+    assert!(!program.path("old/route").exists());
+}
+
+#[test]
+fn a_path_that_two_users_change_is_expected_once_and_a_tree_that_has_grown_is_not_removed() {
+    let program = pair(
+        "- hosts: new
+  gather_facts: no
+  tasks:
+    - file: {path: \"{{ base }}/d\", state: directory, mode: '0755'}
+    - copy: {content: \"one\\n\", dest: \"{{ base }}/d/f\", mode: '0666'}
+    - file: {path: \"{{ base }}/d/f\", mode: '0644'}
+      become: yes
+      become_method: su
+    - file: {path: \"{{ base }}/tree\", state: absent}
+",
+    );
+    program.file("new/tree/deep/a", "a\n");
+    program.run("plan -i hosts site.yml -o move.plan").expect(0);
+    program.file("new/tree/deep/mail", "came later\n");
+    let refused = program.run("apply move.plan").expect(2);
+    has(&refused.stdout, "which is to be removed");
+    assert!(program.path("new/tree/deep/a").exists() && !program.path("new/d").exists());
+    fs::remove_file(program.path("new/tree/deep/mail")).unwrap();
+    has(&program.run("apply move.plan --check").expect(0).stdout, "would change: [new]");
+    assert!(!program.path("new/d").exists());
+    program.run("apply move.plan").expect(0);
+    assert!(mode(&program, "new/d/f") == 0o644 && !program.path("new/tree").exists());
+    program.run("undo last").expect(0);
+    assert_eq!(program.read("new/tree/deep/a"), "a\n");
+    assert!(!program.path("new/d").exists());
+}
+
+#[test]
+fn what_goes_on_being_written_to_has_its_mode_changed_all_the_same() {
+    let program = pair(
+        "- hosts: new
+  gather_facts: no
+  tasks:
+    - file: {path: \"{{ base }}/there\", mode: '0640'}
+",
+    );
+    program.run("plan -i hosts site.yml -o move.plan").expect(0);
+    program.file("new/there", "as it was\nand another line\n");
+    program.run("apply move.plan").expect(0);
+    assert_eq!(mode(&program, "new/there"), 0o640);
+    program.file("new/there", "as it was\nand two\nmore lines\n");
+    program.run("undo last").expect(0);
+    assert_eq!(mode(&program, "new/there"), 0o644);
+    assert_eq!(program.read("new/there"), "as it was\nand two\nmore lines\n");
+}

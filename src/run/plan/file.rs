@@ -47,9 +47,10 @@ pub struct Sealed {
 }
 
 impl Plan {
-    /// Writes the plan, for its owner only; a file of that name is replaced when all is written.
-    pub fn save(&self, path: &Path, password: Option<&Secret>) -> Result<(), Diagnostic> {
-        let mut text = String::new();
+    /// Writes the plan, for its owner only; a file of that name is replaced when all is written. Returns whether a part of
+    /// it is encrypted.
+    pub fn save(&self, path: &Path, password: Option<&Secret>) -> Result<bool, Diagnostic> {
+        let (mut text, mut any) = (String::new(), false);
         line(&mut text, &Line::Plan(self.head.clone()))?;
         for route in &self.routes {
             line(&mut text, &Line::Route(route.clone()))?;
@@ -58,12 +59,15 @@ impl Plan {
             line(&mut text, &Line::Batch(batch.clone()))?;
         }
         for step in &self.steps {
-            line(&mut text, &Line::Step(Box::new(sealed(step, password)?)))?;
+            let step = sealed(step, password)?;
+            any |= step.sealed.is_some();
+            line(&mut text, &Line::Step(Box::new(step)))?;
         }
         let end = End { steps: self.steps.len(), sha256: digest(text.as_bytes()) };
         line(&mut text, &Line::End(end))?;
         write(path, &text)
-            .map_err(|error| Diagnostic::new(format!("the plan `{}` cannot be written: {error}", path.display())))
+            .map_err(|error| Diagnostic::new(format!("the plan `{}` cannot be written: {error}", path.display())))?;
+        Ok(any)
     }
 
     /// Reads a plan. Without the password, steps that may not be shown stay sealed.
@@ -85,7 +89,8 @@ impl Plan {
             if index == 0 {
                 plan.head = head(whole).map_err(|why| wrong(number, &why))?;
             } else {
-                let read = serde_json::from_str(whole).map_err(|error| wrong(number, &error.to_string()))?;
+                let read = serde_json::from_str(whole);
+                let read = read.map_err(|error| wrong(number, &format!("the line is cut or damaged: {error}")))?;
                 match read {
                     Line::Plan(_) => return Err(wrong(number, "a second head")),
                     Line::Route(route) => plan.routes.push(route),
@@ -147,7 +152,7 @@ fn line(text: &mut String, line: &Line) -> Result<(), Diagnostic> {
 }
 
 fn head(line: &str) -> Result<Head, String> {
-    let value: serde_json::Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let value: serde_json::Value = serde_json::from_str(line).map_err(|_| "this is no plan".to_string())?;
     match value.pointer("/plan/format").and_then(serde_json::Value::as_u64) {
         Some(format) if format > u64::from(FORMAT) => {
             let version = value.pointer("/plan/version").and_then(serde_json::Value::as_str).unwrap_or("newer");

@@ -144,7 +144,8 @@ impl Plan {
             for path in paths {
                 let first = made.entry((step.task, machine.clone(), path.clone())).or_insert(step.host.clone());
                 if *first != step.host {
-                    step.open.get_or_insert(format!("`{path}` on `{machine}` is changed for `{first}` by the same task"));
+                    step.open
+                        .get_or_insert(format!("`{path}` on `{machine}` is changed for `{first}` by the same task"));
                 }
             }
         }

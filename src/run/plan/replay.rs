@@ -15,7 +15,7 @@ use crate::run::connections::{Connections, Login};
 use crate::run::doing::Trouble;
 use crate::run::making::{Machine, Making, Unapplied};
 use crate::run::play::Flow;
-use crate::run::{Event, Run, Subject, TaskKind, Verdict, lock, result};
+use crate::run::{Event, Mode, Run, Subject, TaskKind, Verdict, lock, result};
 use crate::template::Failure;
 use crate::transport::{Become, Machines, Transport, TransportError};
 use crate::vars::{Layer, Var};
@@ -101,6 +101,10 @@ impl Run {
         let ways = self.ways(plan)?;
         self.send(Event::PlayStarted { name: format!("plan of {}", plan.head.made) });
         let before = self.settle(plan, (before, &ways)).await;
+        for change in before.found() {
+            let noted = self.journal.made(*change);
+            noted.map_err(|error| Diagnostic::new(format!("the journal cannot be written: {error}")))?;
+        }
         let left = |(index, step)| Left { index, step, made: before.made(index) };
         let steps = plan.steps.iter().enumerate().filter(|(_, step)| self.is_meant(step)).map(left);
         let steps: Vec<Left> = steps.filter(|left| left.step.open.is_some() || !left.changes().is_empty()).collect();
@@ -263,7 +267,12 @@ impl Run {
             let mut sum = Sum::default();
             for left in steps {
                 let step = left.step;
+                let refused = step.peers.keys().find(|peer| lock(&self.progress.out).contains(*peer));
                 let (verdict, result) = match &step.open {
+                    _ if refused.is_some() => {
+                        let peer = refused.map_or("", String::as_str);
+                        (Verdict::Failed, message(&format!("not applied: it reads from `{peer}`, which is left alone")))
+                    }
                     Some(why) => (Verdict::Unknown, message(&format!("left open: {why}"))),
                     None => match self.replay_step(left, (plan, ways)).await {
                         Ok(result) => (Verdict::Changed, result),
@@ -289,16 +298,15 @@ impl Run {
         if fatal.contains(&true) { Flow::Stop } else { Flow::Go }
     }
 
-    async fn replay_step(
-        self: &Arc<Run>,
-        left: &Left<'_>,
-        (plan, ways): (&Plan, &[Way]),
-    ) -> Result<Results, Trouble> {
+    async fn replay_step(self: &Arc<Run>, left: &Left<'_>, (plan, ways): (&Plan, &[Way])) -> Result<Results, Trouble> {
         let step = left.step;
         let Some(route) = step.route else { return Err(Trouble::failed("the plan does not say where")) };
         let (login, user) = ways[route].clone();
         let diffs = left.changes().iter().map(|change| change.diff(step.secrecy())).collect();
         self.send(Event::Planned { subject: step.subject(), diffs });
+        if self.options.mode == Mode::Check {
+            return Ok(Results::new());
+        }
         let transport = self.connections.transport(&login, user.clone()).await?;
         let peers = step.peers.iter().map(|(host, route)| (host.clone(), ways[*route].clone())).collect();
         let peers = Arc::new(Peers { connections: self.connections.clone(), ways: peers });
@@ -320,10 +328,11 @@ impl Run {
         let reach = making.reach(&*controller, &progress);
         let mut results = Results::new();
         for (index, change) in step.changes.iter().enumerate().skip(left.made) {
-            let applied = making.make((index, change), change::apply(change, reach)).await.map_err(|error| match error {
-                Unapplied::Stale(message) => Trouble::failed(message),
-                Unapplied::Other(trouble) => trouble,
-            })?;
+            let applied =
+                making.make((index, change), change::apply(change, reach)).await.map_err(|error| match error {
+                    Unapplied::Stale(message) => Trouble::failed(message),
+                    Unapplied::Other(trouble) => trouble,
+                })?;
             results = judged(change, applied)?;
         }
         Ok(results)

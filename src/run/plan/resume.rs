@@ -11,7 +11,12 @@ use super::{Plan, Step};
 
 /// What an earlier run has made of a plan's steps; nothing of those that are not named.
 #[derive(Clone, Debug, Default)]
-pub struct Before(BTreeMap<usize, Made>);
+pub struct Before {
+    steps: BTreeMap<usize, Made>,
+    /// Changes, by step and place in it, that were found to have been made. The journal has to know: later changes hide
+    /// what tells it.
+    found: Vec<(usize, usize)>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Made {
@@ -25,33 +30,46 @@ impl Before {
     /// Reads what a run has made of `plan`.
     pub fn of(record: &Record, plan: &Plan) -> Before {
         let made = |(index, step): (usize, &Step)| {
-            let done = |change: &usize| record.entry(index, *change).is_some_and(|entry| entry.end == End::Done);
+            let done = |change: &usize| {
+                let found = record.found.contains(&(index, *change));
+                found || record.entry(index, *change).is_some_and(|entry| entry.end == End::Done)
+            };
             let changes = (0..step.changes.len()).take_while(done).count();
             let next = record.entry(index, changes);
             let next = next.filter(|entry| matches!(entry.end, End::Unknown | End::Uncertain(_)));
             let doubtful = next.map(|entry| entry.shell.unwrap_or_default());
             (changes > 0 || doubtful.is_some()).then_some((index, Made { changes, doubtful }))
         };
-        Before(plan.steps.iter().enumerate().filter_map(made).collect())
+        Before { steps: plan.steps.iter().enumerate().filter_map(made).collect(), found: Vec::new() }
     }
 
     /// Returns how many changes of a step were made.
     pub fn made(&self, index: usize) -> usize {
-        self.0.get(&index).map_or(0, |made| made.changes)
+        self.steps.get(&index).map_or(0, |made| made.changes)
     }
 
     /// Returns the change of a step that may or may not have been made, and the process of the shell that was to make it.
     pub fn doubtful<'a>(&self, index: usize, step: &'a Step) -> Option<(&'a Change, u32)> {
-        let made = self.0.get(&index)?;
+        let made = self.steps.get(&index)?;
         Some((step.changes.get(made.changes)?, made.doubtful?))
     }
 
     /// Takes the doubtful change of a step for made, or for not made.
     pub fn settle(&mut self, index: usize, made: bool) {
-        if let Some(step) = self.0.get_mut(&index) {
-            step.changes += usize::from(made);
+        if let Some(step) = self.steps.get_mut(&index) {
+            if made {
+                self.found.push((index, step.changes));
+                step.changes += 1;
+            }
             step.doubtful = None;
         }
+    }
+}
+
+impl Before {
+    /// Changes that were taken for made ([`settle`](Before::settle)).
+    pub fn found(&self) -> &[(usize, usize)] {
+        &self.found
     }
 }
 

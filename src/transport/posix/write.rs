@@ -43,8 +43,7 @@ impl Posix {
             while next < changes.len() && batch.len() < BATCH && input.is_none() {
                 let change = &changes[next];
                 // Compared from here, right before the script: so nothing else may go before it in the script.
-                let compared =
-                    !self.tools.digests() && digest_of(change.before()).is_some() && !change.keeps_content();
+                let compared = !self.tools.digests() && digest_of(change.before()).is_some() && !change.keeps_content();
                 let step = step(change, next, &self.tools).await.map_err(|error| failed(changes, next, error))?;
                 if next > from && (compared || step.input.is_some()) {
                     break;
