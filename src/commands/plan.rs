@@ -80,12 +80,18 @@ pub fn summary(plan: &Plan) -> String {
     }
 }
 
+/// Returns the time, as RFC 3339 writes it.
+pub fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 /// Returns what a plan is made from.
 pub fn head(arguments: &play::Arguments) -> Result<Head, Diagnostic> {
     Ok(Head {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),
-        made: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        made: now(),
+        undo: None,
         playbooks: arguments.playbooks.iter().map(|path| Read::of(path)).collect::<Result<_, Diagnostic>>()?,
         inventory: arguments.inventory.iter().map(|source| state::absolute(source)).collect(),
         extra_vars: !arguments.extra_vars.is_empty(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::passwords::Passwords;
-use super::plan::summary;
+use super::plan::{now, summary};
 use super::replay::{Replay, replay};
 use super::state;
 use crate::cli::Stop;
@@ -147,7 +147,8 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
     let head = Head {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),
-        made: format!("undo of {}", record.id),
+        made: now(),
+        undo: Some(record.id.clone()),
         inventory: record.head.inventory.clone(),
         ..Head::default()
     };

@@ -37,8 +37,13 @@ enum Format {
 }
 
 pub fn run(arguments: &Arguments) -> Result<u8, Stop> {
-    let password = arguments.vault.read()?;
-    let plan = Plan::load(&arguments.plan, password.as_ref())?;
+    let mut plan = Plan::load(&arguments.plan, None)?;
+    // What is encrypted is shown by its kind where the password is there, and never itself.
+    if plan.steps.iter().any(|step| step.sealed.is_some())
+        && let Some(password) = arguments.vault.read()?
+    {
+        plan = Plan::load(&arguments.plan, Some(&password))?;
+    }
     let mut out = anstream::stdout();
     let text = match arguments.format {
         Format::Human => review::human(&plan, &mut out).map(|()| String::new()).map_err(Stop::Output)?,

@@ -13,14 +13,12 @@ const SCRIPT: &str = include_str!("html/page.js");
 pub fn page(plan: &Plan) -> String {
     let mut body = String::new();
     let (changes, hosts, open) = (plan.count(), plan.machines().len(), plan.open().count());
-    let playbooks: Vec<String> = plan.head.playbooks.iter().map(|read| html(&read.path)).collect();
     let _ = write!(
         body,
-        "<header><h1>Cutover plan</h1><p class=sum><b>{changes}</b> changes on <b>{hosts}</b> hosts, <b>{open}</b> open</p>\
-         <p class=made>made {} from {} by Cutover {}</p></header>",
-        html(&plan.head.made),
-        playbooks.join(", "),
-        html(&plan.head.version)
+        "<header><h1>Cutover {}</h1><p class=sum><b>{changes}</b> changes on <b>{hosts}</b> hosts, <b>{open}</b> open</p>\
+         <p class=made>{}</p></header>",
+        html(&plan.head.title()),
+        html(&plan.head.origin()),
     );
     dangers(plan, &mut body);
     filters(plan, &mut body);

@@ -13,8 +13,7 @@ pub fn page(plan: &Plan) -> String {
     let mut text = String::new();
     let (changes, hosts) = (plan.count(), plan.machines().len());
     let _ = writeln!(text, "## Cutover plan: {changes} changes on {hosts} hosts\n");
-    let playbooks: Vec<String> = plan.head.playbooks.iter().map(|read| format!("`{}`", read.path)).collect();
-    let _ = writeln!(text, "Made {} from {} by Cutover {}.\n", plan.head.made, playbooks.join(", "), plan.head.version);
+    let _ = writeln!(text, "{}\n", escaped(&plan.head.origin()));
     let dangers = review::dangers(plan);
     if !dangers.is_empty() {
         let _ = writeln!(text, "### {} dangerous\n", dangers.len());

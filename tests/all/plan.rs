@@ -81,7 +81,8 @@ fn what_is_planned_is_shown_applied_exactly_and_then_nothing_is_left() {
     program.file("site.yml", PLAY);
     let again = program.run("plan -i hosts site.yml --exit-code -e fresh=no").expect(0);
     has(&again.stderr, "plan: nothing to change");
-    // A used plan is stale.
+    // A used plan is stale, and it is said by how much.
+    has(&program.run("apply move.plan").expect(2).stdout, "    +two\n");
     has(&program.run("apply move.plan").expect(2).stdout, "it is left alone");
 }
 
@@ -94,6 +95,7 @@ fn a_host_that_has_moved_on_is_left_alone_and_the_others_go_on() {
     has(&applied.stdout, "fatal: [old]: FAILED! => the host is no longer as it was when the plan was made");
     has(&applied.stdout, "`DIR/old/there`\n  planned from: -rw-r--r-- 0644 ");
     has(&applied.stdout, "found: -rw----r-- 0604 ");
+    has(&applied.stdout, "[WARNING]: not applied: 5 steps on `old`");
     assert!(!program.path("old/etc").exists() && !program.path("old/noted").exists());
     assert_eq!(program.read("new/etc/conf"), "one\ntwo\n");
 }

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use crate::change::diff::describe_apart;
-use crate::change::{Change, On, StateChange};
+use crate::change::{Change, On, Secrecy, StateChange};
 use crate::transport::name::shown;
 use crate::transport::{Links, Node, PathChange, Transport, TransportError, Want};
 
 use super::Step;
+
+/// As much of a difference is told.
+const LINES: usize = 20;
 
 /// Something that is not as it was when the plan was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,11 +19,18 @@ pub struct Drift {
     pub what: String,
     pub expected: String,
     pub found: String,
+    /// The difference of the contents, where it is known and may be shown.
+    pub lines: Vec<String>,
 }
 
 impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n  planned from: {}\n  found: {}", self.what, self.expected, self.found)
+        write!(f, "{}\n  planned from: {}\n  found: {}", self.what, self.expected, self.found)?;
+        self.lines.iter().take(LINES).try_for_each(|line| write!(f, "\n    {line}"))?;
+        match self.lines.len().saturating_sub(LINES) {
+            0 => Ok(()),
+            more => write!(f, "\n    ... and {more} more lines"),
+        }
     }
 }
 
@@ -39,7 +49,7 @@ pub struct Expected<'a> {
 #[derive(Default)]
 pub struct Looks<'a> {
     /// In the plan's order.
-    paths: Vec<&'a PathChange>,
+    paths: Vec<(&'a PathChange, Secrecy)>,
     states: Vec<&'a StateChange>,
     /// Directories that go, and what goes of them.
     emptied: BTreeMap<&'a str, BTreeSet<&'a str>>,
@@ -54,7 +64,7 @@ impl<'a> Expected<'a> {
                     let path = change.path();
                     if !self.made.contains_key(path) && !self.below_something_removed(path) {
                         let looks = self.looks.entry(route).or_default();
-                        looks.paths.push(change);
+                        looks.paths.push((change, step.secrecy()));
                         if change.before().is_directory() && !change.after().is_directory() {
                             looks.emptied.insert(path, self.made.keys().copied().collect());
                         }
@@ -83,18 +93,25 @@ impl<'a> Expected<'a> {
 impl Looks<'_> {
     /// Returns what of it is not so.
     pub async fn drift(&self, machine: &dyn Transport) -> Result<Vec<Drift>, TransportError> {
-        let asked: Vec<_> = self.paths.iter().map(|change| (change.path().to_string(), Links::Keep)).collect();
-        let found = if asked.is_empty() { Vec::new() } else { machine.look(&asked, Want::Digest).await? };
-        let paths = self.paths.iter().zip(&found).filter(|(change, found)| !change.is_before(found));
-        let paths = paths.map(|(change, found)| {
+        let found = look(&self.paths, machine, Want::Digest).await?;
+        let differing = self.paths.iter().zip(&found).filter(|((change, _), found)| !change.is_before(found));
+        let differing: Vec<_> = differing.map(|(asked, _)| *asked).collect();
+        let found = look(&differing, machine, Want::Content).await?;
+        let drift = differing.iter().zip(&found).map(|((change, secrecy), found)| {
+            let hidden = *secrecy == Secrecy::Hidden || change.secret_field().is_some();
+            let difference = Change::path(change.path(), change.before().without_time(), found.without_time());
+            let lines = difference.filter(|_| !hidden).map(|difference| difference.diff(*secrecy).lines);
+            // Behind the two lines that say what it is before and after.
+            let lines = lines.into_iter().flatten().skip(2).map(|line| line.text()).collect();
             let (expected, found) = describe_apart(change.before(), found);
-            Drift { what: format!("`{}`", shown(change.path())), expected, found }
+            Drift { what: format!("`{}`", shown(change.path())), expected, found, lines }
         });
-        let mut drift: Vec<Drift> = paths.collect();
+        let mut drift: Vec<Drift> = drift.collect();
         for state in &self.states {
             let found = machine.probe(state.probe()).await?.text().trim_end().to_string();
             if found != state.before() {
-                drift.push(Drift { what: state.what().into(), expected: state.before().into(), found });
+                let (what, expected) = (state.what().into(), state.before().into());
+                drift.push(Drift { what, expected, found, lines: Vec::new() });
             }
         }
         for (directory, known) in &self.emptied {
@@ -104,11 +121,21 @@ impl Looks<'_> {
                     what: format!("`{}`, which is to be removed", shown(directory)),
                     expected: "nothing in it but what the plan removes".into(),
                     found: format!("`{}`", shown(&entry.path)),
+                    lines: Vec::new(),
                 });
             }
         }
         Ok(drift)
     }
+}
+
+async fn look(
+    asked: &[(&PathChange, Secrecy)],
+    machine: &dyn Transport,
+    want: Want,
+) -> Result<Vec<Node>, TransportError> {
+    let paths: Vec<_> = asked.iter().map(|(change, _)| (change.path().to_string(), Links::Keep)).collect();
+    if paths.is_empty() { Ok(Vec::new()) } else { machine.look(&paths, want).await }
 }
 
 #[cfg(test)]
@@ -135,7 +162,8 @@ mod tests {
         let step = Step { changes: changes.into_iter().flatten().collect(), ..Step::default() };
         let mut expected = Expected::default();
         expected.add(&step, (0, 0));
-        let paths: Vec<_> = expected.looks[&0].paths.iter().map(|change| (change.path(), change.before())).collect();
+        let paths: Vec<_> =
+            expected.looks[&0].paths.iter().map(|(change, _)| (change.path(), change.before())).collect();
         assert_eq!(paths, [("/etc/a", &Node::Absent), ("/srv/old", &a), ("/srv/older", &b)]);
     }
 }

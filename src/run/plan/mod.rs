@@ -39,6 +39,9 @@ pub struct Head {
     pub version: String,
     /// RFC 3339.
     pub made: String,
+    /// The run that the plan takes back, where it is one of those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<String>,
     pub playbooks: Vec<Read>,
     /// The `-i` arguments.
     pub inventory: Vec<String>,
@@ -108,6 +111,26 @@ pub struct Step {
     /// They, where they may not be shown and the vault password was not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<Sealed>,
+}
+
+impl Head {
+    /// Says what the plan is.
+    pub fn title(&self) -> String {
+        match &self.undo {
+            Some(run) => format!("undo of {run}"),
+            None => format!("plan of {}", self.made),
+        }
+    }
+
+    /// Says in a sentence what it was made from, and when.
+    pub fn origin(&self) -> String {
+        let playbooks: Vec<&str> = self.playbooks.iter().map(|read| read.path.as_str()).collect();
+        let from = match &self.undo {
+            Some(run) => format!("takes back run {run}"),
+            None => format!("from {}", playbooks.join(", ")),
+        };
+        format!("made {} by Cutover {}, {from}", self.made, self.version)
+    }
 }
 
 impl Plan {

@@ -1,7 +1,7 @@
 //! A plan applied: its changes in its order, each compared with its `before`; no module and no template runs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _};
@@ -37,6 +37,14 @@ impl Left<'_> {
     fn changes(&self) -> &[Change] {
         &self.step.changes[self.made..]
     }
+}
+
+/// A plan on its way.
+struct Replaying<'a> {
+    plan: &'a Plan,
+    ways: &'a [Way],
+    /// The numbers of the steps that it has come to.
+    begun: &'a Mutex<BTreeSet<usize>>,
 }
 
 /// What the items of a loop came to on one host: the recap counts tasks, not items.
@@ -99,7 +107,7 @@ impl Run {
     pub async fn replay(self: &Arc<Run>, plan: &Plan, before: Before) -> Result<(), Diagnostics> {
         self.check_limit(plan)?;
         let ways = self.ways(plan)?;
-        self.send(Event::PlayStarted { name: format!("plan of {}", plan.head.made) });
+        self.send(Event::PlayStarted { name: plan.head.title() });
         let before = self.settle(plan, (before, &ways)).await;
         for change in before.found() {
             let noted = self.journal.made(*change);
@@ -108,9 +116,10 @@ impl Run {
         let left = |(index, step)| Left { index, step, made: before.made(index) };
         let steps = plan.steps.iter().enumerate().filter(|(_, step)| self.is_meant(step)).map(left);
         let steps: Vec<Left> = steps.filter(|left| left.step.open.is_some() || !left.changes().is_empty()).collect();
-        self.verify(&steps, &ways).await;
+        self.verify(&steps, (plan, &ways)).await;
         let mut tasks: IndexMap<usize, Vec<&Left>> = IndexMap::new();
         steps.iter().for_each(|left| tasks.entry(left.step.task).or_default().push(left));
+        let begun = Mutex::default();
         let mut batch = steps.first().map_or(0, |left| left.step.batch);
         for steps in tasks.values() {
             // As in a run: what comes after a batch counts on it, so where all its hosts are lost nothing does.
@@ -120,10 +129,19 @@ impl Run {
                 break;
             }
             batch = next;
-            if self.replay_task(steps, (plan, &ways)).await == Flow::Stop {
+            if self.replay_task(steps, &Replaying { plan, ways: &ways, begun: &begun }).await == Flow::Stop {
                 self.send(Event::Warning("`any_errors_fatal`: nothing more is applied".into()));
                 break;
             }
+        }
+        let begun = lock(&begun);
+        let mut not_begun: IndexMap<&str, usize> = IndexMap::new();
+        for left in steps.iter().filter(|left| !begun.contains(&left.index)) {
+            *not_begun.entry(left.step.machine()).or_default() += 1;
+        }
+        for (machine, count) in not_begun {
+            let steps = if count == 1 { "step" } else { "steps" };
+            self.send(Event::Warning(format!("not applied: {count} {steps} on `{machine}`")));
         }
         Ok(())
     }
@@ -189,7 +207,7 @@ impl Run {
     }
 
     /// Compares every machine with what the plan takes for granted of it.
-    async fn verify(self: &Arc<Run>, steps: &[Left<'_>], ways: &[Way]) {
+    async fn verify(self: &Arc<Run>, steps: &[Left<'_>], (plan, ways): (&Plan, &[Way])) {
         let mut expected: IndexMap<&str, Expected> = IndexMap::new();
         let mut hosts: HashMap<&str, BTreeSet<&str>> = HashMap::new();
         for Left { step, made, .. } in steps.iter().filter(|left| left.step.open.is_none()) {
@@ -227,10 +245,14 @@ impl Run {
                 Ok(drift) if drift.is_empty() => (Verdict::Ok, Results::new()),
                 Ok(drift) => {
                     let all: Vec<String> = drift.iter().map(Drift::to_string).collect();
-                    let text = format!(
-                        "the host is no longer as it was when the plan was made; it is left alone\n{}\nhint: plan again",
-                        all.join("\n")
-                    );
+                    let (since, hint) = match &plan.head.undo {
+                        None => ("it was when the plan was made".into(), "plan again".into()),
+                        Some(run) => {
+                            (format!("run {run} has left it"), format!("`cutover log {run}` shows what it has done"))
+                        }
+                    };
+                    let all = all.join("\n");
+                    let text = format!("the host is no longer as {since}; it is left alone\n{all}\nhint: {hint}");
                     (Verdict::Failed, message(&text))
                 }
                 Err(error) => told(error.into()),
@@ -244,7 +266,7 @@ impl Run {
     }
 
     /// Applies the steps of one task, machine by machine side by side.
-    async fn replay_task(self: &Arc<Run>, steps: &[&Left<'_>], (plan, ways): (&Plan, &[Way])) -> Flow {
+    async fn replay_task(self: &Arc<Run>, steps: &[&Left<'_>], replaying: &Replaying<'_>) -> Flow {
         let Some(Left { step: first, .. }) = steps.first() else { return Flow::Go };
         let mut hosts: IndexMap<&str, Vec<&Left>> = IndexMap::new();
         for left in steps {
@@ -267,6 +289,7 @@ impl Run {
             let mut sum = Sum::default();
             for left in steps {
                 let step = left.step;
+                lock(replaying.begun).insert(left.index);
                 let refused = step.peers.keys().find(|peer| lock(&self.progress.out).contains(*peer));
                 let (verdict, result) = match &step.open {
                     _ if refused.is_some() => {
@@ -274,7 +297,7 @@ impl Run {
                         (Verdict::Failed, message(&format!("not applied: it reads from `{peer}`, which is left alone")))
                     }
                     Some(why) => (Verdict::Unknown, message(&format!("left open: {why}"))),
-                    None => match self.replay_step(left, (plan, ways)).await {
+                    None => match self.replay_step(left, replaying).await {
                         Ok(result) => (Verdict::Changed, result),
                         Err(trouble) => told(trouble),
                     },
@@ -298,7 +321,11 @@ impl Run {
         if fatal.contains(&true) { Flow::Stop } else { Flow::Go }
     }
 
-    async fn replay_step(self: &Arc<Run>, left: &Left<'_>, (plan, ways): (&Plan, &[Way])) -> Result<Results, Trouble> {
+    async fn replay_step(
+        self: &Arc<Run>,
+        left: &Left<'_>,
+        Replaying { plan, ways, .. }: &Replaying<'_>,
+    ) -> Result<Results, Trouble> {
         let step = left.step;
         let Some(route) = step.route else { return Err(Trouble::failed("the plan does not say where")) };
         let (login, user) = ways[route].clone();
