@@ -342,6 +342,13 @@ impl Login<'_> {
             let names: Vec<&str> = methods.iter().map(Into::into).collect();
             let names = if names.is_empty() { "nothing more".into() } else { names.join(", ") };
             text += &format!("; the host takes: {names}");
+            if self.hints.is_empty() {
+                self.hints.push(
+                    "another user: `ansible_user` or `-u`; another key: `ansible_ssh_private_key_file` or `--private-key`; a \
+                     password: `ansible_password` or `-k`"
+                        .into(),
+                );
+            }
         }
         self.hints.dedup();
         for hint in &self.hints {
