@@ -352,12 +352,13 @@ fn run_lines(command: &Command, secrecy: Secrecy) -> Vec<Line> {
     if let Some(directory) = &command.directory {
         lines.push(Line::Added(format!(" in: {}", quote(directory))));
     }
-    for (name, value) in &command.environment {
-        lines.push(Line::Added(format!("with: {name}={}", quote(value))));
+    // Without what they hold, which is where people put passwords.
+    if !command.environment.is_empty() {
+        let names: Vec<&str> = command.environment.iter().map(|(name, _)| name.as_str()).collect();
+        lines.push(Line::Added(format!("with: {}", names.join(", "))));
     }
     if !command.stdin.is_empty() {
-        let text = String::from_utf8_lossy(&command.stdin);
-        lines.extend(text.lines().map(|line| Line::Added(format!("   <: {line}"))));
+        lines.push(Line::Added(format!("with: {} bytes on stdin", command.stdin.len())));
     }
     lines
 }

@@ -96,7 +96,9 @@ fn block(block: &Block<'_>, body: &mut String) {
     };
     let badge = if dangerous { " <mark>dangerous</mark>" } else { "" };
     let all = html(&block.hosts.join(", "));
-    let _ = write!(body, "<summary title=\"{all}\">{count}{}{badge}</summary>", html(&review::named(&block.hosts)));
+    let user = block.user.as_ref().map(|user| format!(" <small>as {}</small>", html(user))).unwrap_or_default();
+    let _ =
+        write!(body, "<summary title=\"{all}\">{count}{}{user}{badge}</summary>", html(&review::named(&block.hosts)));
     if let Some(why) = block.open {
         let _ = write!(body, "<p class=open>only a run can decide this: {}</p>", html(why));
     }

@@ -68,7 +68,8 @@ fn block(block: &Block<'_>, text: &mut String) {
     let lines: Vec<String> = block.diffs.iter().flat_map(|diff| diff.lines.iter().map(Line::text)).collect();
     let same = if block.hosts.len() > 1 { format!("same on {} hosts: ", block.hosts.len()) } else { String::new() };
     // All of them: who approves has to know for which.
-    let title = format!("{same}{}", block.hosts.join(", "));
+    let user = block.user.as_ref().map(|user| format!(" (as {user})")).unwrap_or_default();
+    let title = format!("{same}{}{user}", block.hosts.join(", "));
     if let Some(why) = block.open {
         let _ = writeln!(text, "**{}**: {}\n", escaped(&title), escaped(why));
     }

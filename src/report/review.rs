@@ -27,6 +27,8 @@ pub struct Block<'a> {
     pub hosts: Vec<String>,
     pub kinds: Vec<Kind>,
     pub diffs: Vec<Diff>,
+    /// Who does it, and how one becomes that: `root by sudo`.
+    pub user: Option<String>,
     /// Why only a run can decide it.
     pub open: Option<&'a str>,
 }
@@ -90,12 +92,17 @@ pub fn tasks(plan: &Plan) -> Vec<Task<'_>> {
         let empty = || Task { name: &step.name, place: &step.place, blocks: Vec::new() };
         let blocks = &mut tasks.entry(step.task).or_insert_with(empty).blocks;
         let (diffs, open) = (step.diffs(), step.open.as_deref());
-        match blocks.iter_mut().find(|block| block.diffs == diffs && block.open == open) {
+        let user = becomes(plan, step);
+        match blocks.iter_mut().find(|block| (&block.diffs, block.open, &block.user) == (&diffs, open, &user)) {
             Some(block) => block.hosts.push(subject(step)),
-            None => blocks.push(Block { hosts: vec![subject(step)], kinds: kinds(step), diffs, open }),
+            None => blocks.push(Block { hosts: vec![subject(step)], kinds: kinds(step), diffs, user, open }),
         }
     }
     tasks.into_values().collect()
+}
+
+fn becomes(plan: &Plan, step: &Step) -> Option<String> {
+    plan.routes.get(step.route?)?.becomes()
 }
 
 fn subject(step: &Step) -> String {
@@ -194,7 +201,7 @@ pub fn json(plan: &Plan) -> String {
     let step = |step: &Step| {
         json!({
             "task": step.task, "name": step.name, "place": step.place, "host": step.host, "machine": step.machine(),
-            "item": step.item, "open": step.open,
+            "item": step.item, "open": step.open, "user": becomes(plan, step),
             "kinds": Value::from_iter(kinds(step).into_iter().map(Kind::name)),
             "diffs": Value::from_iter(step.diffs().into_iter().map(text)),
         })

@@ -468,6 +468,7 @@ fn a_path_that_two_users_change_is_expected_once_and_a_tree_that_has_grown_is_no
     has(&refused.stdout, "which is to be removed");
     assert!(program.path("new/tree/deep/a").exists() && !program.path("new/d").exists());
     fs::remove_file(program.path("new/tree/deep/mail")).unwrap();
+    has(&program.run("show move.plan --format markdown").expect(0).stdout, "<summary>new (as root by su)</summary>");
     has(&program.run("apply move.plan --check").expect(0).stdout, "would change: [new]");
     assert!(!program.path("new/d").exists());
     program.run("apply move.plan").expect(0);

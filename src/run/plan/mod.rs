@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{Change, Diff, Secrecy};
 use crate::error::Diagnostic;
+use crate::modules::arguments::boolean;
 
 use super::Subject;
 
@@ -64,6 +65,17 @@ pub struct Route {
     pub host: String,
     /// Variables that give the same login again, those that nobody has set too; passwords are not among them.
     pub variables: BTreeMap<String, Option<String>>,
+}
+
+impl Route {
+    /// Names who one becomes there, and how.
+    pub fn becomes(&self) -> Option<String> {
+        let said = |name: &str| self.variables.get(name).and_then(Option::as_deref);
+        let on = said("ansible_become").map(|text| boolean(&text.into()));
+        let method = said("ansible_become_method").unwrap_or("sudo");
+        let user = said(&format!("ansible_{method}_user")).or_else(|| said("ansible_become_user")).unwrap_or("root");
+        (on == Some(Some(true))).then(|| format!("{user} by {method}"))
+    }
 }
 
 /// The hosts that a play, or a batch of it, is for. Where all of them are lost, nothing after it is applied.
