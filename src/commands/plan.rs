@@ -29,6 +29,17 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
+    let play = &arguments.play;
+    let others = [
+        ("--confirm", play.confirm),
+        ("--list-hosts", play.list_hosts),
+        ("--list-tasks", play.list_tasks),
+        ("--list-tags", play.list_tags),
+        ("--syntax-check", play.syntax_check),
+    ];
+    if let Some((flag, _)) = others.iter().find(|(_, given)| *given) {
+        return Err(Diagnostic::new(format!("`{flag}` makes no plan")).hint(format!("`cutover play {flag}`")).into());
+    }
     if let Some(out) = &arguments.out {
         writable(out)?;
     }

@@ -131,12 +131,12 @@ pub fn counts(plan: &Plan) -> IndexMap<&str, Counts> {
     counts
 }
 
-/// Returns what a reviewer must not miss, and on which machines.
+/// Returns what a reviewer must not miss, in which task, and on which machines.
 pub fn dangers(plan: &Plan) -> IndexMap<String, Vec<&str>> {
     let mut dangers: IndexMap<String, Vec<&str>> = IndexMap::new();
     for step in &plan.steps {
         for danger in step.diffs().iter().flat_map(|diff| &diff.lines).filter_map(danger) {
-            let hosts = dangers.entry(danger.into()).or_default();
+            let hosts = dangers.entry(format!("{danger}: {} ({})", step.name, step.place)).or_default();
             if !hosts.contains(&step.machine()) {
                 hosts.push(step.machine());
             }

@@ -287,11 +287,14 @@ fn a_reviewer_sees_what_is_the_same_on_many_hosts_once_and_what_is_dangerous_fir
     program.run("plan -i hosts site.yml -o move.plan").expect(0);
     let json: Value = serde_json::from_str(&program.run("show move.plan --format json").expect(0).stdout).unwrap();
     assert_eq!((&json["changes"], json["steps"].as_array().unwrap().len()), (&4.into(), 4));
-    assert_eq!(json["dangers"], json!({"becomes world-writable": ["old", "new"]}));
+    assert_eq!(json["dangers"], json!({"becomes world-writable: <b>open</b> to all (site.yml:4)": ["old", "new"]}));
 
     let markdown = program.run("show move.plan --format markdown").expect(0).stdout;
     has(&markdown, "## Cutover plan: 4 changes on 2 hosts");
-    has(&markdown, "### 1 dangerous\n\n- :warning: becomes world-writable (old, new)\n");
+    has(
+        &markdown,
+        "### 1 dangerous\n\n- :warning: becomes world-writable: \\<b\\>open\\</b\\> to all (site.yml:4) (old, new)\n",
+    );
     has(&markdown, "| host | files | modes | open |\n|---|---:|---:|---:|\n| old | 1 | 1 | 0 |");
     has(&markdown, "<summary>same on 2 hosts: old, new</summary>\n\n````diff\n");
     has(&markdown, "### \\<b\\>open\\</b\\> to all");
