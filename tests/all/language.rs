@@ -327,7 +327,7 @@ fn no_log_hides_results_and_differences() {
     .expect(0);
     assert!(!format!("{}{}", printed.stdout, printed.stderr).contains("geheimnis"), "{}", printed.stdout);
     assert_eq!(said(&printed), ["length 9"]);
-    assert!(printed.stdout.contains("sha256"));
+    assert!(printed.stdout.contains(" bytes (hidden)"));
 }
 
 #[test]

@@ -350,15 +350,15 @@ fn an_apply_that_is_killed_at_any_moment_goes_on_to_the_same_end() {
     program.run("plan -i hosts site.yml -o move.plan").expect(0);
     let mut random = 1u64;
     let mut words = vec!["apply", "move.plan"];
-    let mut kills = 0;
+    let mut kills = 0u64;
     loop {
         let mut command = program.command();
         let output = || fs::File::create(program.path("output")).unwrap();
         command.args(&words).stdout(output()).stderr(Stdio::inherit());
         let mut child = command.spawn().unwrap();
-        // From before the first look to somewhere among the changes.
+        // From before the first look to somewhere among the changes; on a busy machine that is later.
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        std::thread::sleep(std::time::Duration::from_millis(100 + (random >> 33) % 200));
+        std::thread::sleep(std::time::Duration::from_millis(100 + (random >> 33) % (200 + 10 * kills)));
         if let Some(status) = child.try_wait().unwrap() {
             assert_eq!(status.code(), Some(0), "after {kills} kills:\n{}", program.read("output"));
             break;
