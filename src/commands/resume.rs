@@ -23,7 +23,7 @@ use crate::vars::{self, Fleet};
 /// of a command nobody can tell. A run of playbooks is gone on with by running them again.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The run's id, the beginning of it, or `last`
+    /// The run's id, the beginning of it, or `last`: the newest that has applied a plan
     #[arg(value_name = "RUN")]
     run: String,
     /// What to do with a command that may or may not have run
@@ -55,7 +55,10 @@ enum Doubtful {
 
 pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     let directory = state::runs();
-    let mut record = Record::find(&directory, &arguments.run)?;
+    let mut record = match arguments.run.as_str() {
+        "last" => Record::last_with_plan(&directory)?,
+        id => Record::find(&directory, id)?,
+    };
     let (id, head) = (record.id.clone(), record.head.clone());
     let Some(read) = &head.plan else {
         let message = format!("run `{id}` was no `apply`: it has no plan to go on with");

@@ -122,6 +122,14 @@ impl Record {
         }
     }
 
+    /// Returns the newest run that has applied a plan, whether it came to a change or not.
+    pub fn last_with_plan(directory: &Path) -> Result<Record, Diagnostic> {
+        let paths = journals(directory);
+        let mut newest = paths.iter().rev().map(|path| Record::read(path));
+        let last = newest.find(|record| record.as_ref().map_or(true, |record| record.head.plan.is_some()));
+        last.unwrap_or_else(|| Err(Diagnostic::new(format!("no run in `{}` has applied a plan", directory.display()))))
+    }
+
     fn add(&mut self, value: Value) -> Result<(), String> {
         if let Some(run) = value.get("run") {
             match run.get("format").and_then(Value::as_u64) {
