@@ -69,10 +69,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         writeln!(anstream::stderr(), "run {id} has come to its end: nothing to go on with").map_err(Stop::Output)?;
         return Ok(0);
     }
-    if record.goes_on() {
-        let error = Diagnostic::new(format!("run {id} is still going on"));
-        return Err(error.hint("wait for its end, or end it").into());
-    }
+    record.is_over()?;
     // What an earlier run made is in its own journal.
     let mut earlier = head.resumes.clone();
     while let Some(before) = earlier {

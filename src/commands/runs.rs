@@ -135,9 +135,8 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
         (arguments.host.is_empty() || arguments.host.contains(&entry.host))
             && arguments.task.as_ref().is_none_or(|text| entry.task.to_lowercase().contains(&text.to_lowercase()))
     };
-    if record.goes_on() && !arguments.check {
-        let error = Diagnostic::new(format!("run {} is still going on", record.id));
-        return Err(error.hint("wait for its end, or end it").into());
+    if !arguments.check {
+        record.is_over()?;
     }
     if !record.entries.iter().any(wanted) && !record.entries.is_empty() {
         let error = Diagnostic::new(format!("run {} has changed nothing of that kind", record.id));

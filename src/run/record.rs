@@ -108,11 +108,7 @@ impl Record {
         let found: Vec<&PathBuf> = paths.iter().filter(named).collect();
         if id == "last" {
             // As `cutover runs` lists them: a run that has changed nothing is not meant.
-            let mut newest = paths.iter().rev().map(|path| Record::read(path));
-            let last = newest.find(|record| record.as_ref().map_or(true, |record| !record.entries.is_empty()));
-            return last.unwrap_or_else(|| {
-                Err(Diagnostic::new(format!("no run in `{}` has changed anything", directory.display())))
-            });
+            return Record::newest(directory, "changed anything", |record| !record.entries.is_empty());
         }
         let hint = "`cutover runs` lists them";
         match found.as_slice() {
@@ -124,10 +120,15 @@ impl Record {
 
     /// Returns the newest run that has applied a plan, whether it came to a change or not.
     pub fn last_with_plan(directory: &Path) -> Result<Record, Diagnostic> {
+        Record::newest(directory, "applied a plan", |record| record.head.plan.is_some())
+    }
+
+    /// Returns the newest run that is meant; `what` says what it has done. A journal that cannot be read may be it.
+    fn newest(directory: &Path, what: &str, is_meant: impl Fn(&Record) -> bool) -> Result<Record, Diagnostic> {
         let paths = journals(directory);
         let mut newest = paths.iter().rev().map(|path| Record::read(path));
-        let last = newest.find(|record| record.as_ref().map_or(true, |record| record.head.plan.is_some()));
-        last.unwrap_or_else(|| Err(Diagnostic::new(format!("no run in `{}` has applied a plan", directory.display()))))
+        let found = newest.find(|record| record.as_ref().map_or(true, &is_meant));
+        found.unwrap_or_else(|| Err(Diagnostic::new(format!("no run in `{}` has {what}", directory.display()))))
     }
 
     fn add(&mut self, value: Value) -> Result<(), String> {
@@ -165,10 +166,16 @@ impl Record {
         Ok(())
     }
 
-    /// Says whether the process that wrote it is still there, without having come to its end.
-    pub fn goes_on(&self) -> bool {
+    /// Refuses a run whose process is still there and has not come to its end.
+    pub fn is_over(&self) -> Result<(), Diagnostic> {
         let pid = self.id.rsplit_once('-').and_then(|(_, pid)| pid.parse().ok()).and_then(Pid::from_raw);
-        self.ended.is_none() && pid.is_some_and(|pid| test_kill_process(pid).is_ok())
+        match self.ended.is_none() && pid.is_some_and(|pid| test_kill_process(pid).is_ok()) {
+            false => Ok(()),
+            true => {
+                let error = Diagnostic::new(format!("run {} is still going on", self.id));
+                Err(error.hint("wait for its end, or end it"))
+            }
+        }
     }
 
     /// Returns the last entry of a change of the plan that the run applied; nothing where the run has not come to it.
