@@ -78,10 +78,12 @@ impl Redirections<'_> {
 fn pipes(nonce: &str) -> String {
     let made = r#"mkdir "$D" 2>/dev/null && mkfifo "$D/i" "$D/o" "$D/e" 2>/dev/null"#;
     let places = r#""${TMPDIR:-/tmp}" /tmp /var/tmp /dev/shm "$HOME""#;
+    // mksh never closes what it saved as 10, the first that an `exec` closes: an end of the pipe of stdin would stay open.
+    let first = "exec 9</dev/null; exec 9<&-";
     // The copy of stdin does not hold stdout open, and those of the other two not the program's stdin.
     let copies = r#"cat <&9 >&6 2>/dev/null 6>&- 7<&- 8<&- 9<&- & I=$!; exec 6>&- 9<&- </dev/null; cat <&8 >&2 7<&- 8<&- & E=$!; exec 8<&-; cat <&7; wait $E; kill $I 2>/dev/null"#;
     format!(
-        r#"umask 077; trap "exit 1" 1 2 15; for P in {places}; do D=$P/.cutover.{nonce}; if {made}; then break; fi; rm -rf "$D" 2>/dev/null; D=; done; if test -z "$D"; then echo "no place for named pipes in {where_}, or no \`mkfifo\`" >&2; exit 1; fi; trap 'rm -rf "$D"' 0; exec 3<>"$D/i" 4<>"$D/o" 5<>"$D/e"; printf "\036{nonce} %s\n" "$D"; printf "\036{nonce} 0\n" >&2; read -r G || exit 1; exec 6>"$D/i" 7<"$D/o" 8<"$D/e" 9<&0; rm -rf "$D"; trap - 0; exec 3<&- 4<&- 5<&-; {copies}"#,
+        r#"umask 077; trap "exit 1" 1 2 15; for P in {places}; do D=$P/.cutover.{nonce}; if {made}; then break; fi; rm -rf "$D" 2>/dev/null; D=; done; if test -z "$D"; then echo "no place for named pipes in {where_}, or no \`mkfifo\`" >&2; exit 1; fi; trap 'rm -rf "$D"' 0; {first}; exec 3<>"$D/i" 4<>"$D/o" 5<>"$D/e"; printf "\036{nonce} %s\n" "$D"; printf "\036{nonce} 0\n" >&2; read -r G || exit 1; exec 6>"$D/i" 7<"$D/o" 8<"$D/e" 9<&0; rm -rf "$D"; trap - 0; exec 3<&- 4<&- 5<&-; {copies}"#,
         where_ = "/tmp, /var/tmp, /dev/shm and the home directory",
     )
 }

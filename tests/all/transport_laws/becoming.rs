@@ -105,12 +105,13 @@ fn nobody_with_a_password(directory: &Path, (defaults, shell): (&str, &str)) -> 
     fs::set_permissions(etc.join("sudoers"), fs::Permissions::from_mode(0o640)).unwrap();
     fs::write(etc.join("sudoers"), format!("{defaults}\nnobody ALL=(ALL) ALL\n")).unwrap();
     fs::set_permissions(etc.join("sudoers"), fs::Permissions::from_mode(0o440)).unwrap();
+    // mksh keeps what it saves as descriptor 10, if whoever runs the tests has not left that open.
     let script = format!(
-        "mount --bind {}/etc /etc && mkdir -p /run/sudo && mount -t tmpfs none /run/sudo \
+        "exec 10>&-; mount --bind {}/etc /etc && mkdir -p /run/sudo && mount -t tmpfs none /run/sudo \
          && mount --bind {shell} \"$(readlink -f /bin/sh)\" && exec setpriv --reuid=nobody --regid=nogroup --clear-groups /bin/sh -c \"$0\"",
         directory.display()
     );
-    let words = ["unshare", "-m", "/bin/sh", "-c", &script];
+    let words = ["unshare", "-m", "/bin/bash", "-c", &script];
     let probe = process::Command::new(words[0]).args(&words[1..]).arg("true").output().unwrap();
     assert!(probe.status.success(), "this test needs root, unshare, setpriv and {shell}: {probe:?}");
     Arc::new(Local::with_shell(words))
@@ -178,10 +179,10 @@ async fn the_su_of_shadow_gets_a_terminal_as_its_stdin_whatever_sh_it_is() {
     let root = Account::superuser();
     for shell in ["/bin/dash", "/bin/bash", "/usr/bin/busybox", "/bin/mksh", "/bin/ksh93"] {
         let script = format!(
-            "mount --bind {shell} \"$(readlink -f /bin/sh)\" \
+            "exec 10>&-; mount --bind {shell} \"$(readlink -f /bin/sh)\" \
              && exec setpriv --reuid=nobody --regid=nogroup --clear-groups /bin/sh -c \"$0\""
         );
-        let login = Local::with_shell(["unshare", "-m", "/bin/sh", "-c", &script]);
+        let login = Local::with_shell(["unshare", "-m", "/bin/bash", "-c", &script]);
         let user = Become { exe: su.exe(), ..becoming("su", &root.name, Some(&root.password)) };
         let machine: Machine = Arc::new(Posix::start(Arc::new(login), Some(&user)).await.unwrap());
         assert_eq!(machine.identity().user.id, 0, "{shell}");
