@@ -88,6 +88,7 @@ impl From<TransportError> for Trouble {
     fn from(error: TransportError) -> Trouble {
         match error {
             TransportError::Unreachable(why) => Trouble::Unreachable(why),
+            TransportError::Unknown(needs) => Trouble::Unknown(needs),
             lost @ TransportError::Uncertain(_) => Trouble::Unreachable(lost.to_string()),
             other => Trouble::failed(other.to_string()),
         }
@@ -393,6 +394,7 @@ impl<'a> Doing<'a> {
                 (verdict, Done { result, ..Done::default() })
             }
             Err(Trouble::Unknown(what)) => {
+                self.forget_what_is_named();
                 self.record_open(&what);
                 let mut result = Results::new();
                 result.insert("msg".into(), format!("unknown until run: needs {what}").into());

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::error::{Diagnostic, Diagnostics};
-use crate::host::Pending;
+use crate::host::Pendings;
 use crate::modules::arguments::boolean;
 use crate::playbook::tags::Selection;
 use crate::playbook::{Loader, Playbook};
@@ -37,6 +37,7 @@ pub mod record;
 mod result;
 mod said;
 mod task;
+mod touched;
 mod underway;
 pub mod verify;
 mod weakened;
@@ -85,7 +86,7 @@ pub struct Run {
 /// What a run has learnt so far, beside variables.
 #[derive(Default)]
 pub struct Progressing {
-    pending: Mutex<HashMap<String, Arc<Mutex<Pending>>>>,
+    pendings: Arc<Pendings>,
     /// Hosts that failed or could not be reached: no later play touches them.
     out: Mutex<BTreeSet<String>>,
     /// Set once `--start-at-task` has matched.
@@ -148,10 +149,6 @@ impl Run {
 
     fn turn(&self, host: &str) -> Arc<tokio::sync::Mutex<()>> {
         lock(&self.progress.turns).entry(host.to_string()).or_default().clone()
-    }
-
-    fn pending(&self, host: &str) -> Arc<Mutex<Pending>> {
-        lock(&self.progress.pending).entry(host.to_string()).or_default().clone()
     }
 }
 

@@ -14,11 +14,11 @@ use crate::transport::TransportError;
 use crate::vars::{Layer, Var};
 use crate::yaml::Data;
 
-use super::connections::Peers;
+use super::connections::{Login, Peers};
 use super::doing::{Doing, Done, Trouble};
 use super::making::{Machine, Making, Unapplied};
 use super::task::absolute;
-use super::{Event, Mode, lock, result};
+use super::{Event, Mode, result};
 
 impl Doing<'_> {
     /// Plans a module, shows what it would change, and makes it so.
@@ -31,8 +31,11 @@ impl Doing<'_> {
         if self.mode == Mode::Check {
             // What the task's own `check_mode: true` keeps from being made is not made in a run either: nothing to carry on.
             if self.task.keywords.check_mode.is_none() {
-                let pending = self.batch.run.pending(&machine.host);
-                planned.changes.iter().for_each(|change| lock(&pending).record(change));
+                let pendings = &self.batch.run.progress.pendings;
+                planned.changes.iter().for_each(|change| pendings.record(&machine.host, change));
+                if !self.reads_only() {
+                    self.forget_what_runs(&machine, &planned.changes, &arguments.read()?);
+                }
                 self.record(&machine, &planned.changes)?;
             }
             return self.done(!planned.changes.is_empty(), planned.result, None);
@@ -112,8 +115,11 @@ impl Doing<'_> {
             self.batch.run.connections.clock().tick();
         }
         let controller = Arc::new(self.controller().await?);
-        let pending = self.batch.run.pending(&machine.host);
-        let view = View::new(&machine.host, machine.transport.clone(), pending, (controller, machine.peers.clone()));
+        let pendings = self.batch.run.progress.pendings.clone();
+        if machine.login == Login::Local {
+            pendings.is_here(&machine.host);
+        }
+        let view = View::new(&machine.host, machine.transport.clone(), pendings, (controller, machine.peers.clone()));
         let planned = self.with_questions(machine, module.plan(&view)).await;
         if WAITING.contains(&self.task.action.as_str()) {
             self.batch.run.connections.clock().tick();
@@ -177,9 +183,14 @@ impl Doing<'_> {
         Ok(())
     }
 
+    /// Says whether the task declares to change nothing.
+    pub(super) fn reads_only(&self) -> bool {
+        self.task.changed_when.as_ref().is_some_and(|node| matches!(*node.data, Data::Bool(false)))
+    }
+
     fn show(&self, machine: &Machine, planned: &Planned) {
         // A command that the task declares to change nothing is no change to be shown.
-        let reads_only = self.task.changed_when.as_ref().is_some_and(|node| matches!(*node.data, Data::Bool(false)));
+        let reads_only = self.reads_only();
         let shown = planned.changes.iter().filter(|change| !(reads_only && matches!(change, Change::Run { .. })));
         let diffs: Vec<Diff> = shown.map(|change| change.diff(self.secrecy)).collect();
         if !self.show_diff || diffs.is_empty() {

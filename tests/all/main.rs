@@ -9,6 +9,7 @@ mod bad_input;
 mod cli;
 mod elevation;
 mod faults;
+mod fidelity;
 mod hostkeys;
 mod lab;
 mod language;
