@@ -120,7 +120,7 @@ impl View {
 
     /// Says whether changes are planned that were not made: a check that looks ahead of the host.
     pub fn plans_ahead(&self) -> bool {
-        self.with(|pending| !pending.is_empty())
+        self.with(|pending| pending.plans_ahead())
     }
 
     /// Looks at one path; a link is looked at itself, not through.
@@ -131,7 +131,7 @@ impl View {
 
     /// Looks at many paths in one exchange; in a check that has planned something, links on the way may need more.
     pub async fn look_all(&self, paths: &[(String, Links)], want: Want) -> Result<Vec<Node>, TransportError> {
-        if !self.plans_ahead() {
+        if self.with(|pending| pending.is_empty()) {
             return self.transport.look(paths, want).await;
         }
         self.look_for_links(paths).await?;
@@ -142,6 +142,9 @@ impl View {
                 Planned::Unknown(why) => return Err(TransportError::Unknown(why)),
                 Planned::Host(real) => (None, Some(real)),
                 Planned::Node(node) => {
+                    if let (true, Some(needs)) = (want > Want::Attributes, node.content().and_then(Content::needs)) {
+                        return Err(TransportError::Unknown(needs.clone()));
+                    }
                     let lacks = lacks(&node, want);
                     (Some(node), lacks.then(|| path.clone()))
                 }
@@ -164,11 +167,11 @@ impl View {
 
     /// Lists everything below a directory, sorted by path; links are not followed.
     pub async fn list(&self, directory: &str, depth: Option<u32>) -> Result<Vec<Entry>, TransportError> {
-        if !self.plans_ahead() {
+        if self.with(|pending| pending.is_empty()) {
             return self.transport.list(directory, depth).await;
         }
-        self.look_for_links(&[(directory.to_string(), Links::Keep)]).await?;
-        let real = match self.with(|pending| (pending.look(directory, Links::Keep), pending.real(directory))) {
+        self.look_for_links(&[(directory.to_string(), Links::Follow)]).await?;
+        let real = match self.with(|pending| (pending.look(directory, Links::Follow), pending.directory(directory))) {
             (Planned::Unknown(why), _) => return Err(TransportError::Unknown(why)),
             (Planned::Node(Node::Absent), _) => return Ok(Vec::new()),
             (_, real) => real,
@@ -193,15 +196,40 @@ impl View {
         }
     }
 
-    /// Resolves a user; one that the host does not have is an error that says so.
+    /// Resolves a user; one that the host does not have, and would not have by now, is an error that says so.
     pub async fn user(&self, name: &str) -> Result<Owner, TransportError> {
-        let found = self.transport.user(name).await?;
-        found.ok_or_else(|| TransportError::Refused(format!("`{}` has no user `{name}`", self.name)))
+        match self.planned_account("/etc/passwd", name).await? {
+            Ok(Some(owner)) => Ok(owner),
+            planned => self.account(planned, self.transport.user(name).await?, ("user", name)),
+        }
     }
 
     pub async fn group(&self, name: &str) -> Result<Owner, TransportError> {
-        let found = self.transport.group(name).await?;
-        found.ok_or_else(|| TransportError::Refused(format!("`{}` has no group `{name}`", self.name)))
+        match self.planned_account("/etc/group", name).await? {
+            Ok(Some(owner)) => Ok(owner),
+            planned => self.account(planned, self.transport.group(name).await?, ("group", name)),
+        }
+    }
+
+    async fn planned_account(&self, file: &str, name: &str) -> Result<Result<Option<Owner>, Arc<str>>, TransportError> {
+        self.look_for_links(&[]).await?;
+        Ok(self.with(|pending| pending.account(file, name)))
+    }
+
+    fn account(
+        &self,
+        planned: Result<Option<Owner>, Arc<str>>,
+        found: Option<Owner>,
+        (kind, name): (&str, &str),
+    ) -> Result<Owner, TransportError> {
+        match (found, planned) {
+            (Some(owner), _) => Ok(owner),
+            (None, Err(needs)) => Err(TransportError::Unknown(needs)),
+            (None, Ok(_)) => Err(match self.with(|pending| pending.may_make(&format!("{kind} `{name}`"))) {
+                Some(needs) => TransportError::Unknown(needs),
+                None => TransportError::Refused(format!("`{}` has no {kind} `{name}`", self.name)),
+            }),
+        }
     }
 
     /// Runs a command that only reads. The module answers for that.
@@ -230,8 +258,7 @@ impl View {
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Pending) -> T) -> T {
-        let pending = self.pendings.of(&self.name);
-        work(&mut pending.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        self.pendings.with(&self.name, work)
     }
 }
 
@@ -245,6 +272,7 @@ fn lacks(node: &Node, want: Want) -> bool {
 fn as_asked(mut node: Node, want: Want) -> Node {
     if let Node::File { content, .. } = &mut node {
         match (want, &content.body) {
+            (_, Body::Unknown { .. }) => {}
             (Want::Attributes, _) => *content = Content { digest: None, body: Body::There, ..content.clone() },
             (Want::Digest, Body::Here(_)) => content.body = Body::There,
             _ => {}

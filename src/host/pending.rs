@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use crate::change::{Change, On};
-use crate::transport::{Body, Entry, Links, Node};
+use crate::transport::{Body, Content, Entry, Links, Node, Owner};
 
 /// What is planned on all machines of a run, by host.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ struct Hosts {
 const HERE: &str = "";
 
 impl Pendings {
-    pub fn of(&self, host: &str) -> Arc<Mutex<Pending>> {
+    fn of(&self, host: &str) -> Arc<Mutex<Pending>> {
         let mut hosts = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let name = if hosts.here.contains(host) { HERE } else { host };
         hosts.pending.entry(name.to_string()).or_default().clone()
@@ -32,15 +32,15 @@ impl Pendings {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).here.insert(host.to_string());
     }
 
+    /// Works on what is planned for a host.
+    pub fn with<T>(&self, host: &str, work: impl FnOnce(&mut Pending) -> T) -> T {
+        work(&mut self.of(host).lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+
     /// Takes over what a change that is planned for a host would make true.
     pub fn record(&self, host: &str, change: &Change) {
         let host = if matches!(change, Change::Path { on: On::Controller, .. }) { HERE } else { host };
-        self.of(host).lock().unwrap_or_else(|poisoned| poisoned.into_inner()).record(change);
-    }
-
-    /// Notes that a path of a host (with all below it) or a state is known after a run only, because of what `why` says.
-    pub fn forget(&self, host: &str, what: &str, why: &Arc<str>) {
-        self.of(host).lock().unwrap_or_else(|poisoned| poisoned.into_inner()).forget(what, why);
+        self.with(host, |pending| pending.record(change));
     }
 }
 
@@ -54,6 +54,10 @@ pub struct Pending {
     unknown: BTreeMap<String, Arc<str>>,
     /// What was noted of paths on whose way nobody has looked for links yet, in order.
     noted: Vec<(String, Noted)>,
+    /// Paths that tasks which only a run can decide would change, and what those tasks need.
+    open: BTreeMap<String, Arc<str>>,
+    /// The tasks whose commands were not run: what those make is not known.
+    commands: Vec<Arc<str>>,
     /// What is at the host's own paths that lead somewhere: where a link leads, or nothing.
     ways: BTreeMap<String, Option<String>>,
 }
@@ -61,6 +65,8 @@ pub struct Pending {
 #[derive(Debug)]
 enum Noted {
     Node(Node),
+    /// What is known of it, and what the rest needs.
+    Foreseen(Node, Arc<str>),
     Unknown(Arc<str>),
 }
 
@@ -104,8 +110,63 @@ impl Pending {
         }
     }
 
+    /// Takes over what is known of a change that only a run can decide: what the path is, and not its content.
+    pub fn foresee(&mut self, change: &Change, needs: &Arc<str>) {
+        let Change::Path { on: On::Host, change } = change else { return };
+        let mut after = change.after().clone();
+        if let Node::File { content, .. } = &mut after {
+            *content = Content::unknown(needs.clone());
+        }
+        self.noted.push((change.path().to_string(), Noted::Foreseen(after, needs.clone())));
+    }
+
+    /// Says what a change waits for: an earlier task that only a run can decide is about the same path, or makes a
+    /// directory above it.
+    pub fn waits_for(&self, change: &Change) -> Option<Arc<str>> {
+        let Change::Path { on: On::Host, change } = change else { return None };
+        let path = self.real(change.path());
+        std::iter::once(path.as_str()).chain(above(&path)).find_map(|path| self.open.get(path).cloned())
+    }
+
+    /// Notes a task whose command was not run.
+    pub fn not_run(&mut self, task: Arc<str>) {
+        self.commands.push(task);
+    }
+
+    /// Returns an account of `/etc/passwd` or `/etc/group`, by its name or number, where its file is planned; or what is
+    /// needed to know.
+    pub fn account(&self, file: &str, name: &str) -> Result<Option<Owner>, Arc<str>> {
+        let Some(Node::File { content, .. }) = self.paths.get(file) else { return Ok(None) };
+        if let Body::Unknown { needs } = &content.body {
+            return Err(needs.clone());
+        }
+        let text = String::from_utf8_lossy(content.bytes().unwrap_or_default());
+        let fields = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        let owners =
+            fields.filter_map(|fields| Some(Owner { id: fields.get(2)?.parse().ok()?, name: fields[0].into() }));
+        let owners: Vec<Owner> = owners.collect();
+        let found = owners.iter().find(|owner| owner.name == name);
+        Ok(found.or(owners.iter().find(|owner| name.parse() == Ok(owner.id))).cloned())
+    }
+
+    /// Says which task may make something that is not there, as far as nobody knows what its command does.
+    pub fn may_make(&self, what: &str) -> Option<Arc<str>> {
+        let (last, others) = self.commands.split_last()?;
+        let others = match others.len() {
+            0 => String::new(),
+            1 => " or an earlier command".into(),
+            count => format!(" or one of {count} earlier commands"),
+        };
+        Some(format!("{what}, which {last}{others} may make").into())
+    }
+
     pub fn is_empty(&self) -> bool {
         self.paths.is_empty() && self.states.is_empty() && self.unknown.is_empty() && self.noted.is_empty()
+    }
+
+    /// Says whether what the host has may be something else by then: changes are planned, or commands were not run.
+    pub fn plans_ahead(&self) -> bool {
+        !self.is_empty() || !self.commands.is_empty()
     }
 
     /// Returns the host's own paths that have to be looked at, links kept, before `look` can tell what is planned at `paths`.
@@ -145,6 +206,10 @@ impl Pending {
             };
             match noted {
                 Noted::Unknown(why) => drop(self.unknown.insert(real, why)),
+                Noted::Foreseen(after, needs) => {
+                    self.open.insert(real.clone(), needs);
+                    self.paths.insert(real, after);
+                }
                 Noted::Node(mut after) => {
                     // What stays as it is may itself be only planned.
                     if let (Node::File { content, .. }, Some(Node::File { content: planned, .. })) =
@@ -173,8 +238,13 @@ impl Pending {
         }
     }
 
+    /// Returns where a directory is without links on its way and at its end, as far as that is known.
+    pub fn directory(&self, path: &str) -> String {
+        self.resolve(path, Links::Follow).unwrap_or_else(|_| clean(path))
+    }
+
     /// Returns a path without links on its way, as far as that is known.
-    pub fn real(&self, path: &str) -> String {
+    fn real(&self, path: &str) -> String {
         self.resolve(path, Links::Keep).unwrap_or_else(|_| clean(path))
     }
 
@@ -355,5 +425,18 @@ mod tests {
         assert!(pending.state("service mail").is_err() && pending.state("service web").is_ok());
         assert!(pending.overlay(("/etc", "/etc"), None, Vec::new()).is_err());
         assert!(pending.overlay(("/srv", "/srv"), None, Vec::new()).is_ok());
+    }
+
+    #[test]
+    fn an_account_is_read_from_the_planned_file() {
+        let mut pending = Pending::default();
+        let passwd = file("root:x:0:0::/:/bin/sh\nmx:x:77:12::/:\nodd\n");
+        pending.record(&Change::path("/etc/passwd", Node::Absent, passwd).unwrap());
+        let mx = Some(Owner { id: 77, name: "mx".into() });
+        look(&mut pending, "/etc/passwd", &[]);
+        assert_eq!(pending.account("/etc/passwd", "mx"), Ok(mx.clone()));
+        assert_eq!(pending.account("/etc/passwd", "77"), Ok(mx));
+        assert_eq!(pending.account("/etc/passwd", "odd"), Ok(None));
+        assert_eq!(pending.account("/etc/group", "mx"), Ok(None));
     }
 }

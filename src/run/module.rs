@@ -9,7 +9,7 @@ use crate::change::{self, Applied, Change, Diff};
 use crate::error::Diagnostic;
 use crate::host::{Controller, Unrendered, View};
 use crate::modules::{Entry, Module, ModuleError, Outcome, Planned};
-use crate::template::Failure;
+use crate::template::{Failure, Use};
 use crate::transport::TransportError;
 use crate::vars::{Layer, Var};
 use crate::yaml::Data;
@@ -23,6 +23,16 @@ use super::{Event, Mode, result};
 impl Doing<'_> {
     /// Plans a module, shows what it would change, and makes it so.
     pub(super) async fn module(&self, entry: &'static Entry, limit: Option<Duration>) -> Result<Done, Trouble> {
+        match self.known_module(entry, limit).await {
+            Err(Trouble::Unknown(needs)) if self.batch.run.options.mode == Mode::Check => {
+                let foreseen = Box::pin(self.foresee(entry, &needs)).await;
+                Err(Trouble::Open { needs, foreseen })
+            }
+            other => other,
+        }
+    }
+
+    async fn known_module(&self, entry: &'static Entry, limit: Option<Duration>) -> Result<Done, Trouble> {
         let arguments = self.arguments(entry.free_form)?;
         let place = &self.task.action_place;
         let arguments = entry.arguments(arguments).map_err(|error| error.or_at(place))?;
@@ -31,12 +41,11 @@ impl Doing<'_> {
         if self.mode == Mode::Check {
             // What the task's own `check_mode: true` keeps from being made is not made in a run either: nothing to carry on.
             if self.task.keywords.check_mode.is_none() {
-                let pendings = &self.batch.run.progress.pendings;
-                planned.changes.iter().for_each(|change| pendings.record(&machine.host, change));
+                let waits_for = self.carry_on(&machine, &planned.changes);
                 if !self.reads_only() {
                     self.forget_what_runs(&machine, &planned.changes, &arguments.read()?);
                 }
-                self.record(&machine, &planned.changes)?;
+                self.record(&machine, (&planned.changes, waits_for))?;
             }
             return self.done(!planned.changes.is_empty(), planned.result, None);
         }
@@ -114,12 +123,7 @@ impl Doing<'_> {
         if WAITING.contains(&self.task.action.as_str()) {
             self.batch.run.connections.clock().tick();
         }
-        let controller = Arc::new(self.controller().await?);
-        let pendings = self.batch.run.progress.pendings.clone();
-        if machine.login == Login::Local {
-            pendings.is_here(&machine.host);
-        }
-        let view = View::new(&machine.host, machine.transport.clone(), pendings, (controller, machine.peers.clone()));
+        let view = self.view(machine, Use::Host).await?;
         let planned = self.with_questions(machine, module.plan(&view)).await;
         if WAITING.contains(&self.task.action.as_str()) {
             self.batch.run.connections.clock().tick();
@@ -132,6 +136,16 @@ impl Doing<'_> {
         planned.warnings.iter().for_each(|warning| self.batch.run.send(Event::Warning(warning.clone())));
         self.show(machine, &planned);
         Ok(planned)
+    }
+
+    /// Returns the machine as a module sees it, whose templates are for the host or to be shown.
+    pub(super) async fn view(&self, machine: &Machine, wanted: Use) -> Result<View, Trouble> {
+        let controller = Arc::new(self.controller(wanted).await?);
+        let pendings = self.batch.run.progress.pendings.clone();
+        if machine.login == Login::Local {
+            pendings.is_here(&machine.host);
+        }
+        Ok(View::new(&machine.host, machine.transport.clone(), pendings, (controller, machine.peers.clone())))
     }
 
     fn done(&self, changed: bool, outcome: Outcome, applied: Option<Applied>) -> Result<Done, Trouble> {
@@ -151,7 +165,7 @@ impl Doing<'_> {
             let message = format!("non-zero return code {status}");
             return Err(Trouble::Failed { message, result });
         }
-        Ok(Done { changed, skipped, unknown, result, inclusions: Vec::new() })
+        Ok(Done { changed, skipped, unknown, result, ..Done::default() })
     }
 
     /// Gives commands the task's environment and time limit.
@@ -264,11 +278,11 @@ impl Doing<'_> {
         Ok(Machine { host, delegate, login, user, transport, peers })
     }
 
-    pub(super) async fn controller(&self) -> Result<Controller, Trouble> {
+    pub(super) async fn controller(&self, wanted: Use) -> Result<Controller, Trouble> {
         let (templates, scope) = (self.batch.run.templates.clone(), self.scope.clone());
         let render = move |path: &std::path::Path, text: &str, options: &crate::host::TemplateOptions| {
             let source = crate::error::Source { path: path.to_path_buf(), text: text.to_string() };
-            templates.text(&Arc::new(source), &scope.over(about_template(path)), options).map_err(|failure| {
+            templates.text(wanted, (&Arc::new(source), options), &scope.over(about_template(path))).map_err(|failure| {
                 match failure {
                     Failure::Wrong(diagnostic) => Unrendered::Wrong(diagnostic),
                     Failure::Unknown(what) => Unrendered::Unknown(what),

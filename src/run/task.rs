@@ -160,7 +160,7 @@ impl Batch {
         steps.iter().any(|step| step.any(&|task| self.starts_at(task, &self.hosts[0])))
     }
 
-    fn announce(&self, task: &Task, hosts: &[String], kind: TaskKind) {
+    pub(super) fn announce(&self, task: &Task, hosts: &[String], kind: TaskKind) {
         let place = task.keywords.place.as_ref().unwrap_or(&task.action_place);
         let place = format!("{}:{}", place.source.path.display(), place.line);
         let name = self.name_of(task, &hosts[0]);

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::change::{Change, Transfer};
 use crate::modules;
 use crate::transport::Transport as _;
+use crate::vars::Var;
 
 use super::doing::Doing;
 use super::making::Machine;
@@ -14,38 +15,39 @@ use super::making::Machine;
 impl Doing<'_> {
     /// Notes in a check that what the task's commands and transfers name is something else behind them.
     pub(super) fn forget_what_runs(&self, machine: &Machine, changes: &[Change], given: &Map<String, Value>) {
-        let pendings = &self.batch.run.progress.pendings;
         let home = &machine.transport.identity().home;
         let commands = changes.iter().any(|change| matches!(change, Change::Run { .. }));
         let named = if commands { touched(&self.task.action, given, home) } else { Vec::new() };
-        named.iter().for_each(|what| pendings.forget(&machine.host, what, &self.doer(what)));
+        named.iter().for_each(|what| self.forget(&machine.host, what));
         for Transfer { from, mailboxes, .. } in changes.iter().filter_map(transfer) {
             for mailbox in mailboxes {
-                pendings.forget(&machine.host, &mailbox.dest, &self.doer(&mailbox.dest));
-                pendings.forget(from, &mailbox.source, &self.doer(&mailbox.source));
+                self.forget(&machine.host, &mailbox.dest);
+                self.forget(from, &mailbox.source);
             }
         }
     }
 
     /// Notes in a check that what the task names may be something else behind it: it is not known what it does.
-    pub(super) fn forget_what_is_named(&self) {
+    pub(super) fn forget_what_is_named(&self, needs: &Arc<str>) {
         let Ok(delegate) = self.delegate() else { return };
         let host = delegate.unwrap_or_else(|| self.host.to_string());
         let render = |node| self.templates().render(node, &self.scope).ok();
         let arguments = self.task.arguments.iter().filter_map(|(name, node)| Some((name.key(), render(node)?)));
         let free = self.task.free_form.iter().filter_map(|node| Some(("_raw_params".to_string(), render(node)?)));
         let given: Map<String, Value> = arguments.chain(free).collect();
-        for what in touched(&self.task.action, &given, "/") {
-            self.batch.run.progress.pendings.forget(&host, &what, &self.doer(&what));
+        touched(&self.task.action, &given, "/").iter().for_each(|what| self.forget(&host, what));
+        if self.task.action == "set_fact" {
+            let names = self.task.arguments.iter().map(|(name, _)| name.key());
+            for (name, host) in names.flat_map(|name| self.facts_for.iter().map(move |host| (name.clone(), host))) {
+                self.batch.run.fleet.set_fact(host, &name, Var::Unknown(needs.clone()));
+            }
         }
     }
 
-    /// Says what makes something unknown: what this task does to it.
-    fn doer(&self, what: &str) -> Arc<str> {
-        let place = self.task.keywords.place.as_ref().unwrap_or(&self.task.action_place);
-        let task = self.task.keywords.name.as_ref().and_then(|name| name.as_str()).unwrap_or(&self.task.action);
-        let place = format!("{}:{}", place.source.path.display(), place.line);
-        format!("what task `{task}` ({place}) does to `{what}`").into()
+    /// Notes that something is known after a run only: it needs what this task does to it.
+    fn forget(&self, host: &str, what: &str) {
+        let needs = format!("what {} does to `{what}`", self.named()).into();
+        self.batch.run.progress.pendings.with(host, |pending| pending.forget(what, &needs));
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::program::Program;
 
+mod chains;
 mod compare;
 mod host;
 mod told;
@@ -38,6 +39,24 @@ fn measure(path: &Path) -> Figure {
             Figure { wrong, ..Figure::default() }
         }
     }
+}
+
+/// Says whether a file of the repository is what a test makes of it, which is put below `target/`.
+fn is_made(name: &str, text: &str) -> bool {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let made = root.join("target/made").join(name);
+    std::fs::create_dir_all(made.parent().unwrap()).unwrap();
+    std::fs::write(&made, text).unwrap();
+    let there = std::fs::read_to_string(root.join(name)).unwrap_or_default();
+    there == text
+}
+
+const STALE: &str = "out of date: `cp -r target/made/* .` brings what was made";
+
+#[test]
+fn the_generated_playbooks_are_those_of_their_seeds() {
+    let made = |seed| is_made(&format!("tests/corpus/chains/chain-{seed:02}.yml"), &chains::chain(seed));
+    assert_eq!((1..=chains::COUNT).filter(|seed| !made(*seed)).collect::<Vec<u64>>(), Vec::<u64>::new(), "{STALE}");
 }
 
 #[test]
