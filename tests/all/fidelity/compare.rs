@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cutover::change::{Change, Secrecy};
+use cutover::run::plan::Step;
 use cutover::run::record::{Entry, What};
 use cutover::transport::Node;
 use serde_json::Value;
@@ -33,31 +34,38 @@ pub fn compare(check: &Checked, run: &Ran) -> Figure {
 }
 
 fn verdicts(figure: &mut Figure, check: &Checked, run: &Ran) {
-    for (key, predicted) in &check.told {
+    let mut open: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for ((task, subject), predicted) in &check.told {
         figure.tasks += predicted.len();
-        let made = run.told.get(key).cloned().unwrap_or_default();
+        let made = run.told.get(&(task.clone(), subject.clone())).cloned().unwrap_or_default();
         for (index, verdict) in predicted.iter().enumerate() {
             match verdict.as_str() {
-                "unknown" => figure.unknown += 1,
+                "unknown" => {
+                    figure.unknown += 1;
+                    open.insert((task, subject));
+                }
                 _ if made.get(index) != Some(verdict) => {
-                    figure.wrong.push(format!("{key:?}: {verdict} in the check, {:?} in the run", made.get(index)));
+                    let made = made.get(index);
+                    figure.wrong.push(format!("`{task}` on {subject}: {verdict} in the check, {made:?} in the run"));
                 }
                 _ => {}
             }
         }
     }
-    for (key, made) in &run.told {
+    for (key @ (task, subject), made) in &run.told {
         let predicted = check.told.get(key).map_or(0, Vec::len);
-        if predicted < made.len() {
-            figure.wrong.push(format!("{key:?}: {predicted} times in the check, {made:?} in the run"));
+        // Where the items of a loop are not known it is open as a whole.
+        let host = subject.split(' ').next().unwrap_or_default();
+        if predicted < made.len() && !open.contains(&(task.as_str(), host)) {
+            figure.wrong.push(format!("`{task}` on {subject}: {predicted} times in the check, {made:?} in the run"));
         }
     }
 }
 
 fn changes(figure: &mut Figure, check: &Checked, run: &Ran) {
-    let mut open: BTreeSet<Key> = check.plan.steps.iter().filter(|step| step.open.is_some()).map(step_key).collect();
+    let mut open = Open::of(check);
     // They are made in a check too, and are in its journal.
-    open.extend(check.record.entries.iter().map(entry_key));
+    open.0.extend(check.record.entries.iter().map(entry_key));
     let mut predicted: BTreeMap<&str, Vec<(Key, String)>> = BTreeMap::new();
     for step in check.plan.steps.iter().filter(|step| step.open.is_none()) {
         for change in &step.changes {
@@ -72,7 +80,7 @@ fn changes(figure: &mut Figure, check: &Checked, run: &Ran) {
     let mut made: BTreeMap<&str, Vec<(Key, String)>> = BTreeMap::new();
     for entry in &run.record.entries {
         let key = entry_key(entry);
-        if open.contains(&key) || declared(entry, &key, run) {
+        if open.has(&key) || declared(entry, &key, run) {
             continue;
         }
         let shown = match &entry.what {
@@ -93,7 +101,21 @@ fn changes(figure: &mut Figure, check: &Checked, run: &Ran) {
     figure.wrong.extend(made.iter().map(|(host, made)| format!("{host}: not predicted: {made:?}")));
 }
 
-fn step_key(step: &cutover::run::plan::Step) -> Key {
+/// What the check has left open.
+struct Open(BTreeSet<Key>);
+
+impl Open {
+    fn of(check: &Checked) -> Open {
+        Open(check.plan.steps.iter().filter(|step| step.open.is_some()).map(step_key).collect())
+    }
+
+    /// Where the items of a loop are not known it is open as a whole.
+    fn has(&self, key: &Key) -> bool {
+        self.0.contains(key) || self.0.contains(&(key.0.clone(), key.1.clone(), None))
+    }
+}
+
+fn step_key(step: &Step) -> Key {
     let name = step.name.rsplit(" : ").next().unwrap_or(&step.name);
     (name.to_string(), step.host.clone(), step.item.clone())
 }
@@ -113,13 +135,15 @@ fn declared(entry: &Entry, (task, host, item): &Key, run: &Ran) -> bool {
     matches!(**change, Change::Run { .. }) && told.is_some_and(|(_, told)| told.iter().all(|word| word == "ok"))
 }
 
-/// A change as it is compared: as a plan and a journal hold it, but for the times of what was made since the test began.
+/// A change as it is compared: as a plan and a journal hold it, but for the times of what was made since the test began and of
+/// what is only looked at.
 fn canonical(change: &Change, began: i64) -> Value {
     let mut value = serde_json::to_value(change).unwrap();
+    let sets_time = matches!(change, Change::Path { change, .. } if change.sets_time());
     for side in ["/path/change/before", "/path/change/after"] {
         let node = value.pointer_mut(side).and_then(Value::as_object_mut).and_then(|node| node.values_mut().next());
         let Some(node) = node.and_then(Value::as_object_mut) else { continue };
-        if node.get("modified").is_none_or(|time| time.as_i64().is_none_or(|time| time >= began)) {
+        if !sets_time || node.get("modified").and_then(Value::as_i64).is_none_or(|time| time >= began) {
             node.remove("modified");
         }
     }
@@ -135,9 +159,11 @@ fn paths(figure: &mut Figure, check: &Checked, run: &Ran) {
             other => commands += &serde_json::to_string(other).unwrap(),
         }
     }
-    let open: BTreeSet<Key> = check.plan.steps.iter().filter(|step| step.open.is_some()).map(step_key).collect();
+    let open = Open::of(check);
     let mut loose: Vec<String> = Vec::new();
-    for entry in check.record.entries.iter().chain(run.record.entries.iter().filter(|e| open.contains(&entry_key(e)))) {
+    for entry in
+        check.record.entries.iter().chain(run.record.entries.iter().filter(|entry| open.has(&entry_key(entry))))
+    {
         match &entry.what {
             What::Change(change) => match &**change {
                 Change::Path { change, .. } => loose.push(change.path().to_string()),
@@ -150,22 +176,17 @@ fn paths(figure: &mut Figure, check: &Checked, run: &Ran) {
     for path in all {
         let (left, right) = (expected.get(path), run.tree.get(path));
         let by_commands = check.commands.iter().any(|made| path.starts_with(made));
-        if left == right || loose.contains(path) || named(&commands, path) || by_commands {
+        if left == right || loose.contains(path) || named(&commands, path, &check.roots) || by_commands {
             continue;
         }
         figure.wrong.push(format!("{path}: expected {left:?}\n         found {right:?}"));
     }
 }
 
-fn named(commands: &str, path: &str) -> bool {
-    let mut above = path;
-    while above.matches('/').count() > 3 {
-        if commands.contains(above) {
-            return true;
-        }
-        above = above.rsplit_once('/').map_or("", |(above, _)| above);
-    }
-    false
+/// Says whether commands name a path, or a directory that it is in: its content is theirs.
+fn named(commands: &str, path: &str, roots: &[String]) -> bool {
+    let above = std::iter::successors(Some(path), |path| path.rsplit_once('/').map(|(above, _)| above));
+    above.take_while(|path| !roots.iter().any(|root| root == path)).any(|path| commands.contains(path))
 }
 
 /// Returns the path without links in place of directories on its way.
