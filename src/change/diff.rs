@@ -452,6 +452,11 @@ mod tests {
         );
         assert!(text.ends_with(&expected), "{text}");
         assert_eq!(change.secrecy(Secrecy::Open), Secrecy::Hidden);
+        // Whoever changes it, and wherever its root is.
+        for path in ["/etc/shadow", "/chroot/etc/gshadow", "/var/qmail/users/poppasswd"] {
+            let change = Change::path(path, before.clone(), Node::Absent).unwrap();
+            assert_eq!(change.secrecy(Secrecy::Open), Secrecy::Hidden, "{path}");
+        }
         let plain = node("ann:$1$salt$old:7\nbob:passwort:8\n", 0o600, "a");
         let change = Change::path("/p", before, plain).unwrap().with_secret_field(2);
         let text: String = change.diff(Secrecy::Open).lines.iter().map(Line::text).collect();
