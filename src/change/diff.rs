@@ -73,6 +73,13 @@ impl Line {
     }
 }
 
+impl Diff {
+    /// Returns the lines as they are printed.
+    pub fn texts(&self) -> Vec<String> {
+        self.lines.iter().map(Line::text).collect()
+    }
+}
+
 impl Change {
     /// Returns how this change is shown.
     pub fn diff(&self, secrecy: Secrecy) -> Diff {
