@@ -372,8 +372,14 @@ fn run_lines(command: &Command, secrecy: Secrecy) -> Vec<Line> {
 
 fn state_lines(state: &StateChange, secrecy: Secrecy) -> Vec<Line> {
     let mut lines = vec![Line::Header(format!("--- {}", state.what())), Line::Header(format!("+++ {}", state.what()))];
-    lines.extend(state.before().lines().map(|line| Line::Removed(line.into())));
-    lines.extend(state.after().lines().map(|line| Line::Added(line.into())));
+    lines.extend(match state.before().contains('\n') || state.after().contains('\n') {
+        // A state has no end of its last line (`StateChange`); with one, the diff has no remark on it.
+        true => unified(&ended(state.before()), &ended(state.after())),
+        false => {
+            let removed = state.before().lines().map(|line| Line::Removed(line.into()));
+            removed.chain(state.after().lines().map(|line| Line::Added(line.into()))).collect()
+        }
+    });
     for command in state.by() {
         lines.push(Line::Header(match secrecy {
             Secrecy::Open => format!("    by: {}", command_line(command)),
@@ -381,6 +387,10 @@ fn state_lines(state: &StateChange, secrecy: Secrecy) -> Vec<Line> {
         }));
     }
     lines
+}
+
+fn ended(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("{text}\n") }
 }
 
 /// Returns a command as a person would type it.
