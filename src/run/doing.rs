@@ -30,6 +30,8 @@ pub(super) struct Doing<'a> {
     pub item: (usize, usize),
     pub mode: Mode,
     pub secrecy: Secrecy,
+    /// The task is a command that only reads.
+    pub probe: bool,
     pub show_diff: bool,
     /// `ignore_errors` and `ignore_unreachable`.
     pub forgiven: (bool, bool),
@@ -135,6 +137,7 @@ impl<'a> Doing<'a> {
         let show_diff = read(&keywords.diff)?.unwrap_or(true);
         let forgiven =
             (read(&keywords.ignore_errors)?.unwrap_or(false), read(&keywords.ignore_unreachable)?.unwrap_or(false));
+        self.probe = read(&self.task.probe)?.unwrap_or(false);
         self.secrecy = if hidden { Secrecy::Hidden } else { Secrecy::Open };
         self.mode = check.map_or(self.batch.run.options.mode, |check| if check { Mode::Check } else { Mode::Apply });
         (self.show_diff, self.forgiven) = (show_diff, forgiven);
