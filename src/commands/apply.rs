@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::passwords::{Passwords, VaultPassword};
+use super::passwords::Passwords;
 use super::replay::{Replay, replay};
 use super::state;
 use crate::cli::Stop;
@@ -45,8 +45,6 @@ pub struct Arguments {
     forks: usize,
     #[command(flatten)]
     passwords: Passwords,
-    #[command(flatten)]
-    vault: VaultPassword,
     /// Do not show differences
     #[arg(long)]
     no_diff: bool,
@@ -62,8 +60,8 @@ enum Open {
 }
 
 pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
-    let vault = arguments.vault.read()?;
-    let plan = Plan::load(&arguments.plan, vault.as_ref())?;
+    let passwords = arguments.passwords.ask()?;
+    let plan = Plan::load(&arguments.plan, passwords.vault.as_ref())?;
     ready(&plan, arguments)?;
     let sources = if arguments.inventory.is_empty() { &plan.head.inventory } else { &arguments.inventory };
     let fleet = Arc::new(Fleet::new(Inventory::load(sources)?, vars::extra(&arguments.extra_vars)?));
@@ -78,7 +76,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         },
         fleet,
         plan,
-        passwords: arguments.passwords.ask()?,
+        passwords,
         limit: arguments.limit.clone(),
         forks: arguments.forks,
         verbosity: arguments.verbose,
