@@ -118,6 +118,7 @@ async fn bring(
             (format!("`{}` of `{host}`", shown(path)), reach.machines.machine(host).await?.read(path).await?)
         }
         Body::Own { path } => (format!("`{}` of the host", shown(path)), reach.host.read(path).await?),
+        Body::Unknown { needs } => return Err(ApplyError::Failed(format!("its content needs {needs}"))),
         Body::There | Body::Here(_) | Body::File(_) => return Ok(None),
     };
     let failed = |error: std::io::Error| ApplyError::Failed(format!("{what}: {error}"));

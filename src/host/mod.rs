@@ -129,22 +129,23 @@ impl View {
 
     /// Looks at many paths in one exchange.
     pub async fn look_all(&self, paths: &[(String, Links)], want: Want) -> Result<Vec<Node>, TransportError> {
-        // What is planned, and whether the host has to be asked too.
-        let known: Vec<(Option<Node>, bool)> = {
+        // What is planned, and where the host has to be asked too: through a link that is only planned it would lead to
+        // another file.
+        let known: Vec<Foreknown> = {
             let pending = self.pending();
-            let answer = |(path, links): &(String, Links)| match pending.look(path, *links) {
-                None => (None, true),
-                // Through a link that is only planned the host would lead to another file.
-                Some(node) if matches!(pending.look(path, Links::Keep), Some(Node::Link { .. })) => (Some(node), false),
-                Some(node) => {
-                    let lacks = lacks(&node, want);
-                    (Some(node), lacks)
+            let answer = |(path, links): &(String, Links)| {
+                let node = pending.look(path, *links);
+                if let Some(needs) = node.as_ref().and_then(Node::content).and_then(Content::needs)
+                    && want > Want::Attributes
+                {
+                    return Err(TransportError::Unknown(needs.clone()));
                 }
+                let asks = node.as_ref().is_none_or(|node| lacks(node, want));
+                Ok((node, asks.then(|| (pending.at_host(path, *links), *links))))
             };
-            paths.iter().map(answer).collect()
+            paths.iter().map(answer).collect::<Result<_, _>>()?
         };
-        let open: Vec<_> =
-            paths.iter().zip(&known).filter(|(_, known)| known.1).map(|(path, _)| path.clone()).collect();
+        let open: Vec<_> = known.iter().filter_map(|(_, asked)| asked.clone()).collect();
         let mut found = match open.is_empty() {
             true => Vec::new(),
             false => self.transport.look(&open, want).await?,
@@ -152,8 +153,8 @@ impl View {
         .into_iter();
         let answers = known.into_iter().map(|known| match known {
             (None, _) => found.next().unwrap_or(Node::Absent),
-            (Some(node), true) => filled(node, found.next()),
-            (Some(node), false) => node,
+            (Some(node), Some(_)) => filled(node, found.next()),
+            (Some(node), None) => node,
         });
         Ok(answers.collect())
     }
@@ -161,23 +162,55 @@ impl View {
     /// Lists everything below a directory, sorted by path; links are not followed.
     pub async fn list(&self, directory: &str, depth: Option<u32>) -> Result<Vec<Entry>, TransportError> {
         // A binding of its own: the lock has to be free before the host is asked.
-        let known = self.pending().look(directory, Links::Keep);
+        let (known, real) = {
+            let pending = self.pending();
+            (pending.look(directory, Links::Follow), pending.at_host(directory, Links::Follow))
+        };
         let entries = match known {
             Some(Node::Absent) => return Ok(Vec::new()),
-            _ => self.transport.list(directory, depth).await?,
+            _ => self.transport.list(&real, depth).await?,
         };
-        Ok(self.pending().overlay(directory, depth, entries))
+        let mut entries = self.pending().overlay(&real, depth, entries);
+        if real != directory {
+            let below = |entry: &Entry| entry.path.strip_prefix(&real).map(|rest| format!("{directory}{rest}"));
+            entries.iter_mut().for_each(|entry| entry.path = below(entry).unwrap_or_default());
+        }
+        Ok(entries)
     }
 
-    /// Resolves a user; one that the host does not have is an error that says so.
+    /// Resolves a user; one that the host does not have, and would not have by now, is an error that says so.
     pub async fn user(&self, name: &str) -> Result<Owner, TransportError> {
-        let found = self.transport.user(name).await?;
-        found.ok_or_else(|| TransportError::Refused(format!("`{}` has no user `{name}`", self.name)))
+        match self.planned_account("/etc/passwd", name) {
+            Ok(Some(owner)) => Ok(owner),
+            planned => self.account(planned, self.transport.user(name).await?, ("user", name)),
+        }
     }
 
     pub async fn group(&self, name: &str) -> Result<Owner, TransportError> {
-        let found = self.transport.group(name).await?;
-        found.ok_or_else(|| TransportError::Refused(format!("`{}` has no group `{name}`", self.name)))
+        match self.planned_account("/etc/group", name) {
+            Ok(Some(owner)) => Ok(owner),
+            planned => self.account(planned, self.transport.group(name).await?, ("group", name)),
+        }
+    }
+
+    fn planned_account(&self, file: &str, name: &str) -> Result<Option<Owner>, Arc<str>> {
+        self.pending().account(file, name)
+    }
+
+    fn account(
+        &self,
+        planned: Result<Option<Owner>, Arc<str>>,
+        found: Option<Owner>,
+        (kind, name): (&str, &str),
+    ) -> Result<Owner, TransportError> {
+        match (found, planned) {
+            (Some(owner), _) => Ok(owner),
+            (None, Err(needs)) => Err(TransportError::Unknown(needs)),
+            (None, Ok(_)) => Err(match self.pending().may_make(&format!("{kind} `{name}`")) {
+                Some(needs) => TransportError::Unknown(needs),
+                None => TransportError::Refused(format!("`{}` has no {kind} `{name}`", self.name)),
+            }),
+        }
     }
 
     /// Runs a command that only reads. The module answers for that.
@@ -207,6 +240,9 @@ impl View {
         self.pending.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
+
+/// What is planned of a path, and what the host has to be asked about for it.
+type Foreknown = (Option<Node>, Option<(String, Links)>);
 
 /// Says whether a planned node is a file whose content stays as it is on the host, and that is asked for.
 fn lacks(node: &Node, want: Want) -> bool {

@@ -31,6 +31,7 @@ mod looped;
 mod making;
 mod module;
 mod neighbours;
+mod open;
 pub mod plan;
 pub mod play;
 pub mod record;

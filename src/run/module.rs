@@ -9,8 +9,8 @@ use crate::change::{self, Applied, Change, Diff};
 use crate::error::Diagnostic;
 use crate::host::{Controller, Unrendered, View};
 use crate::modules::{Entry, Module, ModuleError, Outcome, Planned};
-use crate::template::Failure;
-use crate::transport::TransportError;
+use crate::template::{Failure, Use};
+use crate::transport::{Transport as _, TransportError};
 use crate::vars::{Layer, Var};
 use crate::yaml::Data;
 
@@ -18,22 +18,35 @@ use super::connections::Peers;
 use super::doing::{Doing, Done, Trouble};
 use super::making::{Machine, Making, Unapplied};
 use super::task::absolute;
-use super::{Event, Mode, lock, result};
+use super::{Event, Mode, result};
 
 impl Doing<'_> {
     /// Plans a module, shows what it would change, and makes it so.
     pub(super) async fn module(&self, entry: &'static Entry, limit: Option<Duration>) -> Result<Done, Trouble> {
+        match self.known_module(entry, limit).await {
+            Err(Trouble::Unknown(needs)) if self.batch.run.options.mode == Mode::Check => {
+                let foreseen = Box::pin(self.foresee(entry, &needs)).await;
+                Err(Trouble::Open { needs, foreseen })
+            }
+            other => other,
+        }
+    }
+
+    async fn known_module(&self, entry: &'static Entry, limit: Option<Duration>) -> Result<Done, Trouble> {
         let arguments = self.arguments(entry.free_form)?;
         let place = &self.task.action_place;
         let arguments = entry.arguments(arguments).map_err(|error| error.or_at(place))?;
         let module = (entry.build)(&arguments).map_err(|error| error.or_at(place))?;
         let (mut machine, mut planned) = self.planned(module.as_ref(), limit).await?;
+        if self.probe {
+            let applied = probed(&machine, &planned).await?;
+            return self.done(false, planned.result, Some(applied));
+        }
         if self.mode == Mode::Check {
             // What the task's own `check_mode: true` keeps from being made is not made in a run either: nothing to carry on.
             if self.task.keywords.check_mode.is_none() {
-                let pending = self.batch.run.pending(&machine.host);
-                planned.changes.iter().for_each(|change| lock(&pending).record(change));
-                self.record(&machine, &planned.changes)?;
+                let waits_for = self.carry_on(&machine, &planned.changes);
+                self.record(&machine, (&planned.changes, waits_for))?;
             }
             return self.done(!planned.changes.is_empty(), planned.result, None);
         }
@@ -111,9 +124,7 @@ impl Doing<'_> {
         if WAITING.contains(&self.task.action.as_str()) {
             self.batch.run.connections.clock().tick();
         }
-        let controller = Arc::new(self.controller().await?);
-        let pending = self.batch.run.pending(&machine.host);
-        let view = View::new(&machine.host, machine.transport.clone(), pending, (controller, machine.peers.clone()));
+        let view = self.view(machine, Use::Host).await?;
         let planned = self.with_questions(machine, module.plan(&view)).await;
         if WAITING.contains(&self.task.action.as_str()) {
             self.batch.run.connections.clock().tick();
@@ -126,6 +137,13 @@ impl Doing<'_> {
         planned.warnings.iter().for_each(|warning| self.batch.run.send(Event::Warning(warning.clone())));
         self.show(machine, &planned);
         Ok(planned)
+    }
+
+    /// Returns the machine as a module sees it, whose templates are for the host or to be shown.
+    pub(super) async fn view(&self, machine: &Machine, wanted: Use) -> Result<View, Trouble> {
+        let controller = Arc::new(self.controller(wanted).await?);
+        let pending = self.batch.run.pending(&machine.host);
+        Ok(View::new(&machine.host, machine.transport.clone(), pending, (controller, machine.peers.clone())))
     }
 
     fn done(&self, changed: bool, outcome: Outcome, applied: Option<Applied>) -> Result<Done, Trouble> {
@@ -145,7 +163,7 @@ impl Doing<'_> {
             let message = format!("non-zero return code {status}");
             return Err(Trouble::Failed { message, result });
         }
-        Ok(Done { changed, skipped, unknown, result, inclusions: Vec::new() })
+        Ok(Done { changed, skipped, unknown, result, ..Done::default() })
     }
 
     /// Gives commands the task's environment and time limit.
@@ -177,9 +195,14 @@ impl Doing<'_> {
         Ok(())
     }
 
+    /// Says whether the task declares to change nothing.
+    pub(super) fn reads_only(&self) -> bool {
+        self.probe || self.task.changed_when.as_ref().is_some_and(|node| matches!(*node.data, Data::Bool(false)))
+    }
+
     fn show(&self, machine: &Machine, planned: &Planned) {
         // A command that the task declares to change nothing is no change to be shown.
-        let reads_only = self.task.changed_when.as_ref().is_some_and(|node| matches!(*node.data, Data::Bool(false)));
+        let reads_only = self.reads_only();
         let shown = planned.changes.iter().filter(|change| !(reads_only && matches!(change, Change::Run { .. })));
         let diffs: Vec<Diff> = shown.map(|change| change.diff(self.secrecy)).collect();
         if !self.show_diff || diffs.is_empty() {
@@ -253,11 +276,11 @@ impl Doing<'_> {
         Ok(Machine { host, delegate, login, user, transport, peers })
     }
 
-    pub(super) async fn controller(&self) -> Result<Controller, Trouble> {
+    pub(super) async fn controller(&self, wanted: Use) -> Result<Controller, Trouble> {
         let (templates, scope) = (self.batch.run.templates.clone(), self.scope.clone());
         let render = move |path: &std::path::Path, text: &str, options: &crate::host::TemplateOptions| {
             let source = crate::error::Source { path: path.to_path_buf(), text: text.to_string() };
-            templates.text(&Arc::new(source), &scope.over(about_template(path)), options).map_err(|failure| {
+            templates.text(wanted, (&Arc::new(source), options), &scope.over(about_template(path))).map_err(|failure| {
                 match failure {
                     Failure::Wrong(diagnostic) => Unrendered::Wrong(diagnostic),
                     Failure::Unknown(what) => Unrendered::Unknown(what),
@@ -271,6 +294,14 @@ impl Doing<'_> {
             transport: self.batch.run.connections.controller().await?,
         })
     }
+}
+
+/// Runs the command of a plan that is known to read only.
+async fn probed(machine: &Machine, planned: &Planned) -> Result<Applied, Trouble> {
+    let Some(Change::Run { command }) = planned.changes.last() else { return Ok(Applied::default()) };
+    let start = jiff::Zoned::now();
+    let output = machine.transport.machine().probe(command).await?;
+    Ok(Applied { output: Some(output), times: Some((start, jiff::Zoned::now())), ..Applied::default() })
 }
 
 /// The variables that only a template sees; a variable of the user's with the same name wins.

@@ -160,7 +160,7 @@ impl Batch {
         steps.iter().any(|step| step.any(&|task| self.starts_at(task, &self.hosts[0])))
     }
 
-    fn announce(&self, task: &Task, hosts: &[String], kind: TaskKind) {
+    pub(super) fn announce(&self, task: &Task, hosts: &[String], kind: TaskKind) {
         let place = task.keywords.place.as_ref().unwrap_or(&task.action_place);
         let place = format!("{}:{}", place.source.path.display(), place.line);
         let name = self.name_of(task, &hosts[0]);
@@ -282,6 +282,7 @@ impl Batch {
             item: (0, 0),
             mode: self.run.options.mode,
             secrecy: Secrecy::Open,
+            probe: false,
             show_diff: true,
             forgiven: (false, false),
             facts_for: [host.to_string()].into(),
@@ -335,6 +336,7 @@ impl Batch {
             changed_when: None,
             failed_when: None,
             until: None,
+            probe: None,
             retries: None,
             delay: None,
             notify: Vec::new(),

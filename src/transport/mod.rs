@@ -122,6 +122,9 @@ pub enum TransportError {
     /// A command passed its time limit and was ended with all its children.
     #[error("no end after {0:?}; it was stopped")]
     TimedOut(Duration),
+    /// In a check: only a run can say. It needs this.
+    #[error("unknown until run: needs {0}")]
+    Unknown(std::sync::Arc<str>),
 }
 
 /// Why a write stopped, and at which of its changes.

@@ -29,5 +29,6 @@ mod sshd;
 mod stuck;
 mod terminal;
 mod transport_laws;
+mod unknown;
 mod userland;
 mod weakened;

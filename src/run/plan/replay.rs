@@ -380,7 +380,9 @@ fn judged(change: &Change, applied: Applied) -> Result<Results, Trouble> {
 fn told(trouble: Trouble) -> (Verdict, Results) {
     match trouble {
         Trouble::Unreachable(why) => (Verdict::Unreachable, message(&why)),
-        Trouble::Unknown(what) => (Verdict::Failed, message(&format!("it needs {what}"))),
+        Trouble::Unknown(what) | Trouble::Open { needs: what, .. } => {
+            (Verdict::Failed, message(&format!("it needs {what}")))
+        }
         Trouble::Failed { message: why, mut result } => {
             result.entry("msg").or_insert(why.into());
             (Verdict::Failed, result)

@@ -1,0 +1,107 @@
+//! What only a run can decide, in a check: what is known of it is shown, and nothing later takes the rest for known.
+
+use std::sync::Arc;
+
+use crate::change::{Change, Diff, Secrecy};
+use crate::modules::{self, Entry, Planned, Results};
+use crate::playbook::Task;
+use crate::template::Use;
+
+use super::doing::{Doing, Done, Trouble, skip};
+use super::making::Machine;
+use super::play::Batch;
+use super::{Event, TaskKind, Verdict, lock};
+
+impl Doing<'_> {
+    /// Lets later tasks of the check see what this one would change. Returns what it waits for, if it is about a path
+    /// that an earlier task, which only a run can decide, is to make.
+    pub(super) fn carry_on(&self, machine: &Machine, changes: &[Change]) -> Option<Arc<str>> {
+        let pending = self.batch.run.pending(&machine.host);
+        let mut pending = lock(&pending);
+        let waits_for = changes.iter().find_map(|change| pending.waits_for(change));
+        for change in changes {
+            pending.record(change);
+            if matches!(change, Change::Run { .. }) && !self.reads_only() {
+                pending.not_run(self.named().into());
+            }
+        }
+        waits_for
+    }
+
+    /// Shows what is known of what the task would change, and notes that the rest is not.
+    pub(super) async fn foresee(&self, entry: &'static Entry, needs: &Arc<str>) -> Vec<Diff> {
+        match self.foreseen(entry).await {
+            Ok((machine, planned)) => {
+                let pending = self.batch.run.pending(&machine.host);
+                planned.changes.iter().for_each(|change| lock(&pending).foresee(change, needs));
+                let diffs: Vec<Diff> = planned.changes.iter().map(|change| change.foreseen(self.secrecy)).collect();
+                if self.show_diff && !diffs.is_empty() {
+                    let subject = machine.subject(&self.subject);
+                    self.batch.run.send(Event::Planned { subject, diffs: diffs.clone() });
+                }
+                diffs
+            }
+            Err(_) => {
+                if entry.runs_commands() && !self.reads_only() {
+                    let delegate = self.delegate().ok().flatten();
+                    let pending = self.batch.run.pending(delegate.as_deref().unwrap_or(self.host));
+                    lock(&pending).not_run(self.named().into());
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// Plans the module with texts in which the unknown is marked as such. What comes of it is shown, and never made.
+    async fn foreseen(&self, entry: &'static Entry) -> Result<(Machine, Planned), Trouble> {
+        let open = |name: &str| entry.argument(name).is_some_and(|argument| argument.open);
+        let wanted = |name: &str| if open(name) { Use::Show } else { Use::Host };
+        let arguments = entry.arguments(self.arguments_for(entry.free_form, wanted)?)?;
+        let module = (entry.build)(&arguments)?;
+        let machine = self.machine().await?;
+        let view = self.view(&machine, Use::Show).await?;
+        let planned = module.plan(&view).await?;
+        Ok((machine, planned))
+    }
+
+    /// Returns the end of a task that only a run can decide.
+    pub(super) fn left_open(&self, needs: &Arc<str>, foreseen: Vec<Diff>) -> (Verdict, Done) {
+        self.record_open(needs, foreseen);
+        // A handler whose name needs something unknown, too, is found when it is run.
+        let _ = self.notify(Some(needs));
+        let mut result = Results::new();
+        result.insert("msg".into(), format!("unknown until run: needs {needs}").into());
+        (Verdict::Unknown, Done { unknown: true, result, ..Done::default() })
+    }
+}
+
+impl Batch {
+    /// Leaves a task open on hosts, each with what it needs to know whether it is done at all.
+    pub(super) async fn leave_open(
+        self: &Arc<Batch>,
+        task: &Arc<Task>,
+        hosts: Vec<(String, Arc<str>)>,
+        kind: TaskKind,
+    ) {
+        let names: Vec<String> = hosts.iter().map(|(host, _)| host.clone()).collect();
+        self.announce(task, &names, kind);
+        for (host, needs) in hosts {
+            let mut doing = self.doing(task, &host);
+            if doing.set_switches().is_err() {
+                doing.secrecy = Secrecy::Hidden;
+            }
+            let attempt = match doing.holds() {
+                Ok(false) if task.loop_over.is_none() => Ok(skip("Conditional result was False")),
+                _ => Err(match modules::find(&task.action).filter(|_| task.loop_over.is_none()) {
+                    Some(entry) => Trouble::Open { foreseen: Box::pin(doing.foresee(entry, &needs)).await, needs },
+                    None => Trouble::Unknown(needs),
+                }),
+            };
+            let (verdict, done) = doing.conclude(attempt);
+            doing.report(verdict, &done.result);
+            if let Some(name) = &task.register {
+                self.run.fleet.register(&host, name, doing.registered(&done));
+            }
+        }
+    }
+}
