@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::passwords::{Passwords, VaultPassword};
 use super::replay::{Replay, replay};
+use super::sign::Verification;
 use super::state;
 use crate::cli::Stop;
 use crate::error::Diagnostic;
@@ -44,6 +45,8 @@ pub struct Arguments {
     #[arg(short, long, default_value_t = 50, value_name = "N")]
     forks: usize,
     #[command(flatten)]
+    verification: Verification,
+    #[command(flatten)]
     passwords: Passwords,
     #[command(flatten)]
     vault: VaultPassword,
@@ -62,8 +65,13 @@ enum Open {
 }
 
 pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
+    // What is verified is what is applied: the file is read once.
+    let text = Plan::read(&arguments.plan)?;
+    for line in arguments.verification.check(&arguments.plan, text.as_bytes())? {
+        writeln!(anstream::stderr(), "{line}").map_err(Stop::Output)?;
+    }
     let vault = arguments.vault.read()?;
-    let plan = Plan::load(&arguments.plan, vault.as_ref())?;
+    let plan = Plan::parse(&arguments.plan, &text, vault.as_ref())?;
     ready(&plan, arguments)?;
     let sources = if arguments.inventory.is_empty() { &plan.head.inventory } else { &arguments.inventory };
     let fleet = Arc::new(Fleet::new(Inventory::load(sources)?, vars::extra(&arguments.extra_vars)?));
@@ -73,7 +81,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         journal: Head {
             playbooks: vec![arguments.plan.display().to_string()],
             inventory: sources.iter().map(|source| state::absolute(source)).collect(),
-            plan: Some(Read::of(&arguments.plan)?),
+            plan: Some(Read::from(&arguments.plan, text.as_bytes())),
             resumes: None,
         },
         fleet,

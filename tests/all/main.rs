@@ -22,6 +22,7 @@ mod play_over_ssh;
 mod program;
 mod proxy;
 mod round_trips;
+mod signatures;
 mod ssh;
 mod sshd;
 mod stuck;

@@ -72,12 +72,21 @@ impl Plan {
 
     /// Reads a plan. Without the password, steps that may not be shown stay sealed.
     pub fn load(path: &Path, password: Option<&Secret>) -> Result<Plan, Diagnostic> {
+        Plan::parse(path, &Plan::read(path)?, password)
+    }
+
+    /// Returns the text of a plan's file.
+    pub fn read(path: &Path) -> Result<String, Diagnostic> {
+        let text = std::fs::read_to_string(path);
+        text.map_err(|error| Diagnostic::new(format!("the plan `{}` cannot be read: {error}", path.display())))
+    }
+
+    /// Returns the plan of a text that was read from `path`.
+    pub fn parse(path: &Path, text: &str, password: Option<&Secret>) -> Result<Plan, Diagnostic> {
         let name = path.display();
         let wrong = |number: usize, why: &str| {
             Diagnostic::new(format!("`{name}`, line {number}: {why}")).hint("`cutover plan` makes such a file")
         };
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Diagnostic::new(format!("the plan `{name}` cannot be read: {error}")))?;
         let mut plan = Plan::default();
         let (mut before, mut end) = (0, None);
         for (index, whole) in text.split_inclusive('\n').enumerate() {
@@ -139,8 +148,13 @@ impl Read {
     pub fn of(path: &Path) -> Result<Read, Diagnostic> {
         let bytes = std::fs::read(path);
         let bytes = bytes.map_err(|error| Diagnostic::new(format!("`{}`: {error}", path.display())))?;
+        Ok(Read::from(path, &bytes))
+    }
+
+    /// A file that these bytes were read from.
+    pub fn from(path: &Path, bytes: &[u8]) -> Read {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
-        Ok(Read { path: path.display().to_string(), sha256: digest(&bytes) })
+        Read { path: path.display().to_string(), sha256: digest(bytes) }
     }
 }
 

@@ -38,6 +38,7 @@ mod patience;
 mod proxy;
 mod rsa;
 mod scan;
+pub mod signature;
 mod target;
 mod terminal;
 
