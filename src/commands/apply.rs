@@ -1,7 +1,7 @@
 //! `cutover apply`: makes exactly the changes of a plan, on hosts that are as it takes them to be.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::passwords::{Passwords, VaultPassword};
@@ -108,9 +108,9 @@ fn ready(plan: &Plan, arguments: &Arguments) -> Result<(), Stop> {
         let message = format!("the plan has steps that only a run can decide:\n  {}", open.join("\n  "));
         return Err(Diagnostic::new(message).hint("`--open skip` leaves them undone").into());
     }
-    for read in &plan.head.playbooks {
-        if Read::of(Path::new(&read.path)).is_ok_and(|now| now != *read) {
-            let text = format!("note: `{}` has changed since; the plan is applied as it was made", read.path);
+    for source in &plan.sources {
+        if source.has_changed() == Some(true) {
+            let text = format!("note: `{}` has changed since; the plan is applied as it was made", source.path);
             writeln!(anstream::stderr(), "{text}").map_err(Stop::Output)?;
         }
     }

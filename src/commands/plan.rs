@@ -8,6 +8,7 @@ use super::passwords::VaultPassword;
 use super::{play, sign, state};
 use crate::cli::Stop;
 use crate::error::Diagnostic;
+use crate::provenance;
 use crate::report::review;
 use crate::run::Mode;
 use crate::run::plan::file::FORMAT;
@@ -67,6 +68,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         return Ok(code);
     }
     let plan = recorder.finish(head(&arguments.play)?, &fleet.hosts());
+    let plan = Plan { sources: provenance::sources(), ..plan };
     writeln!(err, "{}", summary(&plan)).map_err(Stop::Output)?;
     for (step, why, hosts) in review::open(&plan) {
         let text = format!("  open: `{}` on {} ({}): {why}", step.name, review::named(&hosts), step.place);

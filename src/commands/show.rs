@@ -53,7 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Stop> {
     }
     let mut out = anstream::stdout();
     let text = match arguments.format {
-        Format::Human => review::human(&plan, &mut out).map(|()| String::new()).map_err(Stop::Output)?,
+        Format::Human => report::plain::print(&plan, &mut out).map(|()| String::new()).map_err(Stop::Output)?,
         Format::Markdown => report::markdown::page(&plan),
         Format::Html => report::html::page(&plan),
         Format::Json => review::json(&plan),

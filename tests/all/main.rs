@@ -20,6 +20,7 @@ mod plan;
 mod play_becoming;
 mod play_over_ssh;
 mod program;
+mod provenance;
 mod proxy;
 mod round_trips;
 mod signatures;

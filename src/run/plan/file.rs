@@ -1,6 +1,7 @@
 //! Plan files: JSON Lines with a digest at the end; what may not be shown is encrypted with the vault password.
 //!
-//! The lines, in this order: one `{"plan": ...}` ([`Head`]), `{"route": ...}` ([`Route`]) for each way to reach a
+//! The lines, in this order: one `{"plan": ...}` ([`Head`]), `{"source": ...}`
+//! ([`Source`]) for each file that was read for it, `{"route": ...}` ([`Route`]) for each way to reach a
 //! machine, `{"batch": ...}` ([`Batch`]) for each batch of a play, `{"step": ...}` ([`Step`]) for each step, one `{"end": ...}` with the number of steps and the SHA-256 of
 //! all bytes before it. `format` grows when an older Cutover would misread a file.
 
@@ -12,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::change::{Diff, Secrecy};
 use crate::error::Diagnostic;
+use crate::provenance::Source;
 use crate::secret::Secret;
 use crate::transport::node::hex;
 use crate::vault;
@@ -25,6 +27,7 @@ pub const FORMAT: u32 = 1;
 #[serde(rename_all = "snake_case")]
 enum Line {
     Plan(Head),
+    Source(Source),
     Route(Route),
     Batch(Batch),
     Step(Box<Step>),
@@ -52,6 +55,9 @@ impl Plan {
     pub fn save(&self, path: &Path, password: Option<&Secret>) -> Result<bool, Diagnostic> {
         let (mut text, mut any) = (String::new(), false);
         line(&mut text, &Line::Plan(self.head.clone()))?;
+        for source in &self.sources {
+            line(&mut text, &Line::Source(source.clone()))?;
+        }
         for route in &self.routes {
             line(&mut text, &Line::Route(route.clone()))?;
         }
@@ -102,6 +108,7 @@ impl Plan {
                 let read = read.map_err(|error| wrong(number, &format!("the line is cut or damaged: {error}")))?;
                 match read {
                     Line::Plan(_) => return Err(wrong(number, "a second head")),
+                    Line::Source(source) => plan.sources.push(source),
                     Line::Route(route) => plan.routes.push(route),
                     Line::Batch(batch) => plan.batches.push(batch),
                     Line::Step(step) => plan.steps.push(*step),
