@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::passwords::{Passwords, VaultPassword};
+use super::passwords::Passwords;
 use super::replay::{Replay, replay};
 use super::sign::Verification;
 use super::state;
@@ -48,8 +48,6 @@ pub struct Arguments {
     verification: Verification,
     #[command(flatten)]
     passwords: Passwords,
-    #[command(flatten)]
-    vault: VaultPassword,
     /// Do not show differences
     #[arg(long)]
     no_diff: bool,
@@ -70,8 +68,8 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     for line in arguments.verification.check(&arguments.plan, text.as_bytes())? {
         writeln!(anstream::stderr(), "{line}").map_err(Stop::Output)?;
     }
-    let vault = arguments.vault.read()?;
-    let plan = Plan::parse(&arguments.plan, &text, vault.as_ref())?;
+    let passwords = arguments.passwords.ask()?;
+    let plan = Plan::parse(&arguments.plan, &text, passwords.vault.as_ref())?;
     ready(&plan, arguments)?;
     let sources = if arguments.inventory.is_empty() { &plan.head.inventory } else { &arguments.inventory };
     let fleet = Arc::new(Fleet::new(Inventory::load(sources)?, vars::extra(&arguments.extra_vars)?));
@@ -86,7 +84,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         },
         fleet,
         plan,
-        passwords: arguments.passwords.ask()?,
+        passwords,
         limit: arguments.limit.clone(),
         forks: arguments.forks,
         verbosity: arguments.verbose,

@@ -236,7 +236,7 @@ pub(super) async fn execute(
     (mode, plan): (Mode, Option<Arc<Recorder>>),
     passwords: &Given,
 ) -> Result<Result<Recap, u8>, Stop> {
-    let Given { ssh: password, r#become: become_password } = passwords.clone();
+    let Given { ssh: password, r#become: become_password, vault } = passwords.clone();
     let defaults = Defaults {
         user: arguments.user.clone(),
         key: arguments.private_key.clone(),
@@ -260,7 +260,7 @@ pub(super) async fn execute(
         templates: prepared.templates,
         connections: Arc::new(connections),
         loader: prepared.loader,
-        journal: Arc::new(state::journal(head(arguments), mode)?),
+        journal: Arc::new(state::journal(head(arguments), mode, vault)?),
         locks: state::locks(),
         events: sender,
         progress: Default::default(),

@@ -40,7 +40,7 @@ pub async fn replay(replay: Replay) -> Result<u8, Stop> {
     let Replay { plan, before, mode, journal, fleet, passwords, limit, forks, verbosity, diffs } = replay;
     let templates = Arc::new(Templates::new());
     let loader = play::loader(&fleet, &templates);
-    let Given { ssh: password, r#become: become_password } = passwords;
+    let Given { ssh: password, r#become: become_password, vault } = passwords;
     let defaults = Defaults { password, become_password, ..Defaults::default() };
     let progress = report::human::progress();
     let connections =
@@ -52,7 +52,7 @@ pub async fn replay(replay: Replay) -> Result<u8, Stop> {
         templates,
         connections: Arc::new(connections),
         loader,
-        journal: Arc::new(state::journal(journal, mode)?),
+        journal: Arc::new(state::journal(journal, mode, vault)?),
         locks: state::locks(),
         events: sender,
         progress: Default::default(),
