@@ -11,7 +11,7 @@ use super::state;
 use crate::cli::Stop;
 use crate::error::Diagnostic;
 use crate::inventory::Inventory;
-use crate::report::review;
+use crate::report::{plain, review};
 use crate::run::Mode;
 use crate::run::journal;
 use crate::run::plan::file::FORMAT;
@@ -167,7 +167,7 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
     }
     if arguments.out.is_some() {
         if !arguments.no_diff {
-            review::human(&plan, &mut anstream::stdout()).map_err(Stop::Output)?;
+            plain::print(&plan, &mut anstream::stdout()).map_err(Stop::Output)?;
         }
         writeln!(err, "{}", summary(&plan)).map_err(Stop::Output)?;
         if let Some(out) = &arguments.out {

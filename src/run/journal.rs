@@ -179,7 +179,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let journal = Journal::start(directory.path(), Head::default()).unwrap();
         let subject = Subject { host: "h".into(), delegate: None, item: None };
-        let route = Route { host: "h".into(), variables: Default::default() };
+        let route = Route { host: "h".into(), variables: Default::default(), key: None };
         let about = About { host: "h", task: "t", subject: &subject, route: &route, step: None, shell: 1 };
         let root = Owner { id: 0, name: "root".into() };
         let permissions = Permissions { mode: 0o600, owner: root.clone(), group: root };

@@ -96,6 +96,19 @@ fn a_passphrase_is_asked_for_once_and_not_shown() {
 }
 
 #[test]
+fn a_plan_is_signed_with_a_key_whose_passphrase_is_asked_for() {
+    let sshd = Sshd::start("");
+    let program = prepared(&sshd);
+    program.file("none.yml", "- hosts: localhost\n  gather_facts: no\n  tasks: []\n");
+    program.run("plan none.yml -o my.plan").expect(0);
+    let mut terminal = OnTerminal::start(&program, "sign my.plan --key key");
+    terminal.sees("Enter passphrase for key");
+    terminal.types(&format!("{PASSPHRASE}\n"));
+    assert_eq!(terminal.end(), 0, "{}", terminal.text());
+    assert!(program.read("my.plan.sig").starts_with("-----BEGIN SSH SIGNATURE-----\n"));
+}
+
+#[test]
 fn a_question_can_be_interrupted() {
     let sshd = Sshd::start("");
     let program = prepared(&sshd);

@@ -44,6 +44,11 @@ pub trait Carrier: Send + Sync {
 
     /// Starts `line` on a terminal that echoes nothing: `stdout` is all that is printed there, `stderr` is empty.
     async fn terminal(&self, line: &str) -> Result<Channel, TransportError>;
+
+    /// Returns the fingerprint of the key that the machine has proved to have, `SHA256:...`. `None`: it has no need to.
+    fn host_key(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The exit status of a program, when it has ended.
