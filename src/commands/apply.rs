@@ -46,6 +46,8 @@ pub struct Arguments {
     #[command(flatten)]
     passwords: Passwords,
     #[command(flatten)]
+    locking: state::Locking,
+    #[command(flatten)]
     vault: VaultPassword,
     /// Do not show differences
     #[arg(long)]
@@ -79,6 +81,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         fleet,
         plan,
         passwords: arguments.passwords.ask()?,
+        locking: arguments.locking.rules(),
         limit: arguments.limit.clone(),
         forks: arguments.forks,
         verbosity: arguments.verbose,

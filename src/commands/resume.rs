@@ -35,6 +35,8 @@ pub struct Arguments {
     #[command(flatten)]
     passwords: Passwords,
     #[command(flatten)]
+    locking: state::Locking,
+    #[command(flatten)]
     vault: VaultPassword,
     /// Do not show differences
     #[arg(long)]
@@ -99,6 +101,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         fleet: Arc::new(fleet),
         plan,
         passwords: arguments.passwords.ask()?,
+        locking: arguments.locking.rules(),
         limit: None,
         forks: 50,
         verbosity: arguments.verbose,

@@ -89,6 +89,9 @@ impl From<TransportError> for Trouble {
         match error {
             TransportError::Unreachable(why) => Trouble::Unreachable(why),
             lost @ TransportError::Uncertain(_) => Trouble::Unreachable(lost.to_string()),
+            TransportError::Held(_) => Trouble::failed(format!(
+                "{error}\nhint: `--wait-lock SECONDS` waits for its end; where it is known to be gone, `--steal-lock`"
+            )),
             other => Trouble::failed(other.to_string()),
         }
     }
