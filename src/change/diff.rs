@@ -73,6 +73,13 @@ impl Line {
     }
 }
 
+impl Diff {
+    /// Returns the lines as they are printed.
+    pub fn texts(&self) -> Vec<String> {
+        self.lines.iter().map(Line::text).collect()
+    }
+}
+
 impl Change {
     /// Returns how this change is shown.
     pub fn diff(&self, secrecy: Secrecy) -> Diff {
@@ -365,8 +372,14 @@ fn run_lines(command: &Command, secrecy: Secrecy) -> Vec<Line> {
 
 fn state_lines(state: &StateChange, secrecy: Secrecy) -> Vec<Line> {
     let mut lines = vec![Line::Header(format!("--- {}", state.what())), Line::Header(format!("+++ {}", state.what()))];
-    lines.extend(state.before().lines().map(|line| Line::Removed(line.into())));
-    lines.extend(state.after().lines().map(|line| Line::Added(line.into())));
+    lines.extend(match state.before().contains('\n') || state.after().contains('\n') {
+        // A state has no end of its last line (`StateChange`); with one, the diff has no remark on it.
+        true => unified(&ended(state.before()), &ended(state.after())),
+        false => {
+            let removed = state.before().lines().map(|line| Line::Removed(line.into()));
+            removed.chain(state.after().lines().map(|line| Line::Added(line.into()))).collect()
+        }
+    });
     for command in state.by() {
         lines.push(Line::Header(match secrecy {
             Secrecy::Open => format!("    by: {}", command_line(command)),
@@ -374,6 +387,10 @@ fn state_lines(state: &StateChange, secrecy: Secrecy) -> Vec<Line> {
         }));
     }
     lines
+}
+
+fn ended(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("{text}\n") }
 }
 
 /// Returns a command as a person would type it.
@@ -452,6 +469,11 @@ mod tests {
         );
         assert!(text.ends_with(&expected), "{text}");
         assert_eq!(change.secrecy(Secrecy::Open), Secrecy::Hidden);
+        // Whoever changes it, and wherever its root is.
+        for path in ["/etc/shadow", "/chroot/etc/gshadow", "/var/qmail/users/poppasswd"] {
+            let change = Change::path(path, before.clone(), Node::Absent).unwrap();
+            assert_eq!(change.secrecy(Secrecy::Open), Secrecy::Hidden, "{path}");
+        }
         let plain = node("ann:$1$salt$old:7\nbob:passwort:8\n", 0o600, "a");
         let change = Change::path("/p", before, plain).unwrap().with_secret_field(2);
         let text: String = change.diff(Secrecy::Open).lines.iter().map(Line::text).collect();

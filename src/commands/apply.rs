@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::passwords::{Passwords, VaultPassword};
+use super::passwords::Passwords;
 use super::replay::{Replay, replay};
 use super::state;
 use crate::cli::Stop;
@@ -47,8 +47,6 @@ pub struct Arguments {
     passwords: Passwords,
     #[command(flatten)]
     locking: state::Locking,
-    #[command(flatten)]
-    vault: VaultPassword,
     /// Do not show differences
     #[arg(long)]
     no_diff: bool,
@@ -64,8 +62,8 @@ enum Open {
 }
 
 pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
-    let vault = arguments.vault.read()?;
-    let plan = Plan::load(&arguments.plan, vault.as_ref())?;
+    let passwords = arguments.passwords.ask()?;
+    let plan = Plan::load(&arguments.plan, passwords.vault.as_ref())?;
     ready(&plan, arguments)?;
     let sources = if arguments.inventory.is_empty() { &plan.head.inventory } else { &arguments.inventory };
     let fleet = Arc::new(Fleet::new(Inventory::load(sources)?, vars::extra(&arguments.extra_vars)?));
@@ -80,7 +78,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         },
         fleet,
         plan,
-        passwords: arguments.passwords.ask()?,
+        passwords,
         locking: arguments.locking.rules(),
         limit: arguments.limit.clone(),
         forks: arguments.forks,

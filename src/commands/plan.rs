@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::passwords::VaultPassword;
 use super::{play, state};
 use crate::cli::Stop;
 use crate::error::Diagnostic;
@@ -24,8 +23,6 @@ pub struct Arguments {
     /// Save the plan here
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
-    #[command(flatten)]
-    vault: VaultPassword,
 }
 
 pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
@@ -43,7 +40,6 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     if let Some(out) = &arguments.out {
         writable(out)?;
     }
-    let password = arguments.vault.read()?;
     let prepared = play::prepare(&arguments.play)?;
     let recorder = Arc::new(Recorder::default());
     let fleet = prepared.fleet.clone();
@@ -70,7 +66,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         writeln!(err, "{text}").map_err(Stop::Output)?;
     }
     if let Some(out) = &arguments.out {
-        let sealed = plan.save(out, password.as_ref())?;
+        let sealed = plan.save(out, passwords.vault.as_ref())?;
         let (file, with) = (out.display(), if sealed { ", with the vault password" } else { "" });
         writeln!(err, "saved: `cutover show {file}` shows it, `cutover apply {file}` applies it{with}")
             .map_err(Stop::Output)?;

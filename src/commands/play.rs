@@ -239,7 +239,7 @@ pub(super) async fn execute(
     (mode, plan): (Mode, Option<Arc<Recorder>>),
     passwords: &Given,
 ) -> Result<Result<Recap, u8>, Stop> {
-    let Given { ssh: password, r#become: become_password } = passwords.clone();
+    let Given { ssh: password, r#become: become_password, vault } = passwords.clone();
     let defaults = Defaults {
         user: arguments.user.clone(),
         key: arguments.private_key.clone(),
@@ -257,7 +257,7 @@ pub(super) async fn execute(
     let connections = Connections::new(prepared.fleet.clone(), prepared.templates.clone(), defaults)
         .with_keyring(terminal::keyring(progress.clone()));
     let (sender, events) = mpsc::unbounded_channel();
-    let journal = Arc::new(state::journal(head(arguments), mode)?);
+    let journal = Arc::new(state::journal(head(arguments), mode, vault)?);
     let run = Arc::new(Run {
         options: options(arguments, mode),
         fleet: prepared.fleet,

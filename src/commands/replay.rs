@@ -42,13 +42,13 @@ pub async fn replay(replay: Replay) -> Result<u8, Stop> {
     let Replay { plan, before, mode, journal, fleet, passwords, locking, limit, forks, verbosity, diffs } = replay;
     let templates = Arc::new(Templates::new());
     let loader = play::loader(&fleet, &templates);
-    let Given { ssh: password, r#become: become_password } = passwords;
+    let Given { ssh: password, r#become: become_password, vault } = passwords;
     let defaults = Defaults { password, become_password, ..Defaults::default() };
     let progress = report::human::progress();
     let connections =
         Connections::new(fleet.clone(), templates.clone(), defaults).with_keyring(terminal::keyring(progress.clone()));
     let (sender, events) = mpsc::unbounded_channel();
-    let journal = Arc::new(state::journal(journal, mode)?);
+    let journal = Arc::new(state::journal(journal, mode, vault)?);
     let run = Arc::new(Run {
         options: Options { mode, limit, tags: Selection::default(), start_at: None, forks, verbosity },
         fleet,

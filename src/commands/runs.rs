@@ -41,7 +41,8 @@ pub struct Log {
 /// Take back what a run has changed, the last change first.
 ///
 /// What is taken back is shown like any other change, and only where the host is still as the run has left it. Names
-/// what cannot be taken back: commands, messages that were handed over, what `no_log` has hidden.
+/// what cannot be taken back: commands, messages that were handed over, and what was hidden, unless both the run and this have
+/// the vault password.
 #[derive(clap::Args)]
 pub struct Undo {
     /// The run's id, the beginning of it, or `last`
@@ -136,7 +137,11 @@ pub fn log(arguments: &Log) -> Result<u8, Stop> {
 }
 
 pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
-    let record = Record::find(&state::runs(), &arguments.run)?;
+    let mut record = Record::find(&state::runs(), &arguments.run)?;
+    let passwords = arguments.passwords.ask()?;
+    if let Some(password) = &passwords.vault {
+        record.unseal(password)?;
+    }
     let wanted = |entry: &Entry| {
         (arguments.host.is_empty() || arguments.host.contains(&entry.host))
             && arguments.task.as_ref().is_none_or(|text| entry.task.to_lowercase().contains(&text.to_lowercase()))
@@ -172,7 +177,7 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
         }
         writeln!(err, "{}", summary(&plan)).map_err(Stop::Output)?;
         if let Some(out) = &arguments.out {
-            plan.save(out, None)?;
+            plan.save(out, passwords.vault.as_ref())?;
             writeln!(err, "saved: `cutover apply {}` applies it", out.display()).map_err(Stop::Output)?;
         }
         return Ok(0);
@@ -180,7 +185,7 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
     // A run that is killed goes on with it (`resume`).
     let saved = state::runs().join(format!("{}.undo", record.id));
     if !arguments.check {
-        plan.save(&saved, None)?;
+        plan.save(&saved, passwords.vault.as_ref())?;
     }
     let fleet = Fleet::new(Inventory::load(&plan.head.inventory)?, vars::extra(&arguments.extra_vars)?);
     replay(Replay {
@@ -194,7 +199,7 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
         },
         fleet: Arc::new(fleet),
         plan,
-        passwords: arguments.passwords.ask()?,
+        passwords,
         locking: arguments.locking.rules(),
         limit: None,
         forks: 50,

@@ -7,14 +7,16 @@ use crate::error::Diagnostic;
 use crate::run::journal::Head;
 use crate::run::locks::Rules;
 use crate::run::{Journal, Locks, Mode};
+use crate::secret::Secret;
 
 /// Starts the journal of a run that changes things; a check has one only if a task of it does.
-pub fn journal(head: Head, mode: Mode) -> Result<Journal, Diagnostic> {
+/// Hidden content is in it only with a vault password.
+pub fn journal(head: Head, mode: Mode, vault: Option<Secret>) -> Result<Journal, Diagnostic> {
     let directory = runs();
     if mode == Mode::Check {
-        return Ok(Journal::when_needed(&directory, head));
+        return Ok(Journal::when_needed(&directory, head).sealed_with(vault));
     }
-    Journal::start(&directory, head).map_err(|error| {
+    Journal::start(&directory, head).map(|journal| journal.sealed_with(vault)).map_err(|error| {
         Diagnostic::new(format!("the journal cannot be written in `{}`: {error}", directory.display()))
             .hint("set `CUTOVER_STATE_DIR` to a directory that you can write")
     })

@@ -9,7 +9,9 @@ use std::sync::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::change::{Change, Diff, Secrecy};
+use crate::change::{Change, Secrecy};
+use crate::secret::Secret;
+use crate::vault;
 
 use super::Subject;
 use super::plan::{Read, Route};
@@ -24,6 +26,8 @@ pub struct Journal {
     id: String,
     started: jiff::Zoned,
     head: Head,
+    /// What hidden content is kept with.
+    vault: Option<Secret>,
     /// Nothing before the first change of a run that may make none.
     writer: Mutex<Option<Writer>>,
 }
@@ -76,7 +80,7 @@ impl Journal {
     pub fn when_needed(directory: &Path, head: Head) -> Journal {
         let started = jiff::Zoned::now();
         let id = format!("{}-{}", started.strftime("%Y%m%dT%H%M%S%.6f"), std::process::id());
-        Journal { directory: directory.into(), id, started, head, writer: Mutex::default() }
+        Journal { directory: directory.into(), id, started, head, vault: None, writer: Mutex::default() }
     }
 
     /// The run's name: when it started, and its process.
@@ -84,12 +88,20 @@ impl Journal {
         &self.id
     }
 
+    /// Keeps hidden content encrypted with this password; without one it is not kept.
+    pub fn sealed_with(self, vault: Option<Secret>) -> Journal {
+        Journal { vault, ..self }
+    }
+
     /// Notes a change that is about to be made; the number names it in what is noted after.
     pub fn about_to(&self, about: &About<'_>, (change, asked): (&Change, Secrecy)) -> std::io::Result<u64> {
         let value = match change.secrecy(asked) {
             Secrecy::Open => serde_json::to_value(change).unwrap_or(Value::Null),
-            // Hidden content is in no journal: such a change can be seen and not undone.
-            Secrecy::Hidden => json!({ "hidden": lines(&change.diff(asked)) }),
+            // Hidden content that is not encrypted is in no journal: such a change can be seen and not undone.
+            Secrecy::Hidden => {
+                let sealed = self.vault.as_ref().map(|password| vault::seal(change, password)).transpose()?;
+                json!({ "hidden": change.diff(asked).texts(), "sealed": sealed })
+            }
         };
         self.with(|writer| {
             let route = writer.route(about.route)?;
@@ -175,10 +187,6 @@ impl Writer {
         self.file.write_all(format!("{value}\n").as_bytes())?;
         self.file.sync_data()
     }
-}
-
-fn lines(diff: &Diff) -> Vec<String> {
-    diff.lines.iter().map(|line| line.text()).collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod ansible;
 mod architecture;
 mod bad_input;
 mod cli;
+mod crontab;
 mod elevation;
 mod faults;
 mod hostkeys;

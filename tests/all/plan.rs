@@ -215,6 +215,38 @@ fn a_run_is_listed_told_and_taken_back_and_what_cannot_be_is_named() {
 }
 
 #[test]
+fn what_was_hidden_is_taken_back_with_the_vault_password_alone() {
+    let tasks = "    - name: a secret\n      copy: {content: \"geheim\\n\", dest: \"{{ base }}/there\"}\n      no_log: true\n    \
+                 - name: a hash\n      lineinfile: {path: \"{{ base }}/users/poppasswd\", regexp: '^ann:', line: 'ann:neu:7'}\n";
+    let program = pair(&format!("- hosts: new\n  gather_facts: no\n  tasks:\n{tasks}"));
+    program.file("new/users/poppasswd", "ann:vorher:7\n").file("pw", "pass word\n").file("wrong", "another\n");
+    let without = program.run("play -i hosts site.yml").expect(0);
+    let undone = program.run("undo last").expect(0);
+    has(&undone.stderr, "its content was hidden, and the run had no vault password to keep it with");
+    assert_eq!(
+        (program.read("new/there"), program.read("new/users/poppasswd")),
+        ("geheim\n".into(), "ann:neu:7\n".into())
+    );
+
+    program.file("new/there", "as it was\n").file("new/users/poppasswd", "ann:vorher:7\n");
+    let with = program.run("play -i hosts site.yml --vault-password-file pw").expect(0);
+    let told = [all(&without), all(&undone), all(&with), all(&program.run("log last").expect(0))].concat();
+    let state = fs::read_dir(program.path("state/runs")).unwrap().flatten();
+    let kept: String = state.map(|file| fs::read_to_string(file.path()).unwrap_or_default()).collect();
+    for secret in ["geheim", "vorher", "as it was", "Z2VoZWlt", "YW5uOnZvcmhlcjo3"] {
+        assert!(!told.contains(secret) && !kept.contains(secret), "{secret}: {told}\n{kept}");
+    }
+    has(&program.run("undo last").expect(0).stderr, "its content is kept with the vault password");
+    has(&program.run("undo last --vault-password-file wrong").expect(1).stderr, "the vault password is not the one");
+    let undone = program.run("undo last --vault-password-file pw").expect(0);
+    assert!(!all(&undone).contains("vorher") && !all(&undone).contains("as it was"), "{}", all(&undone));
+    assert_eq!(
+        (program.read("new/there"), program.read("new/users/poppasswd")),
+        ("as it was\n".into(), "ann:vorher:7\n".into())
+    );
+}
+
+#[test]
 fn only_a_part_of_a_run_is_taken_back_where_that_is_asked_for() {
     let program = pair(PLAY);
     program.run("play -i hosts site.yml").expect(0);

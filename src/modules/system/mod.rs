@@ -3,6 +3,7 @@
 use super::Entry;
 
 mod command;
+mod cron;
 mod distribution;
 mod facts;
 pub mod network;
@@ -19,6 +20,7 @@ pub mod bench;
 
 pub const MODULES: &[&Entry] = &[
     &command::COMMAND,
+    &cron::CRON,
     &setup::GATHER_FACTS,
     &ping::PING,
     &shell::RAW,

@@ -179,19 +179,16 @@ fn sealed(step: &Step, password: Option<&Secret>) -> Result<Step, Diagnostic> {
         let hint = "a plan keeps it encrypted: `--vault-password-file FILE` or `--ask-vault-pass`";
         return Err(Diagnostic::new(message).hint(hint));
     };
-    let unsaved = |why: &dyn std::fmt::Display| Diagnostic::new(format!("a step cannot be saved: {why}"));
-    let plain = serde_json::to_vec(&step.changes).map(zeroize::Zeroizing::new).map_err(|error| unsaved(&error))?;
-    let mut salt = [0; 32];
-    getrandom::fill(&mut salt).map_err(|error| unsaved(&error))?;
-    let sealed = Sealed { changes: vault::encrypt(&plain, password, &salt), diffs: step.diffs() };
+    let changes = vault::seal(&step.changes, password);
+    let changes = changes.map_err(|error| Diagnostic::new(format!("a step cannot be saved: {error}")))?;
+    let sealed = Sealed { changes, diffs: step.diffs() };
     Ok(Step { changes: Vec::new(), sealed: Some(sealed), ..step.clone() })
 }
 
 /// Decrypts the changes of a step, and refuses those that are not what was shown of them.
 fn unseal(step: &mut Step, password: &Secret) -> Result<(), String> {
     let Some(sealed) = step.sealed.take() else { return Ok(()) };
-    let plain = vault::decrypt(&sealed.changes, password).map_err(|error| error.to_string())?;
-    step.changes = serde_json::from_slice(&plain).map_err(|error| error.to_string())?;
+    step.changes = vault::unseal(&sealed.changes, password)?;
     match step.diffs() == sealed.diffs {
         true => Ok(()),
         false => Err("what is shown of it is not what it would change".into()),
