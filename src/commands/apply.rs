@@ -48,6 +48,8 @@ pub struct Arguments {
     verification: Verification,
     #[command(flatten)]
     passwords: Passwords,
+    #[command(flatten)]
+    locking: state::Locking,
     /// Do not show differences
     #[arg(long)]
     no_diff: bool,
@@ -85,6 +87,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         fleet,
         plan,
         passwords,
+        locking: arguments.locking.rules(),
         limit: arguments.limit.clone(),
         forks: arguments.forks,
         verbosity: arguments.verbose,

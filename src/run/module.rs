@@ -218,7 +218,7 @@ impl Doing<'_> {
         let task = self.task.keywords.name.as_ref().and_then(|name| name.as_str()).unwrap_or(&self.task.action);
         let route = self.route(&machine.host).map_err(Trouble::from)?;
         let making = Making { run, machine, task, secrecy: self.secrecy, subject: &self.subject, route, step: None };
-        making.lock(changes)?;
+        making.lock(changes).await?;
         let progress = making.progress();
         let reach = making.reach(&*controller, &progress);
         let mut last = Applied::default();

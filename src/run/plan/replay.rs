@@ -330,7 +330,7 @@ impl Run {
             route: plan.routes[route].clone(),
             step: Some(left.index),
         };
-        making.lock(&step.changes)?;
+        making.lock(&step.changes).await?;
         let progress = making.progress();
         let reach = making.reach(&*controller, &progress);
         let mut results = Results::new();
