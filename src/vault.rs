@@ -4,6 +4,8 @@ use aes::Aes256;
 use ctr::Ctr128BE;
 use ctr::cipher::{KeyIvInit as _, StreamCipher as _};
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
@@ -57,6 +59,20 @@ impl Keys {
         key[..KEY].copy_from_slice(&self.0[KEY..2 * KEY]);
         Hmac::<Sha256>::new(&key).chain_update(bytes)
     }
+}
+
+/// Encrypts a value as JSON, with a new salt.
+pub fn seal(value: &impl Serialize, password: &Secret) -> std::io::Result<String> {
+    let plain = Zeroizing::new(serde_json::to_vec(value)?);
+    let mut salt = [0; SALT];
+    getrandom::fill(&mut salt).map_err(std::io::Error::other)?;
+    Ok(encrypt(&plain, password, &salt))
+}
+
+/// Decrypts what [`seal`] has encrypted; the error says why it cannot.
+pub fn unseal<T: DeserializeOwned>(text: &str, password: &Secret) -> Result<T, String> {
+    let plain = decrypt(text, password).map_err(|error| error.to_string())?;
+    serde_json::from_slice(&plain).map_err(|error| error.to_string())
 }
 
 /// Encrypts bytes; `salt` is random and never used twice.

@@ -10,7 +10,7 @@ use crate::transport::command::{Program, quote};
 use crate::transport::name::{printable, shown};
 use crate::transport::{Command, Content, Digest, Node, PathChange, Permissions};
 
-use super::{Change, On, StateChange};
+use super::{Change, On, StateChange, danger};
 
 /// Lines beyond this many are counted, not shown.
 const MAX_LINES: usize = 2000;
@@ -34,7 +34,7 @@ pub enum Line {
     Context(String),
     Removed(String),
     Added(String),
-    /// What a reviewer must not miss: something becomes world-readable, world-writable or setuid.
+    /// What a reviewer must not miss: something becomes world-readable, world-writable or setuid; see `danger`.
     Warning(String),
 }
 
@@ -70,6 +70,13 @@ impl Line {
             Line::Added(text) => Line::Added(safe(text)),
             Line::Warning(text) => Line::Warning(safe(text)),
         }
+    }
+}
+
+impl Diff {
+    /// Returns the lines as they are printed.
+    pub fn texts(&self) -> Vec<String> {
+        self.lines.iter().map(Line::text).collect()
     }
 }
 
@@ -154,6 +161,7 @@ fn path_lines(on: On, change: &PathChange, secrecy: Secrecy) -> Vec<Line> {
     if let Some(validate) = change.validate() {
         lines.push(Line::Header(format!("    validated by: {}", shown(validate))));
     }
+    lines.extend(danger::of_path(change).into_iter().map(Line::Warning));
     lines.extend(permission_lines(before.permissions(), after.permissions(), after));
     lines.extend(time_lines(before.modified(), after.modified()));
     if before.content() != after.content() {
@@ -388,8 +396,15 @@ fn run_lines(command: &Command, secrecy: Secrecy) -> Vec<Line> {
 
 fn state_lines(state: &StateChange, secrecy: Secrecy) -> Vec<Line> {
     let mut lines = vec![Line::Header(format!("--- {}", state.what())), Line::Header(format!("+++ {}", state.what()))];
-    lines.extend(state.before().lines().map(|line| Line::Removed(line.into())));
-    lines.extend(state.after().lines().map(|line| Line::Added(line.into())));
+    lines.extend(danger::of_state(state).into_iter().map(Line::Warning));
+    lines.extend(match state.before().contains('\n') || state.after().contains('\n') {
+        // A state has no end of its last line (`StateChange`); with one, the diff has no remark on it.
+        true => unified(&ended(state.before()), &ended(state.after())),
+        false => {
+            let removed = state.before().lines().map(|line| Line::Removed(line.into()));
+            removed.chain(state.after().lines().map(|line| Line::Added(line.into()))).collect()
+        }
+    });
     for command in state.by() {
         lines.push(Line::Header(match secrecy {
             Secrecy::Open => format!("    by: {}", command_line(command)),
@@ -397,6 +412,10 @@ fn state_lines(state: &StateChange, secrecy: Secrecy) -> Vec<Line> {
         }));
     }
     lines
+}
+
+fn ended(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("{text}\n") }
 }
 
 /// Returns a command as a person would type it.
@@ -475,6 +494,11 @@ mod tests {
         );
         assert!(text.ends_with(&expected), "{text}");
         assert_eq!(change.secrecy(Secrecy::Open), Secrecy::Hidden);
+        // Whoever changes it, and wherever its root is.
+        for path in ["/etc/shadow", "/chroot/etc/gshadow", "/var/qmail/users/poppasswd"] {
+            let change = Change::path(path, before.clone(), Node::Absent).unwrap();
+            assert_eq!(change.secrecy(Secrecy::Open), Secrecy::Hidden, "{path}");
+        }
         let plain = node("ann:$1$salt$old:7\nbob:passwort:8\n", 0o600, "a");
         let change = Change::path("/p", before, plain).unwrap().with_secret_field(2);
         let text: String = change.diff(Secrecy::Open).lines.iter().map(Line::text).collect();

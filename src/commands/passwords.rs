@@ -9,8 +9,8 @@ use crate::cli::Stop;
 use crate::error::Diagnostic;
 use crate::secret::Secret;
 
-/// What hosts ask for.
-#[derive(clap::Args, Clone, Copy, Debug, Default)]
+/// What hosts ask for, and what keeps secrets.
+#[derive(clap::Args, Clone, Debug, Default)]
 pub struct Passwords {
     /// Ask for the SSH password
     #[arg(short = 'k', long)]
@@ -18,6 +18,8 @@ pub struct Passwords {
     /// Ask for the become password
     #[arg(short = 'K', long)]
     pub ask_become_pass: bool,
+    #[command(flatten)]
+    pub vault: VaultPassword,
 }
 
 /// The answers.
@@ -25,22 +27,24 @@ pub struct Passwords {
 pub struct Given {
     pub ssh: Option<Secret>,
     pub r#become: Option<Secret>,
+    pub vault: Option<Secret>,
 }
 
 impl Passwords {
-    /// Asks for what is to be asked for.
-    pub fn ask(self) -> Result<Given, Diagnostic> {
+    /// Reads what is to be read, and asks for what is to be asked for.
+    pub fn ask(&self) -> Result<Given, Diagnostic> {
+        let vault = self.vault.read()?;
         let password = ask(self.ask_pass, "SSH password")?;
         let prompt = if self.ask_pass { "BECOME password[defaults to SSH password]" } else { "BECOME password" };
         let become_password = ask(self.ask_become_pass, prompt)?.and_then(|given| match given.reveal().is_empty() {
             true => password.clone(),
             false => Some(given),
         });
-        Ok(Given { ssh: password, r#become: become_password })
+        Ok(Given { ssh: password, r#become: become_password, vault })
     }
 }
 
-/// What plans keep their secrets with.
+/// What plans and journals keep their secrets with.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct VaultPassword {
     /// Ask for the vault password

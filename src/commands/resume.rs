@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::passwords::{Passwords, VaultPassword};
+use super::passwords::Passwords;
 use super::replay::{Replay, replay};
 use super::state;
 use crate::change::Change;
@@ -35,7 +35,7 @@ pub struct Arguments {
     #[command(flatten)]
     passwords: Passwords,
     #[command(flatten)]
-    vault: VaultPassword,
+    locking: state::Locking,
     /// Do not show differences
     #[arg(long)]
     no_diff: bool,
@@ -84,8 +84,8 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         let message = format!("`{}` is not the plan that run `{id}` has applied", read.path);
         return Err(Diagnostic::new(message).hint("make a new plan of what is left: `cutover plan`").into());
     }
-    let vault = arguments.vault.read()?;
-    let plan = Plan::load(path, vault.as_ref())?;
+    let passwords = arguments.passwords.ask()?;
+    let plan = Plan::load(path, passwords.vault.as_ref())?;
     if let Some(step) = plan.steps.iter().find(|step| step.sealed.is_some()) {
         return Err(step.encrypted().into());
     }
@@ -98,7 +98,8 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         journal: Head { resumes: Some(id), ..head.clone() },
         fleet: Arc::new(fleet),
         plan,
-        passwords: arguments.passwords.ask()?,
+        passwords,
+        locking: arguments.locking.rules(),
         limit: None,
         forks: 50,
         verbosity: arguments.verbose,

@@ -11,7 +11,7 @@ use super::state;
 use crate::cli::Stop;
 use crate::error::Diagnostic;
 use crate::inventory::Inventory;
-use crate::report::review;
+use crate::report::{plain, review};
 use crate::run::Mode;
 use crate::run::journal;
 use crate::run::plan::file::FORMAT;
@@ -41,7 +41,8 @@ pub struct Log {
 /// Take back what a run has changed, the last change first.
 ///
 /// What is taken back is shown like any other change, and only where the host is still as the run has left it. Names
-/// what cannot be taken back: commands, messages that were handed over, what `no_log` has hidden.
+/// what cannot be taken back: commands, messages that were handed over, and what was hidden, unless both the run and this have
+/// the vault password.
 #[derive(clap::Args)]
 pub struct Undo {
     /// The run's id, the beginning of it, or `last`
@@ -64,6 +65,8 @@ pub struct Undo {
     out: Option<PathBuf>,
     #[command(flatten)]
     passwords: Passwords,
+    #[command(flatten)]
+    locking: state::Locking,
     /// Do not show differences
     #[arg(long)]
     no_diff: bool,
@@ -113,11 +116,15 @@ pub fn log(arguments: &Log) -> Result<u8, Stop> {
     let mut print = |text: String| writeln!(out, "{text}").map_err(Stop::Output);
     print(format!("run {}: {}, started {}", record.id, outcome(&record).trim_end(), record.started))?;
     print(format!("of {}", record.head.playbooks.join(", ")))?;
+    for (host, from) in &record.stolen {
+        print(format!("took the lock of `{host}` from {from}"))?;
+    }
     for entry in &record.entries {
         let item = entry.item.as_ref().map(|item| format!(" (item={item})")).unwrap_or_default();
         let end = match &entry.end {
             End::Done => "done".into(),
             End::Failed(why) => format!("failed: {why}"),
+            End::Refused(why) => format!("not begun: {why}"),
             End::Uncertain(why) => format!("unknown whether applied: {why}"),
             End::Unknown => "unknown whether applied: the run was killed".into(),
         };
@@ -130,7 +137,11 @@ pub fn log(arguments: &Log) -> Result<u8, Stop> {
 }
 
 pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
-    let record = Record::find(&state::runs(), &arguments.run)?;
+    let mut record = Record::find(&state::runs(), &arguments.run)?;
+    let passwords = arguments.passwords.ask()?;
+    if let Some(password) = &passwords.vault {
+        record.unseal(password)?;
+    }
     let wanted = |entry: &Entry| {
         (arguments.host.is_empty() || arguments.host.contains(&entry.host))
             && arguments.task.as_ref().is_none_or(|text| entry.task.to_lowercase().contains(&text.to_lowercase()))
@@ -162,11 +173,11 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
     }
     if arguments.out.is_some() {
         if !arguments.no_diff {
-            review::human(&plan, &mut anstream::stdout()).map_err(Stop::Output)?;
+            plain::print(&plan, &mut anstream::stdout()).map_err(Stop::Output)?;
         }
         writeln!(err, "{}", summary(&plan)).map_err(Stop::Output)?;
         if let Some(out) = &arguments.out {
-            plan.save(out, None)?;
+            plan.save(out, passwords.vault.as_ref())?;
             writeln!(err, "saved: `cutover apply {}` applies it", out.display()).map_err(Stop::Output)?;
         }
         return Ok(0);
@@ -174,7 +185,7 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
     // A run that is killed goes on with it (`resume`).
     let saved = state::runs().join(format!("{}.undo", record.id));
     if !arguments.check {
-        plan.save(&saved, None)?;
+        plan.save(&saved, passwords.vault.as_ref())?;
     }
     let fleet = Fleet::new(Inventory::load(&plan.head.inventory)?, vars::extra(&arguments.extra_vars)?);
     replay(Replay {
@@ -188,7 +199,8 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
         },
         fleet: Arc::new(fleet),
         plan,
-        passwords: arguments.passwords.ask()?,
+        passwords,
+        locking: arguments.locking.rules(),
         limit: None,
         forks: 50,
         verbosity: arguments.verbose,

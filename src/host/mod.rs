@@ -11,7 +11,7 @@ use crate::transport::{
 
 mod pending;
 
-pub use pending::{Pending, Pendings};
+pub use pending::{Pending, Pendings, clean};
 
 use pending::Planned;
 

@@ -350,7 +350,7 @@ fn parent(path: &str) -> &str {
 }
 
 /// Returns an absolute path without double slashes, `.` and trailing slashes. `..` stays: links decide it.
-fn clean(path: &str) -> String {
+pub fn clean(path: &str) -> String {
     format!("/{}", parts(path).collect::<Vec<_>>().join("/"))
 }
 

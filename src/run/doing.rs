@@ -30,6 +30,8 @@ pub(super) struct Doing<'a> {
     pub item: (usize, usize),
     pub mode: Mode,
     pub secrecy: Secrecy,
+    /// The task is a command that only reads.
+    pub probe: bool,
     pub show_diff: bool,
     /// `ignore_errors` and `ignore_unreachable`.
     pub forgiven: (bool, bool),
@@ -101,6 +103,9 @@ impl From<TransportError> for Trouble {
             TransportError::Unreachable(why) => Trouble::Unreachable(why),
             TransportError::Unknown(needs) => Trouble::Unknown(needs),
             lost @ TransportError::Uncertain(_) => Trouble::Unreachable(lost.to_string()),
+            TransportError::Held(_) => Trouble::failed(format!(
+                "{error}\nhint: `--wait-lock SECONDS` waits for its end; where it is known to be gone, `--steal-lock`"
+            )),
             other => Trouble::failed(other.to_string()),
         }
     }
@@ -135,6 +140,7 @@ impl<'a> Doing<'a> {
         let show_diff = read(&keywords.diff)?.unwrap_or(true);
         let forgiven =
             (read(&keywords.ignore_errors)?.unwrap_or(false), read(&keywords.ignore_unreachable)?.unwrap_or(false));
+        self.probe = read(&self.task.probe)?.unwrap_or(false);
         self.secrecy = if hidden { Secrecy::Hidden } else { Secrecy::Open };
         self.mode = check.map_or(self.batch.run.options.mode, |check| if check { Mode::Check } else { Mode::Apply });
         (self.show_diff, self.forgiven) = (show_diff, forgiven);

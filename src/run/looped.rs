@@ -148,6 +148,7 @@ impl<'a> Doing<'a> {
             item: self.item,
             mode: self.mode,
             secrecy: self.secrecy,
+            probe: self.probe,
             show_diff: self.show_diff,
             forgiven: self.forgiven,
             facts_for: self.facts_for.clone(),

@@ -10,7 +10,7 @@ use crate::error::Diagnostic;
 use crate::host::{Controller, Unrendered, View};
 use crate::modules::{Entry, Module, ModuleError, Outcome, Planned};
 use crate::template::{Failure, Use};
-use crate::transport::TransportError;
+use crate::transport::{Transport as _, TransportError};
 use crate::vars::{Layer, Var};
 use crate::yaml::Data;
 
@@ -38,6 +38,10 @@ impl Doing<'_> {
         let arguments = entry.arguments(arguments).map_err(|error| error.or_at(place))?;
         let module = (entry.build)(&arguments).map_err(|error| error.or_at(place))?;
         let (mut machine, mut planned) = self.planned(module.as_ref(), limit).await?;
+        if self.probe {
+            let applied = probed(&machine, &planned).await?;
+            return self.done(false, planned.result, Some(applied));
+        }
         if self.mode == Mode::Check {
             // What the task's own `check_mode: true` keeps from being made is not made in a run either: nothing to carry on.
             if self.task.keywords.check_mode.is_none() {
@@ -199,7 +203,7 @@ impl Doing<'_> {
 
     /// Says whether the task declares to change nothing.
     pub(super) fn reads_only(&self) -> bool {
-        self.task.changed_when.as_ref().is_some_and(|node| matches!(*node.data, Data::Bool(false)))
+        self.probe || self.task.changed_when.as_ref().is_some_and(|node| matches!(*node.data, Data::Bool(false)))
     }
 
     fn show(&self, machine: &Machine, planned: &Planned) {
@@ -220,7 +224,7 @@ impl Doing<'_> {
         let task = self.task.keywords.name.as_ref().and_then(|name| name.as_str()).unwrap_or(&self.task.action);
         let route = self.route(&machine.host).map_err(Trouble::from)?;
         let making = Making { run, machine, task, secrecy: self.secrecy, subject: &self.subject, route, step: None };
-        making.lock(changes)?;
+        making.lock(changes).await?;
         let progress = making.progress();
         let reach = making.reach(&*controller, &progress);
         let mut last = Applied::default();
@@ -296,6 +300,14 @@ impl Doing<'_> {
             transport: self.batch.run.connections.controller().await?,
         })
     }
+}
+
+/// Runs the command of a plan that is known to read only.
+async fn probed(machine: &Machine, planned: &Planned) -> Result<Applied, Trouble> {
+    let Some(Change::Run { command }) = planned.changes.last() else { return Ok(Applied::default()) };
+    let start = jiff::Zoned::now();
+    let output = machine.transport.machine().probe(command).await?;
+    Ok(Applied { output: Some(output), times: Some((start, jiff::Zoned::now())), ..Applied::default() })
 }
 
 /// The variables that only a template sees; a variable of the user's with the same name wins.

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, test_kill_process};
 use serde_json::Value;
 
-use crate::change::{Change, Diff, Secrecy, Undone};
+use crate::change::{Change, Secrecy, Undone};
 use crate::error::Diagnostic;
+use crate::secret::Secret;
+use crate::vault;
 
 use super::journal::Head;
 use super::plan::{Batch, Plan, Route, Step};
@@ -23,6 +25,8 @@ pub struct Record {
     pub entries: Vec<Entry>,
     /// Changes of the plan, by step and place in it, that an earlier run was found to have made.
     pub found: Vec<(usize, usize)>,
+    /// Hosts whose lock was taken from another run, and from which.
+    pub stolen: Vec<(String, String)>,
     /// The exit code; nothing where the run has not come to its end.
     pub ended: Option<u8>,
 }
@@ -43,14 +47,19 @@ pub struct Entry {
     /// The number of the shell's process on the machine.
     pub shell: Option<u32>,
     pub what: What,
+    /// How much of it may be shown.
+    pub secrecy: Secrecy,
     pub end: End,
 }
 
 #[derive(Clone, Debug)]
 pub enum What {
     Change(Box<Change>),
-    /// `no_log`: only what could be shown was kept.
-    Hidden(Vec<String>),
+    /// `no_log` and fields that are secret: what could be shown, and the change itself if the run had a vault password.
+    Hidden {
+        lines: Vec<String>,
+        sealed: Option<String>,
+    },
 }
 
 /// What became of a change.
@@ -58,6 +67,8 @@ pub enum What {
 pub enum End {
     Done,
     Failed(String),
+    /// Another run had the host, and nothing was begun.
+    Refused(String),
     /// The connection was lost, or the run was given up.
     Uncertain(String),
     /// The journal says nothing: the run was killed.
@@ -148,6 +159,9 @@ impl Record {
                 return Err("it names a route that is not there".into());
             }
             self.entries.push(entry);
+        } else if let Some(host) = value.get("stolen").and_then(Value::as_str) {
+            let from = value.get("from").and_then(Value::as_str).unwrap_or_default();
+            self.stolen.push((host.into(), from.into()));
         } else if let Some(change) = value.get("made") {
             self.found.push(serde_json::from_value(change.clone()).map_err(|error| error.to_string())?);
         } else if let Some(code) = value.get("ended").and_then(Value::as_u64) {
@@ -156,12 +170,23 @@ impl Record {
             let why = value.get("why").and_then(Value::as_str).unwrap_or_default().to_string();
             let end = |name: &str, end: End| Some((value.get(name)?.as_u64()?, end));
             let found = end("done", End::Done).or_else(|| end("failed", End::Failed(why.clone())));
+            let found = found.or_else(|| end("refused", End::Refused(why.clone())));
             let found = found.or_else(|| end("uncertain", End::Uncertain(why)));
             if let Some((number, end)) = found
                 && let Some(entry) = self.entries.iter_mut().rev().find(|entry| entry.number == number)
             {
                 entry.end = end;
             }
+        }
+        Ok(())
+    }
+
+    /// Decrypts what was hidden, so that it can be taken back.
+    pub fn unseal(&mut self, password: &Secret) -> Result<(), Diagnostic> {
+        for entry in &mut self.entries {
+            entry.unseal(password).map_err(|why| {
+                Diagnostic::new(format!("the journal of run {}, change {}: {why}", self.id, entry.number))
+            })?;
         }
         Ok(())
     }
@@ -197,6 +222,7 @@ impl Record {
                 host: entry.host.clone(),
                 item: entry.item.clone(),
                 route: entry.route,
+                hidden: entry.secrecy == Secrecy::Hidden,
                 ..Step::default()
             };
             match entry.undo() {
@@ -247,31 +273,44 @@ impl Entry {
         matches!(&self.what, What::Change(change) if matches!(**change, Change::Path { .. }))
     }
 
+    fn unseal(&mut self, password: &Secret) -> Result<(), String> {
+        let What::Hidden { lines, sealed: Some(sealed) } = &self.what else { return Ok(()) };
+        let change: Change = vault::unseal(sealed, password)?;
+        let shown = |secrecy: &Secrecy| change.diff(*secrecy).texts() == *lines;
+        let secrecy = [Secrecy::Open, Secrecy::Hidden].into_iter().find(shown);
+        self.secrecy = secrecy.ok_or("what is kept is not what was shown")?;
+        self.what = What::Change(Box::new(change));
+        Ok(())
+    }
+
     /// Says in one line what was changed.
     pub fn in_short(&self) -> String {
         match &self.what {
-            What::Change(change) => change.in_short(Secrecy::Open),
-            What::Hidden(lines) => lines.first().map_or("a change".into(), |line| format!("{line} (hidden)")),
+            What::Change(change) => change.in_short(change.secrecy(self.secrecy)),
+            What::Hidden { lines, .. } => lines.first().map_or("a change".into(), |line| format!("{line} (hidden)")),
         }
     }
 
     /// Returns the lines that were shown of it.
     pub fn lines(&self) -> Vec<String> {
         match &self.what {
-            What::Change(change) => {
-                let Diff { lines } = change.diff(Secrecy::Open);
-                lines.iter().map(|line| line.text()).collect()
-            }
-            What::Hidden(lines) => lines.clone(),
+            What::Change(change) => change.diff(self.secrecy).texts(),
+            What::Hidden { lines, .. } => lines.clone(),
         }
     }
 
     fn undo(&self) -> Result<Undo, String> {
         match (&self.end, &self.what) {
+            (End::Refused(_), _) => Ok(Undo::Nothing),
             // A path is made wholly or not at all.
             (End::Failed(_), What::Change(change)) if matches!(**change, Change::Path { .. }) => Ok(Undo::Nothing),
             (End::Failed(_), What::Change(_)) => Err("it failed, and may have been made in part".into()),
-            (_, What::Hidden(_)) => Err("its content was hidden by no_log, and was not kept".into()),
+            (_, What::Hidden { sealed: None, .. }) => {
+                Err("its content was hidden, and the run had no vault password to keep it with".into())
+            }
+            (_, What::Hidden { sealed: Some(_), .. }) => {
+                Err("its content is kept with the vault password: `--vault-password-file` or `--ask-vault-pass`".into())
+            }
             (_, What::Change(_)) if self.route.is_none() => {
                 Err("the journal does not say how to reach the host: an older Cutover wrote it".into())
             }
@@ -291,7 +330,10 @@ impl Entry {
 fn entry(value: &Value, change: &Value) -> Result<Entry, String> {
     let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_string);
     let what = match change.get("hidden").and_then(Value::as_array) {
-        Some(lines) => What::Hidden(lines.iter().filter_map(Value::as_str).map(str::to_string).collect()),
+        Some(lines) => What::Hidden {
+            lines: lines.iter().filter_map(Value::as_str).map(str::to_string).collect(),
+            sealed: change.get("sealed").and_then(Value::as_str).map(str::to_string),
+        },
         None => What::Change(serde_json::from_value(change.clone()).map_err(|error| error.to_string())?),
     };
     let host = text("host").ok_or("a change without a host")?;
@@ -305,6 +347,7 @@ fn entry(value: &Value, change: &Value) -> Result<Entry, String> {
         step: value.get("step").and_then(|step| serde_json::from_value(step.clone()).ok()),
         shell: value.get("shell").and_then(Value::as_u64).and_then(|pid| u32::try_from(pid).ok()),
         what,
+        secrecy: Secrecy::Open,
         end: End::Unknown,
     })
 }

@@ -93,10 +93,18 @@ pub struct PathChange {
     secret_field: Option<usize>,
 }
 
+/// Files that have a password or its hash in a field of each line, by the ends of their paths: shadow(5), gshadow(5), and
+/// the panel's list for POP3.
+const SECRET_FIELDS: [(&str, usize); 3] = [("/etc/shadow", 2), ("/etc/gshadow", 2), ("/users/poppasswd", 2)];
+
 impl PathChange {
     /// `path` is absolute. Returns nothing where there is no difference.
     pub fn new(path: impl Into<String>, before: Node, after: Node) -> Option<PathChange> {
-        (before != after).then(|| PathChange { path: path.into(), before, after, validate: None, secret_field: None })
+        (before != after).then(|| {
+            let path = path.into();
+            let known = SECRET_FIELDS.iter().find(|(end, _)| path.ends_with(end));
+            PathChange { path, before, after, validate: None, secret_field: known.map(|(_, field)| *field) }
+        })
     }
 
     pub fn validated_by(mut self, command: Option<String>) -> PathChange {

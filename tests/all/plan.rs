@@ -63,9 +63,13 @@ fn what_is_planned_is_shown_applied_exactly_and_then_nothing_is_left() {
     assert_eq!(mode(&program, "move.plan"), 0o600);
 
     let shown = program.run("show move.plan --exit-code").expect(3);
-    // Hosts come in the order in which they were done, and in the inventory's.
-    let sorted = |text: String| BTreeSet::from_iter(text.lines().map(str::to_string));
-    assert_eq!(sorted(shown.diffs()), sorted(planned.diffs()));
+    // What is the same on both is shown once.
+    let lines = |printed: &Printed| -> BTreeSet<String> {
+        let lines = printed.stdout.lines().filter(|line| line.starts_with(['+', '-', '@', '!', ' ']));
+        lines.map(|line| line.replace("/new", "/old")).collect()
+    };
+    assert_eq!(lines(&shown), lines(&planned));
+    has(&shown.stdout, "old                        : 3 files, 1 mode, 1 command\nnew                        : ");
 
     // The playbook is not needed any more, and is not what decides.
     program.file("site.yml", "- hosts: all\n  tasks: [{fail: {}}]\n");
@@ -215,6 +219,38 @@ fn a_run_is_listed_told_and_taken_back_and_what_cannot_be_is_named() {
 }
 
 #[test]
+fn what_was_hidden_is_taken_back_with_the_vault_password_alone() {
+    let tasks = "    - name: a secret\n      copy: {content: \"geheim\\n\", dest: \"{{ base }}/there\"}\n      no_log: true\n    \
+                 - name: a hash\n      lineinfile: {path: \"{{ base }}/users/poppasswd\", regexp: '^ann:', line: 'ann:neu:7'}\n";
+    let program = pair(&format!("- hosts: new\n  gather_facts: no\n  tasks:\n{tasks}"));
+    program.file("new/users/poppasswd", "ann:vorher:7\n").file("pw", "pass word\n").file("wrong", "another\n");
+    let without = program.run("play -i hosts site.yml").expect(0);
+    let undone = program.run("undo last").expect(0);
+    has(&undone.stderr, "its content was hidden, and the run had no vault password to keep it with");
+    assert_eq!(
+        (program.read("new/there"), program.read("new/users/poppasswd")),
+        ("geheim\n".into(), "ann:neu:7\n".into())
+    );
+
+    program.file("new/there", "as it was\n").file("new/users/poppasswd", "ann:vorher:7\n");
+    let with = program.run("play -i hosts site.yml --vault-password-file pw").expect(0);
+    let told = [all(&without), all(&undone), all(&with), all(&program.run("log last").expect(0))].concat();
+    let state = fs::read_dir(program.path("state/runs")).unwrap().flatten();
+    let kept: String = state.map(|file| fs::read_to_string(file.path()).unwrap_or_default()).collect();
+    for secret in ["geheim", "vorher", "as it was", "Z2VoZWlt", "YW5uOnZvcmhlcjo3"] {
+        assert!(!told.contains(secret) && !kept.contains(secret), "{secret}: {told}\n{kept}");
+    }
+    has(&program.run("undo last").expect(0).stderr, "its content is kept with the vault password");
+    has(&program.run("undo last --vault-password-file wrong").expect(1).stderr, "the vault password is not the one");
+    let undone = program.run("undo last --vault-password-file pw").expect(0);
+    assert!(!all(&undone).contains("vorher") && !all(&undone).contains("as it was"), "{}", all(&undone));
+    assert_eq!(
+        (program.read("new/there"), program.read("new/users/poppasswd")),
+        ("as it was\n".into(), "ann:vorher:7\n".into())
+    );
+}
+
+#[test]
 fn only_a_part_of_a_run_is_taken_back_where_that_is_asked_for() {
     let program = pair(PLAY);
     program.run("play -i hosts site.yml").expect(0);
@@ -289,18 +325,23 @@ fn a_reviewer_sees_what_is_the_same_on_many_hosts_once_and_what_is_dangerous_fir
     assert_eq!((&json["changes"], json["steps"].as_array().unwrap().len()), (&4.into(), 4));
     assert_eq!(json["dangers"], json!({"becomes world-writable: <b>open</b> to all (site.yml:4)": ["old", "new"]}));
 
+    let human = program.run("show move.plan").expect(0).stdout;
+    has(&human, "\n1 dangerous:\n! becomes world-writable: <b>open</b> to all (site.yml:4): old, new\n\nTASK ");
+    has(&human, "would change: same on 2: old, new\n");
+    has(&human, "old                        : 1 danger, 1 file, 1 mode\n");
+
     let markdown = program.run("show move.plan --format markdown").expect(0).stdout;
     has(&markdown, "## Cutover plan: 4 changes on 2 hosts");
     has(
         &markdown,
         "### 1 dangerous\n\n- :warning: becomes world-writable: \\<b\\>open\\</b\\> to all (site.yml:4) (old, new)\n",
     );
-    has(&markdown, "| host | files | modes | open |\n|---|---:|---:|---:|\n| old | 1 | 1 | 0 |");
-    has(&markdown, "<summary>same on 2 hosts: old, new</summary>\n\n````diff\n");
+    has(&markdown, "| host | dangers | files | modes | open |\n|---|---:|---:|---:|---:|\n| old | 1 | 1 | 1 | 0 |");
+    has(&markdown, "<summary>same on 2: old, new</summary>\n\n````diff\n");
     has(&markdown, "### \\<b\\>open\\</b\\> to all");
 
     let html = program.run("show move.plan --format html").expect(0).stdout;
-    has(&html, "<b>same on 2:</b> old, new");
+    has(&html, ">same on 2: old, new</summary>");
     has(&html, "&lt;b&gt;open&lt;/b&gt; to all");
     has(&html, "+``` &lt;script&gt;");
     assert!(!html.contains("http:") && !html.contains("https:") && !html.contains("src="));

@@ -191,3 +191,63 @@ fn a_handler_that_may_be_notified_is_shown_as_open_where_it_would_run() {
     program.run("play -i hosts site.yml").expect(0);
     assert!(program.path("new/restarted").exists() && program.path("new/last").exists());
 }
+
+#[test]
+fn a_probe_runs_in_a_check_a_plan_and_a_run_and_is_no_change() {
+    let program = host(
+        "    - name: look
+      shell: echo $0 $MARK >>{{ base }}/ran; cat {{ base }}/there
+      environment: {MARK: seen}
+      register: seen
+      probe: true
+      notify: told
+    - name: by it
+      copy: {content: \"{{ seen.stdout }} {{ seen.rc }}\", dest: \"{{ base }}/copy\"}
+      when: seen.stdout == 'here'
+    - name: a script
+      script: look.sh
+      register: scripted
+      probe: \"{{ 1 == 1 }}\"
+      failed_when: scripted.rc != 3
+    - name: not needed
+      command: cat {{ base }}/no
+      args: {creates: \"{{ base }}/there\"}
+      probe: true
+    - name: says so
+      command: cat {{ base }}/there
+      probe: true
+      changed_when: true
+      notify: told
+  handlers:
+    - {name: told, copy: {content: t, dest: \"{{ base }}/told\"}}
+",
+    );
+    program.file("new/there", "here\n").file("look.sh", "exit 3\n");
+    let checked = program.run("play --check -i hosts site.yml").expect(0);
+    has(&checked.stdout, "+here 0\n");
+    has(&checked.stdout, "ok: [new]\n\nTASK [by it]");
+    let planned = program.run("plan -i hosts site.yml -o move.plan").expect(0);
+    has(&planned.stderr, "plan: 2 changes on 1 host\n");
+    lacks(&program.read("move.plan"), "cat ");
+    assert_eq!(program.read("new/ran").lines().count(), 2);
+    assert!(program.read("new/ran").ends_with(" seen\n"));
+    let run = program.run("play -i hosts site.yml").expect(0);
+    has(&run.stdout, "ok: [new]\n\nTASK [by it]");
+    assert_eq!(program.read("new/copy"), "here 0");
+    assert!(program.path("new/told").exists());
+    // It is no change, so the journal has none of it.
+    let told = program.run("log last").expect(0).stdout;
+    lacks(&told, "cat ");
+}
+
+#[test]
+fn a_probe_that_is_no_command_is_refused_with_its_place() {
+    let program = host("    - copy: {content: x, dest: /x}\n      probe: true\n    - debug:\n      probe: yes\n");
+    let refused = program.run("play --check -i hosts site.yml").expect(1);
+    has(&refused.stderr, "`probe` beside `copy`, which is no command");
+    has(&refused.stderr, "--> site.yml:5:14");
+    has(&refused.stderr, "`probe` beside `debug`, which is no command");
+    let program = host("    - import_tasks: x.yml\n      probe: true\n");
+    program.file("x.yml", "[]\n");
+    has(&program.run("play --check -i hosts site.yml").expect(1).stderr, "probe");
+}

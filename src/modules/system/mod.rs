@@ -3,8 +3,10 @@
 use super::Entry;
 
 mod command;
+mod cron;
 mod distribution;
 mod facts;
+mod mount;
 pub mod network;
 mod ping;
 mod run;
@@ -19,7 +21,9 @@ pub mod bench;
 
 pub const MODULES: &[&Entry] = &[
     &command::COMMAND,
+    &cron::CRON,
     &setup::GATHER_FACTS,
+    &mount::MOUNT,
     &ping::PING,
     &shell::RAW,
     &script::SCRIPT,

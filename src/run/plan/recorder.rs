@@ -109,8 +109,10 @@ impl Doing<'_> {
             true => self.scope.clone(),
             false => self.batch.run.fleet.scope(host, &self.layers),
         };
-        let variables = self.batch.run.connections.said(host, &self.task.keywords, &scope)?;
-        Ok(Route { host: host.into(), variables })
+        let connections = &self.batch.run.connections;
+        let variables = connections.said(host, &self.task.keywords, &scope)?;
+        let (login, _) = connections.login(host, &self.task.keywords, &scope)?;
+        Ok(Route { host: host.into(), variables, key: connections.host_key(&login) })
     }
 
     fn recorder(&self) -> Option<&Recorder> {

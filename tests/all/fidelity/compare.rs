@@ -85,7 +85,7 @@ fn changes(figure: &mut Figure, check: &Checked, run: &Ran) {
         }
         let shown = match &entry.what {
             What::Change(change) => canonical(change, check.began).to_string(),
-            What::Hidden(lines) => lines.concat(),
+            What::Hidden { lines, .. } => lines.concat(),
         };
         made.entry(&entry.host).or_default().push((key, shown));
     }
@@ -169,7 +169,7 @@ fn paths(figure: &mut Figure, check: &Checked, run: &Ran) {
                 Change::Path { change, .. } => loose.push(change.path().to_string()),
                 other => commands += &serde_json::to_string(other).unwrap(),
             },
-            What::Hidden(_) => {}
+            What::Hidden { .. } => {}
         }
     }
     let all: BTreeSet<&String> = expected.keys().chain(run.tree.keys()).collect();

@@ -75,6 +75,17 @@ fn the_generated_playbooks_are_those_of_their_seeds() {
 }
 
 #[test]
+fn every_module_has_a_playbook() {
+    let texts = playbooks().into_iter().map(|path| std::fs::read_to_string(path).unwrap());
+    let texts: String = texts.collect();
+    let missing: Vec<&str> = cutover::modules::all()
+        .map(|entry| entry.name)
+        .filter(|name| !texts.lines().any(|line| line.trim().starts_with(&format!("{name}:"))))
+        .collect();
+    assert_eq!(missing, [] as [&str; 0], "tests/corpus has none for them");
+}
+
+#[test]
 fn what_a_check_does_not_mark_unknown_is_what_a_run_does() {
     let all = all();
     let (next, figures) = (Mutex::new(all.iter()), Mutex::new(Vec::new()));
