@@ -75,6 +75,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
             inventory: sources.iter().map(|source| state::absolute(source)).collect(),
             plan: Some(Read::of(&arguments.plan)?),
             resumes: None,
+            play: None,
         },
         fleet,
         plan,

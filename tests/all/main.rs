@@ -22,6 +22,7 @@ mod play_becoming;
 mod play_over_ssh;
 mod program;
 mod proxy;
+mod resume;
 mod round_trips;
 mod ssh;
 mod sshd;
