@@ -83,6 +83,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
             inventory: sources.iter().map(|source| state::absolute(source)).collect(),
             plan: Some(Read::from(&arguments.plan, text.as_bytes())),
             resumes: None,
+            play: None,
         },
         fleet,
         plan,

@@ -196,6 +196,7 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
             inventory: plan.head.inventory.clone(),
             plan: if arguments.check { None } else { Some(Read::of(&saved)?) },
             resumes: None,
+            play: None,
         },
         fleet: Arc::new(fleet),
         plan,
