@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::passwords::Passwords;
+use super::printing::{self, Printing};
 use super::replay::{Replay, replay};
 use super::sign::Verification;
 use super::state;
@@ -48,12 +49,8 @@ pub struct Arguments {
     verification: Verification,
     #[command(flatten)]
     passwords: Passwords,
-    /// Do not show differences
-    #[arg(long)]
-    no_diff: bool,
-    /// Say more; twice also says where tasks stand
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    verbose: u8,
+    #[command(flatten)]
+    printing: Printing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -87,8 +84,8 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         passwords,
         limit: arguments.limit.clone(),
         forks: arguments.forks,
-        verbosity: arguments.verbose,
-        diffs: !arguments.no_diff,
+        name: printing::name(std::slice::from_ref(&arguments.plan)),
+        printing: arguments.printing.clone(),
     })
     .await
 }

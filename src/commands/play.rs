@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::conduct::{Reading, conduct};
 use super::passwords::{Given, Passwords, confirmed};
+use super::printing::{self, Printing};
 use super::replay::{Replay, replay};
 use super::{plan, state, terminal};
 use crate::cli::Stop;
@@ -54,9 +55,6 @@ pub struct Arguments {
     /// Show the difference of every change (this is the default)
     #[arg(short = 'D', long, overrides_with = "no_diff")]
     pub diff: bool,
-    /// Do not show differences
-    #[arg(long)]
-    pub no_diff: bool,
     /// How many hosts work on a task at once
     #[arg(short, long, default_value_t = 50, value_name = "N")]
     pub forks: usize,
@@ -105,14 +103,13 @@ pub struct Arguments {
     #[arg(long)]
     pub syntax_check: bool,
     /// Show all changes first, ask, and make exactly these
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["quiet", "output"])]
     pub confirm: bool,
     /// End with 3 where something changed, or would in a check
     #[arg(long)]
     pub exit_code: bool,
-    /// Say more; twice also says where tasks stand
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    pub verbose: u8,
+    #[command(flatten)]
+    pub printing: Printing,
 }
 
 pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
@@ -176,8 +173,8 @@ async fn confirm(arguments: &Arguments, prepared: Prepared, passwords: &Given) -
         passwords: passwords.clone(),
         limit: None,
         forks: arguments.forks,
-        verbosity: arguments.verbose,
-        diffs: false,
+        name: printing::name(&arguments.playbooks),
+        printing: arguments.printing.without_diffs(),
     })
     .await?;
     Ok(if code == 0 && arguments.exit_code { 3 } else { code })
@@ -250,7 +247,7 @@ pub(super) async fn execute(
         become_method: arguments.become_method.clone(),
         become_password,
     };
-    let progress = report::human::progress();
+    let progress = report::human::progress().filter(|_| arguments.printing.draws());
     let connections = Connections::new(prepared.fleet.clone(), prepared.templates.clone(), defaults)
         .with_keyring(terminal::keyring(progress.clone()));
     let (sender, events) = mpsc::unbounded_channel();
@@ -270,8 +267,8 @@ pub(super) async fn execute(
     run.check_hosts(&prepared.playbooks)?;
     let reading = Reading {
         events,
-        verbosity: arguments.verbose,
-        diffs: !arguments.no_diff,
+        name: printing::name(&arguments.playbooks),
+        printing: arguments.printing.clone(),
         progress,
         go_on: "run again to go on".into(),
     };
@@ -298,7 +295,7 @@ fn options(arguments: &Arguments, mode: Mode) -> Options {
         tags: selection(arguments),
         start_at: arguments.start_at_task.clone(),
         forks: arguments.forks,
-        verbosity: arguments.verbose,
+        verbosity: arguments.printing.verbose,
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::passwords::Passwords;
+use super::printing::Printing;
 use super::replay::{Replay, replay};
 use super::state;
 use crate::change::Change;
@@ -34,12 +35,8 @@ pub struct Arguments {
     extra_vars: Vec<String>,
     #[command(flatten)]
     passwords: Passwords,
-    /// Do not show differences
-    #[arg(long)]
-    no_diff: bool,
-    /// Say more
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    verbose: u8,
+    #[command(flatten)]
+    printing: Printing,
 }
 
 /// What to do with a command of which it is not known whether it ran.
@@ -99,8 +96,8 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         passwords,
         limit: None,
         forks: 50,
-        verbosity: arguments.verbose,
-        diffs: !arguments.no_diff,
+        name: format!("resume {}", arguments.run),
+        printing: arguments.printing.clone(),
     })
     .await
 }

@@ -23,6 +23,7 @@ mod play_over_ssh;
 mod program;
 mod provenance;
 mod proxy;
+mod reports;
 mod round_trips;
 mod signatures;
 mod ssh;
