@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::passwords::Passwords;
+use super::printing::{self, Printing};
 use super::replay::{Replay, replay};
 use super::sign::Verification;
 use super::state;
@@ -50,12 +51,8 @@ pub struct Arguments {
     passwords: Passwords,
     #[command(flatten)]
     locking: state::Locking,
-    /// Do not show differences
-    #[arg(long)]
-    no_diff: bool,
-    /// Say more; twice also says where tasks stand
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    verbose: u8,
+    #[command(flatten)]
+    printing: Printing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -91,8 +88,8 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         locking: arguments.locking.rules(),
         limit: arguments.limit.clone(),
         forks: arguments.forks,
-        verbosity: arguments.verbose,
-        diffs: !arguments.no_diff,
+        name: printing::name(std::slice::from_ref(&arguments.plan)),
+        printing: arguments.printing.clone(),
     })
     .await
 }

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::conduct::{Reading, conduct};
 use super::passwords::{Given, Passwords, confirmed};
+use super::printing::{self, Printing};
 use super::replay::{Replay, replay};
 use super::{plan, state, terminal};
 use crate::cli::Stop;
@@ -59,10 +60,6 @@ pub struct Arguments {
     #[arg(short = 'D', long, overrides_with = "no_diff")]
     #[serde(skip)]
     pub diff: bool,
-    /// Do not show differences
-    #[arg(long)]
-    #[serde(skip)]
-    pub no_diff: bool,
     /// How many hosts work on a task at once
     #[arg(short, long, default_value_t = 50, value_name = "N")]
     pub forks: usize,
@@ -119,17 +116,16 @@ pub struct Arguments {
     #[serde(skip)]
     pub syntax_check: bool,
     /// Show all changes first, ask, and make exactly these
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["quiet", "output"])]
     #[serde(skip)]
     pub confirm: bool,
     /// End with 3 where something changed, or would in a check
     #[arg(long)]
     #[serde(skip)]
     pub exit_code: bool,
-    /// Say more; twice also says where tasks stand
-    #[arg(short, long, action = clap::ArgAction::Count)]
+    #[command(flatten)]
     #[serde(skip)]
-    pub verbose: u8,
+    pub printing: Printing,
 }
 
 pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
@@ -203,8 +199,8 @@ async fn confirm(arguments: &Arguments, prepared: Prepared, passwords: &Given) -
         locking: arguments.locking.rules(),
         limit: None,
         forks: arguments.forks,
-        verbosity: arguments.verbose,
-        diffs: false,
+        name: printing::name(&arguments.playbooks),
+        printing: arguments.printing.without_diffs(),
     })
     .await?;
     Ok(if code == 0 && arguments.exit_code { 3 } else { code })
@@ -287,7 +283,7 @@ pub(super) async fn execute(
         become_method: arguments.become_method.clone(),
         become_password,
     };
-    let progress = report::human::progress();
+    let progress = report::human::progress().filter(|_| arguments.printing.draws());
     let connections = Connections::new(prepared.fleet.clone(), prepared.templates.clone(), defaults)
         .with_keyring(terminal::keyring(progress.clone()));
     let (sender, events) = mpsc::unbounded_channel();
@@ -315,8 +311,8 @@ pub(super) async fn execute(
     }
     let reading = Reading {
         events,
-        verbosity: arguments.verbose,
-        diffs: !arguments.no_diff,
+        name: printing::name(&arguments.playbooks),
+        printing: arguments.printing.clone(),
         progress,
         go_on: "`cutover resume last` goes on where this run stopped".into(),
     };
@@ -370,7 +366,7 @@ fn options(arguments: &Arguments, mode: Mode) -> Options {
         tags: selection(arguments),
         start_at: arguments.start_at_task.clone(),
         forks: arguments.forks,
-        verbosity: arguments.verbose,
+        verbosity: arguments.printing.verbose,
     }
 }
 

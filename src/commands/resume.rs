@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::passwords::Passwords;
 use super::play::{self, GoesOn};
+use super::printing::Printing;
 use super::replay::{Replay, replay};
 use super::state;
 use crate::change::Change;
@@ -39,12 +40,8 @@ pub struct Arguments {
     passwords: Passwords,
     #[command(flatten)]
     locking: state::Locking,
-    /// Do not show differences
-    #[arg(long)]
-    no_diff: bool,
-    /// Say more
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    verbose: u8,
+    #[command(flatten)]
+    printing: Printing,
 }
 
 /// What to do with a command of which it is not known whether it ran.
@@ -102,8 +99,8 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         locking: locking(arguments).rules(),
         limit: None,
         forks: 50,
-        verbosity: arguments.verbose,
-        diffs: !arguments.no_diff,
+        name: format!("resume {}", arguments.run),
+        printing: arguments.printing.clone(),
     })
     .await
 }
@@ -143,7 +140,7 @@ async fn playbooks(arguments: &Arguments, chain: &[Record]) -> Result<u8, Stop> 
     });
     given.extra_vars = files.into_iter().chain(named).collect();
     (given.passwords, given.locking) = (arguments.passwords.clone(), locking(arguments));
-    (given.no_diff, given.verbose) = (arguments.no_diff, arguments.verbose);
+    given.printing = arguments.printing.clone();
     play::again(given, GoesOn { with: id, earlier, decisions }).await
 }
 

@@ -25,6 +25,7 @@ mod play_over_ssh;
 mod program;
 mod provenance;
 mod proxy;
+mod reports;
 mod resume;
 mod round_trips;
 mod signatures;
