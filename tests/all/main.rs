@@ -17,6 +17,7 @@ mod laws;
 mod logins;
 mod mail_move;
 mod maildir_kill;
+mod page;
 mod plan;
 mod play_becoming;
 mod play_over_ssh;
