@@ -94,6 +94,25 @@ impl Change {
 }
 
 impl Change {
+    /// Returns how a change is shown whose content is known in part: nothing is said of the size or digest it will have.
+    pub fn foreseen(&self, secrecy: Secrecy) -> Diff {
+        let Change::Path { change, .. } = self else { return self.diff(secrecy) };
+        let Node::File { permissions, modified, .. } = change.after() else { return self.diff(secrecy) };
+        let text =
+            text_of(change.after().content()).filter(|_| secrecy == Secrecy::Open && change.secret_field().is_none());
+        let content = Content::unknown("".into());
+        let after = Node::File { content, permissions: permissions.clone(), modified: *modified };
+        let unknown = Change::path(change.path(), change.before().clone(), after);
+        let mut lines = unknown.map(|unknown| unknown.diff(Secrecy::Hidden).lines).unwrap_or_default();
+        if let (Some(old), Some(new)) = (text_of(change.before().content()), text) {
+            lines.retain(
+                |line| !matches!(line, Line::Added(text) | Line::Removed(text) if text.starts_with("content: ")),
+            );
+            lines.extend(unified(old, new).into_iter().map(Line::on_one_line));
+        }
+        Diff { lines }
+    }
+
     /// Returns this change in one line: what to look at, and what it is before and after.
     pub fn in_short(&self, secrecy: Secrecy) -> String {
         match self {
@@ -184,6 +203,7 @@ pub fn describe(node: &Node) -> String {
         permissions.group.name
     );
     match node {
+        Node::File { content, .. } if content.is_unknown() => text.push_str(", (known after apply)"),
         Node::File { content, .. } => {
             let _ = write!(text, ", {} bytes", content.size);
         }
@@ -275,6 +295,9 @@ fn content_lines(before: Option<&Content>, after: Option<&Content>, secrecy: Sec
         _ => {
             let show = |content: &Content| {
                 // A digest of a short secret is as good as the secret to who has the time.
+                if content.is_unknown() {
+                    return "content: (known after apply)".into();
+                }
                 if secrecy == Secrecy::Hidden {
                     return format!("content: {} bytes (hidden)", content.size);
                 }

@@ -50,6 +50,8 @@ pub struct Arguments {
     #[command(flatten)]
     passwords: Passwords,
     #[command(flatten)]
+    locking: state::Locking,
+    #[command(flatten)]
     printing: Printing,
 }
 
@@ -78,10 +80,12 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
             inventory: sources.iter().map(|source| state::absolute(source)).collect(),
             plan: Some(Read::from(&arguments.plan, text.as_bytes())),
             resumes: None,
+            play: None,
         },
         fleet,
         plan,
         passwords,
+        locking: arguments.locking.rules(),
         limit: arguments.limit.clone(),
         forks: arguments.forks,
         name: printing::name(std::slice::from_ref(&arguments.plan)),

@@ -67,6 +67,8 @@ pub struct Undo {
     #[command(flatten)]
     passwords: Passwords,
     #[command(flatten)]
+    locking: state::Locking,
+    #[command(flatten)]
     printing: Printing,
 }
 
@@ -111,11 +113,15 @@ pub fn log(arguments: &Log) -> Result<u8, Stop> {
     let mut print = |text: String| writeln!(out, "{text}").map_err(Stop::Output);
     print(format!("run {}: {}, started {}", record.id, outcome(&record).trim_end(), record.started))?;
     print(format!("of {}", record.head.playbooks.join(", ")))?;
+    for (host, from) in &record.stolen {
+        print(format!("took the lock of `{host}` from {from}"))?;
+    }
     for entry in &record.entries {
         let item = entry.item.as_ref().map(|item| format!(" (item={item})")).unwrap_or_default();
         let end = match &entry.end {
             End::Done => "done".into(),
             End::Failed(why) => format!("failed: {why}"),
+            End::Refused(why) => format!("not begun: {why}"),
             End::Uncertain(why) => format!("unknown whether applied: {why}"),
             End::Unknown => "unknown whether applied: the run was killed".into(),
         };
@@ -187,10 +193,12 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
             inventory: plan.head.inventory.clone(),
             plan: if arguments.check { None } else { Some(Read::of(&saved)?) },
             resumes: None,
+            play: None,
         },
         fleet: Arc::new(fleet),
         plan,
         passwords,
+        locking: arguments.locking.rules(),
         limit: None,
         forks: 50,
         name: format!("undo {}", record.id),

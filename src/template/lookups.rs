@@ -16,6 +16,7 @@ use super::context::Context;
 use super::fault::raise;
 use super::filters;
 use super::prepared::Prepared;
+use super::shown::Use;
 use super::values::{Omit, items, pairs};
 use super::{functions, tables};
 
@@ -470,7 +471,7 @@ fn template(terms: &mut Terms) -> Result<Vec<Value>, Error> {
             None => terms.context.scope.clone(),
         };
         scope.only_asks = terms.context.only_asks();
-        let text = templates.text(&source, &scope, &TemplateOptions::default()).map_err(raise)?;
+        let text = templates.text(Use::Host, (&source, &TemplateOptions::default()), &scope).map_err(raise)?;
         found.push(Value::from(text));
     }
     Ok(found)

@@ -440,7 +440,7 @@ fn of_a_command_that_may_have_run_the_user_decides() {
     child.kill().unwrap();
     child.wait().unwrap();
     let refused = program.run("resume last").expect(1);
-    has(&refused.stderr, "it is not known whether these ran:\n");
+    has(&refused.stderr, "it is not known what became of these:\n");
     has(&refused.stderr, "`new`: `echo once >>DIR/new/log; sleep 1`");
     program.run("resume last --doubtful skip").expect(0);
     assert_eq!((program.read("new/log"), mode(&program, "new/there")), ("once\n".into(), 0o600));

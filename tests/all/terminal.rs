@@ -41,6 +41,7 @@ impl OnTerminal {
         command.args(["-q", "-e", "-c", &line, "/dev/null"]).current_dir(program.path(""));
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", program.path(""));
         command.env("CUTOVER_STATE_DIR", program.path("state")).env("SHELL", "/bin/sh");
+        command.env("CUTOVER_LOCK_DIR", program.locks_directory());
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("script; it is in the package bsdutils");
         let printed = std::sync::Arc::new(std::sync::Mutex::new(String::new()));

@@ -108,7 +108,7 @@ pub fn sha1_of(content: &Content) -> Option<String> {
     match &content.body {
         Body::Here(bytes) => sha1::Digest::update(&mut digest, bytes),
         Body::File(path) => feed(path, |bytes| sha1::Digest::update(&mut digest, bytes)).ok()?,
-        Body::There | Body::Peer { .. } | Body::Own { .. } => return None,
+        Body::There | Body::Peer { .. } | Body::Own { .. } | Body::Unknown { .. } => return None,
     }
     Some(hex(&sha1::Digest::finalize(digest)))
 }

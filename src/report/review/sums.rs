@@ -66,7 +66,7 @@ impl Kind {
 pub fn kinds(step: &Step) -> Vec<Kind> {
     match &step.sealed {
         Some(sealed) => vec![Kind::Sealed; sealed.diffs.len()],
-        None => step.changes.iter().map(Kind::of).collect(),
+        None => step.changes.iter().map(Kind::of).chain(step.foreseen.iter().map(|_| Kind::File)).collect(),
     }
 }
 

@@ -127,6 +127,9 @@ pub struct Step {
     pub open: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
+    /// What is known of an open step's changes, to be read: nothing that could be made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub foreseen: Vec<Diff>,
     /// They, where they may not be shown and the vault password was not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<Sealed>,
@@ -166,7 +169,7 @@ impl Plan {
 
     /// How many changes there are.
     pub fn count(&self) -> usize {
-        self.steps.iter().map(|step| step.diffs().len()).sum()
+        self.steps.iter().map(|step| step.diffs().len() - step.foreseen.len()).sum()
     }
 
     /// The machines that are changed, each once, in the order in which they come.
@@ -206,6 +209,7 @@ impl Step {
         if let Some(sealed) = &self.sealed {
             return sealed.diffs.clone();
         }
-        self.changes.iter().map(|change| change.diff(self.secrecy())).collect()
+        let known = self.changes.iter().map(|change| change.diff(self.secrecy()));
+        known.chain(self.foreseen.iter().cloned()).collect()
     }
 }

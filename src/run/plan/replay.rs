@@ -325,12 +325,13 @@ impl Run {
             run: self,
             machine: &machine,
             task: &step.name,
+            place: &step.place,
             secrecy: step.secrecy(),
             subject: &subject,
             route: plan.routes[route].clone(),
             step: Some(left.index),
         };
-        making.lock(&step.changes)?;
+        making.lock(&step.changes).await?;
         let progress = making.progress();
         let reach = making.reach(&*controller, &progress);
         let mut results = Results::new();
@@ -360,7 +361,9 @@ fn judged(change: &Change, applied: Applied) -> Result<Results, Trouble> {
 fn told(trouble: Trouble) -> (Verdict, Results) {
     match trouble {
         Trouble::Unreachable(why) => (Verdict::Unreachable, message(&why)),
-        Trouble::Unknown(what) => (Verdict::Failed, message(&format!("it needs {what}"))),
+        Trouble::Unknown(what) | Trouble::Open { needs: what, .. } => {
+            (Verdict::Failed, message(&format!("it needs {what}")))
+        }
         Trouble::Failed { message: why, mut result } => {
             result.entry("msg").or_insert(why.into());
             (Verdict::Failed, result)
