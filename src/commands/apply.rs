@@ -99,8 +99,8 @@ fn ready(plan: &Plan, arguments: &Arguments) -> Result<(), Stop> {
     if let Some(step) = plan.steps.iter().find(|step| step.sealed.is_some()) {
         return Err(step.encrypted().into());
     }
-    let line = |(step, why, hosts): (&Step, &str, Vec<String>)| {
-        format!("`{}` on {} ({}): {why}", step.name, review::named(&hosts), step.place)
+    let line = |(step, why, hosts): (&Step, &str, review::Whom)| {
+        format!("`{}` on {} ({}): {why}", step.name, hosts.short(), step.place)
     };
     let open: Vec<String> = review::open(plan).into_iter().map(line).collect();
     if !open.is_empty() && arguments.open.is_none() {

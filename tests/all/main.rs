@@ -19,6 +19,7 @@ mod logins;
 mod mail_move;
 mod maildir_kill;
 mod mounts;
+mod page;
 mod plan;
 mod play_becoming;
 mod play_over_ssh;

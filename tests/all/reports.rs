@@ -166,3 +166,34 @@ fn a_run_and_a_plan_are_read_as_junit_xml() {
     assert!(shown.contains("message=\"becomes world-writable\" type=\"dangerous\""), "{shown}");
     assert!(program.run("play -i hosts site.yml --junit no/where.xml").expect(1).stderr.contains("no report can be"));
 }
+
+#[test]
+fn the_exit_code_tells_nothing_from_changes_from_failures_from_unreachable_hosts() {
+    let program = pair();
+    let play = |tasks: &str| format!("- hosts: all\n  gather_facts: no\n  tasks:\n    - {tasks}\n");
+    program.file("change.yml", &play("copy: {content: \"x\\n\", dest: \"{{ base }}/x\", mode: '0600'}"));
+    program.file("fail.yml", &play("fail: {msg: no}"));
+    program.file(
+        "unknown.yml",
+        &play("shell: echo yes\n      register: said\n    - fail: {msg: no}\n      when: said.stdout == 'no'"),
+    );
+    program.file("gone", "mx ansible_host=127.0.0.1 ansible_port=1 base=/nowhere\nold ansible_connection=local\n");
+    let code = |words: &str| program.run(words).status;
+    for (command, change, nothing) in [("play --check", 3, 0), ("plan", 3, 0), ("play", 3, 0)] {
+        assert_eq!(code(&format!("{command} -i hosts change.yml --exit-code")), change, "{command}");
+        assert_eq!(code(&format!("{command} -i hosts fail.yml --exit-code")), 2, "{command}");
+        assert_eq!(code(&format!("{command} -i gone --limit mx change.yml --exit-code")), 4, "{command}");
+        // A failure outweighs an unreachable host, as it does for `ansible-playbook`.
+        assert_eq!(code(&format!("{command} -i gone -e base=/nowhere change.yml --exit-code")), 2, "{command}");
+        if command == "play" {
+            assert_eq!(code(&format!("{command} -i hosts change.yml --exit-code")), nothing, "{command}");
+        }
+    }
+    assert_eq!(code("play --check -i hosts change.yml --exit-code"), 0);
+    assert_eq!(code("plan -i hosts change.yml -o empty.plan --exit-code"), 0);
+    assert_eq!(code("show empty.plan --exit-code"), 0);
+    // What a check cannot know may be a change.
+    assert_eq!(code("plan -i hosts unknown.yml -o open.plan --exit-code"), 3);
+    assert_eq!(code("show open.plan --exit-code"), 3);
+    assert_eq!(code("show open.plan"), 0);
+}
