@@ -57,6 +57,7 @@ pub async fn replay(replay: Replay) -> Result<u8, Stop> {
         events: sender,
         progress: Default::default(),
         plan: None,
+        guard: None,
     });
     let go_on = "`cutover resume last` goes on where this run stopped".into();
     let reading = Reading { events, verbosity, diffs, progress, go_on };

@@ -81,6 +81,8 @@ pub struct Run {
     pub progress: Progressing,
     /// Where a check is to be saved: what it finds to be done.
     pub plan: Option<Arc<plan::Recorder>>,
+    /// The plan that the run keeps to.
+    pub guard: Option<Arc<plan::Guard>>,
 }
 
 /// What a run has learnt so far, beside variables.

@@ -213,6 +213,7 @@ impl Doing<'_> {
 
     /// Makes the changes, in order, each in the journal first.
     async fn apply(&self, machine: &Machine, changes: &[Change]) -> Result<Applied, Unapplied> {
+        self.approve(machine, changes)?;
         let run = &self.batch.run;
         let controller = run.connections.controller().await?;
         let task = self.task.keywords.name.as_ref().and_then(|name| name.as_str()).unwrap_or(&self.task.action);

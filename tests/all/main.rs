@@ -10,6 +10,7 @@ mod cli;
 mod crontab;
 mod elevation;
 mod faults;
+mod guarded;
 mod hostkeys;
 mod lab;
 mod language;

@@ -10,6 +10,7 @@ use crate::run::{Mode, lock};
 use crate::template::Failure;
 use crate::transport::Body;
 
+use super::guard::Seen;
 use super::{Batch, Head, Plan, Route, Step};
 
 /// Collects steps.
@@ -18,6 +19,7 @@ pub struct Recorder {
     plan: Mutex<Plan>,
     /// How many tasks were begun, and the last one's name and place.
     task: Mutex<(usize, String, String)>,
+    pub(super) seen: Seen,
 }
 
 impl Recorder {
@@ -131,6 +133,7 @@ impl Doing<'_> {
             place,
             host: self.host.into(),
             item: self.subject.item.clone(),
+            nth: if self.subject.item.is_some() { self.nth.1 } else { self.nth.0 },
             hidden: self.secrecy == Secrecy::Hidden,
             forgiven: self.forgiven.0,
             fatal: self.is_fatal(),
@@ -162,7 +165,7 @@ impl Plan {
 }
 
 /// Returns the other host that a change reads from.
-fn peer(change: &Change) -> Option<&str> {
+pub(super) fn peer(change: &Change) -> Option<&str> {
     match change {
         Change::Transfer(transfer) => Some(&transfer.from),
         Change::Path { change, .. } => match &change.after().content()?.body {
