@@ -10,7 +10,7 @@ use crate::transport::command::{Program, quote};
 use crate::transport::name::{printable, shown};
 use crate::transport::{Command, Content, Digest, Node, PathChange, Permissions};
 
-use super::{Change, On, StateChange};
+use super::{Change, On, StateChange, danger};
 
 /// Lines beyond this many are counted, not shown.
 const MAX_LINES: usize = 2000;
@@ -34,7 +34,7 @@ pub enum Line {
     Context(String),
     Removed(String),
     Added(String),
-    /// What a reviewer must not miss: something becomes world-readable, world-writable or setuid.
+    /// What a reviewer must not miss: something becomes world-readable, world-writable or setuid; see `danger`.
     Warning(String),
 }
 
@@ -161,6 +161,7 @@ fn path_lines(on: On, change: &PathChange, secrecy: Secrecy) -> Vec<Line> {
     if let Some(validate) = change.validate() {
         lines.push(Line::Header(format!("    validated by: {}", shown(validate))));
     }
+    lines.extend(danger::of_path(change).into_iter().map(Line::Warning));
     lines.extend(permission_lines(before.permissions(), after.permissions(), after));
     lines.extend(time_lines(before.modified(), after.modified()));
     if before.content() != after.content() {
@@ -395,6 +396,7 @@ fn run_lines(command: &Command, secrecy: Secrecy) -> Vec<Line> {
 
 fn state_lines(state: &StateChange, secrecy: Secrecy) -> Vec<Line> {
     let mut lines = vec![Line::Header(format!("--- {}", state.what())), Line::Header(format!("+++ {}", state.what()))];
+    lines.extend(danger::of_state(state).into_iter().map(Line::Warning));
     lines.extend(match state.before().contains('\n') || state.after().contains('\n') {
         // A state has no end of its last line (`StateChange`); with one, the diff has no remark on it.
         true => unified(&ended(state.before()), &ended(state.after())),

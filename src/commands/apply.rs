@@ -1,12 +1,13 @@
 //! `cutover apply`: makes exactly the changes of a plan, on hosts that are as it takes them to be.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::passwords::{Given, Passwords};
 use super::play;
 use super::replay::{Replay, replay};
+use super::sign::Verification;
 use super::state;
 use crate::cli::Stop;
 use crate::error::{Diagnostic, Diagnostics};
@@ -45,7 +46,11 @@ pub struct Arguments {
     #[arg(short, long, default_value_t = 50, value_name = "N")]
     forks: usize,
     #[command(flatten)]
+    verification: Verification,
+    #[command(flatten)]
     passwords: Passwords,
+    #[command(flatten)]
+    locking: state::Locking,
     /// Do not show differences
     #[arg(long)]
     no_diff: bool,
@@ -64,8 +69,13 @@ enum Open {
 }
 
 pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
+    // What is verified is what is applied: the file is read once.
+    let text = Plan::read(&arguments.plan)?;
+    for line in arguments.verification.check(&arguments.plan, text.as_bytes())? {
+        writeln!(anstream::stderr(), "{line}").map_err(Stop::Output)?;
+    }
     let passwords = arguments.passwords.ask()?;
-    let plan = Plan::load(&arguments.plan, passwords.vault.as_ref())?;
+    let plan = Plan::parse(&arguments.plan, &text, passwords.vault.as_ref())?;
     ready(&plan, arguments)?;
     if arguments.open == Some(Open::Run) && !arguments.check {
         return guarded(plan, arguments, passwords).await;
@@ -78,12 +88,13 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         journal: Head {
             playbooks: vec![arguments.plan.display().to_string()],
             inventory: sources.iter().map(|source| state::absolute(source)).collect(),
-            plan: Some(Read::of(&arguments.plan)?),
+            plan: Some(Read::from(&arguments.plan, text.as_bytes())),
             resumes: None,
         },
         fleet,
         plan,
         passwords,
+        locking: arguments.locking.rules(),
         limit: arguments.limit.clone(),
         forks: arguments.forks,
         verbosity: arguments.verbose,
@@ -112,6 +123,7 @@ async fn guarded(plan: Plan, arguments: &Arguments, passwords: Given) -> Result<
         extra_vars: arguments.extra_vars.clone(),
         no_diff: arguments.no_diff,
         forks: arguments.forks,
+        locking: arguments.locking,
         user: told.user,
         private_key: told.private_key.map(PathBuf::from),
         connection: told.connection,
@@ -137,15 +149,9 @@ async fn guarded(plan: Plan, arguments: &Arguments, passwords: Given) -> Result<
 /// than what was approved.
 fn unchanged(plan: &Plan) -> Result<(), Diagnostics> {
     let mut errors = Diagnostics::default();
-    for read in &plan.head.playbooks {
-        match Read::of(Path::new(&read.path)) {
-            Ok(now) if now == *read => {}
-            Ok(_) => {
-                let error = Diagnostic::new(format!("`{}` is not as it was when the plan was made", read.path));
-                errors.push(error.hint("plan again, or leave what is open undone: `--open skip`"));
-            }
-            Err(error) => errors.push(error),
-        }
+    for source in plan.sources.iter().filter(|source| source.has_changed() != Some(false)) {
+        let error = Diagnostic::new(format!("`{}` is not as it was when the plan was made", source.path));
+        errors.push(error.hint("plan again, or leave what is open undone: `--open skip`"));
     }
     errors.or(())
 }
@@ -165,9 +171,9 @@ fn ready(plan: &Plan, arguments: &Arguments) -> Result<(), Stop> {
             .hint("`--open skip` leaves them undone, `--open run` decides them as the playbooks are run")
             .into());
     }
-    for read in &plan.head.playbooks {
-        if Read::of(Path::new(&read.path)).is_ok_and(|now| now != *read) {
-            let text = format!("note: `{}` has changed since; the plan is applied as it was made", read.path);
+    for source in &plan.sources {
+        if source.has_changed() == Some(true) {
+            let text = format!("note: `{}` has changed since; the plan is applied as it was made", source.path);
             writeln!(anstream::stderr(), "{text}").map_err(Stop::Output)?;
         }
     }

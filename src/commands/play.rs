@@ -68,6 +68,8 @@ pub struct Arguments {
     pub private_key: Option<PathBuf>,
     #[command(flatten)]
     pub passwords: Passwords,
+    #[command(flatten)]
+    pub locking: state::Locking,
     /// Connection of hosts that do not say: `ssh` or `local`
     #[arg(short, long, value_name = "CONNECTION")]
     pub connection: Option<String>,
@@ -174,6 +176,7 @@ async fn confirm(arguments: &Arguments, prepared: Prepared, passwords: &Given) -
         fleet,
         journal: head(arguments),
         passwords: passwords.clone(),
+        locking: arguments.locking.rules(),
         limit: None,
         forks: arguments.forks,
         verbosity: arguments.verbose,
@@ -268,14 +271,15 @@ pub(super) async fn execute(
     let connections = Connections::new(prepared.fleet.clone(), prepared.templates.clone(), defaults)
         .with_keyring(terminal::keyring(progress.clone()));
     let (sender, events) = mpsc::unbounded_channel();
+    let journal = Arc::new(state::journal(head(arguments), mode, vault)?);
     let run = Arc::new(Run {
         options: options(arguments, mode),
         fleet: prepared.fleet,
         templates: prepared.templates,
         connections: Arc::new(connections),
         loader: prepared.loader,
-        journal: Arc::new(state::journal(head(arguments), mode, vault)?),
-        locks: state::locks(),
+        locks: state::locks(&journal, arguments.locking.rules()),
+        journal,
         events: sender,
         progress: Default::default(),
         plan,

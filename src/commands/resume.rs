@@ -34,6 +34,8 @@ pub struct Arguments {
     extra_vars: Vec<String>,
     #[command(flatten)]
     passwords: Passwords,
+    #[command(flatten)]
+    locking: state::Locking,
     /// Do not show differences
     #[arg(long)]
     no_diff: bool,
@@ -97,6 +99,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         fleet: Arc::new(fleet),
         plan,
         passwords,
+        locking: arguments.locking.rules(),
         limit: None,
         forks: 50,
         verbosity: arguments.verbose,

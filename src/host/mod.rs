@@ -11,7 +11,7 @@ use crate::transport::{
 
 mod pending;
 
-pub use pending::Pending;
+pub use pending::{Pending, clean};
 
 /// One host, through what is pending, then through its transport. It has no method that writes.
 #[derive(Clone)]

@@ -107,6 +107,9 @@ impl From<TransportError> for Trouble {
             TransportError::Unreachable(why) => Trouble::Unreachable(why),
             TransportError::Unknown(needs) => Trouble::Unknown(needs),
             lost @ TransportError::Uncertain(_) => Trouble::Unreachable(lost.to_string()),
+            TransportError::Held(_) => Trouble::failed(format!(
+                "{error}\nhint: `--wait-lock SECONDS` waits for its end; where it is known to be gone, `--steal-lock`"
+            )),
             other => Trouble::failed(other.to_string()),
         }
     }

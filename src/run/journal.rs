@@ -17,10 +17,14 @@ use super::Subject;
 use super::plan::{Read, Route};
 
 /// One JSON object a line: first `{"run": ...}`, then for each change `{"change": ...}` before it is made and
-/// `{"done": N}`, `{"failed": N}` or, where nobody saw the end, `{"uncertain": N}` after; `{"route": ...}` where a way to
+/// `{"done": N}`, `{"failed": N}`, `{"refused": N}` (nothing was begun: another run has the host) or, where nobody saw the end,
+/// `{"uncertain": N}` after; `{"stolen": HOST}` where the lock of another run is removed; `{"route": ...}` where a way to
 /// a machine is new, and `{"ended": CODE}` last. The file is readable by its owner only.
 pub struct Journal {
     directory: PathBuf,
+    /// The file's name without its ending.
+    id: String,
+    started: jiff::Zoned,
     head: Head,
     /// What hidden content is kept with.
     vault: Option<Secret>,
@@ -74,7 +78,14 @@ impl Journal {
     /// Returns a journal that is started by the first change: a check makes none but those of tasks that ask for it
     /// with `check_mode: false`.
     pub fn when_needed(directory: &Path, head: Head) -> Journal {
-        Journal { directory: directory.into(), head, vault: None, writer: Mutex::default() }
+        let started = jiff::Zoned::now();
+        let id = format!("{}-{}", started.strftime("%Y%m%dT%H%M%S%.6f"), std::process::id());
+        Journal { directory: directory.into(), id, started, head, vault: None, writer: Mutex::default() }
+    }
+
+    /// The run's name: when it started, and its process.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// Keeps hidden content encrypted with this password; without one it is not kept.
@@ -113,6 +124,16 @@ impl Journal {
         self.with(|writer| writer.write(&json!({ "failed": number, "why": why })))
     }
 
+    /// Notes that a change was not begun, because another run has the host.
+    pub fn refused(&self, number: u64, why: &str) -> std::io::Result<()> {
+        self.with(|writer| writer.write(&json!({ "refused": number, "why": why })))
+    }
+
+    /// Notes that the lock of another run is about to be removed from a host.
+    pub fn stolen(&self, host: &str, from: &str) -> std::io::Result<()> {
+        self.with(|writer| writer.write(&json!({ "stolen": host, "from": from })))
+    }
+
     /// Notes that it is unknown whether a change was applied, and as what the host was found later, if it was looked at.
     pub fn uncertain(&self, number: u64, why: &str, found: Option<&str>) -> std::io::Result<()> {
         self.with(|writer| writer.write(&json!({ "uncertain": number, "why": why, "found": found })))
@@ -133,20 +154,19 @@ impl Journal {
         let mut writer = self.writer.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &mut *writer {
             Some(writer) => work(writer),
-            none => work(none.insert(Writer::open(&self.directory, &self.head)?)),
+            none => work(none.insert(Writer::open(self)?)),
         }
     }
 }
 
 impl Writer {
-    fn open(directory: &Path, head: &Head) -> std::io::Result<Writer> {
+    fn open(Journal { directory, id, started, head, .. }: &Journal) -> std::io::Result<Writer> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let now = jiff::Zoned::now();
-        let name = format!("{}-{}.jsonl", now.strftime("%Y%m%dT%H%M%S%.6f"), std::process::id());
-        let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(directory.join(name))?;
+        let path = directory.join(format!("{id}.jsonl"));
+        let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(path)?;
         let mut writer = Writer { file, count: 0, routes: Vec::new() };
         writer.write(&json!({ "run": {
-            "format": 1, "version": env!("CARGO_PKG_VERSION"), "started": now.timestamp().to_string(),
+            "format": 1, "version": env!("CARGO_PKG_VERSION"), "started": started.timestamp().to_string(),
             "playbooks": head.playbooks, "inventory": head.inventory, "plan": head.plan,
             "resumes": head.resumes,
         } }))?;
@@ -179,7 +199,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let journal = Journal::start(directory.path(), Head::default()).unwrap();
         let subject = Subject { host: "h".into(), delegate: None, item: None };
-        let route = Route { host: "h".into(), variables: Default::default() };
+        let route = Route { host: "h".into(), variables: Default::default(), key: None };
         let about = About { host: "h", task: "t", subject: &subject, route: &route, step: None, shell: 1 };
         let root = Owner { id: 0, name: "root".into() };
         let permissions = Permissions { mode: 0o600, owner: root.clone(), group: root };

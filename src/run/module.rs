@@ -46,6 +46,7 @@ impl Doing<'_> {
             // What the task's own `check_mode: true` keeps from being made is not made in a run either: nothing to carry on.
             if self.task.keywords.check_mode.is_none() {
                 let waits_for = self.carry_on(&machine, &planned.changes);
+                self.note_settings(&machine, (entry, &arguments), &planned);
                 self.record(&machine, (&planned.changes, waits_for))?;
             }
             return self.done(!planned.changes.is_empty(), planned.result, None);
@@ -219,7 +220,7 @@ impl Doing<'_> {
         let task = self.task.keywords.name.as_ref().and_then(|name| name.as_str()).unwrap_or(&self.task.action);
         let route = self.route(&machine.host).map_err(Trouble::from)?;
         let making = Making { run, machine, task, secrecy: self.secrecy, subject: &self.subject, route, step: None };
-        making.lock(changes)?;
+        making.lock(changes).await?;
         let progress = making.progress();
         let reach = making.reach(&*controller, &progress);
         let mut last = Applied::default();

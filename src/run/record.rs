@@ -25,6 +25,8 @@ pub struct Record {
     pub entries: Vec<Entry>,
     /// Changes of the plan, by step and place in it, that an earlier run was found to have made.
     pub found: Vec<(usize, usize)>,
+    /// Hosts whose lock was taken from another run, and from which.
+    pub stolen: Vec<(String, String)>,
     /// The exit code; nothing where the run has not come to its end.
     pub ended: Option<u8>,
 }
@@ -65,6 +67,8 @@ pub enum What {
 pub enum End {
     Done,
     Failed(String),
+    /// Another run had the host, and nothing was begun.
+    Refused(String),
     /// The connection was lost, or the run was given up.
     Uncertain(String),
     /// The journal says nothing: the run was killed.
@@ -155,6 +159,9 @@ impl Record {
                 return Err("it names a route that is not there".into());
             }
             self.entries.push(entry);
+        } else if let Some(host) = value.get("stolen").and_then(Value::as_str) {
+            let from = value.get("from").and_then(Value::as_str).unwrap_or_default();
+            self.stolen.push((host.into(), from.into()));
         } else if let Some(change) = value.get("made") {
             self.found.push(serde_json::from_value(change.clone()).map_err(|error| error.to_string())?);
         } else if let Some(code) = value.get("ended").and_then(Value::as_u64) {
@@ -163,6 +170,7 @@ impl Record {
             let why = value.get("why").and_then(Value::as_str).unwrap_or_default().to_string();
             let end = |name: &str, end: End| Some((value.get(name)?.as_u64()?, end));
             let found = end("done", End::Done).or_else(|| end("failed", End::Failed(why.clone())));
+            let found = found.or_else(|| end("refused", End::Refused(why.clone())));
             let found = found.or_else(|| end("uncertain", End::Uncertain(why)));
             if let Some((number, end)) = found
                 && let Some(entry) = self.entries.iter_mut().rev().find(|entry| entry.number == number)
@@ -293,6 +301,7 @@ impl Entry {
 
     fn undo(&self) -> Result<Undo, String> {
         match (&self.end, &self.what) {
+            (End::Refused(_), _) => Ok(Undo::Nothing),
             // A path is made wholly or not at all.
             (End::Failed(_), What::Change(change)) if matches!(**change, Change::Path { .. }) => Ok(Undo::Nothing),
             (End::Failed(_), What::Change(_)) => Err("it failed, and may have been made in part".into()),

@@ -34,6 +34,12 @@ impl Underway {
         self.run.journal.failed(self.number, why)
     }
 
+    /// Nothing was begun: another run has the host.
+    pub fn refused(mut self, why: &str) -> std::io::Result<()> {
+        self.half = None;
+        self.run.journal.refused(self.number, why)
+    }
+
     pub fn uncertain(mut self, why: &str, found: Option<String>) -> std::io::Result<()> {
         let Some(half) = self.half.take() else { return Ok(()) };
         let half = Uncertain { why: why.into(), found, ..half };

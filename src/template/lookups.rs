@@ -166,7 +166,8 @@ fn query(call: &mut Call) -> Result<Value, Error> {
 }
 
 pub(super) fn read(path: &Path) -> Result<String, Error> {
-    let bytes = std::fs::read(path).map_err(|error| wrong(format!("cannot read `{}`: {error}", path.display())))?;
+    let bytes = crate::provenance::content(path)
+        .map_err(|error| wrong(format!("cannot read `{}`: {error}", path.display())))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -143,11 +143,16 @@ fn the_playbooks_the_variables_and_the_way_to_a_host_are_those_of_the_plan() {
     program.run("plan -i hosts site.yml -o move.plan -e word=one --limit new").expect(0);
     let hosts =
         program.read("hosts").replace("ansible_connection=local", "ansible_connection=local ansible_become=yes");
-    program.file("hosts", &hosts);
-    has(&apply(&program, " -e word=one").expect(2).stdout, "`new` is reached in another way than it was approved");
+    program.file("others", &hosts);
+    has(
+        &apply(&program, " -e word=one -i others").expect(2).stdout,
+        "`new` is reached in another way than it was approved",
+    );
     assert!(!program.path("new/sure").exists());
 
     program.file("site.yml", &(program.read("site.yml") + "\n# another\n"));
+    program.file("templates/conf.j2", "another\n");
     let refused = apply(&program, " -e word=one").expect(1);
     has(&refused.stderr, "`DIR/site.yml` is not as it was when the plan was made");
+    has(&refused.stderr, "`DIR/templates/conf.j2` is not as it was when the plan was made");
 }

@@ -43,6 +43,11 @@ const ROWS: &[Row] = &[
         why: "the two hosts are directories, and this machine's logins stay open",
     },
     Row {
+        module: "mount",
+        replaced: &[("fstab: /etc/fstab", "fstab: NEW/fstab")],
+        why: "the machine's own fstab is not a test's",
+    },
+    Row {
         module: "qmail_control",
         replaced: &[("    file:", "    directory: NEW/control\n    file:")],
         why: "the default directory is the machine's own",

@@ -370,3 +370,48 @@ fn nothing_fails_for_an_unknown_wherever_it_stands() {
         has(after.lines().nth(1).unwrap_or_default(), "unknown: [new] => unknown until run: needs `");
     }
 }
+
+#[test]
+fn tasks_that_set_one_path_to_different_things_are_named_and_edits_that_build_on_each_other_are_not() {
+    let program = host(
+        "    - {name: one, copy: {content: \"a\\n\", dest: \"{{ base }}/both\", mode: '0644'}}
+    - {name: two, template: {src: both.j2, dest: \"{{ base }}/both\"}}
+    - {name: open, file: {path: \"{{ base }}/mode\", mode: '0644'}}
+    - {name: close, file: {path: \"{{ base }}/mode\", mode: '0600'}}
+    - {name: make, file: {path: \"{{ base }}/gone\", state: directory}}
+    - {name: take, file: {path: \"{{ base }}/gone\", state: absent}}
+    - {name: left, file: {src: a, dest: \"{{ base }}/link\", state: link, force: true}}
+    - {name: right, file: {src: b, dest: \"{{ base }}/link\", state: link, force: true}}
+    - {name: x, lineinfile: {path: \"{{ base }}/mode\", regexp: '^x=', line: x=1}}
+    - {name: y, lineinfile: {path: \"{{ base }}/mode\", regexp: '^x=', line: x=2}}
+    - {name: base, copy: {content: \"a\\n\", dest: \"{{ base }}/built\", mode: '0644'}}
+    - {name: line, lineinfile: {path: \"{{ base }}/built\", line: b, mode: '0644'}}
+    - {name: rights, file: {path: \"{{ base }}/built\", mode: '0644'}}
+    - {name: plain, copy: {content: \"p\\n\", dest: \"{{ base }}/plain\"}}
+    - {name: closed, file: {path: \"{{ base }}/plain\", mode: '0600'}}
+",
+    );
+    program.file("templates/both.j2", "b\n").file("new/mode", "as it was\n");
+    let planned = program.run("plan -i hosts site.yml -o move.plan").expect(0);
+    let fights: Vec<&str> = planned.stdout.lines().filter(|line| line.contains("set to different things")).collect();
+    let start = |path: &str| {
+        format!("[WARNING]: new: `DIR/new/{path}` is set to different things, and each run would change it back: ")
+    };
+    let expected = [
+        "both its content by task `one` (site.yml:4), its content by task `two` (site.yml:5)",
+        "mode mode 0644 by task `open` (site.yml:6), mode 0600 by task `close` (site.yml:7)",
+        "gone there by task `make` (site.yml:8), absent by task `take` (site.yml:9)",
+        "link a link to `a` by task `left` (site.yml:10), a link to `b` by task `right` (site.yml:11)",
+        "mode lines of it by task `x` (site.yml:12), lines of it by task `y` (site.yml:13)",
+    ];
+    let expected = expected.map(|line| line.split_once(' ').map(|(path, rest)| start(path) + rest).unwrap());
+    assert_eq!(fights, expected);
+    for format in ["human", "markdown", "html", "json"] {
+        has(&program.run(&format!("show move.plan --format {format}")).expect(0).stdout, "is set to different things");
+    }
+    program.run("play -i hosts site.yml").expect(0);
+    // Those of them that find it as they want it want it all the same.
+    let again = program.run("play --check -i hosts site.yml").expect(0);
+    assert_eq!(again.stdout.matches("set to different things").count(), 6, "{}", again.stdout);
+    lacks(&again.stdout, "plain` is set");
+}

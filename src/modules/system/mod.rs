@@ -6,6 +6,7 @@ mod command;
 mod cron;
 mod distribution;
 mod facts;
+mod mount;
 pub mod network;
 mod ping;
 mod run;
@@ -22,6 +23,7 @@ pub const MODULES: &[&Entry] = &[
     &command::COMMAND,
     &cron::CRON,
     &setup::GATHER_FACTS,
+    &mount::MOUNT,
     &ping::PING,
     &shell::RAW,
     &script::SCRIPT,

@@ -147,7 +147,7 @@ impl Guard {
             None => return Err(told(&[], changes, about.secrecy)),
             Some((index, step)) => {
                 let route = step.route.and_then(|route| self.plan.routes.get(route));
-                if step.machine() != about.machine || route.is_some_and(|route| *route != about.route) {
+                if step.machine() != about.machine || route.is_some_and(|route| !about.route.is_as(route)) {
                     return Err(format!("`{}` is reached in another way than it was approved", about.machine));
                 }
                 let made = |path: &str| state.decided.get(&(about.machine.to_string(), path.to_string()));

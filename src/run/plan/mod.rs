@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 use crate::change::{Change, Diff, Secrecy};
 use crate::error::Diagnostic;
 use crate::modules::arguments::boolean;
+use crate::provenance::Source;
 
 use super::Subject;
 
 pub mod drift;
 pub mod file;
 pub mod guard;
+mod reach;
 pub mod recorder;
 pub mod replay;
 pub mod resume;
@@ -26,6 +28,8 @@ pub use resume::Before;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     pub head: Head,
+    /// All files that were read for it, the playbooks too.
+    pub sources: Vec<Source>,
     /// How the steps' machines are reached; steps name them by their index.
     pub routes: Vec<Route>,
     /// The plays' batches (`serial`), in order; steps name them by their index.
@@ -53,6 +57,9 @@ pub struct Head {
     pub extra_vars: bool,
     #[serde(default)]
     pub told: Told,
+    /// What the check has found that is no change: tasks that set one path to different things.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// What else the command line has said of the run: a run with the plan as its guard is told the same.
@@ -90,9 +97,18 @@ pub struct Route {
     pub host: String,
     /// Variables that give the same login again, those that nobody has set too; passwords are not among them.
     pub variables: BTreeMap<String, Option<String>>,
+    /// The fingerprint of the key that the machine answered with, `SHA256:...`; nothing where it is not over SSH.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 impl Route {
+    /// Says whether this leads to the same machine as another, in the same way, as far as its key was seen.
+    pub fn is_as(&self, other: &Route) -> bool {
+        let keys = self.key.as_ref().zip(other.key.as_ref());
+        (&self.host, &self.variables) == (&other.host, &other.variables) && keys.is_none_or(|(one, other)| one == other)
+    }
+
     /// Names who one becomes there, and how.
     pub fn becomes(&self) -> Option<String> {
         let said = |name: &str| self.variables.get(name).and_then(Option::as_deref);
@@ -168,19 +184,25 @@ impl Head {
             None => format!("plan of {}", self.made),
         }
     }
-
-    /// Says in a sentence what it was made from, and when.
-    pub fn origin(&self) -> String {
-        let playbooks: Vec<&str> = self.playbooks.iter().map(|read| read.path.as_str()).collect();
-        let from = match &self.undo {
-            Some(run) => format!("takes back run {run}"),
-            None => format!("from {}", playbooks.join(", ")),
-        };
-        format!("made {} by Cutover {}, {from}", self.made, self.version)
-    }
 }
 
 impl Plan {
+    /// Says in a sentence what it was made from, and when.
+    pub fn origin(&self) -> String {
+        let Head { playbooks, undo, made, version, .. } = &self.head;
+        let names: Vec<&str> = playbooks.iter().map(|read| read.path.as_str()).collect();
+        let others = match self.sources.len().saturating_sub(playbooks.len()) {
+            0 => String::new(),
+            1 => " and 1 other file".into(),
+            count => format!(" and {count} other files"),
+        };
+        let from = match undo {
+            Some(run) => format!("takes back run {run}"),
+            None => format!("from {}{others}", names.join(", ")),
+        };
+        format!("made {made} by Cutover {version}, {from}")
+    }
+
     /// Steps that only a run can decide.
     pub fn open(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(|step| step.open.is_some())

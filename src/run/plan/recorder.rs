@@ -23,6 +23,11 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    /// Notes what a reviewer has to know of the plan as a whole.
+    pub fn warn(&self, text: &str) {
+        lock(&self.plan).head.warnings.push(text.into());
+    }
+
     /// Notes that a play, or a batch of it, begins.
     pub fn batch(&self, hosts: &[String]) {
         lock(&self.plan).batches.push(Batch { hosts: hosts.to_vec() });
@@ -39,6 +44,7 @@ impl Recorder {
         let mut plan = std::mem::take(&mut *lock(&self.plan));
         let place = |host: &str| hosts.iter().position(|other| other == host);
         plan.steps.sort_by_key(|step| (step.task, place(&step.host)));
+        let head = Head { warnings: std::mem::take(&mut plan.head.warnings), ..head };
         let mut plan = Plan { head, ..plan };
         plan.open_what_collides();
         plan
@@ -111,8 +117,10 @@ impl Doing<'_> {
             true => self.scope.clone(),
             false => self.batch.run.fleet.scope(host, &self.layers),
         };
-        let variables = self.batch.run.connections.said(host, &self.task.keywords, &scope)?;
-        Ok(Route { host: host.into(), variables })
+        let connections = &self.batch.run.connections;
+        let variables = connections.said(host, &self.task.keywords, &scope)?;
+        let (login, _) = connections.login(host, &self.task.keywords, &scope)?;
+        Ok(Route { host: host.into(), variables, key: connections.host_key(&login) })
     }
 
     fn recorder(&self) -> Option<&Recorder> {

@@ -1,9 +1,8 @@
 //! A plan applied: its changes in its order, each compared with its `before`; no module and no template runs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _};
 use indexmap::IndexMap;
 
@@ -11,16 +10,16 @@ use crate::change::{self, Applied, Change};
 use crate::error::{Diagnostic, Diagnostics};
 use crate::modules::Results;
 use crate::playbook::{Keywords, Playbook};
-use crate::run::connections::{Connections, Login};
 use crate::run::doing::Trouble;
 use crate::run::making::{Machine, Making, Unapplied};
 use crate::run::play::Flow;
 use crate::run::{Event, Mode, Run, Subject, TaskKind, Verdict, lock, result};
 use crate::template::Failure;
-use crate::transport::{Become, Machines, Transport, TransportError};
+use crate::transport::TransportError;
 use crate::vars::{Layer, Var};
 
 use super::drift::{Drift, Expected};
+use super::reach::{Peers, Way};
 use super::resume::was_made;
 use super::{Batch, Before, Guard, Plan, Step};
 
@@ -77,25 +76,6 @@ impl Sum {
         };
         let subject = Subject { item: None, ..step.subject() };
         self.items.then_some(Event::Finished { subject, verdict, result: Results::new() }).into_iter()
-    }
-}
-
-/// A way to a machine.
-type Way = (Login, Option<Become>);
-
-/// The other hosts that a step reads from.
-struct Peers {
-    connections: Arc<Connections>,
-    ways: BTreeMap<String, Way>,
-}
-
-#[async_trait]
-impl Machines for Peers {
-    async fn machine(&self, host: &str) -> Result<Arc<dyn Transport>, TransportError> {
-        let Some((login, user)) = self.ways.get(host) else {
-            return Err(TransportError::Refused(format!("the plan does not say how to reach `{host}`")));
-        };
-        Ok(self.connections.transport(login, user.clone()).await?)
     }
 }
 
@@ -188,8 +168,7 @@ impl Run {
     async fn settle(self: &Arc<Run>, plan: &Plan, (mut before, ways): (Before, &[Way])) -> Before {
         for (index, step) in plan.steps.iter().enumerate() {
             let (Some(doubtful), Some(route)) = (before.doubtful(index, step), step.route) else { continue };
-            let (login, user) = &ways[route];
-            let made = match self.connections.transport(login, user.clone()).await {
+            let made = match ways[route].machine(&self.connections).await {
                 Ok(machine) => was_made(doubtful, &*machine).await.ok().flatten(),
                 Err(_) => None,
             };
@@ -228,7 +207,7 @@ impl Run {
             // What the plan says is stronger than all that the inventory says by now; passwords are only there.
             let scope = self.fleet.host_scope(&route.host).with(layer);
             match self.connections.login(&route.host, &Keywords::default(), &scope) {
-                Ok(way) => ways.push(way),
+                Ok((login, user)) => ways.push(Way { login, user, key: route.key.clone() }),
                 Err(Failure::Wrong(error)) => errors.push(error),
                 Err(Failure::Unknown(what)) => {
                     errors.push(Diagnostic::new(format!("the login of host `{}` needs {what}", route.host)));
@@ -257,8 +236,7 @@ impl Run {
         let looks = expected.iter().map(|(machine, expected)| async move {
             let mut drift = Vec::new();
             for (route, looks) in expected.looks() {
-                let (login, user) = &ways[route];
-                let found = match self.connections.transport(login, user.clone()).await {
+                let found = match ways[route].machine(&self.connections).await {
                     Ok(transport) => looks.drift(&*transport).await,
                     Err(error) => Err(error),
                 };
@@ -360,13 +338,14 @@ impl Run {
     ) -> Result<Results, Trouble> {
         let step = left.step;
         let Some(route) = step.route else { return Err(Trouble::failed("the plan does not say where")) };
-        let (login, user) = ways[route].clone();
+        let way = &ways[route];
         let diffs = left.changes().iter().map(|change| change.diff(step.secrecy())).collect();
         self.send(Event::Planned { subject: step.subject(), diffs });
         if self.options.mode == Mode::Check {
             return Ok(Results::new());
         }
-        let transport = self.connections.transport(&login, user.clone()).await?;
+        let transport = way.machine(&self.connections).await?;
+        let (login, user) = (way.login.clone(), way.user.clone());
         let peers = step.peers.iter().map(|(host, route)| (host.clone(), ways[*route].clone())).collect();
         let peers = Arc::new(Peers { connections: self.connections.clone(), ways: peers });
         let (host, delegate) = (step.machine().to_string(), step.delegate.clone());
@@ -382,7 +361,7 @@ impl Run {
             route: plan.routes[route].clone(),
             step: Some(left.index),
         };
-        making.lock(&step.changes)?;
+        making.lock(&step.changes).await?;
         let progress = making.progress();
         let reach = making.reach(&*controller, &progress);
         let mut results = Results::new();
