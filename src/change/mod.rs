@@ -142,6 +142,31 @@ impl Change {
         }
     }
 
+    /// Says whether this, planned again, is the change that was `approved`; `made` gives what this run has made of a path.
+    ///
+    /// What may go on changing is not compared: the content of a file whose mode alone changes, the state that is made
+    /// from others, and the mail of the same mailboxes.
+    pub fn is_as_approved<'a>(&self, approved: &Change, made: impl Fn(&str) -> Option<&'a Node>) -> bool {
+        match (self, approved) {
+            (Change::Path { on, change }, Change::Path { on: approved_on, change: approved }) => {
+                let same = (change.path(), change.validate()) == (approved.path(), approved.validate());
+                let made =
+                    || made(change.path()).is_some_and(|node| node.without_time() == change.before().without_time());
+                let after = match approved.keeps_content() && change.keeps_content() {
+                    true => approved.after().permissions() == change.after().permissions(),
+                    false => approved.after() == change.after(),
+                };
+                on == approved_on && same && after && (approved.is_before(change.before()) || made())
+            }
+            (Change::State(state), Change::State(approved)) => {
+                let before = approved.is_made_again() || state.before == approved.before;
+                before && StateChange { before: approved.before.clone(), ..state.clone() } == *approved
+            }
+            (Change::Transfer(transfer), Change::Transfer(approved)) => transfer.is_part_of(approved),
+            (now, approved) => now == approved,
+        }
+    }
+
     /// Returns what takes this change back, or why nothing does.
     pub fn undone(&self) -> Result<Undone, String> {
         match self {

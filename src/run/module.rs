@@ -50,6 +50,7 @@ impl Doing<'_> {
                 if !self.reads_only() {
                     self.forget_what_runs(&machine, &planned.changes, &arguments.read()?);
                 }
+                self.note_settings(&machine, (entry, &arguments), &planned);
                 self.record(&machine, (&planned.changes, waits_for))?;
             }
             return self.done(!planned.changes.is_empty(), planned.result, None);
@@ -249,6 +250,7 @@ impl Doing<'_> {
 
     /// Makes the changes, in order, each in the journal first.
     async fn apply(&self, machine: &Machine, changes: &[Change]) -> Result<Applied, Unapplied> {
+        self.approve(machine, changes)?;
         let run = &self.batch.run;
         let controller = run.connections.controller().await?;
         let work = self.work(&machine.host);

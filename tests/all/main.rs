@@ -11,6 +11,7 @@ mod crontab;
 mod elevation;
 mod faults;
 mod fidelity;
+mod guarded;
 mod hostkeys;
 mod lab;
 mod language;
