@@ -9,6 +9,7 @@ use crate::template::Use;
 
 use super::doing::{Doing, Done, Trouble, skip};
 use super::making::Machine;
+use super::module::WAITING;
 use super::play::Batch;
 use super::{Event, TaskKind, Verdict};
 
@@ -70,7 +71,10 @@ impl Doing<'_> {
         if foreseen.is_empty() {
             self.forget_what_is_named(needs);
         }
-        self.record_open(needs, foreseen);
+        // An apply does not wait.
+        if !WAITING.contains(&self.task.action.as_str()) {
+            self.record_open(needs, foreseen);
+        }
         // A handler whose name needs something unknown, too, is found when it is run.
         let _ = self.notify(Some(needs));
         let mut result = Results::new();
