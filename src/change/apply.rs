@@ -13,7 +13,7 @@ use super::transfer::Progress;
 use super::{Change, On};
 
 /// What applying a change gave.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Applied {
     /// The output of a `Run`.
     pub output: Option<Output>,

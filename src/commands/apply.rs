@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::passwords::Passwords;
+use super::printing::{self, Printing};
 use super::replay::{Replay, replay};
 use super::sign::Verification;
 use super::state;
@@ -50,12 +51,8 @@ pub struct Arguments {
     passwords: Passwords,
     #[command(flatten)]
     locking: state::Locking,
-    /// Do not show differences
-    #[arg(long)]
-    no_diff: bool,
-    /// Say more; twice also says where tasks stand
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    verbose: u8,
+    #[command(flatten)]
+    printing: Printing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -83,6 +80,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
             inventory: sources.iter().map(|source| state::absolute(source)).collect(),
             plan: Some(Read::from(&arguments.plan, text.as_bytes())),
             resumes: None,
+            play: None,
         },
         fleet,
         plan,
@@ -90,8 +88,8 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         locking: arguments.locking.rules(),
         limit: arguments.limit.clone(),
         forks: arguments.forks,
-        verbosity: arguments.verbose,
-        diffs: !arguments.no_diff,
+        name: printing::name(std::slice::from_ref(&arguments.plan)),
+        printing: arguments.printing.clone(),
     })
     .await
 }
@@ -101,8 +99,8 @@ fn ready(plan: &Plan, arguments: &Arguments) -> Result<(), Stop> {
     if let Some(step) = plan.steps.iter().find(|step| step.sealed.is_some()) {
         return Err(step.encrypted().into());
     }
-    let line = |(step, why, hosts): (&Step, &str, Vec<String>)| {
-        format!("`{}` on {} ({}): {why}", step.name, review::named(&hosts), step.place)
+    let line = |(step, why, hosts): (&Step, &str, review::Whom)| {
+        format!("`{}` on {} ({}): {why}", step.name, hosts.short(), step.place)
     };
     let open: Vec<String> = review::open(plan).into_iter().map(line).collect();
     if !open.is_empty() && arguments.open.is_none() {

@@ -6,17 +6,19 @@ use std::sync::Arc;
 use indicatif::ProgressBar;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::printing::Printing;
 use super::signals::Signals;
 use crate::cli::Stop;
 use crate::error::Diagnostics;
-use crate::report::{Human, Recap};
+use crate::report::Recap;
 use crate::run::{Event, Run};
 
 /// Who reads of a run, and how much.
 pub struct Reading {
     pub events: UnboundedReceiver<Event>,
-    pub verbosity: u8,
-    pub diffs: bool,
+    /// What runs, for its reports.
+    pub name: String,
+    pub printing: Printing,
     pub progress: Option<ProgressBar>,
     /// How a run that was ended by a signal is gone on with.
     pub go_on: String,
@@ -37,14 +39,15 @@ pub async fn conduct(
     reading: Reading,
     work: impl AsyncFnOnce(&Arc<Run>) -> Result<(), Diagnostics>,
 ) -> Result<Result<Recap, u8>, Stop> {
-    let Reading { mut events, verbosity, diffs, progress, go_on } = reading;
+    let Reading { mut events, name, printing, progress, go_on } = reading;
+    let junit = printing.open()?;
     let mode = run.options.mode;
     let reporter = tokio::task::spawn_blocking(move || {
-        let mut human = Human::new(anstream::stdout(), mode, (verbosity, diffs), progress);
+        let mut reporter = printing.reporter((mode, &name), junit, progress)?;
         while let Some(event) = events.blocking_recv() {
-            human.event(&event)?;
+            reporter.event(&event)?;
         }
-        human.finish()
+        reporter.finish()
     });
     let (connections, journal) = (run.connections.clone(), run.journal.clone());
     let mut signals = Signals::listen().map_err(Stop::Output)?;

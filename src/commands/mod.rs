@@ -8,6 +8,7 @@ pub mod lab;
 mod passwords;
 pub mod plan;
 pub mod play;
+mod printing;
 mod replay;
 pub mod resume;
 pub mod runs;

@@ -67,7 +67,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     let plan = Plan { sources: provenance::sources(), ..plan };
     writeln!(err, "{}", summary(&plan)).map_err(Stop::Output)?;
     for (step, why, hosts) in review::open(&plan) {
-        let text = format!("  open: `{}` on {} ({}): {why}", step.name, review::named(&hosts), step.place);
+        let text = format!("  open: `{}` on {} ({}): {why}", step.name, hosts.short(), step.place);
         writeln!(err, "{text}").map_err(Stop::Output)?;
     }
     if let Some(out) = &arguments.out {

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use super::conduct::{Reading, conduct};
 use super::passwords::Given;
+use super::printing::Printing;
 use super::{play, state, terminal};
 use crate::cli::Stop;
 use crate::playbook::tags::Selection;
@@ -33,18 +34,19 @@ pub struct Replay {
     pub locking: Rules,
     pub limit: Option<String>,
     pub forks: usize,
-    pub verbosity: u8,
-    pub diffs: bool,
+    pub name: String,
+    pub printing: Printing,
 }
 
 /// Applies a plan, and returns the exit code.
 pub async fn replay(replay: Replay) -> Result<u8, Stop> {
-    let Replay { plan, before, mode, journal, fleet, passwords, locking, limit, forks, verbosity, diffs } = replay;
+    let Replay { plan, before, mode, journal, fleet, passwords, locking, limit, forks, name, printing } = replay;
+    let verbosity = printing.verbose;
     let templates = Arc::new(Templates::new());
     let loader = play::loader(&fleet, &templates);
     let Given { ssh: password, r#become: become_password, vault } = passwords;
     let defaults = Defaults { password, become_password, ..Defaults::default() };
-    let progress = report::human::progress();
+    let progress = report::human::progress().filter(|_| printing.draws());
     let connections =
         Connections::new(fleet.clone(), templates.clone(), defaults).with_keyring(terminal::keyring(progress.clone()));
     let (sender, events) = mpsc::unbounded_channel();
@@ -60,9 +62,10 @@ pub async fn replay(replay: Replay) -> Result<u8, Stop> {
         events: sender,
         progress: Default::default(),
         plan: None,
+        earlier: None,
     });
     let go_on = "`cutover resume last` goes on where this run stopped".into();
-    let reading = Reading { events, verbosity, diffs, progress, go_on };
+    let reading = Reading { events, name, printing, progress, go_on };
     Ok(match conduct(run, reading, async |run| run.replay(&plan, before).await).await? {
         Ok(recap) => recap.exit_code(),
         Err(code) => code,

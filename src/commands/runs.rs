@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::passwords::Passwords;
 use super::plan::{now, summary};
+use super::printing::Printing;
 use super::replay::{Replay, replay};
 use super::state;
 use crate::cli::Stop;
@@ -67,12 +68,8 @@ pub struct Undo {
     passwords: Passwords,
     #[command(flatten)]
     locking: state::Locking,
-    /// Do not show differences
-    #[arg(long)]
-    no_diff: bool,
-    /// Say more
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    verbose: u8,
+    #[command(flatten)]
+    printing: Printing,
 }
 
 pub fn list(arguments: &List) -> Result<u8, Stop> {
@@ -172,7 +169,7 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
         return Ok(0);
     }
     if arguments.out.is_some() {
-        if !arguments.no_diff {
+        if !arguments.printing.no_diff {
             plain::print(&plan, &mut anstream::stdout()).map_err(Stop::Output)?;
         }
         writeln!(err, "{}", summary(&plan)).map_err(Stop::Output)?;
@@ -196,6 +193,7 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
             inventory: plan.head.inventory.clone(),
             plan: if arguments.check { None } else { Some(Read::of(&saved)?) },
             resumes: None,
+            play: None,
         },
         fleet: Arc::new(fleet),
         plan,
@@ -203,8 +201,8 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
         locking: arguments.locking.rules(),
         limit: None,
         forks: 50,
-        verbosity: arguments.verbose,
-        diffs: !arguments.no_diff,
+        name: format!("undo {}", record.id),
+        printing: arguments.printing.clone(),
     })
     .await
 }

@@ -37,6 +37,8 @@ enum Format {
     Html,
     /// One document, for programs
     Json,
+    /// For continuous integration: what is dangerous fails
+    Junit,
 }
 
 pub fn run(arguments: &Arguments) -> Result<u8, Stop> {
@@ -57,6 +59,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Stop> {
         Format::Markdown => report::markdown::page(&plan),
         Format::Html => report::html::page(&plan),
         Format::Json => review::json(&plan),
+        Format::Junit => report::junit::plan(&plan).map_err(Stop::Output)?,
     };
     out.write_all(text.as_bytes()).map_err(Stop::Output)?;
     Ok(if arguments.exit_code && !plan.steps.is_empty() { 3 } else { 0 })

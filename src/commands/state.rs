@@ -22,6 +22,11 @@ pub fn journal(head: Head, mode: Mode, vault: Option<Secret>) -> Result<Journal,
     })
 }
 
+/// Returns the error for a journal that has begun and cannot be gone on with.
+pub fn unwritable(error: std::io::Error) -> Diagnostic {
+    Diagnostic::new(format!("the journal cannot be written: {error}"))
+}
+
 /// Where the journals are.
 pub fn runs() -> PathBuf {
     directory().join("runs")

@@ -158,7 +158,7 @@ impl Page<'_> {
     }
 
     fn named(&self, block: &Block<'_>) -> BTreeSet<&str> {
-        domains::named(&self.domains, &block.hosts, &block.diffs)
+        domains::named(&self.domains, &block.whom.each(), &block.diffs)
     }
 
     fn block(&self, block: &Block<'_>, open: bool, body: &mut String) {
@@ -176,13 +176,14 @@ impl Page<'_> {
             if dangerous { " data-dangerous" } else { "" }
         );
         let badge = if dangerous { " <mark>dangerous</mark>" } else { "" };
-        let (all, title) = (html(&block.hosts.join(", ")), html(&block.title(&review::named(&block.hosts))));
+        let (all, title) = (html(&block.whom.full()), html(&block.title(&block.whom.short())));
         let _ = write!(body, "<summary title=\"{all}\">{title}{badge}</summary>");
         if let Some(why) = block.open {
             let _ = write!(body, "<p class=open>only a run can decide this: {}</p>", html(why));
         }
-        if block.hosts.len() > 5 {
-            let _ = write!(body, "<p class=all>{all}</p>");
+        if block.whom.short() != block.whom.full() {
+            let _ =
+                write!(body, "<details class=all><summary>all {}</summary>{all}</details>", html(&block.whom.count()));
         }
         if !block.diffs.is_empty() {
             body.push_str("<pre>");

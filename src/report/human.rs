@@ -11,7 +11,7 @@ use crate::modules::Results;
 use crate::run::{Event, Interrupted, Mode, Subject, TaskKind, Uncertain, Verdict};
 use crate::transport::name::{printable, shown};
 
-use super::Recap;
+use super::{Recap, Reporter};
 
 const WIDTH: usize = 79;
 /// More changes than this in one task are counted below their list.
@@ -146,6 +146,23 @@ impl<W: Write> Human<W> {
         if let Some(bar) = &self.progress {
             bar.finish_and_clear();
         }
+        self.recap()?;
+        self.half_done()?;
+        self.left_over()?;
+        writeln!(self.out)?;
+        self.out.flush()?;
+        Ok(self.recap)
+    }
+
+    /// Prints one line instead of the recap.
+    pub(super) fn end(mut self, line: &str) -> std::io::Result<()> {
+        self.half_done()?;
+        self.left_over()?;
+        writeln!(self.out, "{}", printable(line))?;
+        self.out.flush()
+    }
+
+    fn recap(&mut self) -> std::io::Result<()> {
         self.banner("PLAY RECAP")?;
         let recap = std::mem::take(&mut self.recap);
         let width = recap.hosts.keys().map(|host| host.len()).max().unwrap_or(0).max(26);
@@ -174,11 +191,8 @@ impl<W: Write> Human<W> {
             }
             writeln!(self.out, "{}", text.trim_end())?;
         }
-        self.half_done()?;
-        self.left_over()?;
-        writeln!(self.out)?;
-        self.out.flush()?;
-        Ok(recap)
+        self.recap = recap;
+        Ok(())
     }
 
     /// Names the changes whose end nobody saw.
@@ -310,6 +324,16 @@ impl<W: Write> Human<W> {
             self.line(AnsiColor::Red, &json)?;
         }
         Ok(())
+    }
+}
+
+impl<W: Write + Send> Reporter for Human<W> {
+    fn event(&mut self, event: &Event) -> std::io::Result<()> {
+        Human::event(self, event)
+    }
+
+    fn finish(self: Box<Self>) -> std::io::Result<Recap> {
+        Human::finish(*self)
     }
 }
 

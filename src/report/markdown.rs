@@ -29,14 +29,8 @@ pub fn page(plan: &Plan) -> String {
     if !open.is_empty() {
         let _ = writeln!(text, "### Only a run can decide\n");
         for (step, why, hosts) in open {
-            let _ = writeln!(
-                text,
-                "- {} (`{}`) on {}: {}",
-                escaped(&step.name),
-                step.place,
-                review::named(&hosts),
-                escaped(why)
-            );
+            let _ =
+                writeln!(text, "- {} (`{}`) on {}: {}", escaped(&step.name), step.place, hosts.short(), escaped(why));
         }
         text.push('\n');
     }
@@ -82,7 +76,7 @@ fn table(plan: &Plan, text: &mut String) {
 fn block(block: &Block<'_>, text: &mut String) {
     let lines: Vec<String> = block.lines().map(Line::text).collect();
     // All of them: who approves has to know for which.
-    let title = block.title(&block.hosts.join(", "));
+    let title = block.title(&block.whom.full());
     if let Some(why) = block.open {
         let _ = writeln!(text, "**{}**: {}\n", escaped(&title), escaped(why));
     }

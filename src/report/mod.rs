@@ -1,11 +1,30 @@
-//! Folds over a run's events: what people read, what is counted, how the process ends.
+//! Folds over a run's events: what people and programs read, what is counted, how the process ends.
+
+use std::io::Result;
+
+use crate::run::Event;
 
 pub mod html;
 pub mod human;
+pub mod jsonl;
+pub mod junit;
 pub mod markdown;
 pub mod plain;
+pub mod quiet;
 pub mod recap;
 pub mod review;
 
 pub use human::Human;
+pub use jsonl::JsonLines;
+pub use junit::Junit;
+pub use quiet::Quiet;
 pub use recap::Recap;
+
+/// One fold over events.
+pub trait Reporter: Send {
+    /// Takes in one event. An error, as of a closed pipe, ends the run.
+    fn event(&mut self, event: &Event) -> Result<()>;
+
+    /// Says what is left to say, and returns what it came to.
+    fn finish(self: Box<Self>) -> Result<Recap>;
+}

@@ -43,7 +43,7 @@ fn block(block: &Block<'_>, out: &mut impl Write) -> Result<()> {
             None => writeln!(out, "{}", line.text())?,
         }
     }
-    let title = block.title(&review::named(&block.hosts));
+    let title = block.title(&block.whom.short());
     match block.open {
         Some(why) => writeln!(out, "{}", paint(AnsiColor::Magenta, &format!("unknown: {title} => {why}"))),
         None => writeln!(out, "{}", paint(AnsiColor::Yellow, &format!("would change: {title}"))),

@@ -10,9 +10,11 @@ use crate::run::plan::{Plan, Step};
 pub mod domains;
 mod fold;
 mod sums;
+mod whom;
 
 use fold::Fold;
 pub use sums::{KINDS, Kind, Sum, kinds, sums};
+pub use whom::Whom;
 
 /// One task's changes.
 pub struct Task<'a> {
@@ -25,12 +27,11 @@ pub struct Task<'a> {
 
 /// The same changes on one or more hosts, or for one or more items.
 pub struct Block<'a> {
-    /// As `HOST`, `HOST -> DELEGATE` or with the loop's item.
-    pub hosts: Vec<String>,
+    pub whom: Whom,
     /// The machines that are changed, each once.
     pub machines: Vec<&'a str>,
     pub kinds: Vec<Kind>,
-    /// Those of the first of the hosts.
+    /// Those of the first of them.
     pub diffs: Vec<Diff>,
     /// The others have their own name or item where the first has its.
     pub but_for_names: bool,
@@ -45,9 +46,10 @@ impl<'a> Task<'a> {
     /// Says on what its changes are the same and on what they differ, where that is worth a word.
     pub fn differing(&self) -> Option<String> {
         let (first, others) = self.blocks.split_first()?;
-        let others: Vec<String> = others.iter().flat_map(|block| block.hosts.iter().cloned()).collect();
-        let same = first.hosts.len();
-        (same > 1 && !others.is_empty()).then(|| format!("same on {same}; differs on {}", named(&others)))
+        let mut differing = Whom::default();
+        others.iter().for_each(|block| differing.extend(&block.whom));
+        let worth = first.whom.len() > 1 && !others.is_empty();
+        worth.then(|| format!("same for {}; differs for {}", first.whom.count(), differing.short()))
     }
 
     fn add(&mut self, plan: &'a Plan, step: &'a Step) {
@@ -58,13 +60,13 @@ impl<'a> Task<'a> {
         match self.blocks.iter_mut().find(same) {
             Some(block) => {
                 block.but_for_names |= block.diffs != diffs;
-                block.hosts.push(subject(step));
+                block.whom.add(host(step), step.item.clone());
                 if !block.machines.contains(&step.machine()) {
                     block.machines.push(step.machine());
                 }
             }
             None => self.blocks.push(Block {
-                hosts: vec![subject(step)],
+                whom: Whom::of(host(step), step.item.clone()),
                 machines: vec![step.machine()],
                 kinds: kinds(step),
                 diffs,
@@ -78,15 +80,16 @@ impl<'a> Task<'a> {
 }
 
 impl Block<'_> {
-    /// Says for whom it is: `same on 3: a, b, c (as root by sudo)`.
-    pub fn title(&self, hosts: &str) -> String {
-        let same = match self.hosts.len() {
+    /// Says for whom it is: `same for 3 hosts: a, b, c (as root by sudo)`.
+    pub fn title(&self, whom: &str) -> String {
+        let count = self.whom.count();
+        let same = match self.whom.len() {
             1 => String::new(),
-            count if self.but_for_names => format!("same on {count}, but for the name: "),
-            count => format!("same on {count}: "),
+            _ if self.but_for_names => format!("same for {count}, but for the name: "),
+            _ => format!("same for {count}: "),
         };
         let user = self.user.as_ref().map(|user| format!(" (as {user})")).unwrap_or_default();
-        format!("{same}{hosts}{user}")
+        format!("{same}{whom}{user}")
     }
 
     pub fn lines(&self) -> impl Iterator<Item = &Line> {
@@ -103,7 +106,7 @@ pub fn tasks(plan: &Plan) -> Vec<Task<'_>> {
     }
     let mut tasks: Vec<Task> = tasks.into_values().collect();
     for task in &mut tasks {
-        task.blocks.sort_by_key(|block| std::cmp::Reverse(block.hosts.len()));
+        task.blocks.sort_by_key(|block| std::cmp::Reverse(block.whom.len()));
     }
     tasks
 }
@@ -112,11 +115,10 @@ fn becomes(plan: &Plan, step: &Step) -> Option<String> {
     plan.routes.get(step.route?)?.becomes()
 }
 
-fn subject(step: &Step) -> String {
-    let item = step.item.as_ref().map(|item| format!(" ({item})")).unwrap_or_default();
+fn host(step: &Step) -> String {
     match &step.delegate {
-        Some(delegate) => format!("{} -> {delegate}{item}", step.host),
-        None => format!("{}{item}", step.host),
+        Some(delegate) => format!("{} -> {delegate}", step.host),
+        None => step.host.clone(),
     }
 }
 
@@ -142,13 +144,13 @@ pub fn danger(line: &Line) -> Option<&str> {
     }
 }
 
-/// Returns the steps that only a run can decide: why, in which task, and on which hosts.
-pub fn open(plan: &Plan) -> Vec<(&Step, &str, Vec<String>)> {
-    let mut open: Vec<(&Step, &str, Vec<String>)> = Vec::new();
+/// Returns the steps that only a run can decide: why, in which task, and for whom.
+pub fn open(plan: &Plan) -> Vec<(&Step, &str, Whom)> {
+    let mut open: Vec<(&Step, &str, Whom)> = Vec::new();
     for (step, why) in plan.steps.iter().filter_map(|step| Some((step, step.open.as_deref()?))) {
         match open.iter_mut().find(|(known, reason, _)| (known.task, *reason) == (step.task, why)) {
-            Some((_, _, hosts)) => hosts.push(subject(step)),
-            None => open.push((step, why, vec![subject(step)])),
+            Some((_, _, whom)) => whom.add(host(step), step.item.clone()),
+            None => open.push((step, why, Whom::of(host(step), step.item.clone()))),
         }
     }
     open

@@ -186,7 +186,7 @@ impl<'a> Doing<'a> {
 
     /// Does the task as often as `until` and `retries` ask for.
     pub(super) async fn attempt(&self) -> Result<Done, Trouble> {
-        if !self.holds()? {
+        if !self.holds()? && !self.was_at_work() {
             return Ok(skip("Conditional result was False"));
         }
         let Some(until) = &self.task.until else {
@@ -415,6 +415,10 @@ impl<'a> Doing<'a> {
             }
             Err(Trouble::Failed { message, result }) => {
                 let verdict = if ignore { Verdict::Ignored } else { Verdict::Failed };
+                if verdict == Verdict::Failed {
+                    // Where the journal cannot be written the next change says so.
+                    let _ = self.batch.run.journal.gave_up(&self.work(""));
+                }
                 let result = failure(&message, result);
                 (verdict, Done { result, ..Done::default() })
             }

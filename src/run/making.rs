@@ -62,8 +62,9 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(500);
 pub(super) struct Making<'a> {
     pub run: &'a Arc<Run>,
     pub machine: &'a Machine,
-    /// The task's name.
+    /// The task's name, and `FILE:LINE`.
     pub task: &'a str,
+    pub place: &'a str,
     pub secrecy: Secrecy,
     pub subject: &'a Subject,
     pub route: Route,
@@ -153,7 +154,11 @@ impl Making<'_> {
         let underway = self.begin(index, change).map_err(unwritable)?;
         let applied = match applying.await {
             Ok(applied) => {
-                underway.done().map_err(unwritable)?;
+                let noted = match (change, change.secrecy(self.secrecy)) {
+                    (Change::Run { .. }, Secrecy::Open) => underway.ran(&applied),
+                    _ => underway.done(),
+                };
+                noted.map_err(unwritable)?;
                 applied
             }
             Err(ApplyError::Host(TransportError::Uncertain(why))) => {
@@ -187,10 +192,10 @@ impl Making<'_> {
 
     /// Notes in the journal that a change is about to be made.
     fn begin(&self, index: usize, change: &Change) -> std::io::Result<Underway> {
-        let (host, task) = (self.machine.host.as_str(), self.task);
+        let (host, task, place) = (self.machine.host.as_str(), self.task, self.place);
         let step = self.step.map(|step| (step, index));
         let shell = self.machine.transport.machine().pid();
-        let about = About { host, task, subject: self.subject, route: &self.route, step, shell };
+        let about = About { host, task, place, subject: self.subject, route: &self.route, step, shell };
         let number = self.run.journal.about_to(&about, (change, self.secrecy))?;
         let half = Uncertain {
             host: host.into(),

@@ -20,6 +20,7 @@ mod ahead;
 mod check;
 pub mod connections;
 mod doing;
+pub mod earlier;
 pub mod event;
 mod include;
 mod include_vars;
@@ -82,6 +83,8 @@ pub struct Run {
     pub progress: Progressing,
     /// Where a check is to be saved: what it finds to be done.
     pub plan: Option<Arc<plan::Recorder>>,
+    /// What runs that this one goes on with have done.
+    pub earlier: Option<earlier::Earlier>,
 }
 
 /// What a run has learnt so far, beside variables.

@@ -16,9 +16,10 @@ use crate::yaml::Data;
 
 use super::connections::Peers;
 use super::doing::{Doing, Done, Trouble};
+use super::earlier::Work;
 use super::making::{Machine, Making, Unapplied};
-use super::task::absolute;
-use super::{Event, Mode, result};
+use super::task::{absolute, place_of};
+use super::{Event, Mode, Subject, result};
 
 impl Doing<'_> {
     /// Plans a module, shows what it would change, and makes it so.
@@ -76,7 +77,33 @@ impl Doing<'_> {
             Unapplied::Stale(message) => Trouble::failed(message),
             Unapplied::Other(trouble) => trouble,
         })?;
-        self.done(!planned.changes.is_empty(), planned.result, Some(applied))
+        let (mut changed, mut result) = (!planned.changes.is_empty(), planned.result);
+        if let Some(earlier) = &self.batch.run.earlier {
+            let work = self.work(&machine.host);
+            changed |= earlier.has_changed(&work);
+            if let (true, Outcome::Known(known)) = (planned.changes.is_empty(), &result)
+                && let Some(ran) = earlier.take_any(&work)
+            {
+                result = Outcome::Known(result::merged(known.clone(), ran));
+            }
+        }
+        self.done(changed, result, Some(applied))
+    }
+
+    /// Names what this task does on a machine.
+    pub(super) fn work(&self, machine: &str) -> Work {
+        let task = self.task.keywords.name.as_ref().and_then(|name| name.as_str()).unwrap_or(&self.task.action);
+        let Subject { host, item, .. } = &self.subject;
+        let (task, place) = (task.to_string(), place_of(self.task));
+        Work { machine: machine.into(), subject: host.clone(), item: item.clone(), task, place }
+    }
+
+    /// Says whether an earlier run has changed something here, so that its conditions held.
+    pub(super) fn was_at_work(&self) -> bool {
+        self.batch.run.earlier.as_ref().is_some_and(|earlier| {
+            let machine = self.delegate().ok().flatten().unwrap_or_else(|| self.host.to_string());
+            earlier.has_changed(&self.work(&machine))
+        })
     }
 
     /// Names the machine if other hosts of the task may work on it too: one delegated to, or one that several names
@@ -206,7 +233,10 @@ impl Doing<'_> {
     fn show(&self, machine: &Machine, planned: &Planned) {
         // A command that the task declares to change nothing is no change to be shown.
         let reads_only = self.reads_only();
+        let work = self.work(&machine.host);
+        let has_run = |change| self.batch.run.earlier.as_ref().is_some_and(|earlier| earlier.has_run(&work, change));
         let shown = planned.changes.iter().filter(|change| !(reads_only && matches!(change, Change::Run { .. })));
+        let shown = shown.filter(|change| !has_run(change));
         let diffs: Vec<Diff> = shown.map(|change| change.diff(self.secrecy)).collect();
         if !self.show_diff || diffs.is_empty() {
             return;
@@ -218,14 +248,27 @@ impl Doing<'_> {
     async fn apply(&self, machine: &Machine, changes: &[Change]) -> Result<Applied, Unapplied> {
         let run = &self.batch.run;
         let controller = run.connections.controller().await?;
-        let task = self.task.keywords.name.as_ref().and_then(|name| name.as_str()).unwrap_or(&self.task.action);
+        let work = self.work(&machine.host);
         let route = self.route(&machine.host).map_err(Trouble::from)?;
-        let making = Making { run, machine, task, secrecy: self.secrecy, subject: &self.subject, route, step: None };
+        let making = Making {
+            run,
+            machine,
+            task: &work.task,
+            place: &work.place,
+            secrecy: self.secrecy,
+            subject: &self.subject,
+            route,
+            step: None,
+        };
         making.lock(changes).await?;
         let progress = making.progress();
         let reach = making.reach(&*controller, &progress);
         let mut last = Applied::default();
         for (index, change) in changes.iter().enumerate() {
+            if let Some(ran) = run.earlier.as_ref().and_then(|earlier| earlier.take(&work, change)) {
+                last = ran;
+                continue;
+            }
             let applying = self.before_questions(machine, (change, changes.len()), change::apply(change, reach));
             last = making.make((index, change), applying).await?;
         }

@@ -342,7 +342,11 @@ impl Batch {
                 failed.retain(|host| !state.unreachable.contains(host));
                 state.failed.retain(|host| !failed.contains(host));
             }
-            failed.iter().for_each(|host| self.run.send(Event::Rescued { host: host.clone() }));
+            for host in &failed {
+                // Where the journal cannot be written the next change says so.
+                let _ = self.run.journal.rescued(host);
+                self.run.send(Event::Rescued { host: host.clone() });
+            }
             let rescued = self.steps(&block.rescue, failed).await?;
             split.going.extend(rescued.going);
             split.failed = rescued.failed;

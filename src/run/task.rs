@@ -161,8 +161,7 @@ impl Batch {
     }
 
     pub(super) fn announce(&self, task: &Task, hosts: &[String], kind: TaskKind) {
-        let place = task.keywords.place.as_ref().unwrap_or(&task.action_place);
-        let place = format!("{}:{}", place.source.path.display(), place.line);
+        let place = place_of(task);
         let name = self.name_of(task, &hosts[0]);
         if let Some(plan) = &self.run.plan {
             plan.begin(&name, &place);
@@ -348,6 +347,12 @@ impl Batch {
             include: None,
         }
     }
+}
+
+/// Says where a task stands: `FILE:LINE`.
+pub(super) fn place_of(task: &Task) -> String {
+    let place = task.keywords.place.as_ref().unwrap_or(&task.action_place);
+    format!("{}:{}", place.source.path.display(), place.line)
 }
 
 /// Says whether a task is there for what it prints: `debug`, or an `assert` with a message of its own.

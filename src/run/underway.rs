@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::change::Change;
+use crate::change::{Applied, Change};
 use crate::transport::command::quote;
 use crate::transport::posix::Posix;
 use crate::transport::{Command, Links, Node, Transport as _, TransportError, Want};
@@ -27,6 +27,12 @@ impl Underway {
     pub fn done(mut self) -> std::io::Result<()> {
         self.half = None;
         self.run.journal.done(self.number)
+    }
+
+    /// A command has run.
+    pub fn ran(mut self, applied: &Applied) -> std::io::Result<()> {
+        self.half = None;
+        self.run.journal.ran(self.number, applied)
     }
 
     pub fn failed(mut self, why: &str) -> std::io::Result<()> {

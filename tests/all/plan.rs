@@ -331,7 +331,7 @@ fn a_reviewer_sees_what_is_the_same_on_many_hosts_once_and_what_is_dangerous_fir
 
     let human = program.run("show move.plan").expect(0).stdout;
     has(&human, "\n1 dangerous:\n! becomes world-writable: <b>open</b> to all (site.yml:4): old, new\n\nTASK ");
-    has(&human, "would change: same on 2: old, new\n");
+    has(&human, "would change: same for 2 hosts: old, new\n");
     has(&human, "old                        : 1 danger, 1 file, 1 mode\n");
 
     let markdown = program.run("show move.plan --format markdown").expect(0).stdout;
@@ -341,11 +341,11 @@ fn a_reviewer_sees_what_is_the_same_on_many_hosts_once_and_what_is_dangerous_fir
         "### 1 dangerous\n\n- :warning: becomes world-writable: \\<b\\>open\\</b\\> to all (site.yml:4) (old, new)\n",
     );
     has(&markdown, "| host | dangers | files | modes | open |\n|---|---:|---:|---:|---:|\n| old | 1 | 1 | 1 | 0 |");
-    has(&markdown, "<summary>same on 2: old, new</summary>\n\n````diff\n");
+    has(&markdown, "<summary>same for 2 hosts: old, new</summary>\n\n````diff\n");
     has(&markdown, "### \\<b\\>open\\</b\\> to all");
 
     let html = program.run("show move.plan --format html").expect(0).stdout;
-    has(&html, ">same on 2: old, new</summary>");
+    has(&html, ">same for 2 hosts: old, new</summary>");
     has(&html, "&lt;b&gt;open&lt;/b&gt; to all");
     has(&html, "+``` &lt;script&gt;");
     assert!(!html.contains("http:") && !html.contains("https:") && !html.contains("src="));
@@ -444,7 +444,7 @@ fn of_a_command_that_may_have_run_the_user_decides() {
     child.kill().unwrap();
     child.wait().unwrap();
     let refused = program.run("resume last").expect(1);
-    has(&refused.stderr, "it is not known whether these ran:\n");
+    has(&refused.stderr, "it is not known what became of these:\n");
     has(&refused.stderr, "`new`: `echo once >>DIR/new/log; sleep 1`");
     program.run("resume last --doubtful skip").expect(0);
     assert_eq!((program.read("new/log"), mode(&program, "new/there")), ("once\n".into(), 0o600));

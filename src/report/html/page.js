@@ -18,6 +18,8 @@ function filter() {
     block.element.hidden = !fits;
     shown += fits;
   }
+  // What was looked for is what is to be read.
+  if (shown < blocks.length && shown <= 20) for (const block of blocks) if (!block.element.hidden) block.element.open = true;
   for (const task of tasks) task.hidden = !task.querySelector('.block:not([hidden])');
   at('none').hidden = shown > 0;
   at('count').textContent = shown === blocks.length ? '' : `${shown} of ${blocks.length} shown`;

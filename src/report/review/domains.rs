@@ -24,14 +24,16 @@ fn of(item: Option<&str>, diffs: &[Diff]) -> BTreeSet<String> {
     found
 }
 
-/// Returns those of the names that a step or a block names, whole.
-pub fn named<'a>(domains: &'a BTreeSet<String>, hosts: &[String], diffs: &[Diff]) -> BTreeSet<&'a str> {
-    let lines = diffs.iter().flat_map(|diff| diff.lines.iter().map(|line| line.text()));
-    let mut found = BTreeSet::new();
-    for text in hosts.iter().cloned().chain(lines) {
-        found.extend(words(&text).filter_map(|word| domains.get(word).map(String::as_str)));
+/// Returns those of the names that changes are about: those of the items, or else those in what is changed.
+pub fn named<'a>(domains: &'a BTreeSet<String>, whom: &[String], diffs: &[Diff]) -> BTreeSet<&'a str> {
+    let known =
+        |text: &str| -> Vec<&'a str> { words(text).filter_map(|word| domains.get(word).map(String::as_str)).collect() };
+    let of_items: BTreeSet<&str> = whom.iter().flat_map(|text| known(text)).collect();
+    if !of_items.is_empty() {
+        return of_items;
     }
-    found
+    let lines = diffs.iter().flat_map(|diff| &diff.lines).filter(|line| !matches!(line, Line::Context(_)));
+    lines.flat_map(|line| known(&line.text())).collect()
 }
 
 /// The words that could be host names.
@@ -40,7 +42,8 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(move |character| !inner(character)).map(|word| word.trim_matches('.')).filter(|word| !word.is_empty())
 }
 
-fn is_domain(word: &str) -> bool {
+/// Says whether a word reads as the name of a domain, and not as an address or a file.
+pub(super) fn is_domain(word: &str) -> bool {
     let Some((rest, top)) = word.rsplit_once('.') else { return false };
     let top = top.len() >= 2 && top.bytes().all(|byte| byte.is_ascii_alphabetic()) || top.starts_with("xn--");
     top && rest.split('.').all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
@@ -57,8 +60,8 @@ mod tests {
         let (diffs, others) = ([diff], [other]);
         let found = &of(Some("a.example"), &diffs) | &of(Some("10.0.0.1"), &others);
         assert_eq!(found.iter().collect::<Vec<_>>(), ["a.example", "b.example"]);
-        let mut names = named(&found, &["mx (a.example)".into()], &diffs);
-        assert!(names.remove("a.example") && names.remove("b.example") && names.is_empty());
+        assert_eq!(named(&found, &["mx (a.example)".into()], &diffs), BTreeSet::from(["a.example"]));
+        assert_eq!(named(&found, &["mx".into()], &diffs), BTreeSet::from(["b.example"]));
         assert!(named(&found, &[], &others).is_empty());
         assert!(named(&found, &["mx (aa.example)".into()], &[]).is_empty());
     }

@@ -325,6 +325,7 @@ impl Run {
             run: self,
             machine: &machine,
             task: &step.name,
+            place: &step.place,
             secrecy: step.secrecy(),
             subject: &subject,
             route: plan.routes[route].clone(),
