@@ -131,7 +131,7 @@ impl View {
 
     /// Looks at many paths in one exchange; in a check that has planned something, links on the way may need more.
     pub async fn look_all(&self, paths: &[(String, Links)], want: Want) -> Result<Vec<Node>, TransportError> {
-        if self.with(|pending| pending.is_empty()) {
+        if self.with(|pending| pending.is_without_paths()) {
             return self.transport.look(paths, want).await;
         }
         self.look_for_links(paths).await?;
@@ -167,7 +167,7 @@ impl View {
 
     /// Lists everything below a directory, sorted by path; links are not followed.
     pub async fn list(&self, directory: &str, depth: Option<u32>) -> Result<Vec<Entry>, TransportError> {
-        if self.with(|pending| pending.is_empty()) {
+        if self.with(|pending| pending.is_without_paths()) {
             return self.transport.list(directory, depth).await;
         }
         self.look_for_links(&[(directory.to_string(), Links::Follow)]).await?;
@@ -254,7 +254,7 @@ impl View {
 
     /// Returns the machine Cutover runs on, as changes of it are planned.
     pub fn here(&self) -> View {
-        View { name: String::new(), transport: self.controller.transport.clone(), ..self.clone() }
+        View { name: pending::HERE.into(), transport: self.controller.transport.clone(), ..self.clone() }
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Pending) -> T) -> T {

@@ -8,28 +8,15 @@ use crate::transport::{Body, Content, Entry, Links, Node, Owner};
 
 /// What is planned on all machines of a run, by host.
 #[derive(Debug, Default)]
-pub struct Pendings(Mutex<Hosts>);
+pub struct Pendings(Mutex<HashMap<String, Arc<Mutex<Pending>>>>);
 
-#[derive(Debug, Default)]
-struct Hosts {
-    pending: HashMap<String, Arc<Mutex<Pending>>>,
-    /// Hosts that are this machine.
-    here: BTreeSet<String>,
-}
-
-/// Stands for the machine Cutover runs on, whatever hosts it is.
-const HERE: &str = "";
+/// The machine Cutover runs on, as tasks that are delegated to it name it.
+pub const HERE: &str = "localhost";
 
 impl Pendings {
     fn of(&self, host: &str) -> Arc<Mutex<Pending>> {
         let mut hosts = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let name = if hosts.here.contains(host) { HERE } else { host };
-        hosts.pending.entry(name.to_string()).or_default().clone()
-    }
-
-    /// Notes that a host is the machine Cutover runs on, so that what is planned for one is planned for the other.
-    pub fn is_here(&self, host: &str) {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).here.insert(host.to_string());
+        hosts.entry(host.to_string()).or_default().clone()
     }
 
     /// Works on what is planned for a host.
@@ -160,13 +147,14 @@ impl Pending {
         Some(format!("{what}, which {last}{others} may make").into())
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.paths.is_empty() && self.states.is_empty() && self.unknown.is_empty() && self.noted.is_empty()
+    /// Says whether nothing is planned of any path.
+    pub fn is_without_paths(&self) -> bool {
+        self.paths.is_empty() && self.unknown.is_empty() && self.noted.is_empty()
     }
 
     /// Says whether what the host has may be something else by then: changes are planned, or commands were not run.
     pub fn plans_ahead(&self) -> bool {
-        !self.is_empty() || !self.commands.is_empty()
+        !(self.is_without_paths() && self.states.is_empty() && self.commands.is_empty())
     }
 
     /// Returns the host's own paths that have to be looked at, links kept, before `look` can tell what is planned at `paths`.
@@ -282,7 +270,10 @@ impl Pending {
                 _ => {}
             }
         }
-        let name = |path: String| format!("{}/{}", directory.trim_end_matches('/'), &path[prefix.len()..]);
+        let name = |path: String| {
+            let below = path.strip_prefix(&prefix).unwrap_or(&path);
+            format!("{}/{below}", directory.trim_end_matches('/'))
+        };
         Ok(entries.into_iter().map(|(path, node)| Entry { path: name(path), node }).collect())
     }
 

@@ -10,6 +10,7 @@ use crate::vars::Var;
 
 use super::doing::{Doing, Done, Trouble, skip};
 use super::making::Machine;
+use super::module::WAITING;
 use super::play::Batch;
 use super::{Event, TaskKind, Verdict};
 
@@ -94,7 +95,10 @@ impl Doing<'_> {
         if foreseen.is_empty() {
             self.forget_what_is_named(needs);
         }
-        self.record_open(needs, foreseen);
+        // An apply does not wait.
+        if !WAITING.contains(&self.task.action.as_str()) {
+            self.record_open(needs, foreseen);
+        }
         self.leave_variables_open(needs);
         // A handler whose name needs something unknown, too, is found when it is run.
         let _ = self.notify(Some(needs));

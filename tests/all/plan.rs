@@ -170,10 +170,14 @@ fn what_only_a_run_can_decide_is_open_and_has_to_be_dealt_with() {
       register: touched
       failed_when: touched.rc == 7
     - name: sure
+      file: {path: \"{{ base }}\", mode: '0710'}
+    - name: at the same path
       file: {path: \"{{ base }}/there\", mode: '0640'}
 ",
     );
     let planned = program.run("plan -i hosts site.yml -o move.plan").expect(0);
+    let why = "needs what task `depends` (site.yml:7) does to `DIR/new/there`";
+    has(&planned.stderr, &format!("open: `at the same path` on new (site.yml:16): {why}"));
     has(&planned.stderr, "open: `depends` on new (site.yml:7): needs `said` from task `ask` (site.yml:4)");
     has(&planned.stderr, "open: `judged` on new (site.yml:10): `failed_when` (site.yml:13) needs its result");
     let refused = program.run("apply move.plan").expect(1);
@@ -183,7 +187,7 @@ fn what_only_a_run_can_decide_is_open_and_has_to_be_dealt_with() {
     has(&program.run("apply move.plan --open skip --limit nwe").expect(1).stderr, "did you mean `new`?");
     let applied = program.run("apply move.plan --open skip --limit new").expect(0);
     has(&applied.stdout, "unknown: [new] => left open: needs `said`");
-    assert_eq!(mode(&program, "new/there"), 0o640);
+    assert_eq!((mode(&program, "new"), mode(&program, "new/there")), (0o710, 0o644));
     assert!(!program.path("new/judged").exists());
 }
 
