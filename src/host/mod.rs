@@ -171,13 +171,26 @@ impl View {
 
     /// Resolves a user; one that the host does not have is an error that says so.
     pub async fn user(&self, name: &str) -> Result<Owner, TransportError> {
-        let found = self.transport.user(name).await?;
+        let planned = self.pending().account("user", name);
+        let found = match planned {
+            Some(planned) => planned,
+            None => self.transport.user(name).await?,
+        };
         found.ok_or_else(|| TransportError::Refused(format!("`{}` has no user `{name}`", self.name)))
     }
 
     pub async fn group(&self, name: &str) -> Result<Owner, TransportError> {
-        let found = self.transport.group(name).await?;
+        let planned = self.pending().account("group", name);
+        let found = match planned {
+            Some(planned) => planned,
+            None => self.transport.group(name).await?,
+        };
         found.ok_or_else(|| TransportError::Refused(format!("`{}` has no group `{name}`", self.name)))
+    }
+
+    /// Returns what is planned of each `user` or `group`, as `kind` says: its name and its state.
+    pub fn planned_accounts(&self, kind: &str) -> Vec<(String, String)> {
+        self.pending().accounts(kind)
     }
 
     /// Runs a command that only reads. The module answers for that.

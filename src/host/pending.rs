@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::change::{Change, On};
-use crate::transport::{Body, Entry, Links, Node};
+use crate::transport::{Body, Entry, Links, Node, Owner};
 
 /// Planned `after`s by path and by state.
 #[derive(Debug, Default)]
@@ -57,6 +57,28 @@ impl Pending {
         self.states.get(what).cloned()
     }
 
+    /// Returns what is planned of each `user` or `group`, as `kind` says: its name and its state.
+    pub fn accounts(&self, kind: &str) -> Vec<(String, String)> {
+        let of_kind = |(what, state): (&String, &String)| {
+            let name = what.strip_prefix(kind)?.strip_prefix(' ')?;
+            Some((name.to_string(), state.clone()))
+        };
+        self.states.iter().filter_map(of_kind).collect()
+    }
+
+    /// Returns a `user` or `group`, found by its name or number, where a planned change decides it: nothing for one that
+    /// would be removed. The states of both begin with `name:number`, or are `absent`.
+    pub fn account(&self, kind: &str, wanted: &str) -> Option<Option<Owner>> {
+        self.accounts(kind).into_iter().find_map(|(name, state)| {
+            let number = state.split(':').nth(1);
+            match number.and_then(|number| number.parse().ok()) {
+                Some(id) if name == wanted || number == Some(wanted) => Some(Some(Owner { id, name })),
+                None if name == wanted => Some(None),
+                _ => None,
+            }
+        })
+    }
+
     /// Puts what is planned over what a listing of `directory` found.
     pub fn overlay(&self, directory: &str, depth: Option<u32>, found: Vec<Entry>) -> Vec<Entry> {
         let prefix = format!("{}/", clean(directory).trim_end_matches('/'));
@@ -105,7 +127,7 @@ fn join(directory: &str, target: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::{Content, Owner, Permissions};
+    use crate::transport::{Command, Content, Permissions};
 
     fn file(text: &str) -> Node {
         let root = Owner { id: 0, name: "root".into() };
@@ -121,5 +143,21 @@ mod tests {
         assert_eq!(pending.look("/etc//a", Links::Follow), Some(file("x")));
         assert_eq!(pending.look("/srv/deep/file", Links::Keep), Some(Node::Absent));
         assert_eq!(pending.look("/etc/b", Links::Keep), None);
+    }
+
+    #[test]
+    fn a_planned_account_is_found_by_name_and_number_and_a_removed_one_is_not_there() {
+        let mut pending = Pending::default();
+        let mut state = |what: &str, before: &str, after: &str| {
+            let texts = (before.to_string(), after.to_string());
+            pending.record(&Change::state(what, Command::shell("true"), texts, Vec::new()).unwrap());
+        };
+        state("user ann", "absent", "ann:1001:1002:Ann:/home/ann:/bin/sh, groups mail");
+        state("group ann", "absent", "ann:1002");
+        state("user bob", "bob:1003:1003::/home/bob:/bin/sh", "absent");
+        let ann = |id| Some(Some(Owner { id, name: "ann".into() }));
+        assert_eq!((pending.account("user", "ann"), pending.account("user", "1001")), (ann(1001), ann(1001)));
+        assert_eq!((pending.account("group", "ann"), pending.account("group", "1001")), (ann(1002), None));
+        assert_eq!((pending.account("user", "bob"), pending.account("user", "eve")), (Some(None), None));
     }
 }

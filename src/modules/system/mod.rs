@@ -2,6 +2,7 @@
 
 use super::Entry;
 
+mod accounts;
 mod command;
 mod distribution;
 mod facts;
@@ -20,11 +21,13 @@ pub mod bench;
 pub const MODULES: &[&Entry] = &[
     &command::COMMAND,
     &setup::GATHER_FACTS,
+    &accounts::GROUP,
     &ping::PING,
     &shell::RAW,
     &script::SCRIPT,
     &service::SERVICE,
     &setup::SETUP,
     &shell::SHELL,
+    &accounts::USER,
     &wait_for::WAIT_FOR,
 ];
