@@ -14,12 +14,8 @@ use kinds::*;
 type Refused = &'static [(&'static str, &'static str)];
 
 const NOTHING: Refused = &[];
-const MISSING_TOOLS: Refused = &[
-    ("group", "`new` has no `groupadd`"),
-    ("maildir_move", "this host has no stat command"),
-    ("user", "`new` has no `groupadd`"),
-    ("wait_for", "`new` has neither `nc` nor `bash` to connect"),
-];
+const MISSING_TOOLS: Refused =
+    &[("maildir_move", "this host has no stat command"), ("wait_for", "`new` has neither `nc` nor `bash` to connect")];
 const NO_SHADOW: Refused = &[("group", "`new` has no `groupadd`"), ("user", "`new` has no `groupadd`")];
 
 async fn keeps_the_laws(kind: &Kind) {

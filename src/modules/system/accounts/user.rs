@@ -532,7 +532,7 @@ fn removal(
     let mut by = vec![Command::argv([&[database.tool("userdel")?], flags, &[&account.name]].concat())];
     if takes_group {
         let (groupadd, gid, name) = (database.tool("groupadd")?, account.gid, &account.name);
-        let is_there = format!("cut -d: -f1 /etc/group | grep -qxF -e {}", quote(name));
+        let is_there = format!("sed 's/:.*//' /etc/group | grep -qxF -e {}", quote(name));
         by.push(Command::shell(format!("{is_there} || {groupadd} -o -g {gid} {}\n", quote(name))));
     }
     Ok(by)
