@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::commands::{apply, doc, hostkeys, lab, plan, play, resume, runs, show};
+use crate::commands::{apply, doc, hostkeys, lab, plan, play, resume, runs, show, sign};
 use crate::error::Diagnostics;
 
 /// Runs Ansible-style playbooks over its own SSH and shows every change before it makes it.
@@ -18,6 +18,7 @@ enum Cli {
     Play(Box<play::Arguments>),
     Plan(Box<plan::Arguments>),
     Show(show::Arguments),
+    Sign(sign::Arguments),
     Apply(Box<apply::Arguments>),
     Runs(runs::List),
     Log(runs::Log),
@@ -47,6 +48,7 @@ pub fn main() -> ExitCode {
             Cli::Play(arguments) => play::run(&arguments).await,
             Cli::Plan(arguments) => plan::run(&arguments).await,
             Cli::Show(arguments) => show::run(&arguments),
+            Cli::Sign(arguments) => sign::run(&arguments).await,
             Cli::Apply(arguments) => apply::run(&arguments).await,
             Cli::Runs(arguments) => runs::list(&arguments),
             Cli::Log(arguments) => runs::log(&arguments),

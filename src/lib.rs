@@ -2,6 +2,7 @@
 //!
 //! The parts, in reading order, and the path of one task through them:
 //!
+//! - [`provenance`] keeps what was read, for plans to say what they were made from.
 //! - [`yaml`] reads text into a tree that knows its places; [`error`] draws the user's errors from them.
 //! - [`playbook`] turns the tree into plays, blocks and tasks, imports and roles resolved, nothing rendered.
 //! - [`inventory`] says who the hosts are; [`vars`] which variables a task sees on one; [`template`] renders them.
@@ -26,6 +27,7 @@ pub mod inventory;
 pub mod lab;
 pub mod modules;
 pub mod playbook;
+pub mod provenance;
 pub mod report;
 pub mod run;
 pub mod secret;

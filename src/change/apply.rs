@@ -13,7 +13,7 @@ use super::transfer::Progress;
 use super::{Change, On};
 
 /// What applying a change gave.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Applied {
     /// The output of a `Run`.
     pub output: Option<Output>,
@@ -83,15 +83,15 @@ pub async fn apply(change: &Change, reach: Reach<'_>) -> Result<Applied, ApplyEr
             if found != state.before() {
                 return Err(ApplyError::Stale { what: state.what().into(), expected: state.before().into(), found });
             }
-            for command in state.by() {
-                let output = reach.host.run(command).await?;
+            for (index, command) in state.by().iter().enumerate() {
+                let output = reach.host.run(command).await.map_err(|error| begun(error, index))?;
                 if !output.success() {
                     let message =
                         format!("{}: status {}: {}", state.what(), output.status, output.error_text().trim_end());
                     return Err(ApplyError::Failed(message));
                 }
             }
-            let found = read_state(reach.host, state).await?;
+            let found = read_state(reach.host, state).await.map_err(|error| begun(error, state.by().len()))?;
             if found != state.after() {
                 let message = format!("{} should now be `{}` and is `{found}`", state.what(), state.after());
                 return Err(ApplyError::Failed(message));
@@ -118,6 +118,7 @@ async fn bring(
             (format!("`{}` of `{host}`", shown(path)), reach.machines.machine(host).await?.read(path).await?)
         }
         Body::Own { path } => (format!("`{}` of the host", shown(path)), reach.host.read(path).await?),
+        Body::Unknown { needs } => return Err(ApplyError::Failed(format!("its content needs {needs}"))),
         Body::There | Body::Here(_) | Body::File(_) => return Ok(None),
     };
     let failed = |error: std::io::Error| ApplyError::Failed(format!("{what}: {error}"));
@@ -147,6 +148,14 @@ async fn bring(
             found: format!("sha256 {}", found.0),
         }),
         _ => Ok(Some((change.clone().with_body(Body::File(file.path().to_path_buf())), file))),
+    }
+}
+
+/// Takes a loss of the connection between two commands of a change for what it is: some of them have run.
+fn begun(error: TransportError, run: usize) -> TransportError {
+    match error {
+        TransportError::Unreachable(why) if run > 0 => TransportError::Uncertain(why),
+        other => other,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::transport::command::{Program, quote};
 use crate::transport::name::{printable, shown};
 use crate::transport::{Command, Content, Digest, Node, PathChange, Permissions};
 
-use super::{Change, On, StateChange};
+use super::{Change, On, StateChange, danger};
 
 /// Lines beyond this many are counted, not shown.
 const MAX_LINES: usize = 2000;
@@ -34,7 +34,7 @@ pub enum Line {
     Context(String),
     Removed(String),
     Added(String),
-    /// What a reviewer must not miss: something becomes world-readable, world-writable or setuid.
+    /// What a reviewer must not miss: something becomes world-readable, world-writable or setuid; see `danger`.
     Warning(String),
 }
 
@@ -94,6 +94,25 @@ impl Change {
 }
 
 impl Change {
+    /// Returns how a change is shown whose content is known in part: nothing is said of the size or digest it will have.
+    pub fn foreseen(&self, secrecy: Secrecy) -> Diff {
+        let Change::Path { change, .. } = self else { return self.diff(secrecy) };
+        let Node::File { permissions, modified, .. } = change.after() else { return self.diff(secrecy) };
+        let text =
+            text_of(change.after().content()).filter(|_| secrecy == Secrecy::Open && change.secret_field().is_none());
+        let content = Content::unknown("".into());
+        let after = Node::File { content, permissions: permissions.clone(), modified: *modified };
+        let unknown = Change::path(change.path(), change.before().clone(), after);
+        let mut lines = unknown.map(|unknown| unknown.diff(Secrecy::Hidden).lines).unwrap_or_default();
+        if let (Some(old), Some(new)) = (text_of(change.before().content()), text) {
+            lines.retain(
+                |line| !matches!(line, Line::Added(text) | Line::Removed(text) if text.starts_with("content: ")),
+            );
+            lines.extend(unified(old, new).into_iter().map(Line::on_one_line));
+        }
+        Diff { lines }
+    }
+
     /// Returns this change in one line: what to look at, and what it is before and after.
     pub fn in_short(&self, secrecy: Secrecy) -> String {
         match self {
@@ -142,6 +161,7 @@ fn path_lines(on: On, change: &PathChange, secrecy: Secrecy) -> Vec<Line> {
     if let Some(validate) = change.validate() {
         lines.push(Line::Header(format!("    validated by: {}", shown(validate))));
     }
+    lines.extend(danger::of_path(change).into_iter().map(Line::Warning));
     lines.extend(permission_lines(before.permissions(), after.permissions(), after));
     lines.extend(time_lines(before.modified(), after.modified()));
     if before.content() != after.content() {
@@ -183,6 +203,7 @@ pub fn describe(node: &Node) -> String {
         permissions.group.name
     );
     match node {
+        Node::File { content, .. } if content.is_unknown() => text.push_str(", (known after apply)"),
         Node::File { content, .. } => {
             let _ = write!(text, ", {} bytes", content.size);
         }
@@ -274,6 +295,9 @@ fn content_lines(before: Option<&Content>, after: Option<&Content>, secrecy: Sec
         _ => {
             let show = |content: &Content| {
                 // A digest of a short secret is as good as the secret to who has the time.
+                if content.is_unknown() {
+                    return "content: (known after apply)".into();
+                }
                 if secrecy == Secrecy::Hidden {
                     return format!("content: {} bytes (hidden)", content.size);
                 }
@@ -372,8 +396,15 @@ fn run_lines(command: &Command, secrecy: Secrecy) -> Vec<Line> {
 
 fn state_lines(state: &StateChange, secrecy: Secrecy) -> Vec<Line> {
     let mut lines = vec![Line::Header(format!("--- {}", state.what())), Line::Header(format!("+++ {}", state.what()))];
-    lines.extend(state.before().lines().map(|line| Line::Removed(line.into())));
-    lines.extend(state.after().lines().map(|line| Line::Added(line.into())));
+    lines.extend(danger::of_state(state).into_iter().map(Line::Warning));
+    lines.extend(match state.before().contains('\n') || state.after().contains('\n') {
+        // A state has no end of its last line (`StateChange`); with one, the diff has no remark on it.
+        true => unified(&ended(state.before()), &ended(state.after())),
+        false => {
+            let removed = state.before().lines().map(|line| Line::Removed(line.into()));
+            removed.chain(state.after().lines().map(|line| Line::Added(line.into()))).collect()
+        }
+    });
     for command in state.by() {
         lines.push(Line::Header(match secrecy {
             Secrecy::Open => format!("    by: {}", command_line(command)),
@@ -381,6 +412,10 @@ fn state_lines(state: &StateChange, secrecy: Secrecy) -> Vec<Line> {
         }));
     }
     lines
+}
+
+fn ended(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("{text}\n") }
 }
 
 /// Returns a command as a person would type it.

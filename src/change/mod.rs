@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::transport::{Command, Node, PathChange};
 
 pub mod apply;
+mod danger;
 pub mod diff;
 pub mod transfer;
 

@@ -1,11 +1,12 @@
 //! `cutover apply`: makes exactly the changes of a plan, on hosts that are as it takes them to be.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::passwords::Passwords;
 use super::replay::{Replay, replay};
+use super::sign::Verification;
 use super::state;
 use crate::cli::Stop;
 use crate::error::Diagnostic;
@@ -44,7 +45,11 @@ pub struct Arguments {
     #[arg(short, long, default_value_t = 50, value_name = "N")]
     forks: usize,
     #[command(flatten)]
+    verification: Verification,
+    #[command(flatten)]
     passwords: Passwords,
+    #[command(flatten)]
+    locking: state::Locking,
     /// Do not show differences
     #[arg(long)]
     no_diff: bool,
@@ -60,8 +65,13 @@ enum Open {
 }
 
 pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
+    // What is verified is what is applied: the file is read once.
+    let text = Plan::read(&arguments.plan)?;
+    for line in arguments.verification.check(&arguments.plan, text.as_bytes())? {
+        writeln!(anstream::stderr(), "{line}").map_err(Stop::Output)?;
+    }
     let passwords = arguments.passwords.ask()?;
-    let plan = Plan::load(&arguments.plan, passwords.vault.as_ref())?;
+    let plan = Plan::parse(&arguments.plan, &text, passwords.vault.as_ref())?;
     ready(&plan, arguments)?;
     let sources = if arguments.inventory.is_empty() { &plan.head.inventory } else { &arguments.inventory };
     let fleet = Arc::new(Fleet::new(Inventory::load(sources)?, vars::extra(&arguments.extra_vars)?));
@@ -71,12 +81,14 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         journal: Head {
             playbooks: vec![arguments.plan.display().to_string()],
             inventory: sources.iter().map(|source| state::absolute(source)).collect(),
-            plan: Some(Read::of(&arguments.plan)?),
+            plan: Some(Read::from(&arguments.plan, text.as_bytes())),
             resumes: None,
+            play: None,
         },
         fleet,
         plan,
         passwords,
+        locking: arguments.locking.rules(),
         limit: arguments.limit.clone(),
         forks: arguments.forks,
         verbosity: arguments.verbose,
@@ -98,9 +110,9 @@ fn ready(plan: &Plan, arguments: &Arguments) -> Result<(), Stop> {
         let message = format!("the plan has steps that only a run can decide:\n  {}", open.join("\n  "));
         return Err(Diagnostic::new(message).hint("`--open skip` leaves them undone").into());
     }
-    for read in &plan.head.playbooks {
-        if Read::of(Path::new(&read.path)).is_ok_and(|now| now != *read) {
-            let text = format!("note: `{}` has changed since; the plan is applied as it was made", read.path);
+    for source in &plan.sources {
+        if source.has_changed() == Some(true) {
+            let text = format!("note: `{}` has changed since; the plan is applied as it was made", source.path);
             writeln!(anstream::stderr(), "{text}").map_err(Stop::Output)?;
         }
     }

@@ -12,6 +12,7 @@ mod replay;
 pub mod resume;
 pub mod runs;
 pub mod show;
+pub mod sign;
 mod signals;
 mod state;
 mod terminal;

@@ -4,9 +4,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{play, state};
+use super::{play, sign, state};
 use crate::cli::Stop;
 use crate::error::Diagnostic;
+use crate::provenance;
 use crate::report::review;
 use crate::run::Mode;
 use crate::run::plan::file::FORMAT;
@@ -23,6 +24,9 @@ pub struct Arguments {
     /// Save the plan here
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Sign the saved plan with this SSH key, as `cutover sign` does
+    #[arg(long, value_name = "KEY", requires = "out")]
+    sign: Option<PathBuf>,
 }
 
 pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
@@ -60,6 +64,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         return Ok(code);
     }
     let plan = recorder.finish(head(&arguments.play)?, &fleet.hosts());
+    let plan = Plan { sources: provenance::sources(), ..plan };
     writeln!(err, "{}", summary(&plan)).map_err(Stop::Output)?;
     for (step, why, hosts) in review::open(&plan) {
         let text = format!("  open: `{}` on {} ({}): {why}", step.name, review::named(&hosts), step.place);
@@ -70,6 +75,10 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         let (file, with) = (out.display(), if sealed { ", with the vault password" } else { "" });
         writeln!(err, "saved: `cutover show {file}` shows it, `cutover apply {file}` applies it{with}")
             .map_err(Stop::Output)?;
+        if let Some(key) = &arguments.sign {
+            let signed = sign::sign(out, Plan::read(out)?.as_bytes(), key).await?;
+            writeln!(err, "{signed}").map_err(Stop::Output)?;
+        }
     }
     Ok(if arguments.play.exit_code && !plan.steps.is_empty() { 3 } else { 0 })
 }

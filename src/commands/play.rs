@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::conduct::{Reading, conduct};
@@ -17,8 +18,9 @@ use crate::playbook::tags::Selection;
 use crate::playbook::{self, Loader, Play, Playbook, Step};
 use crate::report::{self, Recap};
 use crate::run::connections::{Connections, Defaults};
-use crate::run::journal::Head;
-use crate::run::plan::{Before, Recorder};
+use crate::run::earlier::{Decision, Earlier};
+use crate::run::journal::{self, Recipe};
+use crate::run::plan::{Before, Read, Recorder};
 use crate::run::{self, Mode, Options, Run};
 use crate::template::{Failure, Templates};
 use crate::vars::{self, Fleet};
@@ -27,7 +29,7 @@ use crate::vars::{self, Fleet};
 ///
 /// The flags are those of `ansible-playbook`. With --check nothing is changed, and what later tasks would see is
 /// carried forward: a file that an earlier task would create can be edited by a later one.
-#[derive(clap::Args, Default)]
+#[derive(clap::Args, Clone, Default, Serialize, Deserialize)]
 #[group(skip)]
 pub struct Arguments {
     /// Playbooks to run, in order
@@ -47,15 +49,19 @@ pub struct Arguments {
     pub skip_tags: Vec<String>,
     /// Variables stronger than all others: `k=v`, JSON or YAML, `@FILE`; may be repeated
     #[arg(short, long, value_name = "VARS")]
+    #[serde(skip)]
     pub extra_vars: Vec<String>,
     /// Change nothing; show what would change
     #[arg(short = 'C', long)]
+    #[serde(skip)]
     pub check: bool,
     /// Show the difference of every change (this is the default)
     #[arg(short = 'D', long, overrides_with = "no_diff")]
+    #[serde(skip)]
     pub diff: bool,
     /// Do not show differences
     #[arg(long)]
+    #[serde(skip)]
     pub no_diff: bool,
     /// How many hosts work on a task at once
     #[arg(short, long, default_value_t = 50, value_name = "N")]
@@ -67,7 +73,11 @@ pub struct Arguments {
     #[arg(long, visible_alias = "key-file", value_name = "FILE")]
     pub private_key: Option<PathBuf>,
     #[command(flatten)]
+    #[serde(skip)]
     pub passwords: Passwords,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub locking: state::Locking,
     /// Connection of hosts that do not say: `ssh` or `local`
     #[arg(short, long, value_name = "CONNECTION")]
     pub connection: Option<String>,
@@ -94,24 +104,31 @@ pub struct Arguments {
     pub start_at_task: Option<String>,
     /// List the hosts of each play and stop
     #[arg(long)]
+    #[serde(skip)]
     pub list_hosts: bool,
     /// List the tasks that would run and stop
     #[arg(long)]
+    #[serde(skip)]
     pub list_tasks: bool,
     /// List all tags and stop
     #[arg(long)]
+    #[serde(skip)]
     pub list_tags: bool,
     /// Read and check everything, connect to nothing
     #[arg(long)]
+    #[serde(skip)]
     pub syntax_check: bool,
     /// Show all changes first, ask, and make exactly these
     #[arg(long)]
+    #[serde(skip)]
     pub confirm: bool,
     /// End with 3 where something changed, or would in a check
     #[arg(long)]
+    #[serde(skip)]
     pub exit_code: bool,
     /// Say more; twice also says where tasks stand
     #[arg(short, long, action = clap::ArgAction::Count)]
+    #[serde(skip)]
     pub verbose: u8,
 }
 
@@ -130,6 +147,14 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         Ok(recap) => recap.exit_code(),
         Err(code) => code,
     })
+}
+
+/// Runs playbooks again, to go on with a run that has not come to its end.
+pub(super) async fn again(arguments: Arguments, goes_on: GoesOn) -> Result<u8, Stop> {
+    let prepared = Prepared { goes_on: Some(goes_on), ..prepare(&arguments)? };
+    let passwords = arguments.passwords.ask()?;
+    let ended = execute(&arguments, prepared, (Mode::Apply, None), &passwords).await?;
+    Ok(ended.map_or_else(|code| code, |recap| recap.exit_code()))
 }
 
 /// Shows a check, and where the answer is yes makes exactly its changes.
@@ -172,8 +197,10 @@ async fn confirm(arguments: &Arguments, prepared: Prepared, passwords: &Given) -
         before: Before::default(),
         mode: Mode::Apply,
         fleet,
-        journal: head(arguments),
+        // It goes on as what it is: a plan that was shown.
+        journal: journal::Head { play: None, ..head(arguments)? },
         passwords: passwords.clone(),
+        locking: arguments.locking.rules(),
         limit: None,
         forks: arguments.forks,
         verbosity: arguments.verbose,
@@ -189,6 +216,16 @@ pub(super) struct Prepared {
     pub fleet: Arc<Fleet>,
     pub templates: Arc<Templates>,
     pub loader: Loader,
+    /// The run that this one goes on with.
+    pub goes_on: Option<GoesOn>,
+}
+
+/// A run that is gone on with.
+pub(super) struct GoesOn {
+    pub with: String,
+    pub earlier: Earlier,
+    /// What the user has decided of what it leaves open.
+    pub decisions: Vec<Decision>,
 }
 
 /// Reads and checks all input, and reports all errors in it at once.
@@ -209,7 +246,7 @@ pub(super) fn prepare(arguments: &Arguments) -> Result<Prepared, Diagnostics> {
         playbooks.push(playbook);
     }
     let errors = errors.in_order();
-    errors.or(Prepared { playbooks, fleet, templates, loader })
+    errors.or(Prepared { playbooks, fleet, templates, loader, goes_on: None })
 }
 
 /// Returns the loader: it knows the actions by name, and renders import names with what is known before a run.
@@ -254,37 +291,72 @@ pub(super) async fn execute(
     let connections = Connections::new(prepared.fleet.clone(), prepared.templates.clone(), defaults)
         .with_keyring(terminal::keyring(progress.clone()));
     let (sender, events) = mpsc::unbounded_channel();
+    let (resumes, earlier, decisions) = prepared
+        .goes_on
+        .map_or_else(Default::default, |goes_on| (Some(goes_on.with), Some(goes_on.earlier), goes_on.decisions));
+    let journal = Arc::new(state::journal(journal::Head { resumes, ..head(arguments)? }, mode, vault)?);
     let run = Arc::new(Run {
         options: options(arguments, mode),
         fleet: prepared.fleet,
         templates: prepared.templates,
         connections: Arc::new(connections),
         loader: prepared.loader,
-        journal: Arc::new(state::journal(head(arguments), mode, vault)?),
-        locks: state::locks(),
+        locks: state::locks(&journal, arguments.locking.rules()),
+        journal,
         events: sender,
         progress: Default::default(),
         plan,
+        earlier,
     });
     // Every play's pattern is resolved before the first host is touched.
     run.check_hosts(&prepared.playbooks)?;
+    for decision in &decisions {
+        run.journal.decided(decision).map_err(state::unwritable)?;
+    }
     let reading = Reading {
         events,
         verbosity: arguments.verbose,
         diffs: !arguments.no_diff,
         progress,
-        go_on: "run again to go on".into(),
+        go_on: "`cutover resume last` goes on where this run stopped".into(),
     };
     conduct(run, reading, async |run| run.play(&prepared.playbooks).await).await
 }
 
 /// Returns what the journal says of the run.
-fn head(arguments: &Arguments) -> Head {
-    Head {
+fn head(arguments: &Arguments) -> Result<journal::Head, Diagnostic> {
+    Ok(journal::Head {
         playbooks: arguments.playbooks.iter().map(|path| path.display().to_string()).collect(),
         inventory: arguments.inventory.iter().map(|source| state::absolute(source)).collect(),
-        ..Head::default()
-    }
+        play: Some(recipe(arguments)?),
+        ..journal::Head::default()
+    })
+}
+
+/// Returns what a resume has to be told.
+fn recipe(arguments: &Arguments) -> Result<Recipe, Diagnostic> {
+    let wrong = |error: &dyn std::fmt::Display| Diagnostic::new(format!("the command line cannot be kept: {error}"));
+    let (files, _) = extra_files(&arguments.extra_vars);
+    Ok(Recipe {
+        directory: std::env::current_dir().map_err(|error| wrong(&error))?.display().to_string(),
+        read: arguments.playbooks.iter().map(|path| Read::of(path)).collect::<Result<_, _>>()?,
+        arguments: serde_json::to_value(arguments).map_err(|error| wrong(&error))?,
+        given: given(&arguments.extra_vars),
+        files,
+    })
+}
+
+/// Splits `-e` into files of variables and variables.
+fn extra_files(extra: &[String]) -> (Vec<String>, Vec<String>) {
+    extra.iter().cloned().partition(|text| text.trim_start().starts_with('@'))
+}
+
+/// Returns the names of variables that `-e` gives by itself.
+pub(super) fn given(extra: &[String]) -> Vec<String> {
+    let (_, own) = extra_files(extra);
+    let mut names: Vec<String> = vars::extra(&own).map_or_else(|_| Vec::new(), |layer| layer.keys().cloned().collect());
+    names.sort();
+    names
 }
 
 fn selection(arguments: &Arguments) -> Selection {

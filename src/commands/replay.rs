@@ -12,6 +12,7 @@ use crate::playbook::tags::Selection;
 use crate::report;
 use crate::run::connections::{Connections, Defaults};
 use crate::run::journal::Head;
+use crate::run::locks::Rules;
 use crate::run::plan::{Before, Plan};
 use crate::run::{Mode, Options, Run};
 use crate::template::Templates;
@@ -29,6 +30,7 @@ pub struct Replay {
     /// Where passwords are looked for.
     pub fleet: Arc<Fleet>,
     pub passwords: Given,
+    pub locking: Rules,
     pub limit: Option<String>,
     pub forks: usize,
     pub verbosity: u8,
@@ -37,7 +39,7 @@ pub struct Replay {
 
 /// Applies a plan, and returns the exit code.
 pub async fn replay(replay: Replay) -> Result<u8, Stop> {
-    let Replay { plan, before, mode, journal, fleet, passwords, limit, forks, verbosity, diffs } = replay;
+    let Replay { plan, before, mode, journal, fleet, passwords, locking, limit, forks, verbosity, diffs } = replay;
     let templates = Arc::new(Templates::new());
     let loader = play::loader(&fleet, &templates);
     let Given { ssh: password, r#become: become_password, vault } = passwords;
@@ -46,17 +48,19 @@ pub async fn replay(replay: Replay) -> Result<u8, Stop> {
     let connections =
         Connections::new(fleet.clone(), templates.clone(), defaults).with_keyring(terminal::keyring(progress.clone()));
     let (sender, events) = mpsc::unbounded_channel();
+    let journal = Arc::new(state::journal(journal, mode, vault)?);
     let run = Arc::new(Run {
         options: Options { mode, limit, tags: Selection::default(), start_at: None, forks, verbosity },
         fleet,
         templates,
         connections: Arc::new(connections),
         loader,
-        journal: Arc::new(state::journal(journal, mode, vault)?),
-        locks: state::locks(),
+        locks: state::locks(&journal, locking),
+        journal,
         events: sender,
         progress: Default::default(),
         plan: None,
+        earlier: None,
     });
     let go_on = "`cutover resume last` goes on where this run stopped".into();
     let reading = Reading { events, verbosity, diffs, progress, go_on };

@@ -11,7 +11,7 @@ use super::state;
 use crate::cli::Stop;
 use crate::error::Diagnostic;
 use crate::inventory::Inventory;
-use crate::report::review;
+use crate::report::{plain, review};
 use crate::run::Mode;
 use crate::run::journal;
 use crate::run::plan::file::FORMAT;
@@ -65,6 +65,8 @@ pub struct Undo {
     out: Option<PathBuf>,
     #[command(flatten)]
     passwords: Passwords,
+    #[command(flatten)]
+    locking: state::Locking,
     /// Do not show differences
     #[arg(long)]
     no_diff: bool,
@@ -114,11 +116,15 @@ pub fn log(arguments: &Log) -> Result<u8, Stop> {
     let mut print = |text: String| writeln!(out, "{text}").map_err(Stop::Output);
     print(format!("run {}: {}, started {}", record.id, outcome(&record).trim_end(), record.started))?;
     print(format!("of {}", record.head.playbooks.join(", ")))?;
+    for (host, from) in &record.stolen {
+        print(format!("took the lock of `{host}` from {from}"))?;
+    }
     for entry in &record.entries {
         let item = entry.item.as_ref().map(|item| format!(" (item={item})")).unwrap_or_default();
         let end = match &entry.end {
             End::Done => "done".into(),
             End::Failed(why) => format!("failed: {why}"),
+            End::Refused(why) => format!("not begun: {why}"),
             End::Uncertain(why) => format!("unknown whether applied: {why}"),
             End::Unknown => "unknown whether applied: the run was killed".into(),
         };
@@ -167,7 +173,7 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
     }
     if arguments.out.is_some() {
         if !arguments.no_diff {
-            review::human(&plan, &mut anstream::stdout()).map_err(Stop::Output)?;
+            plain::print(&plan, &mut anstream::stdout()).map_err(Stop::Output)?;
         }
         writeln!(err, "{}", summary(&plan)).map_err(Stop::Output)?;
         if let Some(out) = &arguments.out {
@@ -190,10 +196,12 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
             inventory: plan.head.inventory.clone(),
             plan: if arguments.check { None } else { Some(Read::of(&saved)?) },
             resumes: None,
+            play: None,
         },
         fleet: Arc::new(fleet),
         plan,
         passwords,
+        locking: arguments.locking.rules(),
         limit: None,
         forks: 50,
         verbosity: arguments.verbose,

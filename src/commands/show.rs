@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use super::passwords::VaultPassword;
+use super::sign::Verification;
 use crate::cli::Stop;
 use crate::report::{self, review};
 use crate::run::plan::Plan;
@@ -21,6 +22,8 @@ pub struct Arguments {
     #[arg(long)]
     exit_code: bool,
     #[command(flatten)]
+    verification: Verification,
+    #[command(flatten)]
     vault: VaultPassword,
 }
 
@@ -37,16 +40,20 @@ enum Format {
 }
 
 pub fn run(arguments: &Arguments) -> Result<u8, Stop> {
-    let mut plan = Plan::load(&arguments.plan, None)?;
+    let text = Plan::read(&arguments.plan)?;
+    for line in arguments.verification.check(&arguments.plan, text.as_bytes())? {
+        writeln!(anstream::stderr(), "{line}").map_err(Stop::Output)?;
+    }
+    let mut plan = Plan::parse(&arguments.plan, &text, None)?;
     // What is encrypted is shown by its kind where the password is there, and never itself.
     if plan.steps.iter().any(|step| step.sealed.is_some())
         && let Some(password) = arguments.vault.read()?
     {
-        plan = Plan::load(&arguments.plan, Some(&password))?;
+        plan = Plan::parse(&arguments.plan, &text, Some(&password))?;
     }
     let mut out = anstream::stdout();
     let text = match arguments.format {
-        Format::Human => review::human(&plan, &mut out).map(|()| String::new()).map_err(Stop::Output)?,
+        Format::Human => report::plain::print(&plan, &mut out).map(|()| String::new()).map_err(Stop::Output)?,
         Format::Markdown => report::markdown::page(&plan),
         Format::Html => report::html::page(&plan),
         Format::Json => review::json(&plan),

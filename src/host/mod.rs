@@ -1,7 +1,7 @@
 //! A host as a module sees it: readable, never writable, with what a check would already have changed.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::error::Diagnostic;
 use crate::transport::name::to_local;
@@ -11,14 +11,16 @@ use crate::transport::{
 
 mod pending;
 
-pub use pending::Pending;
+pub use pending::{Pending, Pendings, clean};
+
+use pending::Planned;
 
 /// One host, through what is pending, then through its transport. It has no method that writes.
 #[derive(Clone)]
 pub struct View {
     pub name: String,
     transport: Arc<dyn Transport>,
-    pending: Arc<Mutex<Pending>>,
+    pendings: Arc<Pendings>,
     controller: Arc<Controller>,
     machines: Arc<dyn Machines>,
     /// Whether a plan with this view is made for the questions that it asks, and not to be carried out.
@@ -102,10 +104,10 @@ impl View {
     pub fn new(
         name: &str,
         transport: Arc<dyn Transport>,
-        pending: Arc<Mutex<Pending>>,
+        pendings: Arc<Pendings>,
         (controller, machines): (Arc<Controller>, Arc<dyn Machines>),
     ) -> View {
-        View { name: name.into(), transport, pending, controller, machines, only_asks: false }
+        View { name: name.into(), transport, pendings, controller, machines, only_asks: false }
     }
 
     pub fn identity(&self) -> &Identity {
@@ -118,7 +120,7 @@ impl View {
 
     /// Says whether changes are planned that were not made: a check that looks ahead of the host.
     pub fn plans_ahead(&self) -> bool {
-        !self.pending().is_empty()
+        self.with(|pending| pending.plans_ahead())
     }
 
     /// Looks at one path; a link is looked at itself, not through.
@@ -127,70 +129,120 @@ impl View {
         Ok(nodes.into_iter().next().unwrap_or(Node::Absent))
     }
 
-    /// Looks at many paths in one exchange.
+    /// Looks at many paths in one exchange; in a check that has planned something, links on the way may need more.
     pub async fn look_all(&self, paths: &[(String, Links)], want: Want) -> Result<Vec<Node>, TransportError> {
-        // What is planned, and whether the host has to be asked too.
-        let known: Vec<(Option<Node>, bool)> = {
-            let pending = self.pending();
-            let answer = |(path, links): &(String, Links)| match pending.look(path, *links) {
-                None => (None, true),
-                // Through a link that is only planned the host would lead to another file.
-                Some(node) if matches!(pending.look(path, Links::Keep), Some(Node::Link { .. })) => (Some(node), false),
-                Some(node) => {
+        if self.with(|pending| pending.is_empty()) {
+            return self.transport.look(paths, want).await;
+        }
+        self.look_for_links(paths).await?;
+        // What is planned, and where the host has to be asked too.
+        let mut known: Vec<(Option<Node>, Option<String>)> = Vec::new();
+        for (path, links) in paths {
+            known.push(match self.with(|pending| pending.look(path, *links)) {
+                Planned::Unknown(why) => return Err(TransportError::Unknown(why)),
+                Planned::Host(real) => (None, Some(real)),
+                Planned::Node(node) => {
+                    if let (true, Some(needs)) = (want > Want::Attributes, node.content().and_then(Content::needs)) {
+                        return Err(TransportError::Unknown(needs.clone()));
+                    }
                     let lacks = lacks(&node, want);
-                    (Some(node), lacks)
+                    (Some(node), lacks.then(|| path.clone()))
                 }
-            };
-            paths.iter().map(answer).collect()
-        };
-        let open: Vec<_> =
-            paths.iter().zip(&known).filter(|(_, known)| known.1).map(|(path, _)| path.clone()).collect();
+            });
+        }
+        let open = paths.iter().zip(&known).filter_map(|((_, links), (_, ask))| Some((ask.clone()?, *links)));
+        let open: Vec<_> = open.collect();
         let mut found = match open.is_empty() {
             true => Vec::new(),
             false => self.transport.look(&open, want).await?,
         }
         .into_iter();
-        let answers = known.into_iter().map(|known| match known {
+        let answers = known.into_iter().map(|(planned, ask)| match (planned, ask) {
             (None, _) => found.next().unwrap_or(Node::Absent),
-            (Some(node), true) => filled(node, found.next()),
-            (Some(node), false) => node,
+            (Some(node), Some(_)) => filled(node, found.next()),
+            (Some(node), None) => as_asked(node, want),
         });
         Ok(answers.collect())
     }
 
     /// Lists everything below a directory, sorted by path; links are not followed.
     pub async fn list(&self, directory: &str, depth: Option<u32>) -> Result<Vec<Entry>, TransportError> {
-        // A binding of its own: the lock has to be free before the host is asked.
-        let known = self.pending().look(directory, Links::Keep);
-        let entries = match known {
-            Some(Node::Absent) => return Ok(Vec::new()),
-            _ => self.transport.list(directory, depth).await?,
+        if self.with(|pending| pending.is_empty()) {
+            return self.transport.list(directory, depth).await;
+        }
+        self.look_for_links(&[(directory.to_string(), Links::Follow)]).await?;
+        let real = match self.with(|pending| (pending.look(directory, Links::Follow), pending.directory(directory))) {
+            (Planned::Unknown(why), _) => return Err(TransportError::Unknown(why)),
+            (Planned::Node(Node::Absent), _) => return Ok(Vec::new()),
+            (_, real) => real,
         };
-        Ok(self.pending().overlay(directory, depth, entries))
+        let entries = self.transport.list(&real, depth).await?;
+        let all = self.with(|pending| pending.overlay((directory, &real), depth, entries));
+        let mut all = all.map_err(TransportError::Unknown)?;
+        all.iter_mut().for_each(|entry| entry.node = as_asked(entry.node.clone(), Want::Attributes));
+        Ok(all)
     }
 
-    /// Resolves a user; one that the host does not have is an error that says so.
+    /// Looks for the links on the way to paths that are planned, and to these.
+    async fn look_for_links(&self, paths: &[(String, Links)]) -> Result<(), TransportError> {
+        loop {
+            let ways = self.with(|pending| pending.ways(paths));
+            if ways.is_empty() {
+                return Ok(());
+            }
+            let asked: Vec<_> = ways.iter().map(|path| (path.clone(), Links::Keep)).collect();
+            let nodes = self.transport.look(&asked, Want::Attributes).await?;
+            self.with(|pending| ways.into_iter().zip(&nodes).for_each(|(path, node)| pending.learn(path, node)));
+        }
+    }
+
+    /// Resolves a user; one that the host does not have, and would not have by now, is an error that says so.
     pub async fn user(&self, name: &str) -> Result<Owner, TransportError> {
-        let planned = self.pending().account("user", name);
-        let found = match planned {
-            Some(planned) => planned,
-            None => self.transport.user(name).await?,
-        };
-        found.ok_or_else(|| TransportError::Refused(format!("`{}` has no user `{name}`", self.name)))
+        match self.planned_account(("user", "/etc/passwd"), name).await? {
+            Ok(Some(owner)) => Ok(owner),
+            planned => self.account(planned, self.transport.user(name).await?, ("user", name)),
+        }
     }
 
     pub async fn group(&self, name: &str) -> Result<Owner, TransportError> {
-        let planned = self.pending().account("group", name);
-        let found = match planned {
-            Some(planned) => planned,
-            None => self.transport.group(name).await?,
-        };
-        found.ok_or_else(|| TransportError::Refused(format!("`{}` has no group `{name}`", self.name)))
+        match self.planned_account(("group", "/etc/group"), name).await? {
+            Ok(Some(owner)) => Ok(owner),
+            planned => self.account(planned, self.transport.group(name).await?, ("group", name)),
+        }
+    }
+
+    async fn planned_account(
+        &self,
+        (kind, file): (&str, &str),
+        name: &str,
+    ) -> Result<Result<Option<Owner>, Arc<str>>, TransportError> {
+        if let Some(planned) = self.with(|pending| pending.planned_account(kind, name)) {
+            let gone = || TransportError::Refused(format!("`{}` would have no {kind} `{name}` by then", self.name));
+            return planned.map(|owner| Ok(Some(owner))).ok_or_else(gone);
+        }
+        self.look_for_links(&[]).await?;
+        Ok(self.with(|pending| pending.account(file, name)))
+    }
+
+    fn account(
+        &self,
+        planned: Result<Option<Owner>, Arc<str>>,
+        found: Option<Owner>,
+        (kind, name): (&str, &str),
+    ) -> Result<Owner, TransportError> {
+        match (found, planned) {
+            (Some(owner), _) => Ok(owner),
+            (None, Err(needs)) => Err(TransportError::Unknown(needs)),
+            (None, Ok(_)) => Err(match self.with(|pending| pending.may_make(&format!("{kind} `{name}`"))) {
+                Some(needs) => TransportError::Unknown(needs),
+                None => TransportError::Refused(format!("`{}` has no {kind} `{name}`", self.name)),
+            }),
+        }
     }
 
     /// Returns what is planned of each `user` or `group`, as `kind` says: its name and its state.
     pub fn planned_accounts(&self, kind: &str) -> Vec<(String, String)> {
-        self.pending().accounts(kind)
+        self.with(|pending| pending.planned_accounts(kind))
     }
 
     /// Runs a command that only reads. The module answers for that.
@@ -200,24 +252,26 @@ impl View {
 
     /// Returns a state as pending, or as its probe prints it, without trailing white space.
     pub async fn state(&self, what: &str, probe: &Command) -> Result<String, TransportError> {
-        if let Some(state) = self.pending().state(what) {
-            return Ok(state);
+        match self.with(|pending| pending.state(what)) {
+            Err(why) => Err(TransportError::Unknown(why)),
+            Ok(Some(state)) => Ok(state),
+            Ok(None) => Ok(self.transport.probe(probe).await?.text().trim_end().to_string()),
         }
-        Ok(self.transport.probe(probe).await?.text().trim_end().to_string())
     }
 
-    /// Returns another host of the run to read from. Its pending changes are not seen.
+    /// Returns another host of the run to read from.
     pub async fn peer(&self, host: &str) -> Result<View, TransportError> {
         let transport = self.machines.machine(host).await?;
-        let mut view = self.clone();
-        view.name = host.into();
-        view.transport = transport;
-        view.pending = Arc::default();
-        Ok(view)
+        Ok(View { name: host.into(), transport, ..self.clone() })
     }
 
-    fn pending(&self) -> std::sync::MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    /// Returns the machine Cutover runs on, as changes of it are planned.
+    pub fn here(&self) -> View {
+        View { name: String::new(), transport: self.controller.transport.clone(), ..self.clone() }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Pending) -> T) -> T {
+        self.pendings.with(&self.name, work)
     }
 }
 
@@ -225,6 +279,19 @@ impl View {
 fn lacks(node: &Node, want: Want) -> bool {
     let stays = |content: &Content| matches!(content.body, Body::There);
     want > Want::Attributes && node.content().is_some_and(stays)
+}
+
+/// Returns a planned node with as much of its content as the host would tell.
+fn as_asked(mut node: Node, want: Want) -> Node {
+    if let Node::File { content, .. } = &mut node {
+        match (want, &content.body) {
+            (_, Body::Unknown { .. }) => {}
+            (Want::Attributes, _) => *content = Content { digest: None, body: Body::There, ..content.clone() },
+            (Want::Digest, Body::Here(_)) => content.body = Body::There,
+            _ => {}
+        }
+    }
+    node
 }
 
 /// Gives a planned node the content that the host has for it.

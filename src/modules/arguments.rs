@@ -19,6 +19,8 @@ pub struct Argument {
     pub choices: &'static [&'static str],
     /// Ansible has this argument and Cutover does not: why, and what to do instead.
     pub refused: Option<&'static str>,
+    /// A part of its text may be unknown in a check: what is known is shown, with `(known after apply)` for the rest.
+    pub open: bool,
 }
 
 /// What an argument's value is turned into before it is read.
@@ -42,7 +44,7 @@ pub enum Kind {
 
 impl Argument {
     pub const fn new(name: &'static str, kind: Kind, help: &'static str) -> Argument {
-        Argument { name, kind, help, required: false, aliases: &[], choices: &[], refused: None }
+        Argument { name, kind, help, required: false, aliases: &[], choices: &[], refused: None, open: false }
     }
 
     pub const fn required(mut self) -> Argument {
@@ -62,6 +64,11 @@ impl Argument {
 
     pub const fn refused(mut self, why: &'static str) -> Argument {
         self.refused = Some(why);
+        self
+    }
+
+    pub const fn may_be_open(mut self) -> Argument {
+        self.open = true;
         self
     }
 

@@ -106,6 +106,13 @@ impl Planned {
     }
 }
 
+impl Entry {
+    /// Says whether the task is a command of the user's, of which nobody else knows what it does.
+    pub fn runs_commands(&self) -> bool {
+        ["command", "raw", "script", "shell"].contains(&self.name)
+    }
+}
+
 /// Finds a module by its short or its full name (`ansible.builtin.copy`, `ansible.legacy.copy`).
 pub fn find(name: &str) -> Option<&'static Entry> {
     let short = name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("ansible.legacy.")).unwrap_or(name);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Diagnostic, Place, Source};
+use crate::provenance;
 use crate::yaml::{self, Yaml};
 
 /// What was read so far, by path as asked for.
@@ -24,7 +25,7 @@ impl Files {
 
 fn read_document(path: &Path) -> Result<Option<Yaml>, Diagnostic> {
     let cannot = |why: &str| Diagnostic::new(format!("cannot read `{}`: {why}", path.display()));
-    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+    let bytes = provenance::definition(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => cannot("there is no such file"),
         ErrorKind::IsADirectory => cannot("it is a directory"),
         ErrorKind::PermissionDenied => cannot("permission denied"),

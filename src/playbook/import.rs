@@ -15,7 +15,7 @@ use super::{Keywords, Step};
 
 /// An import is gone when tasks run: these would have nothing to act on.
 const RUN_TIME_KEYWORDS: &[&str] =
-    &["loop", "loop_control", "register", "until", "retries", "delay", "changed_when", "failed_when"];
+    &["loop", "loop_control", "register", "until", "retries", "delay", "changed_when", "failed_when", "probe"];
 
 impl Reader<'_> {
     pub fn import_tasks(&mut self, node: &Yaml, action: &Action, parent: &Arc<Keywords>) -> Vec<Step> {

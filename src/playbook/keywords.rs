@@ -160,6 +160,11 @@ const TASK: &[Keyword] = &[
     row("loop", Shape::Any, "Runs the task once for each item of this list."),
     row("loop_control", Shape::Mapping, "Names and shows the loop's items."),
     refused("poll", "give the task a `timeout`; it runs over the open connection"),
+    row(
+        "probe",
+        Shape::Bool,
+        "Marks a command that only reads: it runs in a check, too, changes nothing and is no step of a plan.",
+    ),
     row("register", Shape::Text, "The variable that keeps the result."),
     row("retries", Shape::Number, "How often to try again until `until` holds."),
     row("until", Shape::Condition, "Tries again until this holds."),

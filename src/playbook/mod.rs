@@ -97,6 +97,8 @@ pub struct Task {
     pub changed_when: Option<Yaml>,
     pub failed_when: Option<Yaml>,
     pub until: Option<Yaml>,
+    /// A command that only reads.
+    pub probe: Option<Yaml>,
     pub retries: Option<Yaml>,
     /// Seconds.
     pub delay: Option<Yaml>,

@@ -84,6 +84,7 @@ impl Reader<'_> {
             changed_when: keyword("changed_when"),
             failed_when: keyword("failed_when"),
             until: keyword("until"),
+            probe: keyword("probe"),
             retries: keyword("retries"),
             delay: keyword("delay"),
             notify: std::mem::take(&mut keywords.notify),

@@ -213,8 +213,7 @@ impl<W: Write> Human<W> {
     }
 
     fn banner(&mut self, title: &str) -> std::io::Result<()> {
-        let stars = WIDTH.saturating_sub(title.chars().count() + 1).max(3);
-        writeln!(self.out, "\n{} {}", printable(title), "*".repeat(stars))
+        banner(&mut self.out, title)
     }
 
     fn line(&mut self, color: AnsiColor, text: &str) -> std::io::Result<()> {
@@ -224,7 +223,8 @@ impl<W: Write> Human<W> {
     fn diffs(&mut self, subject: &Subject, diffs: &[Diff]) -> std::io::Result<()> {
         let lines: Vec<Line> = diffs.iter().flat_map(|diff| diff.lines.iter().cloned()).collect();
         if let Some((_, host)) = self.shown.iter().find(|(known, _)| *known == lines) {
-            let text = format!("{}: the same changes as on {host}", name(subject));
+            let item = of_item(subject.item.as_deref());
+            let text = format!("{}{item}: the same changes as on {host}", name(subject));
             return self.line(AnsiColor::Cyan, &text);
         }
         if self.many && self.mode == Mode::Apply {
@@ -232,22 +232,15 @@ impl<W: Write> Human<W> {
             self.line(AnsiColor::Yellow, &format!("changing: [{}]{item}", name(subject)))?;
         }
         for line in &lines {
-            let color = match line {
-                Line::Header(_) => AnsiColor::Cyan,
-                Line::Removed(_) => AnsiColor::Red,
-                Line::Added(_) => AnsiColor::Green,
-                Line::Warning(_) => AnsiColor::Magenta,
-                Line::Context(_) => {
-                    writeln!(self.out, "{}", line.text())?;
-                    continue;
-                }
-            };
-            self.line(color, &line.text())?;
+            match color(line) {
+                Some(color) => self.line(color, &line.text())?,
+                None => writeln!(self.out, "{}", line.text())?,
+            }
         }
         if diffs.len() > MANY {
             self.line(AnsiColor::Cyan, &format!("= {} changes", diffs.len()))?;
         }
-        self.shown.push((lines, name(subject)));
+        self.shown.push((lines, name(subject) + &of_item(subject.item.as_deref())));
         Ok(())
     }
 
@@ -331,8 +324,25 @@ fn name(subject: &Subject) -> String {
     }
 }
 
+/// Prints a heading.
+pub(super) fn banner(out: &mut impl Write, title: &str) -> std::io::Result<()> {
+    let stars = WIDTH.saturating_sub(title.chars().count() + 1).max(3);
+    writeln!(out, "\n{} {}", printable(title), "*".repeat(stars))
+}
+
+/// Returns the colour of a line of a diff.
+pub(super) fn color(line: &Line) -> Option<AnsiColor> {
+    match line {
+        Line::Header(_) => Some(AnsiColor::Cyan),
+        Line::Removed(_) => Some(AnsiColor::Red),
+        Line::Added(_) => Some(AnsiColor::Green),
+        Line::Warning(_) => Some(AnsiColor::Magenta),
+        Line::Context(_) => None,
+    }
+}
+
 /// Colours a text; the stream it goes to strips colours where they do not belong.
-fn paint(color: AnsiColor, text: &str) -> String {
+pub(super) fn paint(color: AnsiColor, text: &str) -> String {
     let (style, text) = (Style::new().fg_color(Some(color.into())), printable(text));
     format!("{style}{text}{style:#}")
 }

@@ -3,6 +3,7 @@
 pub mod html;
 pub mod human;
 pub mod markdown;
+pub mod plain;
 pub mod recap;
 pub mod review;
 

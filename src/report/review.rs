@@ -1,87 +1,96 @@
-//! A plan as a reviewer reads it: by task, hosts with the same changes together, what is dangerous first.
-
-use std::io::Write;
+//! A plan as a reviewer reads it: by task, hosts and items with the same changes together, what is dangerous first.
 
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use super::Human;
 use crate::change::diff::WORLD_READABLE;
-use crate::change::{Change, Diff, Line};
-use crate::modules::Results;
+use crate::change::{Diff, Line};
 use crate::run::plan::{Plan, Step};
-use crate::run::{Event, Mode, TaskKind, Verdict};
-use crate::transport::Node;
+
+pub mod domains;
+mod fold;
+mod sums;
+
+use fold::Fold;
+pub use sums::{KINDS, Kind, Sum, kinds, sums};
 
 /// One task's changes.
 pub struct Task<'a> {
     pub name: &'a str,
     /// `FILE:LINE`.
     pub place: &'a str,
+    /// The one with the most hosts and items first.
     pub blocks: Vec<Block<'a>>,
 }
 
-/// The same changes on one or more hosts.
+/// The same changes on one or more hosts, or for one or more items.
 pub struct Block<'a> {
     /// As `HOST`, `HOST -> DELEGATE` or with the loop's item.
     pub hosts: Vec<String>,
+    /// The machines that are changed, each once.
+    pub machines: Vec<&'a str>,
     pub kinds: Vec<Kind>,
+    /// Those of the first of the hosts.
     pub diffs: Vec<Diff>,
+    /// The others have their own name or item where the first has its.
+    pub but_for_names: bool,
     /// Who does it, and how one becomes that: `root by sudo`.
     pub user: Option<String>,
     /// Why only a run can decide it.
     pub open: Option<&'a str>,
+    fold: Option<Fold>,
 }
 
-/// What a change is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// A path appears, goes, or has another content or kind.
-    File,
-    /// Only mode, owner, group or time.
-    Mode,
-    State,
-    Command,
-    Mail,
-    /// Encrypted, and the password was not given.
-    Sealed,
-}
+impl<'a> Task<'a> {
+    /// Says on what its changes are the same and on what they differ, where that is worth a word.
+    pub fn differing(&self) -> Option<String> {
+        let (first, others) = self.blocks.split_first()?;
+        let others: Vec<String> = others.iter().flat_map(|block| block.hosts.iter().cloned()).collect();
+        let same = first.hosts.len();
+        (same > 1 && !others.is_empty()).then(|| format!("same on {same}; differs on {}", named(&others)))
+    }
 
-pub const KINDS: &[(Kind, &str)] = &[
-    (Kind::File, "files"),
-    (Kind::Mode, "modes"),
-    (Kind::State, "states"),
-    (Kind::Command, "commands"),
-    (Kind::Mail, "mail moves"),
-    (Kind::Sealed, "encrypted"),
-];
-
-impl Kind {
-    fn of(change: &Change) -> Kind {
-        match change {
-            Change::Path { change, .. } => match (change.before(), change.after()) {
-                (Node::File { content: before, .. }, Node::File { content: after, .. }) if before == after => {
-                    Kind::Mode
+    fn add(&mut self, plan: &'a Plan, step: &'a Step) {
+        let (diffs, open, user) = (step.diffs(), step.open.as_deref(), becomes(plan, step));
+        let fold = Fold::of(step, &diffs);
+        let same =
+            |block: &&mut Block| fold.is_some() && (&block.fold, block.open, &block.user) == (&fold, open, &user);
+        match self.blocks.iter_mut().find(same) {
+            Some(block) => {
+                block.but_for_names |= block.diffs != diffs;
+                block.hosts.push(subject(step));
+                if !block.machines.contains(&step.machine()) {
+                    block.machines.push(step.machine());
                 }
-                (Node::Directory { .. }, Node::Directory { .. }) => Kind::Mode,
-                (Node::Link { target: before, .. }, Node::Link { target: after, .. }) if before == after => Kind::Mode,
-                _ => Kind::File,
-            },
-            Change::State(_) => Kind::State,
-            Change::Run { .. } => Kind::Command,
-            Change::Transfer(_) => Kind::Mail,
+            }
+            None => self.blocks.push(Block {
+                hosts: vec![subject(step)],
+                machines: vec![step.machine()],
+                kinds: kinds(step),
+                diffs,
+                but_for_names: false,
+                user,
+                open,
+                fold,
+            }),
         }
     }
-
-    pub fn name(self) -> &'static str {
-        KINDS.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
-    }
 }
 
-fn kinds(step: &Step) -> Vec<Kind> {
-    match &step.sealed {
-        Some(sealed) => vec![Kind::Sealed; sealed.diffs.len()],
-        None => step.changes.iter().map(Kind::of).collect(),
+impl Block<'_> {
+    /// Says for whom it is: `same on 3: a, b, c (as root by sudo)`.
+    pub fn title(&self, hosts: &str) -> String {
+        let same = match self.hosts.len() {
+            1 => String::new(),
+            count if self.but_for_names => format!("same on {count}, but for the name: "),
+            count => format!("same on {count}: "),
+        };
+        let user = self.user.as_ref().map(|user| format!(" (as {user})")).unwrap_or_default();
+        format!("{same}{hosts}{user}")
+    }
+
+    pub fn lines(&self) -> impl Iterator<Item = &Line> {
+        self.diffs.iter().flat_map(|diff| &diff.lines)
     }
 }
 
@@ -90,15 +99,13 @@ pub fn tasks(plan: &Plan) -> Vec<Task<'_>> {
     let mut tasks: IndexMap<usize, Task> = IndexMap::new();
     for step in &plan.steps {
         let empty = || Task { name: &step.name, place: &step.place, blocks: Vec::new() };
-        let blocks = &mut tasks.entry(step.task).or_insert_with(empty).blocks;
-        let (diffs, open) = (step.diffs(), step.open.as_deref());
-        let user = becomes(plan, step);
-        match blocks.iter_mut().find(|block| (&block.diffs, block.open, &block.user) == (&diffs, open, &user)) {
-            Some(block) => block.hosts.push(subject(step)),
-            None => blocks.push(Block { hosts: vec![subject(step)], kinds: kinds(step), diffs, user, open }),
-        }
+        tasks.entry(step.task).or_insert_with(empty).add(plan, step);
     }
-    tasks.into_values().collect()
+    let mut tasks: Vec<Task> = tasks.into_values().collect();
+    for task in &mut tasks {
+        task.blocks.sort_by_key(|block| std::cmp::Reverse(block.hosts.len()));
+    }
+    tasks
 }
 
 fn becomes(plan: &Plan, step: &Step) -> Option<String> {
@@ -111,24 +118,6 @@ fn subject(step: &Step) -> String {
         Some(delegate) => format!("{} -> {delegate}{item}", step.host),
         None => format!("{}{item}", step.host),
     }
-}
-
-/// How many changes of each kind there are on a machine, and how many steps are open.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub kinds: IndexMap<Kind, usize>,
-    pub open: usize,
-}
-
-/// Counts by machine.
-pub fn counts(plan: &Plan) -> IndexMap<&str, Counts> {
-    let mut counts: IndexMap<&str, Counts> = IndexMap::new();
-    for step in &plan.steps {
-        let counts = counts.entry(step.machine()).or_default();
-        kinds(step).into_iter().for_each(|kind| *counts.kinds.entry(kind).or_default() += 1);
-        counts.open += usize::from(step.open.is_some());
-    }
-    counts
 }
 
 /// Returns what a reviewer must not miss, in which task, and on which machines.
@@ -166,33 +155,13 @@ pub fn open(plan: &Plan) -> Vec<(&Step, &str, Vec<String>)> {
 }
 
 /// Names hosts, all of them where they are few.
-pub fn named(hosts: &[String]) -> String {
+pub fn named(hosts: &[impl AsRef<str>]) -> String {
     const FEW: usize = 5;
+    let first = hosts.iter().take(FEW).map(AsRef::as_ref).collect::<Vec<&str>>().join(", ");
     match hosts.len() {
-        count if count > FEW => format!("{} and {} more", hosts[..FEW].join(", "), count - FEW),
-        _ => hosts.join(", "),
+        count if count > FEW => format!("{first} and {} more", count - FEW),
+        _ => first,
     }
-}
-
-/// Prints the plan as the check that it was made by.
-pub fn human(plan: &Plan, out: &mut impl Write) -> std::io::Result<()> {
-    let mut human = Human::new(&mut *out, Mode::Check, (0, true), None);
-    let mut task = 0;
-    for step in &plan.steps {
-        if step.task != task {
-            task = step.task;
-            let hosts = plan.steps.iter().filter(|other| other.task == task).count();
-            let (name, place) = (step.name.clone(), step.place.clone());
-            human.event(&Event::TaskStarted { hosts, kind: TaskKind::Task, name, place, speaks: false })?;
-        }
-        let (verdict, result) = match &step.open {
-            Some(why) => (Verdict::Unknown, Results::from_iter([("msg".to_string(), why.as_str().into())])),
-            None => (Verdict::Changed, Results::new()),
-        };
-        human.event(&Event::Planned { subject: step.subject(), diffs: step.diffs() })?;
-        human.event(&Event::Finished { subject: step.subject(), verdict, result })?;
-    }
-    human.finish().map(drop)
 }
 
 /// Returns the plan as one JSON document: what may not be shown is as in a diff, never plain.
@@ -206,8 +175,19 @@ pub fn json(plan: &Plan) -> String {
             "diffs": Value::from_iter(step.diffs().into_iter().map(text)),
         })
     };
+    let sum = |(host, sum): (&str, Sum)| {
+        let kinds: serde_json::Map<String, Value> =
+            sum.kinds.iter().map(|(kind, count)| (kind.name().to_string(), (*count).into())).collect();
+        let value = json!({
+            "dangers": sum.dangers, "kinds": kinds, "messages": sum.messages, "bytes": sum.bytes, "open": sum.open,
+            "key": sum.key,
+        });
+        (host.to_string(), value)
+    };
     let document = json!({
         "plan": &plan.head, "changes": plan.count(), "dangers": dangers(plan),
+        "hosts": sums(plan).into_iter().map(sum).collect::<serde_json::Map<_, _>>(),
+        "sources": &plan.sources,
         "steps": Value::from_iter(plan.steps.iter().map(step)),
     });
     serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"

@@ -18,6 +18,7 @@ use crate::change::{Change, On};
 use crate::host::View;
 use crate::modules;
 use crate::playbook::{Step, Task};
+use crate::template::Use;
 use crate::transport::read_ahead::{self, Wanted, When};
 use crate::transport::{Machines, Transport, TransportError};
 
@@ -365,8 +366,8 @@ impl Doing<'_> {
         scope.only_asks = true;
         let (login, user) = run.connections.login(&host, &self.task.keywords, &scope).ok()?;
         let machine = run.connections.opened(&login, &user)?.ahead(sender.clone());
-        let controller = Arc::new(self.controller().await.ok()?);
-        let mut view = View::new(&host, machine, run.pending(&host), (controller, Arc::new(NoPeers)));
+        let controller = Arc::new(self.controller(Use::Host).await.ok()?);
+        let mut view = View::new(&host, machine, run.progress.pendings.clone(), (controller, Arc::new(NoPeers)));
         view.only_asks = true;
         Some(view)
     }

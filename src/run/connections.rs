@@ -122,6 +122,12 @@ impl Connections {
         shells.get(user)?.get().cloned()
     }
 
+    /// Returns the fingerprint of the key of a host that is connected to.
+    pub fn host_key(&self, login: &Login) -> Option<String> {
+        let opened = lock(&self.open).get(login)?.clone();
+        opened.carrier.get()?.host_key()
+    }
+
     /// What counts the changes of this run.
     pub fn clock(&self) -> &Clock {
         &self.clock

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::change::Secrecy;
+use crate::change::{Diff, Secrecy};
 use crate::error::{Diagnostic, Diagnostics};
 use crate::modules::{self, ModuleError, Results};
 use crate::playbook::Task;
-use crate::template::{Failure, Templates};
+use crate::template::{Failure, Templates, Use};
 use crate::transport::TransportError;
 use crate::vars::{Layer, Scope, TaskLayers, Var};
 use crate::yaml::Yaml;
@@ -30,6 +30,8 @@ pub(super) struct Doing<'a> {
     pub item: (usize, usize),
     pub mode: Mode,
     pub secrecy: Secrecy,
+    /// The task is a command that only reads.
+    pub probe: bool,
     pub show_diff: bool,
     /// `ignore_errors` and `ignore_unreachable`.
     pub forgiven: (bool, bool),
@@ -45,6 +47,8 @@ pub(super) struct Done {
     pub skipped: bool,
     /// The result is not known in a check: it would come from something that was not run.
     pub unknown: bool,
+    /// `changed_when` needs this to say whether something changes.
+    pub perhaps: Option<Arc<str>>,
     pub result: Results,
     pub inclusions: Vec<Inclusion>,
 }
@@ -52,9 +56,18 @@ pub(super) struct Done {
 /// Why an attempt came to nothing.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    Failed { message: String, result: Results },
+    Failed {
+        message: String,
+        result: Results,
+    },
     Unreachable(String),
+    /// Only a run can say: it needs this.
     Unknown(Arc<str>),
+    /// The same, and what is known of it, which has been shown.
+    Open {
+        needs: Arc<str>,
+        foreseen: Vec<Diff>,
+    },
 }
 
 impl Trouble {
@@ -88,7 +101,11 @@ impl From<TransportError> for Trouble {
     fn from(error: TransportError) -> Trouble {
         match error {
             TransportError::Unreachable(why) => Trouble::Unreachable(why),
+            TransportError::Unknown(needs) => Trouble::Unknown(needs),
             lost @ TransportError::Uncertain(_) => Trouble::Unreachable(lost.to_string()),
+            TransportError::Held(_) => Trouble::failed(format!(
+                "{error}\nhint: `--wait-lock SECONDS` waits for its end; where it is known to be gone, `--steal-lock`"
+            )),
             other => Trouble::failed(other.to_string()),
         }
     }
@@ -123,6 +140,7 @@ impl<'a> Doing<'a> {
         let show_diff = read(&keywords.diff)?.unwrap_or(true);
         let forgiven =
             (read(&keywords.ignore_errors)?.unwrap_or(false), read(&keywords.ignore_unreachable)?.unwrap_or(false));
+        self.probe = read(&self.task.probe)?.unwrap_or(false);
         self.secrecy = if hidden { Secrecy::Hidden } else { Secrecy::Open };
         self.mode = check.map_or(self.batch.run.options.mode, |check| if check { Mode::Check } else { Mode::Apply });
         (self.show_diff, self.forgiven) = (show_diff, forgiven);
@@ -135,8 +153,7 @@ impl<'a> Doing<'a> {
             Ok(()) => self.attempt().await,
             Err(failure) => Err(failure.into()),
         };
-        let attempt = attempt.and_then(|done| if done.changed { self.notify().map(|()| done) } else { Ok(done) });
-        let (verdict, done) = self.conclude(attempt);
+        let (verdict, done) = self.conclude(attempt.and_then(|done| self.notifying(done)));
         // An inclusion is reported with the hosts that share it.
         if done.inclusions.is_empty() {
             self.report(verdict, &done.result);
@@ -169,7 +186,7 @@ impl<'a> Doing<'a> {
 
     /// Does the task as often as `until` and `retries` ask for.
     pub(super) async fn attempt(&self) -> Result<Done, Trouble> {
-        if !self.holds()? {
+        if !self.holds()? && !self.was_at_work() {
             return Ok(skip("Conditional result was False"));
         }
         let Some(until) = &self.task.until else {
@@ -281,7 +298,7 @@ impl<'a> Doing<'a> {
         if let Some(node) = &self.task.changed_when {
             match self.templates().condition(node, &scope) {
                 Ok(changed) => done.changed = changed,
-                Err(Failure::Unknown(_)) if done.unknown => {}
+                Err(Failure::Unknown(needs)) if done.unknown => done.perhaps = Some(needs),
                 Err(failure) => return Err(failure.into()),
             }
         }
@@ -328,10 +345,15 @@ impl<'a> Doing<'a> {
 
     /// Names this task's result for "needs ...": what is not known and where it would come from.
     fn unknown_name(&self) -> Arc<str> {
-        let place = self.task.keywords.place.as_ref().unwrap_or(&self.task.action_place);
         let name = self.task.register.as_deref().unwrap_or("the result");
+        format!("`{name}` from {}", self.named()).into()
+    }
+
+    /// Names the task, with its place.
+    pub(super) fn named(&self) -> String {
+        let place = self.task.keywords.place.as_ref().unwrap_or(&self.task.action_place);
         let task = self.task.keywords.name.as_ref().and_then(|name| name.as_str()).unwrap_or(&self.task.action);
-        format!("`{name}` from task `{task}` ({}:{})", place.source.path.display(), place.line).into()
+        format!("task `{task}` ({}:{})", place.source.path.display(), place.line)
     }
 
     async fn perform(&self, limit: Option<Duration>) -> Result<Done, Trouble> {
@@ -343,11 +365,21 @@ impl<'a> Doing<'a> {
 
     /// Renders the task's arguments; its bare text goes to the module's free-form argument.
     pub(super) fn arguments(&self, free_form: Option<&str>) -> Result<Map<String, Value>, Trouble> {
+        self.arguments_for(free_form, |_| Use::Host)
+    }
+
+    /// The same, each for the use that `wanted` says by its name.
+    pub(super) fn arguments_for(
+        &self,
+        free_form: Option<&str>,
+        wanted: impl Fn(&str) -> Use,
+    ) -> Result<Map<String, Value>, Trouble> {
         let mut rendered = Map::new();
         for (key, value) in &self.task.arguments {
             let node = Yaml { data: Arc::new(crate::yaml::Data::List(vec![value.clone()])), ..value.clone() };
             // In a list of one, `omit` leaves nothing.
-            let Value::Array(values) = self.templates().render(&node, &self.scope)? else { continue };
+            let values = self.templates().render_for(wanted(&key.key()), &node, &self.scope)?;
+            let Value::Array(values) = values else { continue };
             if let Some(value) = values.into_iter().next() {
                 rendered.insert(key.key(), value);
             }
@@ -383,6 +415,10 @@ impl<'a> Doing<'a> {
             }
             Err(Trouble::Failed { message, result }) => {
                 let verdict = if ignore { Verdict::Ignored } else { Verdict::Failed };
+                if verdict == Verdict::Failed {
+                    // Where the journal cannot be written the next change says so.
+                    let _ = self.batch.run.journal.gave_up(&self.work(""));
+                }
                 let result = failure(&message, result);
                 (verdict, Done { result, ..Done::default() })
             }
@@ -392,12 +428,8 @@ impl<'a> Doing<'a> {
                 let verdict = if ignore_unreachable { Verdict::Ignored } else { Verdict::Unreachable };
                 (verdict, Done { result, ..Done::default() })
             }
-            Err(Trouble::Unknown(what)) => {
-                self.record_open(&what);
-                let mut result = Results::new();
-                result.insert("msg".into(), format!("unknown until run: needs {what}").into());
-                (Verdict::Unknown, Done { unknown: true, result, ..Done::default() })
-            }
+            Err(Trouble::Unknown(needs)) => self.left_open(&needs, Vec::new()),
+            Err(Trouble::Open { needs, foreseen }) => self.left_open(&needs, foreseen),
         }
     }
 
@@ -423,15 +455,23 @@ impl<'a> Doing<'a> {
         self.batch.run.send(Event::Finished { subject, verdict, result });
     }
 
-    /// Notifies the handlers that the task names.
-    pub(super) fn notify(&self) -> Result<(), Trouble> {
+    /// Notifies the handlers that the task names, where it changes something.
+    pub(super) fn notifying(&self, done: Done) -> Result<Done, Trouble> {
+        if done.changed {
+            self.notify(done.perhaps.as_ref())?;
+        }
+        Ok(done)
+    }
+
+    /// Notifies the handlers that the task names, for certain or, with what that needs, perhaps.
+    pub(super) fn notify(&self, perhaps: Option<&Arc<str>>) -> Result<(), Trouble> {
         for node in &self.task.notify {
             let names = match self.templates().render(node, &self.scope)? {
                 Value::Array(names) => names,
                 name => vec![name],
             };
             for name in names.iter().filter_map(Value::as_str) {
-                self.batch.notify(self.host, name).map_err(|error| error.at(&node.place))?;
+                self.batch.notify(self.host, name, perhaps).map_err(|error| error.at(&node.place))?;
             }
         }
         Ok(())

@@ -6,21 +6,30 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::change::{Change, Secrecy};
+use crate::change::{Applied, Change, Secrecy};
 use crate::secret::Secret;
+use crate::transport::{INLINE_LIMIT, Output};
 use crate::vault;
 
 use super::Subject;
+use super::earlier::{Decision, Work};
 use super::plan::{Read, Route};
 
 /// One JSON object a line: first `{"run": ...}`, then for each change `{"change": ...}` before it is made and
-/// `{"done": N}`, `{"failed": N}` or, where nobody saw the end, `{"uncertain": N}` after; `{"route": ...}` where a way to
-/// a machine is new, and `{"ended": CODE}` last. The file is readable by its owner only.
+/// `{"done": N}`, `{"failed": N}`, `{"refused": N}` (nothing was begun: another run has the host) or, where nobody saw the end,
+/// `{"uncertain": N}` after; `{"stolen": HOST}` where the lock of another run is removed; `{"route": ...}` where a way to
+/// a machine is new; `{"gave_up": ...}` where a task fails on a host, and `{"rescued": HOST}` where that goes on all the same;
+/// `{"decision": ...}` of what an earlier run leaves open, and `{"ended": CODE}` last. The file is readable by its owner only.
 pub struct Journal {
     directory: PathBuf,
+    /// The file's name without its ending.
+    id: String,
+    started: jiff::Zoned,
     head: Head,
     /// What hidden content is kept with.
     vault: Option<Secret>,
@@ -39,9 +48,27 @@ pub struct Head {
     /// The plan that is applied, from which a resume goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Read>,
+    /// How playbooks are run, so that a resume can run them again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub play: Option<Recipe>,
     /// The run that this one goes on with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumes: Option<String>,
+}
+
+/// What `play` was told, as far as a resume needs it and it is no secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// The directory that relative paths start from.
+    pub directory: String,
+    /// The playbooks as they were.
+    pub read: Vec<Read>,
+    /// The command line's own; it knows how to read them.
+    pub arguments: Value,
+    /// The files of variables that were given with `-e`, as `@FILE`.
+    pub files: Vec<String>,
+    /// The variables that were given on the command line itself, by name: their values may be secrets.
+    pub given: Vec<String>,
 }
 
 /// What a change belongs to.
@@ -49,6 +76,8 @@ pub struct About<'a> {
     /// The machine.
     pub host: &'a str,
     pub task: &'a str,
+    /// `FILE:LINE`.
+    pub place: &'a str,
     pub subject: &'a Subject,
     pub route: &'a Route,
     /// Which step of a plan it is, and which change of that step, both from 0.
@@ -74,7 +103,14 @@ impl Journal {
     /// Returns a journal that is started by the first change: a check makes none but those of tasks that ask for it
     /// with `check_mode: false`.
     pub fn when_needed(directory: &Path, head: Head) -> Journal {
-        Journal { directory: directory.into(), head, vault: None, writer: Mutex::default() }
+        let started = jiff::Zoned::now();
+        let id = format!("{}-{}", started.strftime("%Y%m%dT%H%M%S%.6f"), std::process::id());
+        Journal { directory: directory.into(), id, started, head, vault: None, writer: Mutex::default() }
+    }
+
+    /// The run's name: when it started, and its process.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// Keeps hidden content encrypted with this password; without one it is not kept.
@@ -89,7 +125,8 @@ impl Journal {
             // Hidden content that is not encrypted is in no journal: such a change can be seen and not undone.
             Secrecy::Hidden => {
                 let sealed = self.vault.as_ref().map(|password| vault::seal(change, password)).transpose()?;
-                json!({ "hidden": change.diff(asked).texts(), "sealed": sealed })
+                let command = matches!(change, Change::Run { .. });
+                json!({ "hidden": change.diff(asked).texts(), "sealed": sealed, "command": command })
             }
         };
         self.with(|writer| {
@@ -98,7 +135,7 @@ impl Journal {
             let number = writer.count;
             writer.write(&json!({
                 "number": number, "host": about.host, "task": about.task, "for": about.subject.host,
-                "item": about.subject.item, "route": route, "step": about.step, "shell": about.shell,
+                "place": about.place, "item": about.subject.item, "route": route, "step": about.step, "shell": about.shell,
                 "change": value,
             }))?;
             Ok(number)
@@ -109,13 +146,44 @@ impl Journal {
         self.with(|writer| writer.write(&json!({ "done": number })))
     }
 
+    /// Notes that a command has run, and what it gave, so that a resume can go on with it; output over 1 MiB is not kept.
+    pub fn ran(&self, number: u64, applied: &Applied) -> std::io::Result<()> {
+        self.with(|writer| writer.write(&json!({ "done": number, "ran": ran(applied) })))
+    }
+
     pub fn failed(&self, number: u64, why: &str) -> std::io::Result<()> {
         self.with(|writer| writer.write(&json!({ "failed": number, "why": why })))
+    }
+
+    /// Notes that a change was not begun, because another run has the host.
+    pub fn refused(&self, number: u64, why: &str) -> std::io::Result<()> {
+        self.with(|writer| writer.write(&json!({ "refused": number, "why": why })))
+    }
+
+    /// Notes that the lock of another run is about to be removed from a host.
+    pub fn stolen(&self, host: &str, from: &str) -> std::io::Result<()> {
+        self.with(|writer| writer.write(&json!({ "stolen": host, "from": from })))
     }
 
     /// Notes that it is unknown whether a change was applied, and as what the host was found later, if it was looked at.
     pub fn uncertain(&self, number: u64, why: &str, found: Option<&str>) -> std::io::Result<()> {
         self.with(|writer| writer.write(&json!({ "uncertain": number, "why": why, "found": found })))
+    }
+
+    /// Notes that a task has failed on a host: its work there, but for the machine.
+    pub fn gave_up(&self, work: &Work) -> std::io::Result<()> {
+        let Work { subject, item, task, place, .. } = work;
+        self.note(&json!({ "gave_up": { "for": subject, "item": item, "task": task, "place": place } }))
+    }
+
+    /// Notes that a host goes on after the task that has failed there.
+    pub fn rescued(&self, host: &str) -> std::io::Result<()> {
+        self.note(&json!({ "rescued": host }))
+    }
+
+    /// Notes what becomes of a command that an earlier run leaves open.
+    pub fn decided(&self, Decision { run, number, done }: &Decision) -> std::io::Result<()> {
+        self.with(|writer| writer.write(&json!({ "decision": { "run": run, "number": number, "done": done } })))
     }
 
     /// Notes that an earlier run was found to have made a change of the plan: its step, and its place in that.
@@ -125,30 +193,34 @@ impl Journal {
 
     /// Notes that the run came to its end, and with which exit code.
     pub fn ended(&self, code: u8) -> std::io::Result<()> {
+        self.note(&json!({ "ended": code }))
+    }
+
+    /// Writes what matters to a journal only that has begun.
+    fn note(&self, value: &Value) -> std::io::Result<()> {
         let mut writer = self.writer.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        writer.as_mut().map_or(Ok(()), |writer| writer.write(&json!({ "ended": code })))
+        writer.as_mut().map_or(Ok(()), |writer| writer.write(value))
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Writer) -> std::io::Result<T>) -> std::io::Result<T> {
         let mut writer = self.writer.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &mut *writer {
             Some(writer) => work(writer),
-            none => work(none.insert(Writer::open(&self.directory, &self.head)?)),
+            none => work(none.insert(Writer::open(self)?)),
         }
     }
 }
 
 impl Writer {
-    fn open(directory: &Path, head: &Head) -> std::io::Result<Writer> {
+    fn open(Journal { directory, id, started, head, .. }: &Journal) -> std::io::Result<Writer> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let now = jiff::Zoned::now();
-        let name = format!("{}-{}.jsonl", now.strftime("%Y%m%dT%H%M%S%.6f"), std::process::id());
-        let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(directory.join(name))?;
+        let path = directory.join(format!("{id}.jsonl"));
+        let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(path)?;
         let mut writer = Writer { file, count: 0, routes: Vec::new() };
         writer.write(&json!({ "run": {
-            "format": 1, "version": env!("CARGO_PKG_VERSION"), "started": now.timestamp().to_string(),
+            "format": 1, "version": env!("CARGO_PKG_VERSION"), "started": started.timestamp().to_string(),
             "playbooks": head.playbooks, "inventory": head.inventory, "plan": head.plan,
-            "resumes": head.resumes,
+            "resumes": head.resumes, "play": head.play,
         } }))?;
         Ok(writer)
     }
@@ -169,6 +241,25 @@ impl Writer {
     }
 }
 
+/// Returns what a command gave, as it is kept; nothing where that is too long.
+fn ran(Applied { output, times, .. }: &Applied) -> Value {
+    let Some(Output { status, stdout, stderr, dropped }) = output else { return Value::Null };
+    if (stdout.len() + stderr.len()) as u64 > INLINE_LIMIT || *dropped != (0, 0) {
+        return Value::Null;
+    }
+    let times = times.as_ref().map(|(start, end)| [start.to_string(), end.to_string()]);
+    json!({ "status": status, "stdout": STANDARD.encode(stdout), "stderr": STANDARD.encode(stderr), "times": times })
+}
+
+/// Reads it back.
+pub fn applied(value: &Value) -> Option<Applied> {
+    let bytes = |name: &str| STANDARD.decode(value.get(name)?.as_str()?).ok();
+    let status = i32::try_from(value.get("status")?.as_i64()?).ok()?;
+    let output = Output { status, stdout: bytes("stdout")?, stderr: bytes("stderr")?, ..Output::default() };
+    let time = |index: usize| value.get("times")?.get(index)?.as_str()?.parse::<jiff::Zoned>().ok();
+    Some(Applied { output: Some(output), times: time(0).zip(time(1)), ..Applied::default() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,8 +270,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let journal = Journal::start(directory.path(), Head::default()).unwrap();
         let subject = Subject { host: "h".into(), delegate: None, item: None };
-        let route = Route { host: "h".into(), variables: Default::default() };
-        let about = About { host: "h", task: "t", subject: &subject, route: &route, step: None, shell: 1 };
+        let route = Route { host: "h".into(), variables: Default::default(), key: None };
+        let about =
+            About { host: "h", task: "t", place: "p:1", subject: &subject, route: &route, step: None, shell: 1 };
         let root = Owner { id: 0, name: "root".into() };
         let permissions = Permissions { mode: 0o600, owner: root.clone(), group: root };
         let content = |text: &str| Content::here(text.as_bytes());

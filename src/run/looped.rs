@@ -52,8 +52,7 @@ impl<'a> Doing<'a> {
                 Ok(()) => one.attempt().await,
                 Err(failure) => Err(failure.into()),
             };
-            let attempt = attempt.and_then(|done| if done.changed { one.notify().map(|()| done) } else { Ok(done) });
-            let (verdict, mut done) = one.conclude(attempt);
+            let (verdict, mut done) = one.conclude(attempt.and_then(|done| one.notifying(done)));
             if done.inclusions.is_empty() {
                 one.report(verdict, &done.result);
             }
@@ -149,6 +148,7 @@ impl<'a> Doing<'a> {
             item: self.item,
             mode: self.mode,
             secrecy: self.secrecy,
+            probe: self.probe,
             show_diff: self.show_diff,
             forgiven: self.forgiven,
             facts_for: self.facts_for.clone(),

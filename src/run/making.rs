@@ -1,17 +1,18 @@
 //! The making of changes on one machine: each in the journal before it is made, and its end after.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::change::transfer::Progress;
 use crate::change::{Applied, ApplyError, Change, On, Reach, Secrecy};
-use crate::transport::{Become, Machines, Output, ReadAhead, Transport, TransportError};
+use crate::transport::{Become, Machines, Others, Output, ReadAhead, Transport, TransportError};
 
 use super::doing::Trouble;
 use super::event::Uncertain;
 use super::journal::About;
+use super::locks::Rules;
 use super::plan::Route;
 use super::underway::{Underway, look_again};
 use super::{Event, Login, Run, Subject};
@@ -54,12 +55,16 @@ impl From<TransportError> for Unapplied {
 /// How often a host is connected to again to look at it.
 const LOOKS_AGAIN: u32 = 2;
 
+/// How long to wait before a lock is asked for again.
+const BETWEEN_TRIES: Duration = Duration::from_millis(500);
+
 /// The changes of one task on one machine.
 pub(super) struct Making<'a> {
     pub run: &'a Arc<Run>,
     pub machine: &'a Machine,
-    /// The task's name.
+    /// The task's name, and `FILE:LINE`.
     pub task: &'a str,
+    pub place: &'a str,
     pub secrecy: Secrecy,
     pub subject: &'a Subject,
     pub route: Route,
@@ -68,15 +73,59 @@ pub(super) struct Making<'a> {
 }
 
 impl Making<'_> {
-    /// Takes the locks of all hosts that the changes are made on, or says who has one.
-    pub fn lock(&self, changes: &[Change]) -> Result<(), Trouble> {
-        // Tasks on this machine itself may run side by side: it is everybody's controller.
-        let remote = (self.machine.login != Login::Local).then_some(self.machine.host.as_str());
-        let peers = changes.iter().filter_map(|change| match change {
-            Change::Transfer(transfer) => Some(transfer.from.as_str()),
-            _ => None,
-        });
-        remote.into_iter().chain(peers).try_for_each(|host| self.run.locks.hold(host).map_err(Trouble::failed))
+    /// Takes the locks of all hosts that the changes are made on, or says who has one. Where nothing is known of another
+    /// run, the lock on the host goes with its first change.
+    pub async fn lock(&self, changes: &[Change]) -> Result<(), Trouble> {
+        // What is delegated to this machine itself may go on side by side: it is everybody's controller.
+        if self.machine.login != Login::Local || self.machine.delegate.is_none() {
+            self.lock_host(&self.machine.host, &*self.machine.transport).await?;
+        }
+        for change in changes {
+            if let Change::Transfer(transfer) = change {
+                let peer = self.machine.peers.machine(&transfer.from).await?;
+                self.lock_host(&transfer.from, &*peer).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn lock_host(&self, host: &str, machine: &dyn Transport) -> Result<(), Trouble> {
+        let locks = &self.run.locks;
+        let until = Instant::now() + locks.rules.wait;
+        let mut told = false;
+        while let Err(holder) = locks.hold(host) {
+            self.wait_for((host, &holder), (&mut told, until)).await?;
+        }
+        machine.guard(locks.on_hosts());
+        if locks.rules == Rules::default() {
+            return Ok(());
+        }
+        while let Err(error) = machine.hold(Others::Respect).await {
+            match error {
+                TransportError::Held(holder) if locks.rules.steal => {
+                    let noted = self.run.journal.stolen(host, &holder);
+                    noted.map_err(|error| Trouble::failed(format!("the journal cannot be written: {error}")))?;
+                    self.run.send(Event::Warning(format!("`{host}`: the lock was taken from {holder}")));
+                    machine.hold(Others::Remove).await?;
+                }
+                TransportError::Held(holder) => self.wait_for((host, &holder), (&mut told, until)).await?,
+                other => return Err(other.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits a moment for another run's end, unless the time for that is over.
+    async fn wait_for(&self, (host, holder): (&str, &str), (told, until): (&mut bool, Instant)) -> Result<(), Trouble> {
+        if Instant::now() >= until {
+            return Err(TransportError::Held(holder.into()).into());
+        }
+        if !std::mem::replace(told, true) {
+            let text = format!("`{host}`: waiting for another run that is changing it: {holder}");
+            self.run.send(Event::Warning(text));
+        }
+        tokio::time::sleep(BETWEEN_TRIES.min(until - Instant::now())).await;
+        Ok(())
     }
 
     /// Returns what tells how far a change is.
@@ -105,11 +154,19 @@ impl Making<'_> {
         let underway = self.begin(index, change).map_err(unwritable)?;
         let applied = match applying.await {
             Ok(applied) => {
-                underway.done().map_err(unwritable)?;
+                let noted = match (change, change.secrecy(self.secrecy)) {
+                    (Change::Run { .. }, Secrecy::Open) => underway.ran(&applied),
+                    _ => underway.done(),
+                };
+                noted.map_err(unwritable)?;
                 applied
             }
             Err(ApplyError::Host(TransportError::Uncertain(why))) => {
                 return Err(self.lost(change, (underway, why)).await.map_err(unwritable)?.into());
+            }
+            Err(ApplyError::Host(error @ TransportError::Held(_))) => {
+                underway.refused(&error.to_string()).map_err(unwritable)?;
+                return Err(error.into());
             }
             Err(error) => {
                 // What a command said may hold what the task hides.
@@ -135,10 +192,10 @@ impl Making<'_> {
 
     /// Notes in the journal that a change is about to be made.
     fn begin(&self, index: usize, change: &Change) -> std::io::Result<Underway> {
-        let (host, task) = (self.machine.host.as_str(), self.task);
+        let (host, task, place) = (self.machine.host.as_str(), self.task, self.place);
         let step = self.step.map(|step| (step, index));
         let shell = self.machine.transport.machine().pid();
-        let about = About { host, task, subject: self.subject, route: &self.route, step, shell };
+        let about = About { host, task, place, subject: self.subject, route: &self.route, step, shell };
         let number = self.run.journal.about_to(&about, (change, self.secrecy))?;
         let half = Uncertain {
             host: host.into(),

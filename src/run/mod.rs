@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::error::{Diagnostic, Diagnostics};
-use crate::host::Pending;
+use crate::host::Pendings;
 use crate::modules::arguments::boolean;
 use crate::playbook::tags::Selection;
 use crate::playbook::{Loader, Playbook};
@@ -20,6 +20,7 @@ mod ahead;
 mod check;
 pub mod connections;
 mod doing;
+pub mod earlier;
 pub mod event;
 mod include;
 mod include_vars;
@@ -31,12 +32,14 @@ mod looped;
 mod making;
 mod module;
 mod neighbours;
+mod open;
 pub mod plan;
 pub mod play;
 pub mod record;
 mod result;
 mod said;
 mod task;
+mod touched;
 mod underway;
 pub mod verify;
 mod weakened;
@@ -80,12 +83,14 @@ pub struct Run {
     pub progress: Progressing,
     /// Where a check is to be saved: what it finds to be done.
     pub plan: Option<Arc<plan::Recorder>>,
+    /// What runs that this one goes on with have done.
+    pub earlier: Option<earlier::Earlier>,
 }
 
 /// What a run has learnt so far, beside variables.
 #[derive(Default)]
 pub struct Progressing {
-    pending: Mutex<HashMap<String, Arc<Mutex<Pending>>>>,
+    pendings: Arc<Pendings>,
     /// Hosts that failed or could not be reached: no later play touches them.
     out: Mutex<BTreeSet<String>>,
     /// Set once `--start-at-task` has matched.
@@ -148,10 +153,6 @@ impl Run {
 
     fn turn(&self, host: &str) -> Arc<tokio::sync::Mutex<()>> {
         lock(&self.progress.turns).entry(host.to_string()).or_default().clone()
-    }
-
-    fn pending(&self, host: &str) -> Arc<Mutex<Pending>> {
-        lock(&self.progress.pending).entry(host.to_string()).or_default().clone()
     }
 }
 

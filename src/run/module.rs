@@ -9,31 +9,48 @@ use crate::change::{self, Applied, Change, Diff};
 use crate::error::Diagnostic;
 use crate::host::{Controller, Unrendered, View};
 use crate::modules::{Entry, Module, ModuleError, Outcome, Planned};
-use crate::template::Failure;
-use crate::transport::TransportError;
+use crate::template::{Failure, Use};
+use crate::transport::{Transport as _, TransportError};
 use crate::vars::{Layer, Var};
 use crate::yaml::Data;
 
-use super::connections::Peers;
+use super::connections::{Login, Peers};
 use super::doing::{Doing, Done, Trouble};
+use super::earlier::Work;
 use super::making::{Machine, Making, Unapplied};
-use super::task::absolute;
-use super::{Event, Mode, lock, result};
+use super::task::{absolute, place_of};
+use super::{Event, Mode, Subject, result};
 
 impl Doing<'_> {
     /// Plans a module, shows what it would change, and makes it so.
     pub(super) async fn module(&self, entry: &'static Entry, limit: Option<Duration>) -> Result<Done, Trouble> {
+        match self.known_module(entry, limit).await {
+            Err(Trouble::Unknown(needs)) if self.batch.run.options.mode == Mode::Check => {
+                let foreseen = Box::pin(self.foresee(entry, &needs)).await;
+                Err(Trouble::Open { needs, foreseen })
+            }
+            other => other,
+        }
+    }
+
+    async fn known_module(&self, entry: &'static Entry, limit: Option<Duration>) -> Result<Done, Trouble> {
         let arguments = self.arguments(entry.free_form)?;
         let place = &self.task.action_place;
         let arguments = entry.arguments(arguments).map_err(|error| error.or_at(place))?;
         let module = (entry.build)(&arguments).map_err(|error| error.or_at(place))?;
         let (mut machine, mut planned) = self.planned(module.as_ref(), limit).await?;
+        if self.probe {
+            let applied = probed(&machine, &planned).await?;
+            return self.done(false, planned.result, Some(applied));
+        }
         if self.mode == Mode::Check {
             // What the task's own `check_mode: true` keeps from being made is not made in a run either: nothing to carry on.
             if self.task.keywords.check_mode.is_none() {
-                let pending = self.batch.run.pending(&machine.host);
-                planned.changes.iter().for_each(|change| lock(&pending).record(change));
-                self.record(&machine, &planned.changes)?;
+                let waits_for = self.carry_on(&machine, &planned.changes);
+                if !self.reads_only() {
+                    self.forget_what_runs(&machine, &planned.changes, &arguments.read()?);
+                }
+                self.record(&machine, (&planned.changes, waits_for))?;
             }
             return self.done(!planned.changes.is_empty(), planned.result, None);
         }
@@ -60,7 +77,33 @@ impl Doing<'_> {
             Unapplied::Stale(message) => Trouble::failed(message),
             Unapplied::Other(trouble) => trouble,
         })?;
-        self.done(!planned.changes.is_empty(), planned.result, Some(applied))
+        let (mut changed, mut result) = (!planned.changes.is_empty(), planned.result);
+        if let Some(earlier) = &self.batch.run.earlier {
+            let work = self.work(&machine.host);
+            changed |= earlier.has_changed(&work);
+            if let (true, Outcome::Known(known)) = (planned.changes.is_empty(), &result)
+                && let Some(ran) = earlier.take_any(&work)
+            {
+                result = Outcome::Known(result::merged(known.clone(), ran));
+            }
+        }
+        self.done(changed, result, Some(applied))
+    }
+
+    /// Names what this task does on a machine.
+    pub(super) fn work(&self, machine: &str) -> Work {
+        let task = self.task.keywords.name.as_ref().and_then(|name| name.as_str()).unwrap_or(&self.task.action);
+        let Subject { host, item, .. } = &self.subject;
+        let (task, place) = (task.to_string(), place_of(self.task));
+        Work { machine: machine.into(), subject: host.clone(), item: item.clone(), task, place }
+    }
+
+    /// Says whether an earlier run has changed something here, so that its conditions held.
+    pub(super) fn was_at_work(&self) -> bool {
+        self.batch.run.earlier.as_ref().is_some_and(|earlier| {
+            let machine = self.delegate().ok().flatten().unwrap_or_else(|| self.host.to_string());
+            earlier.has_changed(&self.work(&machine))
+        })
     }
 
     /// Names the machine if other hosts of the task may work on it too: one delegated to, or one that several names
@@ -111,9 +154,7 @@ impl Doing<'_> {
         if WAITING.contains(&self.task.action.as_str()) {
             self.batch.run.connections.clock().tick();
         }
-        let controller = Arc::new(self.controller().await?);
-        let pending = self.batch.run.pending(&machine.host);
-        let view = View::new(&machine.host, machine.transport.clone(), pending, (controller, machine.peers.clone()));
+        let view = self.view(machine, Use::Host).await?;
         let planned = self.with_questions(machine, module.plan(&view)).await;
         if WAITING.contains(&self.task.action.as_str()) {
             self.batch.run.connections.clock().tick();
@@ -126,6 +167,16 @@ impl Doing<'_> {
         planned.warnings.iter().for_each(|warning| self.batch.run.send(Event::Warning(warning.clone())));
         self.show(machine, &planned);
         Ok(planned)
+    }
+
+    /// Returns the machine as a module sees it, whose templates are for the host or to be shown.
+    pub(super) async fn view(&self, machine: &Machine, wanted: Use) -> Result<View, Trouble> {
+        let controller = Arc::new(self.controller(wanted).await?);
+        let pendings = self.batch.run.progress.pendings.clone();
+        if machine.login == Login::Local {
+            pendings.is_here(&machine.host);
+        }
+        Ok(View::new(&machine.host, machine.transport.clone(), pendings, (controller, machine.peers.clone())))
     }
 
     fn done(&self, changed: bool, outcome: Outcome, applied: Option<Applied>) -> Result<Done, Trouble> {
@@ -145,7 +196,7 @@ impl Doing<'_> {
             let message = format!("non-zero return code {status}");
             return Err(Trouble::Failed { message, result });
         }
-        Ok(Done { changed, skipped, unknown, result, inclusions: Vec::new() })
+        Ok(Done { changed, skipped, unknown, result, ..Done::default() })
     }
 
     /// Gives commands the task's environment and time limit.
@@ -177,10 +228,18 @@ impl Doing<'_> {
         Ok(())
     }
 
+    /// Says whether the task declares to change nothing.
+    pub(super) fn reads_only(&self) -> bool {
+        self.probe || self.task.changed_when.as_ref().is_some_and(|node| matches!(*node.data, Data::Bool(false)))
+    }
+
     fn show(&self, machine: &Machine, planned: &Planned) {
         // A command that the task declares to change nothing is no change to be shown.
-        let reads_only = self.task.changed_when.as_ref().is_some_and(|node| matches!(*node.data, Data::Bool(false)));
+        let reads_only = self.reads_only();
+        let work = self.work(&machine.host);
+        let has_run = |change| self.batch.run.earlier.as_ref().is_some_and(|earlier| earlier.has_run(&work, change));
         let shown = planned.changes.iter().filter(|change| !(reads_only && matches!(change, Change::Run { .. })));
+        let shown = shown.filter(|change| !has_run(change));
         let diffs: Vec<Diff> = shown.map(|change| change.diff(self.secrecy)).collect();
         if !self.show_diff || diffs.is_empty() {
             return;
@@ -192,14 +251,27 @@ impl Doing<'_> {
     async fn apply(&self, machine: &Machine, changes: &[Change]) -> Result<Applied, Unapplied> {
         let run = &self.batch.run;
         let controller = run.connections.controller().await?;
-        let task = self.task.keywords.name.as_ref().and_then(|name| name.as_str()).unwrap_or(&self.task.action);
+        let work = self.work(&machine.host);
         let route = self.route(&machine.host).map_err(Trouble::from)?;
-        let making = Making { run, machine, task, secrecy: self.secrecy, subject: &self.subject, route, step: None };
-        making.lock(changes)?;
+        let making = Making {
+            run,
+            machine,
+            task: &work.task,
+            place: &work.place,
+            secrecy: self.secrecy,
+            subject: &self.subject,
+            route,
+            step: None,
+        };
+        making.lock(changes).await?;
         let progress = making.progress();
         let reach = making.reach(&*controller, &progress);
         let mut last = Applied::default();
         for (index, change) in changes.iter().enumerate() {
+            if let Some(ran) = run.earlier.as_ref().and_then(|earlier| earlier.take(&work, change)) {
+                last = ran;
+                continue;
+            }
             let applying = self.before_questions(machine, (change, changes.len()), change::apply(change, reach));
             last = making.make((index, change), applying).await?;
         }
@@ -253,11 +325,11 @@ impl Doing<'_> {
         Ok(Machine { host, delegate, login, user, transport, peers })
     }
 
-    pub(super) async fn controller(&self) -> Result<Controller, Trouble> {
+    pub(super) async fn controller(&self, wanted: Use) -> Result<Controller, Trouble> {
         let (templates, scope) = (self.batch.run.templates.clone(), self.scope.clone());
         let render = move |path: &std::path::Path, text: &str, options: &crate::host::TemplateOptions| {
             let source = crate::error::Source { path: path.to_path_buf(), text: text.to_string() };
-            templates.text(&Arc::new(source), &scope.over(about_template(path)), options).map_err(|failure| {
+            templates.text(wanted, (&Arc::new(source), options), &scope.over(about_template(path))).map_err(|failure| {
                 match failure {
                     Failure::Wrong(diagnostic) => Unrendered::Wrong(diagnostic),
                     Failure::Unknown(what) => Unrendered::Unknown(what),
@@ -271,6 +343,14 @@ impl Doing<'_> {
             transport: self.batch.run.connections.controller().await?,
         })
     }
+}
+
+/// Runs the command of a plan that is known to read only.
+async fn probed(machine: &Machine, planned: &Planned) -> Result<Applied, Trouble> {
+    let Some(Change::Run { command }) = planned.changes.last() else { return Ok(Applied::default()) };
+    let start = jiff::Zoned::now();
+    let output = machine.transport.machine().probe(command).await?;
+    Ok(Applied { output: Some(output), times: Some((start, jiff::Zoned::now())), ..Applied::default() })
 }
 
 /// The variables that only a template sees; a variable of the user's with the same name wins.

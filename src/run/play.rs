@@ -1,6 +1,6 @@
 //! One play: its hosts in batches, its sections in order, handlers flushed at their points.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -51,6 +51,8 @@ pub(super) struct State {
     pub listed: HashMap<(String, Arc<str>), Arc<Role>>,
     /// Per host, the indices of notified handlers.
     pub notified: HashMap<String, BTreeSet<usize>>,
+    /// The same of those that only a run can say to be notified, with what that needs.
+    pub perhaps: HashMap<String, BTreeMap<usize, Arc<str>>>,
     /// Hosts that `meta: end_host` or `end_play` took out without a failure.
     pub ended: BTreeSet<String>,
     /// All hosts that failed in this batch, rescued ones not among them.
@@ -340,7 +342,11 @@ impl Batch {
                 failed.retain(|host| !state.unreachable.contains(host));
                 state.failed.retain(|host| !failed.contains(host));
             }
-            failed.iter().for_each(|host| self.run.send(Event::Rescued { host: host.clone() }));
+            for host in &failed {
+                // Where the journal cannot be written the next change says so.
+                let _ = self.run.journal.rescued(host);
+                self.run.send(Event::Rescued { host: host.clone() });
+            }
             let rescued = self.steps(&block.rescue, failed).await?;
             split.going.extend(rescued.going);
             split.failed = rescued.failed;
@@ -375,12 +381,18 @@ impl Batch {
                     .filter(|host| state.notified.get_mut(*host).is_some_and(|indices| indices.remove(&index)))
                     .cloned()
                     .collect();
-                (state.handlers[index].clone(), notified)
+                let perhaps = |host: &String| Some((host.clone(), state.perhaps.get_mut(host)?.remove(&index)?));
+                let perhaps: Vec<(String, Arc<str>)> = going.iter().filter_map(perhaps).collect();
+                (state.handlers[index].clone(), notified, perhaps)
             };
-            let (handler, notified) = next;
+            let (handler, notified, mut perhaps) = next;
+            perhaps.retain(|(host, _)| !notified.contains(host));
             if !notified.is_empty() {
                 let after = self.task_on(&handler, notified.clone(), TaskKind::Handler).await?;
                 going.retain(|host| !notified.contains(host) || after.going.contains(host));
+            }
+            if !perhaps.is_empty() {
+                Box::pin(self.leave_open(&handler, perhaps, TaskKind::Handler)).await;
             }
             index += 1;
         }
@@ -388,8 +400,9 @@ impl Batch {
         Ok(going)
     }
 
-    /// Takes note of a notification; an unknown name is an error that suggests a handler there is.
-    pub(super) fn notify(&self, host: &str, topic: &str) -> Result<(), Diagnostic> {
+    /// Takes note of a notification, which may be one that only a run can say; an unknown name is an error that suggests
+    /// a handler there is.
+    pub(super) fn notify(&self, host: &str, topic: &str, perhaps: Option<&Arc<str>>) -> Result<(), Diagnostic> {
         let handlers = lock(&self.state).handlers.clone();
         let names: Vec<String> = handlers.iter().map(|handler| self.handler_name(handler, host)).collect();
         let answers: Vec<usize> =
@@ -402,7 +415,16 @@ impl Batch {
             let error = Diagnostic::new(format!("no handler is named `{topic}` or listens to it"));
             return Err(error.suggest(topic, names.iter().map(String::as_str)));
         }
-        lock(&self.state).notified.entry(host.to_string()).or_default().extend(chosen);
+        let mut state = lock(&self.state);
+        match perhaps {
+            None => state.notified.entry(host.to_string()).or_default().extend(chosen),
+            Some(needs) => {
+                let open = state.perhaps.entry(host.to_string()).or_default();
+                for index in chosen {
+                    open.entry(index).or_insert_with(|| needs.clone());
+                }
+            }
+        }
         Ok(())
     }
 

@@ -1,16 +1,18 @@
 //! A run that has been: what its journal says.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, test_kill_process};
 use serde_json::Value;
 
-use crate::change::{Change, Secrecy, Undone};
+use crate::change::{Applied, Change, Secrecy, Undone};
 use crate::error::Diagnostic;
 use crate::secret::Secret;
 use crate::vault;
 
-use super::journal::Head;
+use super::earlier::Decision;
+use super::journal::{Head, applied};
 use super::plan::{Batch, Plan, Route, Step};
 
 /// A journal as it is read back.
@@ -25,6 +27,12 @@ pub struct Record {
     pub entries: Vec<Entry>,
     /// Changes of the plan, by step and place in it, that an earlier run was found to have made.
     pub found: Vec<(usize, usize)>,
+    /// Hosts whose lock was taken from another run, and from which.
+    pub stolen: Vec<(String, String)>,
+    /// What became of commands that earlier runs had left open.
+    pub decisions: Vec<Decision>,
+    /// By host, the numbers of the changes of the tasks that it has failed at and not gone on from.
+    failed: HashMap<String, Vec<u64>>,
     /// The exit code; nothing where the run has not come to its end.
     pub ended: Option<u8>,
 }
@@ -36,6 +44,8 @@ pub struct Entry {
     /// The machine.
     pub host: String,
     pub task: String,
+    /// `FILE:LINE`.
+    pub place: String,
     /// The host that the task was for, where it is another.
     pub subject: String,
     pub item: Option<String>,
@@ -47,6 +57,10 @@ pub struct Entry {
     pub what: What,
     /// How much of it may be shown.
     pub secrecy: Secrecy,
+    /// A command, of which no more may be shown.
+    pub is_hidden_command: bool,
+    /// What a command gave, where that was kept.
+    pub ran: Option<Applied>,
     pub end: End,
 }
 
@@ -65,6 +79,8 @@ pub enum What {
 pub enum End {
     Done,
     Failed(String),
+    /// Another run had the host, and nothing was begun.
+    Refused(String),
     /// The connection was lost, or the run was given up.
     Uncertain(String),
     /// The journal says nothing: the run was killed.
@@ -125,9 +141,10 @@ impl Record {
         }
     }
 
-    /// Returns the newest run that has applied a plan, whether it came to a change or not.
-    pub fn last_with_plan(directory: &Path) -> Result<Record, Diagnostic> {
-        Record::newest(directory, "applied a plan", |record| record.head.plan.is_some())
+    /// Returns the newest run that can be gone on with, whether it came to a change or not.
+    pub fn last_to_resume(directory: &Path) -> Result<Record, Diagnostic> {
+        let resumable = |record: &Record| record.head.plan.is_some() || record.head.play.is_some();
+        Record::newest(directory, "run playbooks or applied a plan", resumable)
     }
 
     /// Returns the newest run that is meant; `what` says what it has done. A journal that cannot be read may be it.
@@ -155,6 +172,21 @@ impl Record {
                 return Err("it names a route that is not there".into());
             }
             self.entries.push(entry);
+        } else if let Some(work) = value.get("gave_up") {
+            let of = |name: &str| work.get(name).and_then(Value::as_str);
+            let is_of = |entry: &&Entry| {
+                (Some(&*entry.subject), Some(&*entry.task), Some(&*entry.place), entry.item.as_deref())
+                    == (of("for"), of("task"), of("place"), of("item"))
+            };
+            let numbers = self.entries.iter().filter(is_of).map(|entry| entry.number);
+            self.failed.entry(of("for").unwrap_or_default().into()).or_default().extend(numbers);
+        } else if let Some(host) = value.get("rescued").and_then(Value::as_str) {
+            self.failed.remove(host);
+        } else if let Some(decision) = value.get("decision") {
+            self.decisions.push(serde_json::from_value(decision.clone()).map_err(|error| error.to_string())?);
+        } else if let Some(host) = value.get("stolen").and_then(Value::as_str) {
+            let from = value.get("from").and_then(Value::as_str).unwrap_or_default();
+            self.stolen.push((host.into(), from.into()));
         } else if let Some(change) = value.get("made") {
             self.found.push(serde_json::from_value(change.clone()).map_err(|error| error.to_string())?);
         } else if let Some(code) = value.get("ended").and_then(Value::as_u64) {
@@ -163,10 +195,12 @@ impl Record {
             let why = value.get("why").and_then(Value::as_str).unwrap_or_default().to_string();
             let end = |name: &str, end: End| Some((value.get(name)?.as_u64()?, end));
             let found = end("done", End::Done).or_else(|| end("failed", End::Failed(why.clone())));
+            let found = found.or_else(|| end("refused", End::Refused(why.clone())));
             let found = found.or_else(|| end("uncertain", End::Uncertain(why)));
             if let Some((number, end)) = found
                 && let Some(entry) = self.entries.iter_mut().rev().find(|entry| entry.number == number)
             {
+                entry.ran = value.get("ran").and_then(applied);
                 entry.end = end;
             }
         }
@@ -181,6 +215,20 @@ impl Record {
             })?;
         }
         Ok(())
+    }
+
+    /// Says whether a change belongs to a task that its host has failed at and not gone on from.
+    pub fn gave_up(&self, entry: &Entry) -> bool {
+        self.failed.get(&entry.subject).is_some_and(|numbers| numbers.contains(&entry.number))
+    }
+
+    /// Returns the run with those before it that it goes on with, the oldest first.
+    pub fn chain(self, directory: &Path) -> Result<Vec<Record>, Diagnostic> {
+        let mut chain = vec![self];
+        while let Some(before) = chain[0].head.resumes.clone() {
+            chain.insert(0, Record::find(directory, &before)?);
+        }
+        Ok(chain)
     }
 
     /// Refuses a run whose process is still there and has not come to its end.
@@ -293,6 +341,7 @@ impl Entry {
 
     fn undo(&self) -> Result<Undo, String> {
         match (&self.end, &self.what) {
+            (End::Refused(_), _) => Ok(Undo::Nothing),
             // A path is made wholly or not at all.
             (End::Failed(_), What::Change(change)) if matches!(**change, Change::Path { .. }) => Ok(Undo::Nothing),
             (End::Failed(_), What::Change(_)) => Err("it failed, and may have been made in part".into()),
@@ -337,6 +386,9 @@ fn entry(value: &Value, change: &Value) -> Result<Entry, String> {
         route: value.get("route").and_then(Value::as_u64).and_then(|route| usize::try_from(route).ok()),
         step: value.get("step").and_then(|step| serde_json::from_value(step.clone()).ok()),
         shell: value.get("shell").and_then(Value::as_u64).and_then(|pid| u32::try_from(pid).ok()),
+        place: text("place").unwrap_or_default(),
+        is_hidden_command: change.get("command").and_then(Value::as_bool).unwrap_or(false),
+        ran: None,
         what,
         secrecy: Secrecy::Open,
         end: End::Unknown,

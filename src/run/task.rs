@@ -160,9 +160,8 @@ impl Batch {
         steps.iter().any(|step| step.any(&|task| self.starts_at(task, &self.hosts[0])))
     }
 
-    fn announce(&self, task: &Task, hosts: &[String], kind: TaskKind) {
-        let place = task.keywords.place.as_ref().unwrap_or(&task.action_place);
-        let place = format!("{}:{}", place.source.path.display(), place.line);
+    pub(super) fn announce(&self, task: &Task, hosts: &[String], kind: TaskKind) {
+        let place = place_of(task);
         let name = self.name_of(task, &hosts[0]);
         if let Some(plan) = &self.run.plan {
             plan.begin(&name, &place);
@@ -282,6 +281,7 @@ impl Batch {
             item: (0, 0),
             mode: self.run.options.mode,
             secrecy: Secrecy::Open,
+            probe: false,
             show_diff: true,
             forgiven: (false, false),
             facts_for: [host.to_string()].into(),
@@ -335,6 +335,7 @@ impl Batch {
             changed_when: None,
             failed_when: None,
             until: None,
+            probe: None,
             retries: None,
             delay: None,
             notify: Vec::new(),
@@ -346,6 +347,12 @@ impl Batch {
             include: None,
         }
     }
+}
+
+/// Says where a task stands: `FILE:LINE`.
+pub(super) fn place_of(task: &Task) -> String {
+    let place = task.keywords.place.as_ref().unwrap_or(&task.action_place);
+    format!("{}:{}", place.source.path.display(), place.line)
 }
 
 /// Says whether a task is there for what it prints: `debug`, or an `assert` with a message of its own.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::change::Change;
+use crate::change::{Applied, Change};
 use crate::transport::command::quote;
 use crate::transport::posix::Posix;
 use crate::transport::{Command, Links, Node, Transport as _, TransportError, Want};
@@ -29,9 +29,21 @@ impl Underway {
         self.run.journal.done(self.number)
     }
 
+    /// A command has run.
+    pub fn ran(mut self, applied: &Applied) -> std::io::Result<()> {
+        self.half = None;
+        self.run.journal.ran(self.number, applied)
+    }
+
     pub fn failed(mut self, why: &str) -> std::io::Result<()> {
         self.half = None;
         self.run.journal.failed(self.number, why)
+    }
+
+    /// Nothing was begun: another run has the host.
+    pub fn refused(mut self, why: &str) -> std::io::Result<()> {
+        self.half = None;
+        self.run.journal.refused(self.number, why)
     }
 
     pub fn uncertain(mut self, why: &str, found: Option<String>) -> std::io::Result<()> {

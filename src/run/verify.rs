@@ -95,6 +95,11 @@ fn verify_task(task: &Task, templates: &Templates, errors: &mut Diagnostics) {
         };
         errors.extend(templates.check(value, syntax));
     }
+    let probes = |entry: &Entry| entry.runs_commands();
+    if let Some(probe) = task.probe.as_ref().filter(|_| !modules::find(&task.action).is_some_and(probes)) {
+        let error = Diagnostic::new(format!("`probe` beside `{}`, which is no command", task.action));
+        errors.push(error.at(&probe.place).hint("it marks a `command`, `shell`, `script` or `raw` that only reads"));
+    }
     match (modules::find(&task.action), action::find(&task.action)) {
         (Some(entry), _) => verify_arguments(entry, task, errors),
         (None, Some(action)) => verify_action(action, task, errors),

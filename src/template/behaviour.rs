@@ -253,10 +253,11 @@ mod unknowns {
 mod files {
     use super::*;
     use crate::host::TemplateOptions;
+    use crate::template::Use;
 
     fn text_of(text: &str, path: std::path::PathBuf) -> Result<String, String> {
         let source = Arc::new(Source { path, text: text.into() });
-        TEMPLATES.text(&source, &scope(), &TemplateOptions::default()).map_err(|failure| match failure {
+        TEMPLATES.text(Use::Host, (&source, &TemplateOptions::default()), &scope()).map_err(|failure| match failure {
             Failure::Wrong(diagnostic) => diagnostic.to_string(),
             Failure::Unknown(what) => what.to_string(),
         })

@@ -15,7 +15,7 @@ use super::fault::{Fault, Origin, raise};
 use super::{Failure, native};
 
 /// The name under which functions find the context; no template can write it.
-const SELF: &str = "\0context";
+pub(super) const SELF: &str = "\0context";
 
 /// The variables of one host.
 pub(super) struct Context {

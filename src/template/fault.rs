@@ -137,6 +137,11 @@ pub(super) fn raise(failure: Failure) -> Error {
     Error::new(ErrorKind::InvalidOperation, raised.to_string()).with_source(raised)
 }
 
+/// Says whether an error is only that something is not known yet.
+pub(super) fn is_unknown(error: &Error) -> bool {
+    matches!(source_of(error), Some(Raised(Failure::Unknown(_))))
+}
+
 fn source_of(error: &Error) -> Option<&Raised> {
     let mut source = error.source();
     while let Some(cause) = source {

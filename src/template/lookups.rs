@@ -16,6 +16,7 @@ use super::context::Context;
 use super::fault::raise;
 use super::filters;
 use super::prepared::Prepared;
+use super::shown::Use;
 use super::values::{Omit, items, pairs};
 use super::{functions, tables};
 
@@ -165,7 +166,8 @@ fn query(call: &mut Call) -> Result<Value, Error> {
 }
 
 pub(super) fn read(path: &Path) -> Result<String, Error> {
-    let bytes = std::fs::read(path).map_err(|error| wrong(format!("cannot read `{}`: {error}", path.display())))?;
+    let bytes = crate::provenance::content(path)
+        .map_err(|error| wrong(format!("cannot read `{}`: {error}", path.display())))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -469,7 +471,7 @@ fn template(terms: &mut Terms) -> Result<Vec<Value>, Error> {
             None => terms.context.scope.clone(),
         };
         scope.only_asks = terms.context.only_asks();
-        let text = templates.text(&source, &scope, &TemplateOptions::default()).map_err(raise)?;
+        let text = templates.text(Use::Host, (&source, &TemplateOptions::default()), &scope).map_err(raise)?;
         found.push(Value::from(text));
     }
     Ok(found)

@@ -23,6 +23,7 @@ mod methods;
 mod names;
 mod native;
 mod prepared;
+mod shown;
 #[cfg(test)]
 mod table;
 mod tables;
@@ -33,6 +34,8 @@ use context::{Context, has_template, is_template};
 use fault::{Broken, Fault, Origin};
 pub use lookups::commands_run;
 use prepared::Prepared;
+use shown::leniently;
+pub use shown::{KNOWN_AFTER_APPLY, Use};
 
 /// The environment with all filters, tests and functions; one for a run.
 pub struct Templates {
@@ -61,6 +64,7 @@ impl Templates {
         filters::register(&mut environment);
         tests::register(&mut environment);
         lookups::register(&mut environment);
+        shown::register(&mut environment);
         environment.set_unknown_method_callback(methods::call);
         Templates { environment: Arc::new(environment) }
     }
@@ -68,20 +72,25 @@ impl Templates {
     /// Renders every text below `node`; an expression alone keeps its type. `!unsafe` text stays as it is.
     /// A value that is `omit` is left out of its mapping or list; `node` itself becomes null.
     pub fn render(&self, node: &Yaml, scope: &Scope) -> Result<Value, Failure> {
+        self.render_for(Use::Host, node, scope)
+    }
+
+    /// The same, for the host or to be shown.
+    pub fn render_for(&self, wanted: Use, node: &Yaml, scope: &Scope) -> Result<Value, Failure> {
         if !has_template(node) {
             return Ok(node.to_value());
         }
         let context = Context::new(&self.environment, scope);
-        Ok(self.below(node, &context)?.unwrap_or(Value::Null))
+        Ok(self.below(node, &context, wanted)?.unwrap_or(Value::Null))
     }
 
     /// Renders a node: nothing if it is `omit`.
-    fn below(&self, node: &Yaml, context: &Arc<Context>) -> Result<Option<Value>, Failure> {
+    fn below(&self, node: &Yaml, context: &Arc<Context>, wanted: Use) -> Result<Option<Value>, Failure> {
         Ok(Some(match &*node.data {
             _ if !has_template(node) => node.to_value(),
             Data::Text(text) => {
                 let fail = |broken: Broken| Fault::new(&broken, &Origin::Node(node), context).failure();
-                let value = native::render(&self.environment, text, context.value()).map_err(fail)?;
+                let value = native::render_for(wanted, &self.environment, (text, context.value())).map_err(fail)?;
                 if values::is_omit(&value) {
                     return Ok(None);
                 }
@@ -91,14 +100,14 @@ impl Templates {
             Data::List(list) => {
                 let mut items = Vec::with_capacity(list.len());
                 for item in list {
-                    items.extend(self.below(item, context)?);
+                    items.extend(self.below(item, context, wanted)?);
                 }
                 Value::Array(items)
             }
             Data::Map(map) => {
                 let mut entries = Map::new();
                 for (key, value) in map {
-                    if let Some(value) = self.below(value, context)? {
+                    if let Some(value) = self.below(value, context, wanted)? {
                         entries.insert(key.key(), value);
                     }
                 }
@@ -152,8 +161,13 @@ impl Templates {
         values::json(&found).map_err(fail)
     }
 
-    /// Renders the text of a template file. Errors carry the place in `source`.
-    pub fn text(&self, source: &Arc<Source>, scope: &Scope, options: &TemplateOptions) -> Result<String, Failure> {
+    /// Renders the text of a template file, for the host or to be shown. Errors carry the place in `source`.
+    pub fn text(
+        &self,
+        wanted: Use,
+        (source, options): (&Arc<Source>, &TemplateOptions),
+        scope: &Scope,
+    ) -> Result<String, Failure> {
         let origin = Origin::File(source);
         let (options, header) = options_of(&source.text, options);
         let wrong = |message: String| Failure::Wrong(Diagnostic::new(message).at(&origin.at(0)));
@@ -165,7 +179,7 @@ impl Templates {
         let prepared = Prepared::new(&source.text[header..], Syntax::Template, &config);
         let name = source.path.to_string_lossy();
         let rendered = environment
-            .template_from_named_str(&name, &prepared.text)
+            .template_from_named_str(&name, &leniently(&prepared.text, &config, wanted))
             .and_then(|template| template.render(context.value()));
         rendered.map_err(|error| {
             let broken = Broken::new(error, &prepared).after(header);

@@ -6,6 +6,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, Undefi
 use super::Syntax;
 use super::fault::Broken;
 use super::prepared::Prepared;
+use super::shown::{Use, leniently};
 use super::values::json;
 
 /// Returns an environment with Jinja2's own vocabulary and Ansible's settings for templates in playbooks.
@@ -62,8 +63,18 @@ pub(super) fn undefined(state: &State, value: &Value) -> Error {
 
 /// Renders `text`; its one expression's value if it has nothing else, a string otherwise.
 pub(super) fn render(environment: &Environment, text: &str, context: Value) -> Result<Value, Broken> {
+    render_for(Use::Host, environment, (text, context))
+}
+
+/// The same, for the host or to be shown.
+pub(super) fn render_for(
+    wanted: Use,
+    environment: &Environment,
+    (text, context): (&str, Value),
+) -> Result<Value, Broken> {
     let prepared = Prepared::new(text, Syntax::Template, environment.syntax());
-    let rendered = environment.template_from_str(&prepared.text).and_then(|template| {
+    let text = leniently(&prepared.text, environment.syntax(), wanted);
+    let rendered = environment.template_from_str(&text).and_then(|template| {
         let captured = template.render_captured(context)?;
         let only = captured.state().get_extension::<Emitted>().filter(|emitted| emitted.count == 1);
         let value = only.map(|emitted| emitted.last.clone());

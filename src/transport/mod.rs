@@ -16,6 +16,7 @@ pub mod ssh;
 
 pub use command::{Become, Command, Output, Program};
 pub use node::{Body, Content, Digest, Node, Owner, PathChange, Permissions};
+pub use posix::lock::{Lock, Others};
 pub use read_ahead::ReadAhead;
 
 /// How much of a path a reader wants to know. Each level includes the ones before it.
@@ -90,6 +91,14 @@ pub trait Transport: Send + Sync {
         self.run(command).await
     }
 
+    /// Makes no change from now on without the host's lock: the next one takes it on its way.
+    fn guard(&self, _lock: &std::sync::Arc<Lock>) {}
+
+    /// Takes the host's lock now, where it is guarded.
+    async fn hold(&self, _others: Others) -> Result<(), TransportError> {
+        Ok(())
+    }
+
     /// Starts a command on a channel of its own; bytes flow both ways as the caller reads and writes.
     async fn open(&self, command: &Command) -> Result<Process, TransportError>;
 
@@ -119,9 +128,15 @@ pub enum TransportError {
     /// The host answered that it cannot do this: permission, full disk, missing tool.
     #[error("{0}")]
     Refused(String),
+    /// Another run has the host's lock; nothing was done. Who, a line for each.
+    #[error("another run is changing this host: {0}")]
+    Held(String),
     /// A command passed its time limit and was ended with all its children.
     #[error("no end after {0:?}; it was stopped")]
     TimedOut(Duration),
+    /// In a check: only a run can say. It needs this.
+    #[error("unknown until run: needs {0}")]
+    Unknown(std::sync::Arc<str>),
 }
 
 /// Why a write stopped, and at which of its changes.

@@ -47,6 +47,9 @@ pub enum Body {
     Peer { host: String, path: String },
     /// In a file of the task's own host, for one of the controller; brought here in the same way.
     Own { path: String },
+    /// Nowhere yet: in a check, only a run gives them, which needs this. Nothing that has it can be saved.
+    #[serde(skip)]
+    Unknown { needs: Arc<str> },
 }
 
 /// What a path is. Equality compares what can be compared: digests if both sides have one, else sizes;
@@ -206,6 +209,23 @@ impl Content {
         Content { size: bytes.len() as u64, digest: Some(Digest::of(&bytes)), body: Body::Here(bytes) }
     }
 
+    /// Returns the content that only a run gives.
+    pub fn unknown(needs: Arc<str>) -> Content {
+        Content { size: 0, digest: None, body: Body::Unknown { needs } }
+    }
+
+    /// Returns what it takes to know the content, where only a run gives it.
+    pub fn needs(&self) -> Option<&Arc<str>> {
+        match &self.body {
+            Body::Unknown { needs } => Some(needs),
+            _ => None,
+        }
+    }
+
+    pub fn is_unknown(&self) -> bool {
+        self.needs().is_some()
+    }
+
     pub fn bytes(&self) -> Option<&[u8]> {
         match &self.body {
             Body::Here(bytes) => Some(bytes),
@@ -217,6 +237,7 @@ impl Content {
 impl PartialEq for Content {
     fn eq(&self, other: &Content) -> bool {
         match (&self.digest, &other.digest) {
+            _ if self.is_unknown() || other.is_unknown() => self.is_unknown() && other.is_unknown(),
             (Some(left), Some(right)) => left == right,
             _ => self.size == other.size,
         }

@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::posix::Posix;
 use super::{
-    Body, Command, Entry, Identity, Links, Node, Output, Owner, PathChange, Process, Transport, TransportError, Want,
-    WriteError,
+    Body, Command, Entry, Identity, Links, Lock, Node, Others, Output, Owner, PathChange, Process, Transport,
+    TransportError, Want, WriteError,
 };
 
 /// How long an early answer is good: other hands work on the host too.
@@ -341,6 +341,14 @@ impl Transport for ReadAhead {
             Reply::Output(output) => Ok(output),
             _ => Err(mixed_up()),
         }
+    }
+
+    fn guard(&self, lock: &Arc<Lock>) {
+        self.machine.guard(lock);
+    }
+
+    async fn hold(&self, others: Others) -> Result<(), TransportError> {
+        self.machine.hold(others).await
     }
 
     async fn open(&self, command: &Command) -> Result<Process, TransportError> {

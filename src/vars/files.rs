@@ -5,19 +5,24 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Diagnostic, Place, Source};
+use crate::provenance;
 use crate::yaml::{self, Data, Yaml};
 
 use super::{Layer, layer_of};
 
 /// Reads one variables file. An empty file sets nothing.
 pub fn read(path: &Path) -> Result<Layer, Diagnostic> {
-    layer(&source(path)?)
+    layer(&text(path, provenance::content)?)
 }
 
-/// Reads a text file of the user's, so that errors can quote it.
+/// Reads a text file of the user's that says what is to be done, so that errors can quote it.
 pub fn source(path: &Path) -> Result<Arc<Source>, Diagnostic> {
+    text(path, provenance::definition)
+}
+
+fn text(path: &Path, read: impl Fn(&Path) -> std::io::Result<Vec<u8>>) -> Result<Arc<Source>, Diagnostic> {
     let cannot = |why: &dyn std::fmt::Display| Diagnostic::new(format!("cannot read `{}`: {why}", path.display()));
-    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+    let bytes = read(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Diagnostic::new(format!("`{}` does not exist", path.display())),
         _ => cannot(&error),
     })?;

@@ -34,9 +34,19 @@ const ROWS: &[Row] = &[
         why: "the two hosts are directories, each with its own path",
     },
     Row {
+        module: "cron",
+        replaced: &[("/etc/cron.d/", "NEW/")],
+        why: "the directory of the example is the machine's own",
+    },
+    Row {
         module: "maildir_move",
         replaced: &[("source: NEW", "source: OLD"), ("/etc/", "OLD/")],
         why: "the two hosts are directories, and this machine's logins stay open",
+    },
+    Row {
+        module: "mount",
+        replaced: &[("fstab: /etc/fstab", "fstab: NEW/fstab")],
+        why: "the machine's own fstab is not a test's",
     },
     Row {
         module: "qmail_control",

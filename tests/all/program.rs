@@ -1,5 +1,6 @@
 //! The built program, run in a directory of its own with nothing of this user's around it.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -16,6 +17,8 @@ pub const WHO: &str = "- hosts: all
 /// A directory with playbooks and inventories, and the program to run in it.
 pub struct Program {
     directory: tempfile::TempDir,
+    /// Where its hosts keep their locks: all tests' hosts are one machine.
+    locks: tempfile::TempDir,
 }
 
 /// What a finished program printed.
@@ -27,12 +30,25 @@ pub struct Printed {
 
 impl Program {
     pub fn new() -> Program {
-        Program { directory: tempfile::tempdir().unwrap() }
+        Program::below(&std::env::temp_dir())
     }
 
     /// The same in a directory below `base`.
     pub fn below(base: &Path) -> Program {
-        Program { directory: tempfile::tempdir_in(base).unwrap() }
+        let [directory, locks] = [(); 2].map(|()| tempfile::tempdir_in(base).unwrap());
+        // As `/tmp` is.
+        std::fs::set_permissions(locks.path(), std::fs::Permissions::from_mode(0o1777)).unwrap();
+        Program { directory, locks }
+    }
+
+    /// The locks that its hosts have at the moment.
+    pub fn locks(&self) -> Vec<PathBuf> {
+        std::fs::read_dir(self.locks.path()).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
+
+    /// Where they are.
+    pub fn locks_directory(&self) -> &Path {
+        self.locks.path()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -71,7 +87,10 @@ impl Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cutover"));
         command.current_dir(self.directory.path()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.directory.path());
-        command.env("CUTOVER_STATE_DIR", self.path("state")).env("LC_ALL", "C.UTF-8");
+        command
+            .env("CUTOVER_STATE_DIR", self.path("state"))
+            .env("CUTOVER_LOCK_DIR", self.locks.path())
+            .env("LC_ALL", "C.UTF-8");
         command.stdin(std::process::Stdio::null());
         command
     }

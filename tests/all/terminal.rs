@@ -41,6 +41,7 @@ impl OnTerminal {
         command.args(["-q", "-e", "-c", &line, "/dev/null"]).current_dir(program.path(""));
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", program.path(""));
         command.env("CUTOVER_STATE_DIR", program.path("state")).env("SHELL", "/bin/sh");
+        command.env("CUTOVER_LOCK_DIR", program.locks_directory());
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("script; it is in the package bsdutils");
         let printed = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
@@ -93,6 +94,19 @@ fn a_passphrase_is_asked_for_once_and_not_shown() {
     assert!(text.contains("ok: [one]") && text.contains("ok: [two]"), "{text}");
     assert_eq!(text.matches("Enter passphrase for key").count(), 2, "{text}");
     assert!(!text.contains(PASSPHRASE) && !text.contains("something else"), "{text}");
+}
+
+#[test]
+fn a_plan_is_signed_with_a_key_whose_passphrase_is_asked_for() {
+    let sshd = Sshd::start("");
+    let program = prepared(&sshd);
+    program.file("none.yml", "- hosts: localhost\n  gather_facts: no\n  tasks: []\n");
+    program.run("plan none.yml -o my.plan").expect(0);
+    let mut terminal = OnTerminal::start(&program, "sign my.plan --key key");
+    terminal.sees("Enter passphrase for key");
+    terminal.types(&format!("{PASSPHRASE}\n"));
+    assert_eq!(terminal.end(), 0, "{}", terminal.text());
+    assert!(program.read("my.plan.sig").starts_with("-----BEGIN SSH SIGNATURE-----\n"));
 }
 
 #[test]

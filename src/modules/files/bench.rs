@@ -1,12 +1,12 @@
 //! A host in memory and a controller directory, for the tests of modules.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::change::{ApplyError, Change, On, Reach, apply};
-use crate::host::{Controller, Pending, View};
+use crate::host::{Controller, Pendings, View};
 use crate::modules::{ModuleError, Outcome, Planned, Results, find};
 use crate::transport::memory::Memory;
 use crate::transport::{Links, Node};
@@ -38,7 +38,7 @@ impl Bench {
         self
     }
 
-    pub fn view(&self, pending: &Arc<Mutex<Pending>>) -> View {
+    pub fn view(&self, pending: &Arc<Pendings>) -> View {
         let controller = Controller {
             search: vec![self.directory.path().to_path_buf()],
             render: Box::new(|_: &Path, text, options| {
@@ -58,7 +58,7 @@ impl Bench {
     /// Plans on top of what is pending, as a check does, and adds to it.
     pub async fn plan_after(
         &self,
-        pending: &Arc<Mutex<Pending>>,
+        pending: &Arc<Pendings>,
         module: &str,
         arguments: Value,
     ) -> Result<Planned, ModuleError> {
@@ -68,7 +68,7 @@ impl Bench {
         let before = (self.host.tree(), self.controller.tree());
         let planned = module.plan(&self.view(pending)).await?;
         assert_eq!((self.host.tree(), self.controller.tree()), before, "a plan writes nothing");
-        planned.changes.iter().for_each(|change| pending.lock().unwrap().record(change));
+        planned.changes.iter().for_each(|change| pending.record("new", change));
         Ok(planned)
     }
 

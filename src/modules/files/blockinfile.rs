@@ -17,7 +17,9 @@ pub const BLOCKINFILE: Entry = Entry {
     arguments: &[
         &[
             Argument::new("path", Kind::Path, "The file.").required().alias(&["dest", "destfile", "name"]),
-            Argument::new("block", Kind::Text, "The lines; none takes the block away.").alias(&["content"]),
+            Argument::new("block", Kind::Text, "The lines; none takes the block away.")
+                .alias(&["content"])
+                .may_be_open(),
             Argument::new("state", Kind::Text, "Whether the block is to be there.").choices(&["present", "absent"]),
             Argument::new("marker", Kind::Text, "The marker lines; `{mark}` is what differs between them."),
             Argument::new("marker_begin", Kind::Text, "`{mark}` of the first marker; `BEGIN` unless given."),

@@ -35,7 +35,8 @@ pub const COPY: Entry = Entry {
                 "content",
                 Kind::Any,
                 "The file's content, instead of `src`; a mapping or a list becomes JSON.",
-            ),
+            )
+            .may_be_open(),
             Argument::new("dest", Kind::Path, "The file, or the directory that it is put into.").required(),
             Argument::new("remote_src", Kind::Bool, "`src` is on the host."),
             Argument::new("directory_mode", Kind::Mode, "Mode of directories that have to be made."),

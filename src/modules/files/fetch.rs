@@ -118,7 +118,7 @@ async fn bring(host: &View, dest: &str, content: Content) -> Result<Vec<Change>,
     };
     let ends = dest.match_indices('/').map(|(at, _)| at).skip(1).chain([dest.len()]);
     let steps: Vec<(String, Links)> = ends.map(|end| (dest[..end].to_string(), Links::Follow)).collect();
-    let nodes = controller.look(&steps, Want::Digest).await?;
+    let nodes = host.here().look_all(&steps, Want::Digest).await?;
     let mut changes = Vec::new();
     for ((step, _), node) in steps.into_iter().zip(nodes) {
         let after = match (&node, step == dest) {

@@ -7,7 +7,7 @@ use crate::change::Change;
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
-use crate::transport::{Body, Content, Links, Node, Want};
+use crate::transport::{Body, Content, Links, Node, TransportError, Want};
 
 use super::hard::HardLink;
 use super::place::{Place, join, make_directories, parent, results_of};
@@ -141,7 +141,13 @@ impl Module for File {
             _ => self.links,
         };
         let want = if self.state == Some(State::Absent) { Want::Content } else { Want::Attributes };
-        let place = Place::look(host, &self.path, links, want).await?;
+        let place = match Place::look(host, &self.path, links, want).await {
+            // What is removed is gone, whatever was in it.
+            Err(ModuleError::Host(TransportError::Unknown(_))) => {
+                Place::look(host, &self.path, links, Want::Attributes).await?
+            }
+            place => place?,
+        };
         let state = match (&self.state, &place.node) {
             (Some(state), _) => state.clone(),
             (None, Node::Directory { .. }) => State::Directory { recurse: false },
@@ -306,7 +312,7 @@ impl File {
         let time = self.time.seconds();
         Ok(match node.clone().with_permissions(permissions) {
             Node::File { content, permissions, modified } => {
-                let content = Content { body: Body::There, ..content };
+                let content = if content.is_unknown() { content } else { Content { body: Body::There, ..content } };
                 Node::File { content, permissions, modified: time.or(modified) }
             }
             Node::Directory { permissions, modified } => Node::Directory { permissions, modified: time.or(modified) },

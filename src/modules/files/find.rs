@@ -175,6 +175,9 @@ impl Module for Find {
             let entries = host.list(&place.path, self.depth).await?;
             examined += entries.len();
             for mut entry in entries {
+                if let Some(needs) = entry.node.content().and_then(Content::needs) {
+                    return Err(ModuleError::Unknown(needs.clone()));
+                }
                 if self.wanted.fits(&entry, now())? {
                     // As Ansible does, below the path as it was written, whatever link it is.
                     let below = entry.path.get(place.path.trim_end_matches('/').len()..).unwrap_or("");

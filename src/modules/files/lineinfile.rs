@@ -18,7 +18,7 @@ pub const LINEINFILE: Entry = Entry {
     arguments: &[
         &[
             Argument::new("path", Kind::Path, "The file.").required().alias(&["dest", "destfile", "name"]),
-            Argument::new("line", Kind::Text, "The line, without its end.").alias(&["value"]),
+            Argument::new("line", Kind::Text, "The line, without its end.").alias(&["value"]).may_be_open(),
             Argument::new(
                 "regexp",
                 Kind::Text,

@@ -195,6 +195,7 @@ pub async fn bytes_of(host: &View, path: &str, content: &Content) -> Result<Vec<
         Body::Here(bytes) => Ok(bytes.to_vec()),
         Body::File(file) => std::fs::read(file)
             .map_err(|error| ModuleError::failed(format!("cannot read `{}`: {error}", file.display()))),
+        Body::Unknown { needs } => Err(ModuleError::Unknown(needs.clone())),
         Body::There | Body::Peer { .. } | Body::Own { .. } => {
             if host.only_asks {
                 return Err(ModuleError::failed("a big file is read when its task is done"));
@@ -219,7 +220,7 @@ pub fn results_of(node: &Node) -> Results {
         results.insert("uid".into(), owner.id.into());
         results.insert("gid".into(), group.id.into());
     }
-    if let Some(content) = node.content() {
+    if let Some(content) = node.content().filter(|content| !content.is_unknown()) {
         results.insert("size".into(), content.size.into());
     }
     results

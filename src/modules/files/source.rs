@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::host::View;
 use crate::modules::ModuleError;
+use crate::provenance;
 use crate::transport::name::{from_local, to_local};
 use crate::transport::node::hex;
 use crate::transport::{Body, Content, Digest, INLINE_LIMIT, Links, Node, Want};
@@ -81,11 +82,12 @@ fn leads_up(link: &Path) -> std::io::Result<bool> {
 fn read_content(path: &Path) -> std::io::Result<Content> {
     let size = std::fs::metadata(path)?.len();
     if size <= INLINE_LIMIT {
-        return Ok(Content::here(std::fs::read(path)?));
+        return Ok(Content::here(provenance::content(path)?));
     }
     let mut digest = <sha2::Sha256 as sha2::Digest>::new();
     feed(path, |bytes| sha2::Digest::update(&mut digest, bytes))?;
     let digest = Digest(hex(&sha2::Digest::finalize(digest)));
+    provenance::large_content(path, size, &digest.0);
     Ok(Content { size, digest: Some(digest), body: Body::File(path.to_path_buf()) })
 }
 
@@ -106,7 +108,7 @@ pub fn sha1_of(content: &Content) -> Option<String> {
     match &content.body {
         Body::Here(bytes) => sha1::Digest::update(&mut digest, bytes),
         Body::File(path) => feed(path, |bytes| sha1::Digest::update(&mut digest, bytes)).ok()?,
-        Body::There | Body::Peer { .. } | Body::Own { .. } => return None,
+        Body::There | Body::Peer { .. } | Body::Own { .. } | Body::Unknown { .. } => return None,
     }
     Some(hex(&sha1::Digest::finalize(digest)))
 }

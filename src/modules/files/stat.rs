@@ -85,6 +85,9 @@ impl Module for Stat {
                 status.insert("lnk_source".into(), collapsed(&end.path).into());
             }
             Node::File { content, .. } => {
+                if let Some(needs) = content.needs() {
+                    return Err(ModuleError::Unknown(needs.clone()));
+                }
                 if let Some(algorithm) = algorithm {
                     status.insert("checksum".into(), algorithm.checksum(host, &place.path, content).await?.into());
                 }

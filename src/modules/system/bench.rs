@@ -1,13 +1,13 @@
 //! This machine as a host with its own `sh`, for the tests of what memory cannot show.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::change::{Applied, ApplyError, Reach, apply};
-use crate::host::{Controller, Pending, View};
+use crate::host::{Controller, Pendings, View};
 use crate::modules::{ModuleError, Planned, find};
 use crate::transport::local::local;
 use crate::transport::{Machines, Output, Transport, TransportError};
@@ -50,7 +50,7 @@ impl Here {
         std::fs::read_to_string(self.path(name)).unwrap()
     }
 
-    pub fn view(&self, pending: &Arc<Mutex<Pending>>) -> View {
+    pub fn view(&self, pending: &Arc<Pendings>) -> View {
         let controller = Controller {
             search: vec![self.directory.path().to_path_buf()],
             render: Box::new(|_: &Path, text, _| Ok(text.into())),

@@ -4,8 +4,10 @@ use super::Entry;
 
 mod accounts;
 mod command;
+mod cron;
 mod distribution;
 mod facts;
+mod mount;
 pub mod network;
 mod ping;
 mod run;
@@ -20,8 +22,10 @@ pub mod bench;
 
 pub const MODULES: &[&Entry] = &[
     &command::COMMAND,
+    &cron::CRON,
     &setup::GATHER_FACTS,
     &accounts::GROUP,
+    &mount::MOUNT,
     &ping::PING,
     &shell::RAW,
     &script::SCRIPT,

@@ -120,11 +120,33 @@ async fn exists(host: &View, path: &str) -> Result<bool, TransportError> {
         let nodes = host.look_all(&[(path.into(), Links::Follow)], Want::Attributes).await?;
         return Ok(nodes.iter().any(|node| node.exists()));
     }
+    if host.plans_ahead() {
+        return matches(host, path).await;
+    }
     // Only the letters with a meaning in patterns stay unquoted.
     let pattern: Vec<String> =
         split_keep(path).into_iter().map(|(word, open)| if open { word } else { quote(&word) }).collect();
     let script = format!("for path in {}; do [ -e \"$path\" ] && exit 0; done; exit 1", pattern.concat());
     Ok(host.probe(&Command::shell(script)).await?.success())
+}
+
+/// Says the same of what a check has planned: a listing has that in it.
+async fn matches(host: &View, pattern: &str) -> Result<bool, TransportError> {
+    let parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty()).collect();
+    let fixed = parts.iter().take_while(|part| !part.contains(['*', '?', '['])).count();
+    let (directory, rest) = parts.split_at(fixed);
+    let globs: Option<Vec<_>> =
+        rest.iter().map(|part| Some(globset::Glob::new(part).ok()?.compile_matcher())).collect();
+    let directory = format!("/{}", directory.join("/"));
+    let entries = host.list(&directory, u32::try_from(rest.len()).ok()).await?;
+    Ok(entries.iter().any(|entry| {
+        let names: Vec<&str> = entry.path[directory.len()..].split('/').filter(|name| !name.is_empty()).collect();
+        // A leading dot is only matched by one that is written.
+        let fits = |((name, glob), part): ((&&str, &globset::GlobMatcher), &&str)| {
+            glob.is_match(name) && (!name.starts_with('.') || part.starts_with('.'))
+        };
+        names.len() == rest.len() && globs.as_ref().is_some_and(|globs| names.iter().zip(globs).zip(rest).all(fits))
+    }))
 }
 
 /// Splits a pattern into literal text and letters with a meaning, marked true.

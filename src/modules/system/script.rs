@@ -6,8 +6,9 @@ use serde::Deserialize;
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
+use crate::provenance;
 use crate::transport::command::quote;
-use crate::transport::name::from_local;
+use crate::transport::name::{from_local, to_local};
 use crate::transport::{Command, Content, INLINE_LIMIT, Links, Want};
 
 use super::run::{self, CONDITIONS, Conditions};
@@ -75,6 +76,7 @@ impl Module for Script {
             let limit = INLINE_LIMIT / 1024;
             Diagnostic::new(format!("the script `{path}` cannot be read, or is larger than {limit} KiB"))
         })?;
+        provenance::content_as(&to_local(&path), bytes);
         let interpreter = match &self.executable {
             Some(line) => run::words(line)?,
             None => interpreter(bytes),

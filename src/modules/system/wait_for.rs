@@ -150,8 +150,14 @@ impl Module for WaitFor {
         let seconds = |given: Option<u64>, usual| Duration::from_secs(given.unwrap_or(usual));
         if host.plans_ahead() {
             // What is awaited may come from a change that a check does not make: to wait would be in vain.
-            result.insert("skipped".into(), true.into());
-            result.insert("msg".into(), "not awaited: a check does not make the changes before it".into());
+            let missing = match self.target {
+                Target::Time => None,
+                _ => self.look(host, &mut result).await?,
+            };
+            if let Some(missing) = missing {
+                return Err(ModuleError::Unknown(format!("the changes before it: {missing} yet").into()));
+            }
+            result.insert("elapsed".into(), 0.into());
             return Ok(Planned::new(Vec::new(), result));
         }
         let timeout = seconds(self.fields.timeout, 300);

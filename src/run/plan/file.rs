@@ -1,6 +1,7 @@
 //! Plan files: JSON Lines with a digest at the end; what may not be shown is encrypted with the vault password.
 //!
-//! The lines, in this order: one `{"plan": ...}` ([`Head`]), `{"route": ...}` ([`Route`]) for each way to reach a
+//! The lines, in this order: one `{"plan": ...}` ([`Head`]), `{"source": ...}`
+//! ([`Source`]) for each file that was read for it, `{"route": ...}` ([`Route`]) for each way to reach a
 //! machine, `{"batch": ...}` ([`Batch`]) for each batch of a play, `{"step": ...}` ([`Step`]) for each step, one `{"end": ...}` with the number of steps and the SHA-256 of
 //! all bytes before it. `format` grows when an older Cutover would misread a file.
 
@@ -12,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::change::{Diff, Secrecy};
 use crate::error::Diagnostic;
+use crate::provenance::Source;
 use crate::secret::Secret;
 use crate::transport::node::hex;
 use crate::vault;
@@ -25,6 +27,7 @@ pub const FORMAT: u32 = 1;
 #[serde(rename_all = "snake_case")]
 enum Line {
     Plan(Head),
+    Source(Source),
     Route(Route),
     Batch(Batch),
     Step(Box<Step>),
@@ -52,6 +55,9 @@ impl Plan {
     pub fn save(&self, path: &Path, password: Option<&Secret>) -> Result<bool, Diagnostic> {
         let (mut text, mut any) = (String::new(), false);
         line(&mut text, &Line::Plan(self.head.clone()))?;
+        for source in &self.sources {
+            line(&mut text, &Line::Source(source.clone()))?;
+        }
         for route in &self.routes {
             line(&mut text, &Line::Route(route.clone()))?;
         }
@@ -72,12 +78,21 @@ impl Plan {
 
     /// Reads a plan. Without the password, steps that may not be shown stay sealed.
     pub fn load(path: &Path, password: Option<&Secret>) -> Result<Plan, Diagnostic> {
+        Plan::parse(path, &Plan::read(path)?, password)
+    }
+
+    /// Returns the text of a plan's file.
+    pub fn read(path: &Path) -> Result<String, Diagnostic> {
+        let text = std::fs::read_to_string(path);
+        text.map_err(|error| Diagnostic::new(format!("the plan `{}` cannot be read: {error}", path.display())))
+    }
+
+    /// Returns the plan of a text that was read from `path`.
+    pub fn parse(path: &Path, text: &str, password: Option<&Secret>) -> Result<Plan, Diagnostic> {
         let name = path.display();
         let wrong = |number: usize, why: &str| {
             Diagnostic::new(format!("`{name}`, line {number}: {why}")).hint("`cutover plan` makes such a file")
         };
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Diagnostic::new(format!("the plan `{name}` cannot be read: {error}")))?;
         let mut plan = Plan::default();
         let (mut before, mut end) = (0, None);
         for (index, whole) in text.split_inclusive('\n').enumerate() {
@@ -93,6 +108,7 @@ impl Plan {
                 let read = read.map_err(|error| wrong(number, &format!("the line is cut or damaged: {error}")))?;
                 match read {
                     Line::Plan(_) => return Err(wrong(number, "a second head")),
+                    Line::Source(source) => plan.sources.push(source),
                     Line::Route(route) => plan.routes.push(route),
                     Line::Batch(batch) => plan.batches.push(batch),
                     Line::Step(step) => plan.steps.push(*step),
@@ -139,8 +155,13 @@ impl Read {
     pub fn of(path: &Path) -> Result<Read, Diagnostic> {
         let bytes = std::fs::read(path);
         let bytes = bytes.map_err(|error| Diagnostic::new(format!("`{}`: {error}", path.display())))?;
+        Ok(Read::from(path, &bytes))
+    }
+
+    /// A file that these bytes were read from.
+    pub fn from(path: &Path, bytes: &[u8]) -> Read {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
-        Ok(Read { path: path.display().to_string(), sha256: digest(&bytes) })
+        Read { path: path.display().to_string(), sha256: digest(bytes) }
     }
 }
 

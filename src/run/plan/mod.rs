@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 use crate::change::{Change, Diff, Secrecy};
 use crate::error::Diagnostic;
 use crate::modules::arguments::boolean;
+use crate::provenance::Source;
 
 use super::Subject;
 
 pub mod drift;
 pub mod file;
+mod reach;
 pub mod recorder;
 pub mod replay;
 pub mod resume;
@@ -24,6 +26,8 @@ pub use resume::Before;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     pub head: Head,
+    /// All files that were read for it, the playbooks too.
+    pub sources: Vec<Source>,
     /// How the steps' machines are reached; steps name them by their index.
     pub routes: Vec<Route>,
     /// The plays' batches (`serial`), in order; steps name them by their index.
@@ -65,6 +69,9 @@ pub struct Route {
     pub host: String,
     /// Variables that give the same login again, those that nobody has set too; passwords are not among them.
     pub variables: BTreeMap<String, Option<String>>,
+    /// The fingerprint of the key that the machine answered with, `SHA256:...`; nothing where it is not over SSH.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 impl Route {
@@ -120,6 +127,9 @@ pub struct Step {
     pub open: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
+    /// What is known of an open step's changes, to be read: nothing that could be made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub foreseen: Vec<Diff>,
     /// They, where they may not be shown and the vault password was not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<Sealed>,
@@ -133,19 +143,25 @@ impl Head {
             None => format!("plan of {}", self.made),
         }
     }
-
-    /// Says in a sentence what it was made from, and when.
-    pub fn origin(&self) -> String {
-        let playbooks: Vec<&str> = self.playbooks.iter().map(|read| read.path.as_str()).collect();
-        let from = match &self.undo {
-            Some(run) => format!("takes back run {run}"),
-            None => format!("from {}", playbooks.join(", ")),
-        };
-        format!("made {} by Cutover {}, {from}", self.made, self.version)
-    }
 }
 
 impl Plan {
+    /// Says in a sentence what it was made from, and when.
+    pub fn origin(&self) -> String {
+        let Head { playbooks, undo, made, version, .. } = &self.head;
+        let names: Vec<&str> = playbooks.iter().map(|read| read.path.as_str()).collect();
+        let others = match self.sources.len().saturating_sub(playbooks.len()) {
+            0 => String::new(),
+            1 => " and 1 other file".into(),
+            count => format!(" and {count} other files"),
+        };
+        let from = match undo {
+            Some(run) => format!("takes back run {run}"),
+            None => format!("from {}{others}", names.join(", ")),
+        };
+        format!("made {made} by Cutover {version}, {from}")
+    }
+
     /// Steps that only a run can decide.
     pub fn open(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(|step| step.open.is_some())
@@ -153,7 +169,7 @@ impl Plan {
 
     /// How many changes there are.
     pub fn count(&self) -> usize {
-        self.steps.iter().map(|step| step.diffs().len()).sum()
+        self.steps.iter().map(|step| step.diffs().len() - step.foreseen.len()).sum()
     }
 
     /// The machines that are changed, each once, in the order in which they come.
@@ -193,6 +209,7 @@ impl Step {
         if let Some(sealed) = &self.sealed {
             return sealed.diffs.clone();
         }
-        self.changes.iter().map(|change| change.diff(self.secrecy())).collect()
+        let known = self.changes.iter().map(|change| change.diff(self.secrecy()));
+        known.chain(self.foreseen.iter().cloned()).collect()
     }
 }

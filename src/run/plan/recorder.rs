@@ -1,15 +1,14 @@
 //! A plan in the making: what the tasks of a check would change, as they come.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use crate::change::{Change, On, Secrecy};
+use crate::change::{Change, Diff, On, Secrecy};
 use crate::run::doing::Doing;
 use crate::run::making::Machine;
 use crate::run::{Mode, lock};
 use crate::template::Failure;
 use crate::transport::Body;
-use crate::yaml::Data;
 
 use super::{Batch, Head, Plan, Route, Step};
 
@@ -60,10 +59,19 @@ impl Recorder {
 
 impl Doing<'_> {
     /// Records what the task would change, where a plan is made.
-    pub(in crate::run) fn record(&self, machine: &Machine, changes: &[Change]) -> Result<(), Failure> {
+    /// Those that wait for an earlier step, which needs something, are open too.
+    pub(in crate::run) fn record(
+        &self,
+        machine: &Machine,
+        (changes, waits_for): (&[Change], Option<Arc<str>>),
+    ) -> Result<(), Failure> {
+        if let Some(needs) = waits_for {
+            let diffs = changes.iter().map(|change| change.diff(self.secrecy)).collect();
+            self.record_open(&needs, diffs);
+            return Ok(());
+        }
         // A command that is declared to change nothing has done all it is for when its result is known.
-        let reads = self.task.changed_when.as_ref().is_some_and(|node| matches!(*node.data, Data::Bool(false)));
-        let reads = reads && changes.iter().all(|change| matches!(change, Change::Run { .. }));
+        let reads = self.reads_only() && changes.iter().all(|change| matches!(change, Change::Run { .. }));
         let Some(recorder) = self.recorder().filter(|_| !changes.is_empty() && !reads) else { return Ok(()) };
         let route = |host: &str| Ok::<_, Failure>(recorder.route(self.route(host)?));
         let peers = changes.iter().filter_map(peer).map(|host| Ok((host.to_string(), route(host)?)));
@@ -87,10 +95,11 @@ impl Doing<'_> {
         Ok(())
     }
 
-    /// Records that only a run can say what the task does, where a plan is made.
-    pub(in crate::run) fn record_open(&self, what: &str) {
+    /// Records that only a run can say what the task does, where a plan is made, and what is known of it.
+    pub(in crate::run) fn record_open(&self, what: &str, foreseen: Vec<Diff>) {
         if let Some(recorder) = self.recorder() {
-            recorder.add(Step { open: Some(format!("needs {what}")), ..self.step(recorder) });
+            let delegate = self.delegate().ok().flatten();
+            recorder.add(Step { open: Some(format!("needs {what}")), delegate, foreseen, ..self.step(recorder) });
         }
     }
 
@@ -100,8 +109,10 @@ impl Doing<'_> {
             true => self.scope.clone(),
             false => self.batch.run.fleet.scope(host, &self.layers),
         };
-        let variables = self.batch.run.connections.said(host, &self.task.keywords, &scope)?;
-        Ok(Route { host: host.into(), variables })
+        let connections = &self.batch.run.connections;
+        let variables = connections.said(host, &self.task.keywords, &scope)?;
+        let (login, _) = connections.login(host, &self.task.keywords, &scope)?;
+        Ok(Route { host: host.into(), variables, key: connections.host_key(&login) })
     }
 
     fn recorder(&self) -> Option<&Recorder> {

@@ -1,9 +1,8 @@
 //! A plan applied: its changes in its order, each compared with its `before`; no module and no template runs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _};
 use indexmap::IndexMap;
 
@@ -11,16 +10,17 @@ use crate::change::{self, Applied, Change};
 use crate::error::{Diagnostic, Diagnostics};
 use crate::modules::Results;
 use crate::playbook::Keywords;
-use crate::run::connections::{Connections, Login};
+
 use crate::run::doing::Trouble;
 use crate::run::making::{Machine, Making, Unapplied};
 use crate::run::play::Flow;
 use crate::run::{Event, Mode, Run, Subject, TaskKind, Verdict, lock, result};
 use crate::template::Failure;
-use crate::transport::{Become, Machines, Transport, TransportError};
+use crate::transport::TransportError;
 use crate::vars::{Layer, Var};
 
 use super::drift::{Drift, Expected};
+use super::reach::{Peers, Way};
 use super::resume::was_made;
 use super::{Batch, Before, Plan, Step};
 
@@ -77,25 +77,6 @@ impl Sum {
         };
         let subject = Subject { item: None, ..step.subject() };
         self.items.then_some(Event::Finished { subject, verdict, result: Results::new() }).into_iter()
-    }
-}
-
-/// A way to a machine.
-type Way = (Login, Option<Become>);
-
-/// The other hosts that a step reads from.
-struct Peers {
-    connections: Arc<Connections>,
-    ways: BTreeMap<String, Way>,
-}
-
-#[async_trait]
-impl Machines for Peers {
-    async fn machine(&self, host: &str) -> Result<Arc<dyn Transport>, TransportError> {
-        let Some((login, user)) = self.ways.get(host) else {
-            return Err(TransportError::Refused(format!("the plan does not say how to reach `{host}`")));
-        };
-        Ok(self.connections.transport(login, user.clone()).await?)
     }
 }
 
@@ -156,8 +137,7 @@ impl Run {
     async fn settle(self: &Arc<Run>, plan: &Plan, (mut before, ways): (Before, &[Way])) -> Before {
         for (index, step) in plan.steps.iter().enumerate() {
             let (Some(doubtful), Some(route)) = (before.doubtful(index, step), step.route) else { continue };
-            let (login, user) = &ways[route];
-            let made = match self.connections.transport(login, user.clone()).await {
+            let made = match ways[route].machine(&self.connections).await {
                 Ok(machine) => was_made(doubtful, &*machine).await.ok().flatten(),
                 Err(_) => None,
             };
@@ -196,7 +176,7 @@ impl Run {
             // What the plan says is stronger than all that the inventory says by now; passwords are only there.
             let scope = self.fleet.host_scope(&route.host).with(layer);
             match self.connections.login(&route.host, &Keywords::default(), &scope) {
-                Ok(way) => ways.push(way),
+                Ok((login, user)) => ways.push(Way { login, user, key: route.key.clone() }),
                 Err(Failure::Wrong(error)) => errors.push(error),
                 Err(Failure::Unknown(what)) => {
                     errors.push(Diagnostic::new(format!("the login of host `{}` needs {what}", route.host)));
@@ -225,8 +205,7 @@ impl Run {
         let looks = expected.iter().map(|(machine, expected)| async move {
             let mut drift = Vec::new();
             for (route, looks) in expected.looks() {
-                let (login, user) = &ways[route];
-                let found = match self.connections.transport(login, user.clone()).await {
+                let found = match ways[route].machine(&self.connections).await {
                     Ok(transport) => looks.drift(&*transport).await,
                     Err(error) => Err(error),
                 };
@@ -328,13 +307,14 @@ impl Run {
     ) -> Result<Results, Trouble> {
         let step = left.step;
         let Some(route) = step.route else { return Err(Trouble::failed("the plan does not say where")) };
-        let (login, user) = ways[route].clone();
+        let way = &ways[route];
         let diffs = left.changes().iter().map(|change| change.diff(step.secrecy())).collect();
         self.send(Event::Planned { subject: step.subject(), diffs });
         if self.options.mode == Mode::Check {
             return Ok(Results::new());
         }
-        let transport = self.connections.transport(&login, user.clone()).await?;
+        let transport = way.machine(&self.connections).await?;
+        let (login, user) = (way.login.clone(), way.user.clone());
         let peers = step.peers.iter().map(|(host, route)| (host.clone(), ways[*route].clone())).collect();
         let peers = Arc::new(Peers { connections: self.connections.clone(), ways: peers });
         let (host, delegate) = (step.machine().to_string(), step.delegate.clone());
@@ -345,12 +325,13 @@ impl Run {
             run: self,
             machine: &machine,
             task: &step.name,
+            place: &step.place,
             secrecy: step.secrecy(),
             subject: &subject,
             route: plan.routes[route].clone(),
             step: Some(left.index),
         };
-        making.lock(&step.changes)?;
+        making.lock(&step.changes).await?;
         let progress = making.progress();
         let reach = making.reach(&*controller, &progress);
         let mut results = Results::new();
@@ -380,7 +361,9 @@ fn judged(change: &Change, applied: Applied) -> Result<Results, Trouble> {
 fn told(trouble: Trouble) -> (Verdict, Results) {
     match trouble {
         Trouble::Unreachable(why) => (Verdict::Unreachable, message(&why)),
-        Trouble::Unknown(what) => (Verdict::Failed, message(&format!("it needs {what}"))),
+        Trouble::Unknown(what) | Trouble::Open { needs: what, .. } => {
+            (Verdict::Failed, message(&format!("it needs {what}")))
+        }
         Trouble::Failed { message: why, mut result } => {
             result.entry("msg").or_insert(why.into());
             (Verdict::Failed, result)

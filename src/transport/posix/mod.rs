@@ -18,6 +18,7 @@ mod becoming;
 mod dialogue;
 mod elevation;
 mod launch;
+pub mod lock;
 mod look;
 mod run;
 mod shell;
@@ -27,6 +28,7 @@ mod tools;
 mod write;
 
 use launch::Session;
+use lock::{Guard, Lock, Others};
 use shell::{Effect, Shell};
 use stop::Doomed;
 use tools::Tools;
@@ -44,6 +46,11 @@ pub trait Carrier: Send + Sync {
 
     /// Starts `line` on a terminal that echoes nothing: `stdout` is all that is printed there, `stderr` is empty.
     async fn terminal(&self, line: &str) -> Result<Channel, TransportError>;
+
+    /// Returns the fingerprint of the key that the machine has proved to have, `SHA256:...`. `None`: it has no need to.
+    fn host_key(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The exit status of a program, when it has ended.
@@ -73,7 +80,8 @@ impl Posix {
     /// Starts the shell, as `user` if one is to become, and asks the machine once for its identity and tools.
     pub async fn start(carrier: Arc<dyn Carrier>, user: Option<&Become>) -> Result<Posix, TransportError> {
         let session = Arc::new(Session::new(carrier, user)?);
-        let (mut shell, output) = Shell::start(&session, &format!("{}\nc_probe </dev/null", tools::PRELUDE)).await?;
+        let (mut shell, output) =
+            Shell::start(&session, &format!("{}\n{}\nc_probe </dev/null", tools::PRELUDE, lock::FUNCTIONS)).await?;
         let (tools, identity) = Tools::read(&output)?;
         shell.only_utf8 = tools.only_utf8;
         Ok(Posix { session, shell, identity, tools })
@@ -113,7 +121,7 @@ impl Posix {
     /// processes that cannot be ended.
     pub async fn stop(&self) -> Result<Vec<u32>, TransportError> {
         let mut left = match self.shell.abandon() {
-            true => self.session.stop(Doomed::Shell(self.shell.pid)).await?,
+            true => self.session.stop(Doomed::Shell(self.shell.pid, self.shell.removal())).await?,
             false => Vec::new(),
         };
         left.extend(self.session.programs.ended().await);
@@ -133,6 +141,9 @@ impl Posix {
             Effect::Reads => usize::MAX,
         };
         if Posix::is_apart(command) {
+            if effect == Effect::Changes {
+                self.hold_first().await?;
+            }
             let output = run::run_apart(&self.session, command, keep).await;
             if effect == Effect::Changes {
                 self.shell.note_change();
@@ -145,6 +156,14 @@ impl Posix {
         match output.stdout == refusal.as_bytes() {
             true => Err(run::refused(command)),
             false => Ok(output),
+        }
+    }
+
+    /// Takes the lock before a change that does not go through the shell.
+    async fn hold_first(&self) -> Result<(), TransportError> {
+        match self.shell.guard.get().is_none_or(Guard::is_held) {
+            true => Ok(()),
+            false => self.hold(Others::Respect).await,
         }
     }
 
@@ -216,7 +235,19 @@ impl Transport for Posix {
         self.run_with(command, Effect::Reads).await
     }
 
+    fn guard(&self, lock: &Arc<Lock>) {
+        self.shell.guard.get_or_init(|| Guard::new(lock.clone()));
+    }
+
+    async fn hold(&self, others: Others) -> Result<(), TransportError> {
+        match self.shell.guard.get().is_some() {
+            true => self.shell.hold(others).await,
+            false => Ok(()),
+        }
+    }
+
     async fn open(&self, command: &Command) -> Result<Process, TransportError> {
+        self.hold_first().await?;
         self.shell.note_change();
         run::open(&self.session, command).await
     }
@@ -226,8 +257,8 @@ impl Drop for Posix {
     fn drop(&mut self) {
         // Somebody stopped waiting for a command: it must not go on by itself.
         if let (true, Ok(runtime)) = (self.shell.abandon(), tokio::runtime::Handle::try_current()) {
-            let (session, pid) = (self.session.clone(), self.shell.pid);
-            runtime.spawn(async move { session.stop(Doomed::Shell(pid)).await });
+            let (session, doomed) = (self.session.clone(), Doomed::Shell(self.shell.pid, self.shell.removal()));
+            runtime.spawn(async move { session.stop(doomed).await });
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::launch::{Session, Task, nonce};
+use super::lock::{Guard, Others};
 use super::{Channel, Ending, uncertain};
 use crate::transport::command::{KEPT, Kept};
 use crate::transport::name::to_bytes;
@@ -21,6 +22,8 @@ pub struct Shell {
     pub pid: u32,
     /// The shell reads nothing but UTF-8.
     pub only_utf8: bool,
+    /// What keeps changes from being made without the host's lock.
+    pub guard: OnceLock<Guard>,
 }
 
 struct Request {
@@ -68,7 +71,7 @@ impl Shell {
         let state = Arc::new(State { waiting: AtomicUsize::new(1), ..State::default() });
         let (answer, first) = oneshot::channel();
         tokio::spawn(serve(started.channel, (queue, answer), format!("\x1e{marker} ").into_bytes(), state.clone()));
-        let shell = Shell { requests, marker, state, pid: started.pid, only_utf8: false };
+        let shell = Shell { requests, marker, state, pid: started.pid, only_utf8: false, guard: OnceLock::new() };
         let output = first.await.map_err(|_| shell.lost())?;
         Ok((shell, output))
     }
@@ -80,16 +83,36 @@ impl Shell {
 
     /// The same, and of each stream `keep` bytes are kept.
     pub async fn ask_for(&self, script: &str, effect: Effect, keep: usize) -> Result<Output, TransportError> {
-        if self.is_lost() {
-            return Err(self.lost());
-        }
         if self.only_utf8 && matches!(to_bytes(script), Cow::Owned(_)) {
             let why = "the host's `sh` reads only UTF-8, and a name here is not: another shell as `/bin/sh` can do it";
             return Err(TransportError::Refused(why.into()));
         }
-        let (answer, output) = oneshot::channel();
         // Subshell: nothing that a script does changes the next one. Its stdin: not ours, or it would eat the next one.
-        let script = format!("(\n{script}\n) </dev/null\n{}", end_of_answer(&self.marker));
+        let script = format!("(\n{script}\n) </dev/null");
+        match self.guard.get().filter(|_| effect == Effect::Changes) {
+            Some(guard) => guard.judge(self.tell(&guard.before(&script, Others::Respect), effect, keep).await?),
+            None => self.tell(&script, effect, keep).await,
+        }
+    }
+
+    /// Takes the host's lock, where there is a guard.
+    pub async fn hold(&self, others: Others) -> Result<(), TransportError> {
+        let Some(guard) = self.guard.get() else { return Ok(()) };
+        guard.judge(self.tell(&guard.before(":", others), Effect::Reads, KEPT).await?).map(drop)
+    }
+
+    /// Returns a script that does what this shell does at its end.
+    pub fn removal(&self) -> String {
+        self.guard.get().map(Guard::removal).unwrap_or_default()
+    }
+
+    /// Runs a script in the shell itself, which it must leave as it was.
+    async fn tell(&self, script: &str, effect: Effect, keep: usize) -> Result<Output, TransportError> {
+        if self.is_lost() {
+            return Err(self.lost());
+        }
+        let (answer, output) = oneshot::channel();
+        let script = format!("{script}\n{}", end_of_answer(&self.marker));
         self.state.waiting.fetch_add(1, Ordering::SeqCst);
         let number = self.state.asked.fetch_add(1, Ordering::SeqCst) + 1;
         if self.requests.send(Request { script, keep, answer }).is_err() {

@@ -12,10 +12,11 @@ use crate::transport::TransportError;
 const SCRIPT: &str = include_str!("stop.sh");
 
 /// What is to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Doomed {
-    /// A long-lived shell and what it runs now; services that it has started before live on.
-    Shell(u32),
+    /// A long-lived shell and what it runs now; services that it has started before live on. The script does what the
+    /// shell would have done at its end.
+    Shell(u32, String),
     /// A program and all of its process group.
     Group(u32),
 }
@@ -67,14 +68,14 @@ impl Session {
     /// Ends processes, from a channel of its own: first so that they can clean up, after three seconds by force.
     /// Returns the numbers of those that live on.
     pub async fn stop(&self, doomed: Doomed) -> Result<Vec<u32>, TransportError> {
-        let (top, shell) = match doomed {
-            Doomed::Shell(pid) => (pid, "1"),
-            Doomed::Group(pid) => (pid, ""),
+        let (top, shell, end) = match doomed {
+            Doomed::Shell(pid, end) => (pid, "1", end),
+            Doomed::Group(pid) => (pid, "", String::new()),
         };
         if top <= 1 {
             return Err(TransportError::Refused("the number of a process to end is not known".into()));
         }
-        let script = format!("exec 2>/dev/null\nc_top={top} c_shell={shell}\n{SCRIPT}");
+        let script = format!("exec 2>/dev/null\nc_top={top} c_shell={shell}\n{SCRIPT}{end}");
         let mut stopper = self.launch(Task::Script(&script)).await?.channel;
         let mut said = String::new();
         let read = stopper.stdout.read_to_string(&mut said).await;

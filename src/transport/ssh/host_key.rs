@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use russh::Error;
 use russh::client::{self, DisconnectReason};
-use russh::keys::PublicKeyOrCertificate;
+use russh::keys::{HashAlg, PublicKeyOrCertificate};
 
 use super::HostKeyChecking;
 use super::known_hosts::KnownHosts;
@@ -22,6 +22,7 @@ impl client::Handler for Verifier {
     type Error = Error;
 
     async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, Error> {
+        Report::set(&self.report.key, fingerprint(key));
         if self.checking == HostKeyChecking::Off {
             return Ok(true);
         }
@@ -45,12 +46,23 @@ impl client::Handler for Verifier {
     }
 }
 
+/// `SHA256:...`; of a certificate that of its key.
+fn fingerprint(key: &PublicKeyOrCertificate) -> String {
+    let key = match key {
+        PublicKeyOrCertificate::PublicKey { key, .. } => key.key_data(),
+        PublicKeyOrCertificate::Certificate(certificate) => certificate.public_key(),
+    };
+    key.fingerprint(HashAlg::Sha256).to_string()
+}
+
 /// What the connection's own task tells the ones that wait on it.
 #[derive(Default)]
 pub struct Report {
     pub place: String,
     /// What is being done, for the error of a time-out.
     pub stage: Mutex<Option<String>>,
+    /// The fingerprint of the host's key.
+    pub key: Mutex<Option<String>>,
     refusal: Mutex<Option<String>>,
     end: Mutex<Option<String>>,
 }

@@ -184,7 +184,7 @@ impl Files {
 }
 
 impl KeyFile {
-    async fn read(path: &Path) -> KeyFile {
+    pub async fn read(path: &Path) -> KeyFile {
         let beside = public(&with_end(path, ".pub")).await;
         let text = match tokio::fs::read_to_string(path).await.map(Zeroizing::new) {
             Ok(text) => text,

@@ -93,6 +93,11 @@ impl Link {
         quoting(self.report.lost(&Error::Disconnect), words)
     }
 
+    /// The fingerprint of the key that the host has answered with.
+    pub fn host_key(&self) -> Option<String> {
+        Report::get(&self.report.key)
+    }
+
     pub fn purpose(&self) -> Use {
         self.purpose
     }

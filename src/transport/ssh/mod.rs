@@ -38,6 +38,7 @@ mod patience;
 mod proxy;
 mod rsa;
 mod scan;
+pub mod signature;
 mod target;
 mod terminal;
 
@@ -124,6 +125,10 @@ impl Carrier for Ssh {
 
     async fn terminal(&self, line: &str) -> Result<Channel, TransportError> {
         self.open(Use::Shells, Program::OnTerminal(line)).await
+    }
+
+    fn host_key(&self) -> Option<String> {
+        self.shells.links().last().and_then(|link| link.host_key())
     }
 }
 

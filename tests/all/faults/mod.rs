@@ -13,6 +13,7 @@ use crate::sshd::{Sshd, wait_for};
 mod change;
 mod cut;
 mod flood;
+mod locks;
 mod look;
 mod part;
 mod silence;
@@ -73,6 +74,7 @@ impl Site {
     fn nothing_is_left(&self) {
         assert!(wait_for(|| self.sshd.sessions().is_empty()), "sessions go on: {:?}", self.sshd.sessions());
         assert!(wait_for(|| self.temp_files().is_empty()), "left: {:?}", self.temp_files());
+        assert!(wait_for(|| self.program.locks().is_empty()), "left: {:?}", self.program.locks());
     }
 
     fn temp_files(&self) -> Vec<String> {

@@ -1,6 +1,11 @@
 //! Any userland: the laws of transports and of modules over real SSH servers whose hosts are unlike this machine.
 
+use std::sync::Arc;
+
+use cutover::transport::{Command, Lock, TransportError};
+
 use crate::laws::hold_modules;
+use crate::sshd::wait_for;
 use crate::transport_laws::{COMMAND_LAWS, NAME_LAW, NAME_REFUSAL, PATH_LAWS, hold_in};
 
 mod big;
@@ -25,6 +30,47 @@ async fn keeps_the_laws(kind: &Kind) {
     let names = if kind.sh == YASH.sh { NAME_REFUSAL } else { NAME_LAW };
     hold_in(&host.shared(), names, &machine).await;
     hold_in(&host.shared(), COMMAND_LAWS, &machine).await;
+    one_run_changes_it_at_a_time(&host).await;
+}
+
+/// Two runs at one host: who comes second is told who has it, until the first has ended.
+async fn one_run_changes_it_at_a_time(host: &Host) {
+    let directory = host.shared().display().to_string();
+    let links = || {
+        let entries = std::fs::read_dir(host.shared()).unwrap().map(|entry| entry.unwrap().file_name());
+        entries.filter(|name| name.to_string_lossy().starts_with(".cutover.lock.")).count()
+    };
+    let change = Command::argv(["true"]);
+    let (first, second) = (host.machine().await, host.machine().await);
+    for (machine, name) in [(&first, "run 1 of ann"), (&second, "run 2 of ben")] {
+        machine.guard(&Arc::new(Lock::new(name, &directory)));
+    }
+    assert_eq!(links(), 0, "a guard alone is no lock");
+    first.run(&change).await.unwrap();
+    assert_eq!(links(), 1);
+    match second.run(&change).await {
+        Err(TransportError::Held(who)) => {
+            assert!(
+                who.starts_with("run 1 of ann; its shell there is process ") && who.ends_with(" of `root`"),
+                "{who}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    first.run(&change).await.unwrap();
+    drop(first);
+    assert!(wait_for(|| links() == 0), "a shell that has ended leaves its lock");
+    second.run(&change).await.unwrap();
+    drop(second);
+    assert!(wait_for(|| links() == 0), "a shell that has ended leaves its lock");
+    // A shell that was killed could not do that: whoever comes next does.
+    let dead = host.shared().join(".cutover.lock.dead");
+    std::os::unix::fs::symlink("token 4194303 1 run 0 of nobody", &dead).unwrap();
+    std::fs::write(host.shared().join(".cutover.lock.file"), "no lock").unwrap();
+    let third = host.machine().await;
+    third.guard(&Arc::new(Lock::new("run 3", &directory)));
+    third.run(&change).await.unwrap();
+    assert!(dead.symlink_metadata().is_err());
 }
 
 /// Two tests for each host.

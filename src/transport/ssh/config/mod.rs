@@ -20,7 +20,7 @@ mod jump;
 mod keywords;
 mod lines;
 mod local;
-mod patterns;
+pub(in crate::transport::ssh) mod patterns;
 mod resolve;
 mod settings;
 mod tokens;

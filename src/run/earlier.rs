@@ -1,0 +1,168 @@
+//! What earlier runs have done of the tasks of this one: their commands are not run again, and what they have changed counts
+//! as changed here.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+
+use crate::change::{Applied, Change};
+use crate::transport::Command;
+
+use super::lock;
+use super::record::{End, Entry, Record, What};
+
+/// A task, or an item of its loop, at work on one machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Work {
+    pub machine: String,
+    /// The host that it is for.
+    pub subject: String,
+    pub item: Option<String>,
+    pub task: String,
+    /// `FILE:LINE`.
+    pub place: String,
+}
+
+/// The playbooks are run again: what is a state of a host is found as it is. What is none is here.
+#[derive(Debug, Default)]
+pub struct Earlier {
+    changed: HashSet<Work>,
+    commands: Mutex<HashMap<Work, Vec<Ran>>>,
+}
+
+#[derive(Debug)]
+struct Ran {
+    /// Nothing where it was hidden: then any command of the task is meant.
+    command: Option<Command>,
+    applied: Applied,
+}
+
+/// Whether a command that may have run, or whose result was not kept, is taken for done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    pub run: String,
+    /// The change's in that run.
+    pub number: u64,
+    pub done: bool,
+}
+
+/// What only the user can decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    pub run: String,
+    pub number: u64,
+    /// The command, where it is, and what is not known of it.
+    pub text: String,
+}
+
+impl Earlier {
+    /// Reads what runs have done, the oldest first, or returns what they leave open. `taken` says what becomes of that; what
+    /// was decided before is in the journals.
+    pub fn of(records: &[Record], taken: Option<bool>) -> Result<(Earlier, Vec<Decision>), Vec<Doubt>> {
+        let (mut earlier, mut decided, mut open) = (Earlier::default(), Vec::new(), Vec::new());
+        let before: Vec<&Decision> = records.iter().flat_map(|record| &record.decisions).collect();
+        for record in records {
+            for entry in &record.entries {
+                let work = entry.work();
+                let kept = entry.ran.as_ref();
+                let doubt = match &entry.end {
+                    End::Failed(_) | End::Refused(_) => continue,
+                    _ if !entry.is_command() => None,
+                    // Its host goes on with this very task.
+                    End::Done if record.gave_up(entry) => continue,
+                    End::Done if kept.is_some() => None,
+                    End::Done => Some("it has run, and what it printed was not kept"),
+                    End::Unknown | End::Uncertain(_) => Some("it is not known whether it ran"),
+                };
+                if let Some(doubt) = doubt {
+                    let known = before.iter().find(|known| known.run == record.id && known.number == entry.number);
+                    match known.map(|known| known.done).or(taken) {
+                        None => {
+                            let text = format!("`{}`: {}: {doubt}", entry.host, entry.in_short());
+                            open.push(Doubt { run: record.id.clone(), number: entry.number, text });
+                            continue;
+                        }
+                        Some(done) => {
+                            if known.is_none() {
+                                decided.push(Decision { run: record.id.clone(), number: entry.number, done });
+                            }
+                            if !done {
+                                continue;
+                            }
+                        }
+                    }
+                }
+                if entry.is_command() {
+                    let ran = Ran { command: entry.command(), applied: kept.cloned().unwrap_or_default() };
+                    lock(&earlier.commands).entry(work.clone()).or_default().push(ran);
+                }
+                earlier.changed.insert(work);
+            }
+        }
+        if open.is_empty() { Ok((earlier, decided)) } else { Err(open) }
+    }
+
+    /// Says whether a task has changed something.
+    pub fn has_changed(&self, work: &Work) -> bool {
+        self.changed.contains(work)
+    }
+
+    /// Says whether a change is a command that has run.
+    pub fn has_run(&self, work: &Work, change: &Change) -> bool {
+        lock(&self.commands).get(work).is_some_and(|all| all.iter().any(|ran| ran.is(change)))
+    }
+
+    /// Returns, once, what a command gave.
+    pub fn take(&self, work: &Work, change: &Change) -> Option<Applied> {
+        let mut commands = lock(&self.commands);
+        let all = commands.get_mut(work)?;
+        let at = all.iter().position(|ran| ran.is(change))?;
+        Some(all.remove(at).applied)
+    }
+
+    /// Returns, once, what the command of a task gave that finds nothing to do any more (`creates`).
+    pub fn take_any(&self, work: &Work) -> Option<Applied> {
+        let mut commands = lock(&self.commands);
+        let all = commands.get_mut(work).filter(|all| !all.is_empty())?;
+        Some(all.remove(0).applied)
+    }
+}
+
+impl Ran {
+    fn is(&self, change: &Change) -> bool {
+        match change {
+            Change::Run { command } => self.command.as_ref().is_none_or(|ran| ran == command),
+            _ => false,
+        }
+    }
+}
+
+impl Entry {
+    fn work(&self) -> Work {
+        Work {
+            machine: self.host.clone(),
+            subject: self.subject.clone(),
+            item: self.item.clone(),
+            task: self.task.clone(),
+            place: self.place.clone(),
+        }
+    }
+
+    fn is_command(&self) -> bool {
+        match &self.what {
+            What::Change(change) => matches!(**change, Change::Run { .. }),
+            What::Hidden { .. } => self.is_hidden_command,
+        }
+    }
+
+    fn command(&self) -> Option<Command> {
+        match &self.what {
+            What::Change(change) => match &**change {
+                Change::Run { command } => Some(command.clone()),
+                _ => None,
+            },
+            What::Hidden { .. } => None,
+        }
+    }
+}

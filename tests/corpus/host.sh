@@ -1,0 +1,49 @@
+#!/bin/sh
+# A fresh host: what each playbook of the corpus finds below the directory `$1`, the same every time.
+set -eu
+umask 022
+rm -rf "$1"
+mkdir -p "$1"
+cd "$1"
+mkdir -p etc/conf.d srv/www srv/data/deep srv/v1 srv/v2 var/log var/empty var/services bin home
+printf '# main\nname = old\nport = 25\nrelay = no\n' >etc/main.conf
+printf 'token = old\n' >etc/secret.conf
+printf 'a = 1\nb = 2\n' >etc/conf.d/10-first.conf
+printf 'c = 3' >etc/conf.d/20-second.conf
+printf 'latin: gr\374n\n' >etc/latin.conf
+printf '<h1>old</h1>\n' >srv/www/index.html
+for name in a b c; do printf 'text %s\n' $name >srv/data/deep/$name.txt; done
+printf 'one\n' >srv/v1/app
+printf 'two\n' >srv/v2/app
+for number in 1 2 3 4 5; do echo "line $number"; done >var/log/app.log
+printf 'old\n' >var/log/app.log.1
+: >var/log/empty.log
+printf '#!/bin/sh\necho "tool $*"\n' >bin/tool
+# A stand-in for systemd: a service is two files.
+cat >bin/systemctl <<EOF
+#!/bin/sh
+cd "$1/var/services" || exit 1
+for service; do :; done
+case \$1 in
+show) [ -e "\$service" ] && echo LoadState=loaded ;;
+is-active) [ -e "\$service.running" ] ;;
+is-enabled) [ -e "\$service.enabled" ] ;;
+start) : >"\$service.running" ;;
+enable) : >"\$service.enabled" ;;
+stop) rm -f "\$service.running" ;;
+disable) rm -f "\$service.enabled" ;;
+restart | reload) echo "\$1 \$service" >>log ;;
+*) exit 1 ;;
+esac
+EOF
+for service in mail web; do : >var/services/$service; done
+: >var/services/web.running
+ln -s main.conf etc/link.conf
+ln -s nowhere etc/broken
+ln -s v1 srv/current
+chmod 600 etc/secret.conf
+chmod 755 bin/tool bin/systemctl
+chmod 1777 var/empty
+chmod 640 srv/www/index.html
+chown nobody:nogroup srv/www/index.html home
+find . ! -type l -exec touch -d '2024-01-02 03:04:05 UTC' {} +
