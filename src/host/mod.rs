@@ -198,20 +198,28 @@ impl View {
 
     /// Resolves a user; one that the host does not have, and would not have by now, is an error that says so.
     pub async fn user(&self, name: &str) -> Result<Owner, TransportError> {
-        match self.planned_account("/etc/passwd", name).await? {
+        match self.planned_account(("user", "/etc/passwd"), name).await? {
             Ok(Some(owner)) => Ok(owner),
             planned => self.account(planned, self.transport.user(name).await?, ("user", name)),
         }
     }
 
     pub async fn group(&self, name: &str) -> Result<Owner, TransportError> {
-        match self.planned_account("/etc/group", name).await? {
+        match self.planned_account(("group", "/etc/group"), name).await? {
             Ok(Some(owner)) => Ok(owner),
             planned => self.account(planned, self.transport.group(name).await?, ("group", name)),
         }
     }
 
-    async fn planned_account(&self, file: &str, name: &str) -> Result<Result<Option<Owner>, Arc<str>>, TransportError> {
+    async fn planned_account(
+        &self,
+        (kind, file): (&str, &str),
+        name: &str,
+    ) -> Result<Result<Option<Owner>, Arc<str>>, TransportError> {
+        if let Some(planned) = self.with(|pending| pending.planned_account(kind, name)) {
+            let gone = || TransportError::Refused(format!("`{}` would have no {kind} `{name}` by then", self.name));
+            return planned.map(|owner| Ok(Some(owner))).ok_or_else(gone);
+        }
         self.look_for_links(&[]).await?;
         Ok(self.with(|pending| pending.account(file, name)))
     }
@@ -230,6 +238,11 @@ impl View {
                 None => TransportError::Refused(format!("`{}` has no {kind} `{name}`", self.name)),
             }),
         }
+    }
+
+    /// Returns what is planned of each `user` or `group`, as `kind` says: its name and its state.
+    pub fn planned_accounts(&self, kind: &str) -> Vec<(String, String)> {
+        self.with(|pending| pending.planned_accounts(kind))
     }
 
     /// Runs a command that only reads. The module answers for that.

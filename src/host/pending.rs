@@ -181,6 +181,28 @@ impl Pending {
         self.ways.insert(path, leads);
     }
 
+    /// Returns what is planned of each `user` or `group`, as `kind` says: its name and its state.
+    pub fn planned_accounts(&self, kind: &str) -> Vec<(String, String)> {
+        let of_kind = |(what, state): (&String, &String)| {
+            let name = what.strip_prefix(kind)?.strip_prefix(' ')?;
+            Some((name.to_string(), state.clone()))
+        };
+        self.states.iter().filter_map(of_kind).collect()
+    }
+
+    /// Returns a `user` or `group`, found by its name or number, where a planned change decides it: nothing for one that
+    /// would be removed. The states of both begin with `name:number`, or are `absent`.
+    pub fn planned_account(&self, kind: &str, wanted: &str) -> Option<Option<Owner>> {
+        self.planned_accounts(kind).into_iter().find_map(|(name, state)| {
+            let number = state.split(':').nth(1);
+            match number.and_then(|number| number.parse().ok()) {
+                Some(id) if name == wanted || number == Some(wanted) => Some(Some(Owner { id, name })),
+                None if name == wanted => Some(None),
+                _ => None,
+            }
+        })
+    }
+
     /// Puts what was noted to the paths that it is about; returns the first one whose way is not known.
     fn settle(&mut self) -> Option<String> {
         for (path, noted) in std::mem::take(&mut self.noted) {
@@ -352,7 +374,7 @@ fn parts(path: &str) -> impl DoubleEndedIterator<Item = String> + use<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::{Content, Owner, Permissions};
+    use crate::transport::{Command, Content, Permissions};
 
     fn permissions() -> Permissions {
         let root = Owner { id: 0, name: "root".into() };
@@ -429,5 +451,30 @@ mod tests {
         assert_eq!(pending.account("/etc/passwd", "77"), Ok(mx));
         assert_eq!(pending.account("/etc/passwd", "odd"), Ok(None));
         assert_eq!(pending.account("/etc/group", "mx"), Ok(None));
+    }
+
+    #[test]
+    fn a_planned_account_is_found_by_name_and_number_and_a_removed_one_is_not_there() {
+        let mut pending = Pending::default();
+        let mut state = |what: &str, before: &str, after: &str| {
+            let texts = (before.to_string(), after.to_string());
+            pending.record(&Change::state(what, Command::shell("true"), texts, Vec::new()).unwrap());
+        };
+        state("user ann", "absent", "ann:1001:1002:Ann:/home/ann:/bin/sh, groups mail");
+        state("group ann", "absent", "ann:1002");
+        state("user bob", "bob:1003:1003::/home/bob:/bin/sh", "absent");
+        let ann = |id| Some(Some(Owner { id, name: "ann".into() }));
+        assert_eq!(
+            (pending.planned_account("user", "ann"), pending.planned_account("user", "1001")),
+            (ann(1001), ann(1001))
+        );
+        assert_eq!(
+            (pending.planned_account("group", "ann"), pending.planned_account("group", "1001")),
+            (ann(1002), None)
+        );
+        assert_eq!(
+            (pending.planned_account("user", "bob"), pending.planned_account("user", "eve")),
+            (Some(None), None)
+        );
     }
 }
