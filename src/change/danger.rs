@@ -23,6 +23,12 @@ pub fn of_path(change: &PathChange) -> Vec<String> {
 
 /// Returns the dangers of a state's change.
 pub fn of_state(state: &StateChange) -> Vec<String> {
+    if let Some(name) = state.what().strip_prefix("user ") {
+        return of_account(name, (state.before(), state.after()));
+    }
+    if let Some(name) = state.what().strip_prefix("password of ").filter(|_| state.after() == "empty") {
+        return vec![format!("the password of `{name}` is empty: it lets everybody in")];
+    }
     let Some(name) = state.what().strip_prefix("service ") else { return Vec::new() };
     let words = |text: &str| -> Vec<String> {
         text.split([',', ' ', '\n']).filter(|word| !word.is_empty()).map(str::to_string).collect()
@@ -35,6 +41,29 @@ pub fn of_state(state: &StateChange) -> Vec<String> {
     }
     if loses("enabled") {
         dangers.push(format!("the service `{name}` no longer starts by itself"));
+    }
+    dangers
+}
+
+/// Groups whose members may become root, or read and write what is root's.
+const POWERFUL: [&str; 8] = ["root", "sudo", "wheel", "admin", "docker", "lxd", "disk", "shadow"];
+
+/// Returns the dangers of an account's change: its text is a line of passwd(5) and its groups.
+fn of_account(name: &str, (before, after): (&str, &str)) -> Vec<String> {
+    let is_root = |text: &str| text.split(':').nth(1) == Some("0");
+    let groups = |text: &str| -> Vec<String> {
+        let shell = text.splitn(6, ':').nth(5).unwrap_or("");
+        let rest = shell.split_once(", groups ").map_or("", |(_, rest)| rest);
+        let listed = rest.split(", ").next().unwrap_or("");
+        listed.split(',').map(str::to_string).collect()
+    };
+    let mut dangers = Vec::new();
+    if is_root(after) && !is_root(before) {
+        dangers.push(format!("`{name}` has the number 0: it is root under another name"));
+    }
+    let old = groups(before);
+    for group in groups(after).iter().filter(|group| POWERFUL.contains(&group.as_str()) && !old.contains(group)) {
+        dangers.push(format!("`{name}` joins `{group}`, which may become root"));
     }
     dangers
 }
@@ -200,5 +229,20 @@ mod tests {
         assert_eq!(moved("/f", of(0o755), of(0o4755)), "becomes setuid");
         assert_eq!(moved("/f", of(0o755), of(0o2755)), "becomes setgid");
         assert_eq!(moved("/f", of(0o4755), of(0o755)), "");
+    }
+
+    #[test]
+    fn another_root_a_way_to_root_and_an_empty_password_are_found() {
+        let state = |what: &str, before: &str, after: &str| {
+            dangers(Change::state(what, Command::shell("true"), (before.into(), after.into()), Vec::new())).join("\n")
+        };
+        let ann = "ann:1001:1001:Ann, groups sudo:/home/ann:/bin/sh";
+        assert_eq!(state("user ann", "absent", ann), "");
+        assert!(state("user ann", ann, "ann:0:0::/root:/bin/sh").contains("root under another name"));
+        let joins = format!("{ann}, groups mail,sudo, expires 2030-01-01");
+        assert_eq!(state("user ann", ann, &joins), "`ann` joins `sudo`, which may become root");
+        assert_eq!(state("user ann", &joins, ann), "");
+        assert!(state("password of ann", "!", "empty").contains("lets everybody in"));
+        assert_eq!(state("password of ann", "empty", "!"), "");
     }
 }

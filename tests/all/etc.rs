@@ -23,7 +23,15 @@ impl Etc {
         // Locks of other tests' `useradd` come and go: of them `cp` complains, and they are not needed.
         let copied = Command::new("cp").args(["-a", "/etc"]).arg(&path).output().unwrap();
         assert!(FILES[..3].iter().all(|name| path.join(name).exists()), "{copied:?}");
+        let kept = path.join("fresh");
+        std::fs::create_dir(&kept).unwrap();
+        copy_accounts(&path, &kept);
         Etc { path }
+    }
+
+    /// Takes back what was done to the accounts.
+    pub fn forget(&self) {
+        copy_accounts(&self.path.join("fresh"), &self.path);
     }
 
     pub fn read(&self, name: &str) -> String {

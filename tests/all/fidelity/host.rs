@@ -12,6 +12,7 @@ use cutover::secret::Secret;
 
 use super::told::{Told, told};
 use super::{Program, corpus};
+use crate::etc::Etc;
 use crate::program::Printed;
 
 const HOSTS: [(&str, Role); 2] = [("one", Role::New), ("two", Role::Old)];
@@ -24,7 +25,7 @@ pub struct Pair {
     program: Program,
     /// Inventory, playbook and flags.
     words: String,
-    /// What the playbook needs beside `host.sh`, as its first lines say: `mail`, `services`.
+    /// What the playbook needs beside `host.sh`, as its first lines say: `mail`, `services`, `accounts`.
     needs: String,
     roots: Vec<String>,
     /// What its commands make that do not name it.
@@ -32,6 +33,8 @@ pub struct Pair {
     /// Tasks that the playbook itself leaves out of a check, and so says nothing of.
     left_out: &'static [&'static str],
     began: i64,
+    /// Where it needs `accounts`.
+    etc: Option<Etc>,
 }
 
 /// What a check says, or what a run has done.
@@ -92,7 +95,9 @@ impl Pair {
         program.file("hosts", &HOSTS.map(line).concat()).file("password", "secret\n");
         let words = format!("-i hosts {} {}", playbook.display(), said("flags"));
         let roots = HOSTS.map(|(name, _)| name.to_string()).to_vec();
+        let etc = (said("needs") == "accounts").then(|| Etc::below(&program.path("")));
         Pair {
+            etc,
             program,
             words,
             needs: said("needs"),
@@ -114,6 +119,7 @@ impl Pair {
         // The daemon's own.
         let commands = "state/lab/old/var/qmail/active".to_string();
         Pair {
+            etc: None,
             program,
             words,
             needs: LAB.into(),
@@ -154,6 +160,9 @@ impl Pair {
     /// of the lab itself, which runs, the check has left all as it was.
     fn fresh(&self) {
         let _ = std::fs::remove_dir_all(self.program.path("state/runs"));
+        if let Some(etc) = &self.etc {
+            etc.forget();
+        }
         if self.needs == LAB {
             return;
         }
@@ -178,8 +187,12 @@ impl Pair {
         let words = format!("{word} {} {flags}", self.words);
         let path = std::env::var("PATH").unwrap();
         let path = format!("{}:{path}", self.program.path("one/bin").display());
-        let output = self.program.command().env("PATH", path).args(words.split_whitespace()).output().unwrap();
-        let printed = self.program.printed(output);
+        let mut command = self.program.command();
+        command.env("PATH", path).args(words.split_whitespace());
+        if let Some(etc) = &self.etc {
+            command = etc.around(&command);
+        }
+        let printed = self.program.printed(command.output().unwrap());
         match printed.status {
             0 => Ok(printed),
             status => Err(format!("`cutover {words}` ends with {status}:\n{}{}", printed.stdout, printed.stderr)),
