@@ -122,7 +122,8 @@ impl Change {
                 format!("`{}`{place} (before: {before}; after: {after})", shown(change.path()))
             }
             Change::State(state) => match secrecy {
-                Secrecy::Open => {
+                Secrecy::Hidden if !state.has_secret_commands() => format!("{} (hidden by no_log)", state.what()),
+                _ => {
                     format!(
                         "{} (before: `{}`; after: `{}`)",
                         state.what(),
@@ -130,7 +131,6 @@ impl Change {
                         one_line(state.after())
                     )
                 }
-                Secrecy::Hidden => format!("{} (hidden by no_log)", state.what()),
             },
             Change::Run { command } => match secrecy {
                 Secrecy::Open => format!("`{}`", one_line(&command_line(command))),

@@ -45,6 +45,9 @@ pub struct StateChange {
     by: Vec<Command>,
     #[serde(default, skip_serializing_if = "Back::is_none")]
     back: Back,
+    /// What its commands read is a secret. The texts never are: a probe prints a fingerprint of what may not be shown.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    secret: bool,
 }
 
 /// How a state is moved back.
@@ -90,6 +93,11 @@ impl StateChange {
         &self.after
     }
 
+    /// Says whether its commands are given a secret.
+    pub fn has_secret_commands(&self) -> bool {
+        self.secret
+    }
+
     /// Says whether it is made from other things, whose changes decide what it is before.
     pub fn is_made_again(&self) -> bool {
         self.back == Back::Again
@@ -119,6 +127,7 @@ impl Change {
     pub fn secrecy(&self, asked: Secrecy) -> Secrecy {
         match self {
             Change::Path { change, .. } if change.secret_field().is_some() => Secrecy::Hidden,
+            Change::State(state) if state.secret => Secrecy::Hidden,
             _ => asked,
         }
     }
@@ -131,7 +140,23 @@ impl Change {
         by: Vec<Command>,
     ) -> Option<Change> {
         let what = what.into();
-        (before != after).then_some(Change::State(StateChange { what, probe, before, after, by, back: Back::None }))
+        (before != after).then_some(Change::State(StateChange {
+            what,
+            probe,
+            before,
+            after,
+            by,
+            back: Back::None,
+            secret: false,
+        }))
+    }
+
+    /// Says that the commands of a state are given a secret, on stdin: no journal and no plan has them in the open.
+    pub fn with_secret_commands(self) -> Change {
+        match self {
+            Change::State(state) => Change::State(StateChange { secret: true, ..state }),
+            other => other,
+        }
     }
 
     /// Says how the change of a state is taken back.
@@ -142,13 +167,38 @@ impl Change {
         }
     }
 
+    /// Says whether this, planned again, is the change that was `approved`; `made` gives what this run has made of a path.
+    ///
+    /// What may go on changing is not compared: the content of a file whose mode alone changes, the state that is made
+    /// from others, and the mail of the same mailboxes.
+    pub fn is_as_approved<'a>(&self, approved: &Change, made: impl Fn(&str) -> Option<&'a Node>) -> bool {
+        match (self, approved) {
+            (Change::Path { on, change }, Change::Path { on: approved_on, change: approved }) => {
+                let same = (change.path(), change.validate()) == (approved.path(), approved.validate());
+                let made =
+                    || made(change.path()).is_some_and(|node| node.without_time() == change.before().without_time());
+                let after = match approved.keeps_content() && change.keeps_content() {
+                    true => approved.after().permissions() == change.after().permissions(),
+                    false => approved.after() == change.after(),
+                };
+                on == approved_on && same && after && (approved.is_before(change.before()) || made())
+            }
+            (Change::State(state), Change::State(approved)) => {
+                let before = approved.is_made_again() || state.before == approved.before;
+                before && StateChange { before: approved.before.clone(), ..state.clone() } == *approved
+            }
+            (Change::Transfer(transfer), Change::Transfer(approved)) => transfer.is_part_of(approved),
+            (now, approved) => now == approved,
+        }
+    }
+
     /// Returns what takes this change back, or why nothing does.
     pub fn undone(&self) -> Result<Undone, String> {
         match self {
             Change::Path { on, change } => {
                 Ok(Undone::Change(Box::new(Change::Path { on: *on, change: change.undone()? })))
             }
-            Change::State(StateChange { what, probe, before, after, by, back }) => match back {
+            Change::State(StateChange { what, probe, before, after, by, back, secret }) => match back {
                 Back::None => Err(format!("nobody knows how {what} is taken back")),
                 Back::Again => Ok(Undone::Again(by.clone())),
                 Back::By(commands) => Ok(Undone::Change(Box::new(Change::State(StateChange {
@@ -158,6 +208,7 @@ impl Change {
                     after: before.clone(),
                     by: commands.clone(),
                     back: Back::By(by.clone()),
+                    secret: *secret,
                 })))),
             },
             Change::Run { .. } => Err("what a command has done is not known".into()),

@@ -94,6 +94,15 @@ impl Transfer {
         (!mailboxes.is_empty()).then(|| Transfer { from: from.into(), mailboxes, drain })
     }
 
+    /// Says whether this moves nothing but mailboxes of another transfer, in the same way.
+    pub fn is_part_of(&self, other: &Transfer) -> bool {
+        let same = |one: &Mailbox, other: &Mailbox| {
+            (&one.source, &one.dest, &one.owner) == (&other.source, &other.dest, &other.owner)
+        };
+        let has = |mailbox: &Mailbox| other.mailboxes.iter().any(|other| same(mailbox, other));
+        (&self.from, &self.drain) == (&other.from, &other.drain) && self.mailboxes.iter().all(has)
+    }
+
     /// Returns the number of messages that are to be moved, and their bytes.
     pub fn total(&self) -> (u64, u64) {
         let folders = self.mailboxes.iter().flat_map(|mailbox| &mailbox.folders);

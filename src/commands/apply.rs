@@ -4,18 +4,19 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::passwords::Passwords;
+use super::passwords::{Given, Passwords};
+use super::play;
 use super::printing::{self, Printing};
 use super::replay::{Replay, replay};
 use super::sign::Verification;
 use super::state;
 use crate::cli::Stop;
-use crate::error::Diagnostic;
+use crate::error::{Diagnostic, Diagnostics};
 use crate::inventory::Inventory;
 use crate::report::review;
 use crate::run::Mode;
 use crate::run::journal::Head;
-use crate::run::plan::{Before, Plan, Read, Step};
+use crate::run::plan::{Before, Guard, Plan, Read, Step};
 use crate::vars::{self, Fleet};
 
 /// Apply a plan: exactly its changes, in its order.
@@ -59,6 +60,9 @@ pub struct Arguments {
 enum Open {
     /// Leave them undone
     Skip,
+    /// Run the playbooks with the plan as the guard: what was approved is made as it was approved, these are shown as they
+    /// are decided, and anything else is refused
+    Run,
 }
 
 pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
@@ -70,6 +74,9 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     let passwords = arguments.passwords.ask()?;
     let plan = Plan::parse(&arguments.plan, &text, passwords.vault.as_ref())?;
     ready(&plan, arguments)?;
+    if arguments.open == Some(Open::Run) && !arguments.check {
+        return guarded(plan, arguments, passwords).await;
+    }
     let sources = if arguments.inventory.is_empty() { &plan.head.inventory } else { &arguments.inventory };
     let fleet = Arc::new(Fleet::new(Inventory::load(sources)?, vars::extra(&arguments.extra_vars)?));
     replay(Replay {
@@ -94,6 +101,58 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     .await
 }
 
+/// Runs the playbooks that the plan was made from, with the plan as the guard.
+async fn guarded(plan: Plan, arguments: &Arguments, passwords: Given) -> Result<u8, Stop> {
+    unchanged(&plan)?;
+    if plan.head.extra_vars && arguments.extra_vars.is_empty() {
+        let error = Diagnostic::new("the plan was made with `-e`, and its values are not in it");
+        return Err(error
+            .hint("give the same `-e` to `apply`: the playbooks are run, with the plan as the guard")
+            .into());
+    }
+    let told = plan.head.told.clone();
+    let inventory = if arguments.inventory.is_empty() { &plan.head.inventory } else { &arguments.inventory };
+    let play = play::Arguments {
+        playbooks: plan.head.playbooks.iter().map(|read| PathBuf::from(&read.path)).collect(),
+        inventory: inventory.clone(),
+        limit: arguments.limit.clone().or(told.limit),
+        tags: told.tags,
+        skip_tags: told.skip_tags,
+        extra_vars: arguments.extra_vars.clone(),
+        forks: arguments.forks,
+        locking: arguments.locking,
+        user: told.user,
+        private_key: told.private_key.map(PathBuf::from),
+        connection: told.connection,
+        timeout: told.timeout,
+        ssh_common_args: told.ssh_common_args,
+        ssh_extra_args: told.ssh_extra_args,
+        r#become: told.r#become,
+        become_method: told.become_method,
+        become_user: told.become_user,
+        start_at_task: told.start_at_task,
+        printing: arguments.printing.clone(),
+        ..play::Arguments::default()
+    };
+    let prepared = play::prepare(&play)?;
+    let course = play::Course::Guarded(Arc::new(Guard::new(plan)));
+    Ok(match play::execute(&play, prepared, course, &passwords).await? {
+        Ok(recap) => recap.exit_code(),
+        Err(code) => code,
+    })
+}
+
+/// Refuses where what the plan was made from is not as it was: what is decided now would be decided by something else
+/// than what was approved.
+fn unchanged(plan: &Plan) -> Result<(), Diagnostics> {
+    let mut errors = Diagnostics::default();
+    for source in plan.sources.iter().filter(|source| source.has_changed() != Some(false)) {
+        let error = Diagnostic::new(format!("`{}` is not as it was when the plan was made", source.path));
+        errors.push(error.hint("plan again, or leave what is open undone: `--open skip`"));
+    }
+    errors.or(())
+}
+
 /// Refuses a plan that cannot be applied as it is, and says what of its sources has changed since.
 fn ready(plan: &Plan, arguments: &Arguments) -> Result<(), Stop> {
     if let Some(step) = plan.steps.iter().find(|step| step.sealed.is_some()) {
@@ -105,7 +164,9 @@ fn ready(plan: &Plan, arguments: &Arguments) -> Result<(), Stop> {
     let open: Vec<String> = review::open(plan).into_iter().map(line).collect();
     if !open.is_empty() && arguments.open.is_none() {
         let message = format!("the plan has steps that only a run can decide:\n  {}", open.join("\n  "));
-        return Err(Diagnostic::new(message).hint("`--open skip` leaves them undone").into());
+        return Err(Diagnostic::new(message)
+            .hint("`--open skip` leaves them undone, `--open run` decides them as the playbooks are run")
+            .into());
     }
     for source in &plan.sources {
         if source.has_changed() == Some(true) {

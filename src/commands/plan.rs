@@ -9,9 +9,8 @@ use crate::cli::Stop;
 use crate::error::Diagnostic;
 use crate::provenance;
 use crate::report::review;
-use crate::run::Mode;
 use crate::run::plan::file::FORMAT;
-use crate::run::plan::{Head, Plan, Read, Recorder};
+use crate::run::plan::{Head, Plan, Read, Recorder, Told};
 
 /// Check playbooks, and save what they would change as a plan.
 ///
@@ -48,7 +47,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     let recorder = Arc::new(Recorder::default());
     let fleet = prepared.fleet.clone();
     let passwords = arguments.play.passwords.ask()?;
-    let ended = play::execute(&arguments.play, prepared, (Mode::Check, Some(recorder.clone())), &passwords).await?;
+    let ended = play::execute(&arguments.play, prepared, play::Course::Plan(recorder.clone()), &passwords).await?;
     let code = match &ended {
         Ok(recap) => recap.exit_code(),
         Err(code) => *code,
@@ -111,7 +110,30 @@ pub fn head(arguments: &play::Arguments) -> Result<Head, Diagnostic> {
         playbooks: arguments.playbooks.iter().map(|path| Read::of(path)).collect::<Result<_, Diagnostic>>()?,
         inventory: arguments.inventory.iter().map(|source| state::absolute(source)).collect(),
         extra_vars: !arguments.extra_vars.is_empty(),
+        told: told(arguments),
+        warnings: Vec::new(),
     })
+}
+
+/// Returns what else the command line has said.
+fn told(arguments: &play::Arguments) -> Told {
+    let text = |path: &PathBuf| path.display().to_string();
+    Told {
+        directory: std::env::current_dir().map(|path| text(&path)).unwrap_or_default(),
+        limit: arguments.limit.clone(),
+        tags: arguments.tags.clone(),
+        skip_tags: arguments.skip_tags.clone(),
+        start_at_task: arguments.start_at_task.clone(),
+        user: arguments.user.clone(),
+        private_key: arguments.private_key.as_deref().map(|path| state::absolute(&text(&path.to_path_buf()))),
+        connection: arguments.connection.clone(),
+        timeout: arguments.timeout,
+        ssh_common_args: arguments.ssh_common_args.clone(),
+        ssh_extra_args: arguments.ssh_extra_args.clone(),
+        r#become: arguments.r#become,
+        become_method: arguments.become_method.clone(),
+        become_user: arguments.become_user.clone(),
+    }
 }
 
 /// Finds out before the check whether its plan could be written.

@@ -21,7 +21,7 @@ use crate::report::{self, Recap};
 use crate::run::connections::{Connections, Defaults};
 use crate::run::earlier::{Decision, Earlier};
 use crate::run::journal::{self, Recipe};
-use crate::run::plan::{Before, Read, Recorder};
+use crate::run::plan::{Before, Guard, Read, Recorder};
 use crate::run::{self, Mode, Options, Run};
 use crate::template::{Failure, Templates};
 use crate::vars::{self, Fleet};
@@ -138,7 +138,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         return confirm(arguments, prepared, &passwords).await;
     }
     let mode = if arguments.check { Mode::Check } else { Mode::Apply };
-    Ok(match execute(arguments, prepared, (mode, None), &passwords).await? {
+    Ok(match execute(arguments, prepared, Course::Play(mode), &passwords).await? {
         Ok(recap) if arguments.exit_code => recap.detailed_exit_code(),
         Ok(recap) => recap.exit_code(),
         Err(code) => code,
@@ -149,7 +149,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
 pub(super) async fn again(arguments: Arguments, goes_on: GoesOn) -> Result<u8, Stop> {
     let prepared = Prepared { goes_on: Some(goes_on), ..prepare(&arguments)? };
     let passwords = arguments.passwords.ask()?;
-    let ended = execute(&arguments, prepared, (Mode::Apply, None), &passwords).await?;
+    let ended = execute(&arguments, prepared, Course::Play(Mode::Apply), &passwords).await?;
     Ok(ended.map_or_else(|code| code, |recap| recap.exit_code()))
 }
 
@@ -157,7 +157,7 @@ pub(super) async fn again(arguments: Arguments, goes_on: GoesOn) -> Result<u8, S
 async fn confirm(arguments: &Arguments, prepared: Prepared, passwords: &Given) -> Result<u8, Stop> {
     let recorder = Arc::new(Recorder::default());
     let fleet = prepared.fleet.clone();
-    let code = match execute(arguments, prepared, (Mode::Check, Some(recorder.clone())), passwords).await? {
+    let code = match execute(arguments, prepared, Course::Plan(recorder.clone()), passwords).await? {
         Ok(recap) => recap.exit_code(),
         Err(code) => code,
     };
@@ -262,13 +262,27 @@ pub(super) fn loader(fleet: &Arc<Fleet>, templates: &Arc<Templates>) -> Loader {
     loader
 }
 
+/// What a run is for.
+pub(super) enum Course {
+    Play(Mode),
+    /// A check whose plan is wanted.
+    Plan(Arc<Recorder>),
+    /// A run that keeps to a plan.
+    Guarded(Arc<Guard>),
+}
+
 /// Runs what was prepared, and returns what it came to, or the exit code of a signal.
 pub(super) async fn execute(
     arguments: &Arguments,
     prepared: Prepared,
-    (mode, plan): (Mode, Option<Arc<Recorder>>),
+    course: Course,
     passwords: &Given,
 ) -> Result<Result<Recap, u8>, Stop> {
+    let (mode, plan, guard) = match course {
+        Course::Play(mode) => (mode, None, None),
+        Course::Plan(recorder) => (Mode::Check, Some(recorder), None),
+        Course::Guarded(guard) => (Mode::Apply, None, Some(guard)),
+    };
     let Given { ssh: password, r#become: become_password, vault } = passwords.clone();
     let defaults = Defaults {
         user: arguments.user.clone(),
@@ -303,6 +317,7 @@ pub(super) async fn execute(
         progress: Default::default(),
         plan,
         earlier,
+        guard: guard.clone(),
     });
     // Every play's pattern is resolved before the first host is touched.
     run.check_hosts(&prepared.playbooks)?;
@@ -316,7 +331,11 @@ pub(super) async fn execute(
         progress,
         go_on: "`cutover resume last` goes on where this run stopped".into(),
     };
-    conduct(run, reading, async |run| run.play(&prepared.playbooks).await).await
+    let work = async |run: &Arc<Run>| match &guard {
+        Some(guard) => run.guarded(&prepared.playbooks, guard).await,
+        None => run.play(&prepared.playbooks).await,
+    };
+    conduct(run, reading, work).await
 }
 
 /// Returns what the journal says of the run.

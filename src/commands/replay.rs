@@ -63,6 +63,7 @@ pub async fn replay(replay: Replay) -> Result<u8, Stop> {
         progress: Default::default(),
         plan: None,
         earlier: None,
+        guard: None,
     });
     let go_on = "`cutover resume last` goes on where this run stopped".into();
     let reading = Reading { events, name, printing, progress, go_on };

@@ -131,7 +131,7 @@ impl View {
 
     /// Looks at many paths in one exchange; in a check that has planned something, links on the way may need more.
     pub async fn look_all(&self, paths: &[(String, Links)], want: Want) -> Result<Vec<Node>, TransportError> {
-        if self.with(|pending| pending.is_empty()) {
+        if self.with(|pending| pending.is_without_paths()) {
             return self.transport.look(paths, want).await;
         }
         self.look_for_links(paths).await?;
@@ -167,7 +167,7 @@ impl View {
 
     /// Lists everything below a directory, sorted by path; links are not followed.
     pub async fn list(&self, directory: &str, depth: Option<u32>) -> Result<Vec<Entry>, TransportError> {
-        if self.with(|pending| pending.is_empty()) {
+        if self.with(|pending| pending.is_without_paths()) {
             return self.transport.list(directory, depth).await;
         }
         self.look_for_links(&[(directory.to_string(), Links::Follow)]).await?;
@@ -198,20 +198,28 @@ impl View {
 
     /// Resolves a user; one that the host does not have, and would not have by now, is an error that says so.
     pub async fn user(&self, name: &str) -> Result<Owner, TransportError> {
-        match self.planned_account("/etc/passwd", name).await? {
+        match self.planned_account(("user", "/etc/passwd"), name).await? {
             Ok(Some(owner)) => Ok(owner),
             planned => self.account(planned, self.transport.user(name).await?, ("user", name)),
         }
     }
 
     pub async fn group(&self, name: &str) -> Result<Owner, TransportError> {
-        match self.planned_account("/etc/group", name).await? {
+        match self.planned_account(("group", "/etc/group"), name).await? {
             Ok(Some(owner)) => Ok(owner),
             planned => self.account(planned, self.transport.group(name).await?, ("group", name)),
         }
     }
 
-    async fn planned_account(&self, file: &str, name: &str) -> Result<Result<Option<Owner>, Arc<str>>, TransportError> {
+    async fn planned_account(
+        &self,
+        (kind, file): (&str, &str),
+        name: &str,
+    ) -> Result<Result<Option<Owner>, Arc<str>>, TransportError> {
+        if let Some(planned) = self.with(|pending| pending.planned_account(kind, name)) {
+            let gone = || TransportError::Refused(format!("`{}` would have no {kind} `{name}` by then", self.name));
+            return planned.map(|owner| Ok(Some(owner))).ok_or_else(gone);
+        }
         self.look_for_links(&[]).await?;
         Ok(self.with(|pending| pending.account(file, name)))
     }
@@ -230,6 +238,11 @@ impl View {
                 None => TransportError::Refused(format!("`{}` has no {kind} `{name}`", self.name)),
             }),
         }
+    }
+
+    /// Returns what is planned of each `user` or `group`, as `kind` says: its name and its state.
+    pub fn planned_accounts(&self, kind: &str) -> Vec<(String, String)> {
+        self.with(|pending| pending.planned_accounts(kind))
     }
 
     /// Runs a command that only reads. The module answers for that.
@@ -254,7 +267,7 @@ impl View {
 
     /// Returns the machine Cutover runs on, as changes of it are planned.
     pub fn here(&self) -> View {
-        View { name: String::new(), transport: self.controller.transport.clone(), ..self.clone() }
+        View { name: pending::HERE.into(), transport: self.controller.transport.clone(), ..self.clone() }
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Pending) -> T) -> T {

@@ -8,28 +8,15 @@ use crate::transport::{Body, Content, Entry, Links, Node, Owner};
 
 /// What is planned on all machines of a run, by host.
 #[derive(Debug, Default)]
-pub struct Pendings(Mutex<Hosts>);
+pub struct Pendings(Mutex<HashMap<String, Arc<Mutex<Pending>>>>);
 
-#[derive(Debug, Default)]
-struct Hosts {
-    pending: HashMap<String, Arc<Mutex<Pending>>>,
-    /// Hosts that are this machine.
-    here: BTreeSet<String>,
-}
-
-/// Stands for the machine Cutover runs on, whatever hosts it is.
-const HERE: &str = "";
+/// The machine Cutover runs on, as tasks that are delegated to it name it.
+pub const HERE: &str = "localhost";
 
 impl Pendings {
     fn of(&self, host: &str) -> Arc<Mutex<Pending>> {
         let mut hosts = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let name = if hosts.here.contains(host) { HERE } else { host };
-        hosts.pending.entry(name.to_string()).or_default().clone()
-    }
-
-    /// Notes that a host is the machine Cutover runs on, so that what is planned for one is planned for the other.
-    pub fn is_here(&self, host: &str) {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).here.insert(host.to_string());
+        hosts.entry(host.to_string()).or_default().clone()
     }
 
     /// Works on what is planned for a host.
@@ -160,13 +147,14 @@ impl Pending {
         Some(format!("{what}, which {last}{others} may make").into())
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.paths.is_empty() && self.states.is_empty() && self.unknown.is_empty() && self.noted.is_empty()
+    /// Says whether nothing is planned of any path.
+    pub fn is_without_paths(&self) -> bool {
+        self.paths.is_empty() && self.unknown.is_empty() && self.noted.is_empty()
     }
 
     /// Says whether what the host has may be something else by then: changes are planned, or commands were not run.
     pub fn plans_ahead(&self) -> bool {
-        !self.is_empty() || !self.commands.is_empty()
+        !(self.is_without_paths() && self.states.is_empty() && self.commands.is_empty())
     }
 
     /// Returns the host's own paths that have to be looked at, links kept, before `look` can tell what is planned at `paths`.
@@ -191,6 +179,28 @@ impl Pending {
     pub fn learn(&mut self, path: String, node: &Node) {
         let leads = if let Node::Link { target, .. } = node { Some(target.clone()) } else { None };
         self.ways.insert(path, leads);
+    }
+
+    /// Returns what is planned of each `user` or `group`, as `kind` says: its name and its state.
+    pub fn planned_accounts(&self, kind: &str) -> Vec<(String, String)> {
+        let of_kind = |(what, state): (&String, &String)| {
+            let name = what.strip_prefix(kind)?.strip_prefix(' ')?;
+            Some((name.to_string(), state.clone()))
+        };
+        self.states.iter().filter_map(of_kind).collect()
+    }
+
+    /// Returns a `user` or `group`, found by its name or number, where a planned change decides it: nothing for one that
+    /// would be removed. The states of both begin with `name:number`, or are `absent`.
+    pub fn planned_account(&self, kind: &str, wanted: &str) -> Option<Option<Owner>> {
+        self.planned_accounts(kind).into_iter().find_map(|(name, state)| {
+            let number = state.split(':').nth(1);
+            match number.and_then(|number| number.parse().ok()) {
+                Some(id) if name == wanted || number == Some(wanted) => Some(Some(Owner { id, name })),
+                None if name == wanted => Some(None),
+                _ => None,
+            }
+        })
     }
 
     /// Puts what was noted to the paths that it is about; returns the first one whose way is not known.
@@ -282,7 +292,10 @@ impl Pending {
                 _ => {}
             }
         }
-        let name = |path: String| format!("{}/{}", directory.trim_end_matches('/'), &path[prefix.len()..]);
+        let name = |path: String| {
+            let below = path.strip_prefix(&prefix).unwrap_or(&path);
+            format!("{}/{below}", directory.trim_end_matches('/'))
+        };
         Ok(entries.into_iter().map(|(path, node)| Entry { path: name(path), node }).collect())
     }
 
@@ -361,7 +374,7 @@ fn parts(path: &str) -> impl DoubleEndedIterator<Item = String> + use<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::{Content, Owner, Permissions};
+    use crate::transport::{Command, Content, Permissions};
 
     fn permissions() -> Permissions {
         let root = Owner { id: 0, name: "root".into() };
@@ -438,5 +451,30 @@ mod tests {
         assert_eq!(pending.account("/etc/passwd", "77"), Ok(mx));
         assert_eq!(pending.account("/etc/passwd", "odd"), Ok(None));
         assert_eq!(pending.account("/etc/group", "mx"), Ok(None));
+    }
+
+    #[test]
+    fn a_planned_account_is_found_by_name_and_number_and_a_removed_one_is_not_there() {
+        let mut pending = Pending::default();
+        let mut state = |what: &str, before: &str, after: &str| {
+            let texts = (before.to_string(), after.to_string());
+            pending.record(&Change::state(what, Command::shell("true"), texts, Vec::new()).unwrap());
+        };
+        state("user ann", "absent", "ann:1001:1002:Ann:/home/ann:/bin/sh, groups mail");
+        state("group ann", "absent", "ann:1002");
+        state("user bob", "bob:1003:1003::/home/bob:/bin/sh", "absent");
+        let ann = |id| Some(Some(Owner { id, name: "ann".into() }));
+        assert_eq!(
+            (pending.planned_account("user", "ann"), pending.planned_account("user", "1001")),
+            (ann(1001), ann(1001))
+        );
+        assert_eq!(
+            (pending.planned_account("group", "ann"), pending.planned_account("group", "1001")),
+            (ann(1002), None)
+        );
+        assert_eq!(
+            (pending.planned_account("user", "bob"), pending.planned_account("user", "eve")),
+            (Some(None), None)
+        );
     }
 }

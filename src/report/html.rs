@@ -56,6 +56,14 @@ impl Page<'_> {
             html(&plan.origin()),
         );
         self.dangers(&mut body);
+        if !self.plan.head.warnings.is_empty() {
+            let items = self.plan.head.warnings.iter().map(|warning| format!("<li>{}</li>", html(warning)));
+            let _ = write!(
+                body,
+                "<section class=dangers><h2>Tasks that fight</h2><ul>{}</ul></section>",
+                items.collect::<String>()
+            );
+        }
         self.filters(&mut body);
         body.push_str("<div class=index>");
         self.hosts(&mut body);

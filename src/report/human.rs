@@ -118,6 +118,11 @@ impl<W: Write> Human<W> {
                 let text = format!("FAILED - RETRYING: [{}]: {task} ({left} retries left).{item}", name(subject));
                 self.line(AnsiColor::Cyan, &text)?;
             }
+            Event::Decided { subject, why } => {
+                let item = of_item(subject.item.as_deref());
+                let text = format!("decided at apply: [{}]{item} => it {}", name(subject), shown(why));
+                self.line(AnsiColor::Magenta, &text)?;
+            }
             Event::Weakened { why, hosts } => {
                 self.line(AnsiColor::Magenta, &format!("weakened SSH: {} ({why})", hosts.join(", ")))?;
             }

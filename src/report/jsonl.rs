@@ -81,6 +81,7 @@ fn told(event: &Event, mode: Mode) -> (&'static str, Value) {
         Event::Planned { subject, diffs } => {
             ("planned", of(subject, json!({"diffs": diffs.iter().map(lines).collect::<Value>()})))
         }
+        Event::Decided { subject, why } => ("decided", of(subject, json!({"why": why}))),
         Event::Progress { subject, progress } => {
             let fields = json!({
                 "messages": progress.messages, "bytes": progress.bytes,

@@ -25,6 +25,13 @@ pub fn page(plan: &Plan) -> String {
         }
         text.push('\n');
     }
+    if !plan.head.warnings.is_empty() {
+        let _ = writeln!(text, "### Tasks that fight\n");
+        plan.head.warnings.iter().for_each(|warning| {
+            let _ = writeln!(text, "- {}", escaped(warning));
+        });
+        text.push('\n');
+    }
     let open = review::open(plan);
     if !open.is_empty() {
         let _ = writeln!(text, "### Only a run can decide\n");

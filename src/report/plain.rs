@@ -19,6 +19,9 @@ pub fn print(plan: &Plan, out: &mut impl Write) -> Result<()> {
         let text = format!("! {danger}: {}", review::named(hosts));
         writeln!(out, "{}", paint(AnsiColor::Magenta, &text))?;
     }
+    for warning in &plan.head.warnings {
+        writeln!(out, "{}", paint(AnsiColor::Magenta, &format!("[WARNING]: {warning}")))?;
+    }
     for task in review::tasks(plan) {
         banner(out, &format!("TASK [{}]", task.name))?;
         writeln!(out, "task path: {}", task.place)?;

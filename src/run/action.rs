@@ -8,12 +8,13 @@ use serde_json::{Map, Value};
 use crate::error::{Diagnostic, Diagnostics};
 use crate::modules::Results;
 use crate::playbook::Task;
+use crate::template::Failure;
 use crate::vars::Var;
 use crate::yaml::Yaml;
 
 use super::doing::{Doing, Done, Trouble, duration, skip};
 use super::play::{Batch, Split};
-use super::{Mode, lock};
+use super::{Mode, TaskKind, lock};
 
 /// A row of the table of runner actions.
 pub struct Action {
@@ -233,19 +234,28 @@ impl Doing<'_> {
 
 impl Batch {
     /// Performs a `meta` task, for all hosts at once.
-    pub(super) async fn meta(self: &Arc<Batch>, task: &Task, hosts: Vec<String>) -> Result<Split, Diagnostics> {
+    pub(super) async fn meta(self: &Arc<Batch>, task: &Arc<Task>, hosts: Vec<String>) -> Result<Split, Diagnostics> {
         let word = task.free_form.as_ref().and_then(|node| node.as_str()).unwrap_or_default().trim().to_string();
-        let mut chosen = Vec::new();
+        let (mut chosen, mut open) = (Vec::new(), Vec::new());
         for host in &hosts {
             let scope = self.scope(host, &self.layers(&task.keywords, host), &task.keywords);
             let mut holds = true;
             for condition in &task.keywords.when {
-                let value = self.run.templates.condition(condition, &scope);
-                holds &= value.map_err(|failure| super::play::wrong(failure, condition))?;
+                holds &= match self.run.templates.condition(condition, &scope) {
+                    Err(Failure::Unknown(needs)) if self.run.options.mode == Mode::Check => {
+                        open.push((host.clone(), needs));
+                        false
+                    }
+                    value => value.map_err(|failure| super::play::wrong(failure, condition))?,
+                };
             }
             if holds {
                 chosen.push(host.clone());
             }
+        }
+        if !open.is_empty() {
+            open.dedup_by(|one, other| one.0 == other.0);
+            self.leave_open(task, open, TaskKind::Task).await;
         }
         match word.as_str() {
             "flush_handlers" => {

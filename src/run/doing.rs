@@ -28,6 +28,8 @@ pub(super) struct Doing<'a> {
     pub scope: Scope,
     /// The place of the item in its loop, and how many come after it.
     pub item: (usize, usize),
+    /// How often the task has come to the host before, and how often with this item.
+    pub nth: (usize, usize),
     pub mode: Mode,
     pub secrecy: Secrecy,
     /// The task is a command that only reads.
@@ -63,7 +65,9 @@ pub(super) enum Trouble {
     Unreachable(String),
     /// Only a run can say: it needs this.
     Unknown(Arc<str>),
-    /// The same, and what is known of it, which has been shown.
+    /// The plan that guards the run has something else: nothing more is done on the host.
+    Refused(String),
+    /// Only a run can say, and what is known of it has been shown.
     Open {
         needs: Arc<str>,
         foreseen: Vec<Diff>,
@@ -149,6 +153,7 @@ impl<'a> Doing<'a> {
 
     /// A task without a loop.
     pub(super) async fn once(mut self) -> Ended {
+        self.nth.0 = self.count(None);
         let attempt = match self.set_switches() {
             Ok(()) => self.attempt().await,
             Err(failure) => Err(failure.into()),
@@ -186,7 +191,9 @@ impl<'a> Doing<'a> {
 
     /// Does the task as often as `until` and `retries` ask for.
     pub(super) async fn attempt(&self) -> Result<Done, Trouble> {
+        self.may_go_on()?;
         if !self.holds()? && !self.was_at_work() {
+            self.approve_none()?;
             return Ok(skip("Conditional result was False"));
         }
         let Some(until) = &self.task.until else {
@@ -428,6 +435,10 @@ impl<'a> Doing<'a> {
                 let verdict = if ignore_unreachable { Verdict::Ignored } else { Verdict::Unreachable };
                 (verdict, Done { result, ..Done::default() })
             }
+            Err(Trouble::Refused(message)) => {
+                self.give_up_host();
+                (Verdict::Failed, Done { result: failure(&message, Results::new()), ..Done::default() })
+            }
             Err(Trouble::Unknown(needs)) => self.left_open(&needs, Vec::new()),
             Err(Trouble::Open { needs, foreseen }) => self.left_open(&needs, foreseen),
         }
@@ -471,7 +482,10 @@ impl<'a> Doing<'a> {
                 name => vec![name],
             };
             for name in names.iter().filter_map(Value::as_str) {
-                self.batch.notify(self.host, name, perhaps).map_err(|error| error.at(&node.place))?;
+                let handlers = self.batch.notify(self.host, name, perhaps).map_err(|error| error.at(&node.place))?;
+                if let Some(guard) = &self.batch.run.guard {
+                    guard.hand_on((self.task, self.host), &handlers);
+                }
             }
         }
         Ok(())

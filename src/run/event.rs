@@ -27,6 +27,11 @@ pub enum Event {
         subject: Subject,
         diffs: Vec<Diff>,
     },
+    /// A step that a plan has left open is decided now, and why it was open; its changes have been planned.
+    Decided {
+        subject: Subject,
+        why: String,
+    },
     /// How far a long change is.
     Progress {
         subject: Subject,

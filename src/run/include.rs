@@ -19,6 +19,8 @@ pub(super) struct Inclusion {
     /// The loop's item and its companions: the included tasks see them.
     pub item: Map<String, Value>,
     pub label: Option<String>,
+    /// A plan that guards the run has left the inclusion open, and so what it brings.
+    pub open: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +57,7 @@ impl Batch {
                 What::Tasks(name) | What::Role(name, _) => name.clone(),
             };
             self.run.send(Event::Included { what, item: inclusion.label.clone(), hosts: hosts.clone() });
-            let steps = self.load(task, &inclusion)?;
+            let steps = self.load(task, &inclusion, &hosts)?;
             let after = self.steps(&steps, hosts.clone()).await?;
             split.going.retain(|host| !hosts.contains(host) || after.going.contains(host));
             split.failed.extend(after.failed);
@@ -63,7 +65,7 @@ impl Batch {
         Ok(split)
     }
 
-    fn load(&self, task: &Task, inclusion: &Inclusion) -> Result<Vec<Step>, Diagnostics> {
+    fn load(&self, task: &Task, inclusion: &Inclusion, hosts: &[String]) -> Result<Vec<Step>, Diagnostics> {
         let item: Layer =
             inclusion.item.iter().map(|(name, value)| (name.clone(), Var::Known(value.clone()))).collect();
         let loader = &self.run.loader;
@@ -72,6 +74,9 @@ impl Batch {
             What::Role(name, from) => loader.include_role(task, name, from.clone(), &item)?,
         };
         super::verify::steps(&included.steps, &self.run.templates)?;
+        if let Some(guard) = self.run.guard.as_ref().filter(|_| inclusion.open) {
+            hosts.iter().for_each(|host| guard.bring(host, (&included.steps, &included.handlers)));
+        }
         let mut state = lock(&self.state);
         state.handlers.extend(included.handlers);
         state.exports.extend(included.roles);
@@ -107,6 +112,7 @@ impl Doing<'_> {
                 item.insert(name.clone(), value.clone());
             }
         }
-        Ok(Done { inclusions: vec![Inclusion { what, item, label: self.subject.item.clone() }], ..Done::default() })
+        let inclusion = Inclusion { what, item, label: self.subject.item.clone(), open: self.brings() };
+        Ok(Done { inclusions: vec![inclusion], ..Done::default() })
     }
 }

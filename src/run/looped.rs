@@ -17,6 +17,7 @@ use super::{Event, Verdict};
 impl<'a> Doing<'a> {
     /// A task with a loop: each item in turn, then the sum.
     pub(super) async fn each(mut self) -> Ended {
+        self.nth.0 = self.count(None);
         if self.set_switches().is_err() {
             // They may need the item; until one is there, nothing may be shown.
             self.secrecy = Secrecy::Hidden;
@@ -44,7 +45,8 @@ impl<'a> Doing<'a> {
         let mut inclusions = Vec::new();
         let count = items.len();
         for (index, item) in items.into_iter().enumerate() {
-            let (one, switches) = self.with_item(index, count, item.clone());
+            let (mut one, switches) = self.with_item(index, count, item.clone());
+            one.nth.1 = one.count(one.subject.item.as_deref());
             if index > 0 {
                 one.pause_between().await;
             }
@@ -62,7 +64,7 @@ impl<'a> Doing<'a> {
             done.result.insert(loop_var, item);
             inclusions.append(&mut done.inclusions);
             sum.add(verdict, done);
-            if verdict == Verdict::Unreachable || stop {
+            if verdict == Verdict::Unreachable || stop || self.may_go_on().is_err() {
                 break;
             }
         }
@@ -146,6 +148,7 @@ impl<'a> Doing<'a> {
             layers: TaskLayers::default(),
             scope: Scope::default(),
             item: self.item,
+            nth: self.nth,
             mode: self.mode,
             secrecy: self.secrecy,
             probe: self.probe,

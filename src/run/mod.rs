@@ -22,6 +22,7 @@ pub mod connections;
 mod doing;
 pub mod earlier;
 pub mod event;
+mod fights;
 mod include;
 mod include_vars;
 pub mod journal;
@@ -85,6 +86,8 @@ pub struct Run {
     pub plan: Option<Arc<plan::Recorder>>,
     /// What runs that this one goes on with have done.
     pub earlier: Option<earlier::Earlier>,
+    /// The plan that the run keeps to.
+    pub guard: Option<Arc<plan::Guard>>,
 }
 
 /// What a run has learnt so far, beside variables.
@@ -98,6 +101,8 @@ pub struct Progressing {
     /// How many commands of lookups are known to have run.
     lookups: AtomicU64,
     left: left::Left,
+    /// What the tasks of a check have set.
+    fights: Mutex<fights::Fights>,
     /// Per machine that tasks are delegated to, whose turn it is.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -116,11 +121,13 @@ impl Run {
         self.progress.left.expect(expected.map(|hosts| hosts.into_iter().collect()).collect());
         for play in plays {
             if self.one_play(play, grown).await? == play::Flow::Stop {
+                self.tell_fights();
                 return Ok(());
             }
             self.progress.left.leave();
             grown |= play.may_grow_inventory();
         }
+        self.tell_fights();
         match (&self.options.start_at, *lock(&self.progress.started)) {
             (Some(name), false) => {
                 let hint = "`cutover play --list-tasks` prints every task's name";

@@ -14,7 +14,7 @@ use crate::transport::{Transport as _, TransportError};
 use crate::vars::{Layer, Var};
 use crate::yaml::Data;
 
-use super::connections::{Login, Peers};
+use super::connections::Peers;
 use super::doing::{Doing, Done, Trouble};
 use super::earlier::Work;
 use super::making::{Machine, Making, Unapplied};
@@ -50,6 +50,7 @@ impl Doing<'_> {
                 if !self.reads_only() {
                     self.forget_what_runs(&machine, &planned.changes, &arguments.read()?);
                 }
+                self.note_settings(&machine, (entry, &arguments), &planned);
                 self.record(&machine, (&planned.changes, waits_for))?;
             }
             return self.done(!planned.changes.is_empty(), planned.result, None);
@@ -173,9 +174,6 @@ impl Doing<'_> {
     pub(super) async fn view(&self, machine: &Machine, wanted: Use) -> Result<View, Trouble> {
         let controller = Arc::new(self.controller(wanted).await?);
         let pendings = self.batch.run.progress.pendings.clone();
-        if machine.login == Login::Local {
-            pendings.is_here(&machine.host);
-        }
         Ok(View::new(&machine.host, machine.transport.clone(), pendings, (controller, machine.peers.clone())))
     }
 
@@ -249,6 +247,7 @@ impl Doing<'_> {
 
     /// Makes the changes, in order, each in the journal first.
     async fn apply(&self, machine: &Machine, changes: &[Change]) -> Result<Applied, Unapplied> {
+        self.approve(machine, changes)?;
         let run = &self.batch.run;
         let controller = run.connections.controller().await?;
         let work = self.work(&machine.host);
@@ -361,7 +360,7 @@ fn about_template(path: &std::path::Path) -> Arc<Layer> {
 }
 
 /// Modules that wait for what other hands do: what was asked before they were done is not asked about the same host.
-const WAITING: &[&str] = &["wait_for"];
+pub(super) const WAITING: &[&str] = &["wait_for"];
 
 /// How often a plan is made again because the connection was lost, and how long after that.
 const PLANS_AGAIN: usize = 2;

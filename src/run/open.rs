@@ -5,10 +5,12 @@ use std::sync::Arc;
 use crate::change::{Change, Diff, Secrecy};
 use crate::modules::{self, Entry, Planned, Results};
 use crate::playbook::Task;
-use crate::template::Use;
+use crate::template::{Failure, Use};
+use crate::vars::Var;
 
 use super::doing::{Doing, Done, Trouble, skip};
 use super::making::Machine;
+use super::module::WAITING;
 use super::play::Batch;
 use super::{Event, TaskKind, Verdict};
 
@@ -65,12 +67,39 @@ impl Doing<'_> {
         Ok((machine, planned))
     }
 
+    /// Lets nobody take the variables that the task may set for what they were, or for unset.
+    fn leave_variables_open(&self, needs: &Arc<str>) {
+        let fleet = &self.batch.run.fleet;
+        let hosts = self.fact_hosts().unwrap_or_else(|_| self.facts_for.to_vec());
+        match self.task.action.as_str() {
+            "set_fact" => {
+                let holds = matches!(self.holds(), Ok(true));
+                for (name, node) in &self.task.arguments {
+                    let var = match self.templates().render(node, &self.scope) {
+                        Ok(value) if holds => Var::Known(value),
+                        Err(Failure::Unknown(needs)) if holds => Var::Unknown(needs),
+                        _ => Var::Unknown(needs.clone()),
+                    };
+                    hosts.iter().for_each(|host| fleet.set_fact(host, &name.key(), var.clone()));
+                }
+            }
+            "include_vars" | "include_tasks" | "include_role" => {
+                hosts.iter().for_each(|host| fleet.perhaps_more(host, needs));
+            }
+            _ => {}
+        }
+    }
+
     /// Returns the end of a task that only a run can decide.
     pub(super) fn left_open(&self, needs: &Arc<str>, foreseen: Vec<Diff>) -> (Verdict, Done) {
         if foreseen.is_empty() {
             self.forget_what_is_named(needs);
         }
-        self.record_open(needs, foreseen);
+        // An apply does not wait.
+        if !WAITING.contains(&self.task.action.as_str()) {
+            self.record_open(needs, foreseen);
+        }
+        self.leave_variables_open(needs);
         // A handler whose name needs something unknown, too, is found when it is run.
         let _ = self.notify(Some(needs));
         let mut result = Results::new();

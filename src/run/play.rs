@@ -402,7 +402,12 @@ impl Batch {
 
     /// Takes note of a notification, which may be one that only a run can say; an unknown name is an error that suggests
     /// a handler there is.
-    pub(super) fn notify(&self, host: &str, topic: &str, perhaps: Option<&Arc<str>>) -> Result<(), Diagnostic> {
+    pub(super) fn notify(
+        &self,
+        host: &str,
+        topic: &str,
+        perhaps: Option<&Arc<str>>,
+    ) -> Result<Vec<Arc<Task>>, Diagnostic> {
         let handlers = lock(&self.state).handlers.clone();
         let names: Vec<String> = handlers.iter().map(|handler| self.handler_name(handler, host)).collect();
         let answers: Vec<usize> =
@@ -415,6 +420,7 @@ impl Batch {
             let error = Diagnostic::new(format!("no handler is named `{topic}` or listens to it"));
             return Err(error.suggest(topic, names.iter().map(String::as_str)));
         }
+        let tasks = chosen.iter().map(|index| handlers[*index].clone()).collect();
         let mut state = lock(&self.state);
         match perhaps {
             None => state.notified.entry(host.to_string()).or_default().extend(chosen),
@@ -425,7 +431,7 @@ impl Batch {
                 }
             }
         }
-        Ok(())
+        Ok(tasks)
     }
 
     fn handler_name(&self, handler: &Task, host: &str) -> String {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::change::Secrecy;
 use crate::error::Diagnostics;
 use crate::playbook::{Keywords, Step, Task};
+use crate::template::Failure;
 use crate::vars::{Layer, Scope, TaskLayers, Var};
 use crate::yaml::Yaml;
 
@@ -54,15 +55,22 @@ impl Batch {
         hosts: Vec<String>,
         kind: TaskKind,
     ) -> Result<Split, Diagnostics> {
-        self.announce(task, &hosts, kind);
         let once = match &task.run_once {
             // Ansible does these for the first host, on behalf of all.
             None => matches!(task.action.as_str(), "add_host" | "pause"),
             Some(node) => {
                 let scope = self.run.fleet.scope(&hosts[0], &self.layers(&task.keywords, &hosts[0]));
-                self.run.switch(node, &scope).map_err(|failure| wrong(failure, node))?
+                match self.run.switch(node, &scope) {
+                    Err(Failure::Unknown(needs)) if self.run.options.mode == Mode::Check => {
+                        let open = hosts.iter().map(|host| (host.clone(), needs.clone())).collect();
+                        Box::pin(self.leave_open(task, open, kind)).await;
+                        return Ok(Split { going: hosts, failed: Vec::new() });
+                    }
+                    once => once.map_err(|failure| wrong(failure, node))?,
+                }
             }
         };
+        self.announce(task, &hosts, kind);
         let targets: Vec<String> = if once { hosts[..1].to_vec() } else { hosts.clone() };
         let facts_for = |host: &String| if once { hosts.clone() } else { vec![host.clone()] };
         let work = stream::iter(targets.into_iter().map(|host| self.on_host(task, facts_for(&host).into(), host)));
@@ -121,7 +129,10 @@ impl Batch {
             None => false,
             Some(node) => {
                 let scope = self.run.fleet.scope(&hosts[0], &self.layers(&self.play.keywords, &hosts[0]));
-                self.run.switch(node, &scope).map_err(|failure| wrong(failure, node))?
+                match self.run.switch(node, &scope) {
+                    Err(Failure::Unknown(_)) if self.run.options.mode == Mode::Check => false,
+                    fatal => fatal.map_err(|failure| wrong(failure, node))?,
+                }
             }
         };
         let unreachable = hosts.len() > split.going.len() + split.failed.len();
@@ -279,6 +290,7 @@ impl Batch {
             scope: self.scope(host, &layers, &task.keywords),
             layers,
             item: (0, 0),
+            nth: (0, 0),
             mode: self.run.options.mode,
             secrecy: Secrecy::Open,
             probe: false,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::change::{Change, Transfer};
-use crate::modules;
+use crate::modules::{self, Kind};
 use crate::transport::Transport as _;
 use crate::vars::Var;
 
@@ -71,9 +71,6 @@ fn touched(action: &str, given: &Map<String, Value>, home: &str) -> Vec<String> 
             let named = declared.chain(named.into_iter().map(str::to_string)).collect::<Vec<_>>();
             named.iter().flat_map(|word| what_it_names(word, &base, home)).collect()
         }
-        "file" | "lineinfile" | "blockinfile" | "replace" => {
-            text(&["path", "dest", "destfile", "name"]).iter().map(|path| absolute(path, home, home)).collect()
-        }
         "copy" | "template" => {
             let file = |dest: String| match (dest.ends_with('/'), text(&["src"])) {
                 (true, Some(src)) => format!("{dest}{}", src.rsplit('/').next().unwrap_or_default()),
@@ -82,9 +79,20 @@ fn touched(action: &str, given: &Map<String, Value>, home: &str) -> Vec<String> 
             text(&["dest"]).map(file).iter().map(|path| absolute(path, home, home)).collect()
         }
         "service" => text(&["name"]).iter().map(|name| format!("service {name}")).collect(),
-        _ => Vec::new(),
+        name if LOOKING.contains(&name) => Vec::new(),
+        name => {
+            let argument = |name: &str| modules::find(action).and_then(|entry| entry.argument(name));
+            let path = |name: &str| argument(name).is_some_and(|argument| matches!(argument.kind, Kind::Path));
+            let named = given.iter().filter(|(name, _)| path(name)).filter_map(|(_, value)| value.as_str());
+            let unsaid = (name == "mount" && !given.contains_key("fstab")).then_some("/etc/fstab");
+            named.chain(unsaid).map(|path| absolute(path, home, home)).collect()
+        }
     }
 }
+
+/// Modules that change nothing of their host.
+const LOOKING: &[&str] =
+    &["fetch", "find", "gather_facts", "ping", "qmail_facts", "setup", "slurp", "stat", "wait_for"];
 
 /// Programs that change nothing of what they are given.
 const READERS: &[&str] = &[

@@ -128,7 +128,11 @@ impl Context {
                 let fleet = self.scope.fleet.clone()?;
                 Some(Value::from_object(HostVars { fleet, run: self.run.clone() }))
             }
-            (None, _) => None,
+            (None, _) => {
+                let needs = self.scope.more.clone()?;
+                let engine = self.run.environment.globals().any(|(global, _)| global == name);
+                (!engine).then(|| raise(Failure::Unknown(needs)).into())
+            }
         }
     }
 }

@@ -38,12 +38,14 @@ struct HostVars {
     included: Arc<Layer>,
     /// `set_fact` and `register`.
     set: Arc<Layer>,
+    /// What is needed to know which variables there are beside these.
+    more: Option<Arc<str>>,
 }
 
 impl Default for HostVars {
     fn default() -> HostVars {
         let facts = Layer::from([("ansible_facts".into(), Var::Known(Value::Object(Map::new())))]);
-        HostVars { facts: Arc::new(facts), included: Arc::default(), set: Arc::default() }
+        HostVars { facts: Arc::new(facts), included: Arc::default(), set: Arc::default(), more: None }
     }
 }
 
@@ -149,7 +151,7 @@ impl Fleet {
         layers.extend(known.hosts.get(host).unwrap_or(&known.all).iter().cloned());
         layers.extend(task.role_defaults.iter().rev().cloned());
         layers.retain(|layer| !layer.is_empty());
-        Scope { fleet: Some(self.clone()), ..Scope::new(layers) }
+        Scope { fleet: Some(self.clone()), more: learnt.more, ..Scope::new(layers) }
     }
 
     /// Returns what `hostvars[host]` shows: everything but what belongs to a play or task.
@@ -184,6 +186,11 @@ impl Fleet {
 
     pub fn register(&self, host: &str, name: &str, value: Var) {
         self.set_fact(host, name, value);
+    }
+
+    /// Notes that a host may have got variables that only a run can name.
+    pub fn perhaps_more(&self, host: &str, needs: &Arc<str>) {
+        self.write().host(host).more.get_or_insert_with(|| needs.clone());
     }
 
     /// Adds what `include_vars` read on a host.

@@ -42,6 +42,9 @@ pub struct Scope {
     pub search: Arc<[PathBuf]>,
     /// Whether what is rendered only serves to ask a host early: nothing may be done for it.
     pub only_asks: bool,
+    /// In a check: what is needed to know whether a name that is in no layer is set, because variables may have been
+    /// included that only a run can name.
+    pub more: Option<Arc<str>>,
 }
 
 impl Scope {

@@ -15,6 +15,7 @@ use cutover::modules::{self, Entry};
 use cutover::transport::{Links, Machines, Node, Transport, TransportError, Want, local};
 use serde_json::Value;
 
+use crate::etc::{Etc, is_left};
 use crate::program::{Printed, Program};
 use crate::userland::host::Host;
 
@@ -67,6 +68,11 @@ const ROWS: &[Row] = &[
         replaced: &[("    state:", "    use: systemd\n    state:")],
         why: "a test's machine may run no init at all: `systemctl` is a stand-in with two files for its state",
     },
+    Row {
+        module: "user",
+        replaced: &[("    comment:", "    home: NEW/ann\n    comment:")],
+        why: "the default home is on the machine itself",
+    },
     Row { module: "wait_for", replaced: &[("port: 25", "port: PORT")], why: "port 25 is the machine's own" },
 ];
 
@@ -86,12 +92,16 @@ const READING: &[&str] = &[
     "wait_for",
 ];
 
+/// Modules that change accounts: on this machine, in an `/etc` of their own.
+const ACCOUNTS: &[&str] = &["group", "user"];
+
 /// A pair of filled hosts, both on one machine, and a playbook with one module's example for `new`.
 struct Fixture<'a> {
     program: Program,
     entry: &'static Entry,
     /// Nothing: it is this machine.
     host: Option<&'a Host>,
+    etc: Option<Etc>,
     _smtp: TcpListener,
 }
 
@@ -119,7 +129,11 @@ impl<'a> Fixture<'a> {
                 let _ = (&connection).write_all(b"220 new.lab.example ESMTP\r\n");
             }
         });
-        let fixture = Fixture { program, entry, host, _smtp: listener };
+        let etc = (host.is_none() && ACCOUNTS.contains(&entry.name)).then(|| Etc::below(&program.path("")));
+        if let Some(host) = host {
+            host.forget_accounts();
+        }
+        let fixture = Fixture { program, entry, host, etc, _smtp: listener };
         fixture.extras();
         let text = fixture.example(&user, &group, port);
         fixture.program.file("play.yml", &play(&text));
@@ -186,8 +200,12 @@ impl<'a> Fixture<'a> {
         let words = words.split_whitespace();
         let path = std::env::var("PATH").unwrap();
         let path = format!("{}:{path}", self.program.path("bin").display());
-        let output = self.program.command().env("PATH", path).args(words).output().unwrap();
-        Printed::from(output, &self.program.path(""))
+        let mut command = self.program.command();
+        command.env("PATH", path).args(words);
+        if let Some(etc) = &self.etc {
+            command = etc.around(&command);
+        }
+        Printed::from(command.output().unwrap(), &self.program.path(""))
     }
 
     /// Takes `no_log` out of the example: hidden content is not in the journal.
@@ -198,7 +216,11 @@ impl<'a> Fixture<'a> {
 
     fn tree(&self) -> Tree {
         let state = self.program.path("state");
-        tree(&self.program.path("")).into_iter().filter(|(path, _)| !path.starts_with(&state)).collect()
+        let mut all = tree(&self.program.path(""));
+        if let Some(host) = self.host.filter(|_| ACCOUNTS.contains(&self.entry.name)) {
+            all.extend(tree(&host.etc()));
+        }
+        all.into_iter().filter(|(path, _)| !path.starts_with(&state) && !is_left(path)).collect()
     }
 
     fn journal(&self) -> Vec<Value> {
@@ -429,6 +451,11 @@ async fn the_journal_holds_the_changes_that_were_made_which_are_stale_then_and_c
 async fn can_be_undone(entry: &'static Entry, here: &Here, host: Option<&Host>) {
     let name = entry.name;
     let fixture = Fixture::new(entry, host);
+    let own = match &fixture.etc {
+        Some(etc) => Some(Here { host: etc.machine().await, controller: here.controller.clone() }),
+        None => None,
+    };
+    let here = own.as_ref().unwrap_or(here);
     fixture.in_the_open();
     let before = fixture.tree();
     fixture.run("");

@@ -3,14 +3,17 @@
 // A test that cannot go on panics, and it may start the program under test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+mod accounts;
 mod ansible;
 mod architecture;
 mod bad_input;
 mod cli;
 mod crontab;
 mod elevation;
+mod etc;
 mod faults;
 mod fidelity;
+mod guarded;
 mod hostkeys;
 mod lab;
 mod language;

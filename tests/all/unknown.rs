@@ -251,3 +251,167 @@ fn a_probe_that_is_no_command_is_refused_with_its_place() {
     program.file("x.yml", "[]\n");
     has(&program.run("play --check -i hosts site.yml").expect(1).stderr, "probe");
 }
+
+#[test]
+fn an_account_that_an_earlier_task_would_add_can_own_a_file_in_the_same_check() {
+    let program = host(
+        "    - {name: user, lineinfile: {path: /etc/passwd, line: 'cutover-mx:x:64242:64243::/:/bin/false'}}
+    - {name: group, lineinfile: {path: /etc/group, line: 'cutover-mg:x:64243:'}}
+    - name: owned
+      copy: {content: x, dest: \"{{ base }}/owned\", owner: cutover-mx, group: cutover-mg}
+    - name: by number
+      file: {path: \"{{ base }}/owned\", owner: root, group: '64243'}
+    - name: nobody's
+      copy: {content: x, dest: \"{{ base }}/other\", owner: cutover-nobody}
+      ignore_errors: true
+",
+    );
+    let checked = program.run("play --check -i hosts site.yml").expect(0);
+    has(&checked.stdout, "+++ DIR/new/owned  -rw-r--r-- 0644 cutover-mx:cutover-mg, 1 bytes");
+    has(&checked.stdout, "-owner: cutover-mx\n+owner: root\n");
+    has(&checked.stdout, "has no user `cutover-nobody`");
+    has(&checked.stdout, "unknown=0");
+}
+
+#[test]
+fn an_account_that_a_command_may_make_leaves_its_owner_open() {
+    let program = host(
+        "    - {name: look, command: id root, changed_when: false}
+    - {name: wrong, copy: {content: x, dest: \"{{ base }}/a\", owner: cutover-mx}, ignore_errors: true}
+    - {name: make, command: useradd cutover-mx}
+    - {name: owned, copy: {content: x, dest: \"{{ base }}/a\", owner: cutover-mx}}
+",
+    );
+    let checked = program.run("play --check -i hosts site.yml").expect(0);
+    has(&checked.stdout, "has no user `cutover-mx`");
+    has(&checked.stdout, "unknown=1");
+    let program = host(
+        "    - {name: make, command: useradd cutover-mx}
+    - {name: owned, copy: {content: x, dest: \"{{ base }}/a\", owner: cutover-mx}}
+    - {name: more, shell: groupadd cutover-mg}
+    - {name: grouped, file: {path: \"{{ base }}\", group: cutover-mg}}
+",
+    );
+    let planned = program.run("plan -i hosts site.yml -o move.plan").expect(0);
+    let owned = "open: `owned` on new (site.yml:5): needs user `cutover-mx`, which task `make` (site.yml:4) may make\n";
+    has(&planned.stderr, owned);
+    has(&planned.stderr, "needs group `cutover-mg`, which task `more` (site.yml:6) or an earlier command may make\n");
+}
+
+#[test]
+fn what_is_behind_a_link_that_would_be_made_is_seen_through_it() {
+    let program = host(
+        "    - {name: v2, file: {path: \"{{ base }}/v2\", state: directory}}
+    - {name: conf, copy: {content: \"a\\n\", dest: \"{{ base }}/v2/conf\"}}
+    - {name: now, file: {src: v2, dest: \"{{ base }}/now\", state: link}}
+    - {name: through, lineinfile: {path: \"{{ base }}/now/conf\", line: b}}
+    - {name: there, file: {src: \"{{ base }}/was\", dest: \"{{ base }}/link\", state: link}}
+    - {name: read, slurp: {src: \"{{ base }}/link/old\"}, register: old}
+    - {name: old, debug: {msg: \"{{ old.content | b64decode }}\"}}
+    - {name: list, find: {paths: \"{{ base }}/link\"}, register: found}
+    - {name: found, debug: {msg: \"{{ found.files | map(attribute='path') | join(' ') }}\"}}
+",
+    );
+    program.file("new/was/old", "as it was");
+    let checked = program.run("play --check -i hosts site.yml").expect(0);
+    has(&checked.stdout, " a\n+b\n");
+    has(&checked.stdout, "\"as it was\"");
+    has(&checked.stdout, "\"DIR/new/link/old\"");
+    let run = program.run("play -i hosts site.yml").expect(0);
+    assert_eq!(program.read("new/v2/conf"), "a\nb\n");
+    has(&run.stdout, "\"DIR/new/link/old\"");
+}
+
+#[test]
+fn nothing_fails_for_an_unknown_wherever_it_stands() {
+    let program = host(
+        "    - {name: ask, command: echo yes, register: said}
+    - {name: kept, set_fact: {fact: \"{{ said.stdout }}\", sure: known}}
+    - {name: used, debug: {msg: \"{{ fact }}\"}}
+    - {name: known, debug: {msg: \"still {{ sure }}\"}}
+    - {name: perhaps, set_fact: {sure: other}, when: said.rc == 0}
+    - {name: now open, debug: {msg: \"{{ sure }}\"}}
+    - {name: looped, debug: {msg: \"{{ item }}\"}, loop: \"{{ said.stdout_lines }}\"}
+    - {name: some, debug: {msg: \"{{ item }}\"}, loop: [a, \"{{ said.stdout }}\"]}
+    - {name: items, debug: {msg: \"{{ item }}\"}, loop: [a, b], when: item == 'a' or said.rc == 0}
+    - {name: delegated, command: echo, delegate_to: \"{{ said.stdout }}\"}
+    - {name: once, debug: {msg: x}, run_once: \"{{ said.rc == 0 }}\"}
+    - {name: vars, include_vars: \"{{ said.stdout }}.yml\"}
+    - {name: from them, debug: {msg: \"{{ from_vars }}\"}}
+    - {name: file, include_tasks: \"{{ said.stdout }}.yml\"}
+    - {name: role, include_role: {name: \"{{ said.stdout }}\"}}
+    - {name: hidden, debug: {msg: x}, no_log: \"{{ said.rc == 0 }}\"}
+    - {name: retried, command: echo, retries: \"{{ said.rc }}\", until: said.rc == 0}
+    - {name: judged, debug: {msg: x}, failed_when: said.rc == 1, changed_when: said.rc == 0}
+    - {name: group, group_by: {key: \"{{ said.stdout }}\"}}
+    - {name: host, add_host: {name: \"{{ said.stdout }}\"}}
+    - {name: asserted, assert: {that: said.rc == 0}}
+    - {name: failed, fail: {msg: x}, when: said.rc == 1}
+    - name: blocked
+      when: said.rc == 0
+      block: [{name: in it, debug: {msg: x}}]
+      rescue: [{name: rescue, debug: {msg: rescued}}]
+      always: [{name: at last, debug: {msg: x}}]
+    - {name: become, command: echo, become: \"{{ said.rc == 0 }}\"}
+    - {name: environment, command: echo, environment: {A: \"{{ said.stdout }}\"}}
+    - {name: timed, command: echo, timeout: \"{{ said.rc }}\"}
+    - {name: notified, command: echo, notify: \"{{ said.stdout }}\"}
+    - {name: stop, meta: end_play, when: said.rc == 1}
+    - {name: after all, debug: {msg: the end}}
+",
+    );
+    let checked = program.run("plan -i hosts site.yml -o move.plan").expect(0);
+    for text in ["\"still known\"", "\"the end\"", "failed=0", "rescued=0"] {
+        has(&checked.stdout, text);
+    }
+    for name in ["used", "now open", "from them", "stop"] {
+        let open = format!("TASK [{name}] ");
+        let after = checked.stdout.split(&open).nth(1).unwrap_or_else(|| panic!("{name}\n{}", checked.stdout));
+        has(after.lines().nth(1).unwrap_or_default(), "unknown: [new] => unknown until run: needs `");
+    }
+}
+
+#[test]
+fn tasks_that_set_one_path_to_different_things_are_named_and_edits_that_build_on_each_other_are_not() {
+    let program = host(
+        "    - {name: one, copy: {content: \"a\\n\", dest: \"{{ base }}/both\", mode: '0644'}}
+    - {name: two, template: {src: both.j2, dest: \"{{ base }}/both\"}}
+    - {name: open, file: {path: \"{{ base }}/mode\", mode: '0644'}}
+    - {name: close, file: {path: \"{{ base }}/mode\", mode: '0600'}}
+    - {name: make, file: {path: \"{{ base }}/gone\", state: directory}}
+    - {name: take, file: {path: \"{{ base }}/gone\", state: absent}}
+    - {name: left, file: {src: a, dest: \"{{ base }}/link\", state: link, force: true}}
+    - {name: right, file: {src: b, dest: \"{{ base }}/link\", state: link, force: true}}
+    - {name: x, lineinfile: {path: \"{{ base }}/mode\", regexp: '^x=', line: x=1}}
+    - {name: y, lineinfile: {path: \"{{ base }}/mode\", regexp: '^x=', line: x=2}}
+    - {name: base, copy: {content: \"a\\n\", dest: \"{{ base }}/built\", mode: '0644'}}
+    - {name: line, lineinfile: {path: \"{{ base }}/built\", line: b, mode: '0644'}}
+    - {name: rights, file: {path: \"{{ base }}/built\", mode: '0644'}}
+    - {name: plain, copy: {content: \"p\\n\", dest: \"{{ base }}/plain\"}}
+    - {name: closed, file: {path: \"{{ base }}/plain\", mode: '0600'}}
+",
+    );
+    program.file("templates/both.j2", "b\n").file("new/mode", "as it was\n");
+    let planned = program.run("plan -i hosts site.yml -o move.plan").expect(0);
+    let fights: Vec<&str> = planned.stdout.lines().filter(|line| line.contains("set to different things")).collect();
+    let start = |path: &str| {
+        format!("[WARNING]: new: `DIR/new/{path}` is set to different things, and each run would change it back: ")
+    };
+    let expected = [
+        "both its content by task `one` (site.yml:4), its content by task `two` (site.yml:5)",
+        "mode mode 0644 by task `open` (site.yml:6), mode 0600 by task `close` (site.yml:7)",
+        "gone there by task `make` (site.yml:8), absent by task `take` (site.yml:9)",
+        "link a link to `a` by task `left` (site.yml:10), a link to `b` by task `right` (site.yml:11)",
+        "mode lines of it by task `x` (site.yml:12), lines of it by task `y` (site.yml:13)",
+    ];
+    let expected = expected.map(|line| line.split_once(' ').map(|(path, rest)| start(path) + rest).unwrap());
+    assert_eq!(fights, expected);
+    for format in ["human", "markdown", "html", "json"] {
+        has(&program.run(&format!("show move.plan --format {format}")).expect(0).stdout, "is set to different things");
+    }
+    program.run("play -i hosts site.yml").expect(0);
+    // Those of them that find it as they want it want it all the same.
+    let again = program.run("play --check -i hosts site.yml").expect(0);
+    assert_eq!(again.stdout.matches("set to different things").count(), 6, "{}", again.stdout);
+    lacks(&again.stdout, "plain` is set");
+}

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use russh::server::{self, Msg};
 use russh::{Channel, ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
@@ -28,6 +29,9 @@ pub fn spawn(options: &Options, line: &[u8]) -> io::Result<Child> {
         .spawn()
 }
 
+/// How long a command may go on whose channel has ended: it reads the end of its input, and may clean up.
+const LAST_WORK: Duration = Duration::from_secs(3);
+
 /// Moves a command's bytes until it has ended or its channel has, which ends the command.
 pub async fn carry(channel: Channel<Msg>, mut child: Child, session: server::Handle) {
     let mut group = Group(child.id().and_then(|id| Pid::from_raw(id as i32)));
@@ -42,15 +46,20 @@ pub async fn carry(channel: Channel<Msg>, mut child: Child, session: server::Han
         let (_, _, status) = tokio::join!(send(stdout, &write, None), send(stderr, &write, Some(1)), child.wait());
         status
     };
+    let mut running = std::pin::pin!(running);
     tokio::select! {
-        status = running => {
+        status = &mut running => {
             // What it left in the background stays, as with any server.
             group.0 = None;
             report(status, id, &session).await;
             let _ = write.eof().await;
             let _ = write.close().await;
         }
-        _ = close => {}
+        _ = close => {
+            if tokio::time::timeout(LAST_WORK, running).await.is_ok() {
+                group.0 = None;
+            }
+        }
     }
     drop(group);
     feeding.abort();

@@ -2,6 +2,7 @@
 
 use super::Entry;
 
+mod accounts;
 mod command;
 mod cron;
 mod distribution;
@@ -23,6 +24,7 @@ pub const MODULES: &[&Entry] = &[
     &command::COMMAND,
     &cron::CRON,
     &setup::GATHER_FACTS,
+    &accounts::GROUP,
     &mount::MOUNT,
     &ping::PING,
     &shell::RAW,
@@ -30,5 +32,6 @@ pub const MODULES: &[&Entry] = &[
     &service::SERVICE,
     &setup::SETUP,
     &shell::SHELL,
+    &accounts::USER,
     &wait_for::WAIT_FOR,
 ];

@@ -26,7 +26,7 @@ pub const FORMAT: u32 = 1;
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
-    Plan(Head),
+    Plan(Box<Head>),
     Source(Source),
     Route(Route),
     Batch(Batch),
@@ -54,7 +54,7 @@ impl Plan {
     /// it is encrypted.
     pub fn save(&self, path: &Path, password: Option<&Secret>) -> Result<bool, Diagnostic> {
         let (mut text, mut any) = (String::new(), false);
-        line(&mut text, &Line::Plan(self.head.clone()))?;
+        line(&mut text, &Line::Plan(Box::new(self.head.clone())))?;
         for source in &self.sources {
             line(&mut text, &Line::Source(source.clone()))?;
         }
@@ -183,7 +183,7 @@ fn head(line: &str) -> Result<Head, String> {
         None => return Err("this is no plan".into()),
     }
     match serde_json::from_value(value) {
-        Ok(Line::Plan(head)) => Ok(head),
+        Ok(Line::Plan(head)) => Ok(*head),
         Ok(_) => Err("this is no plan".into()),
         Err(error) => Err(error.to_string()),
     }

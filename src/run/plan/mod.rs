@@ -13,12 +13,14 @@ use super::Subject;
 
 pub mod drift;
 pub mod file;
+pub mod guard;
 mod reach;
 pub mod recorder;
 pub mod replay;
 pub mod resume;
 
 pub use file::Sealed;
+pub use guard::Guard;
 pub use recorder::Recorder;
 pub use resume::Before;
 
@@ -53,6 +55,32 @@ pub struct Head {
     /// `-e` was given; its values are in what the steps hold.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub extra_vars: bool,
+    #[serde(default)]
+    pub told: Told,
+    /// What the check has found that is no change: tasks that set one path to different things.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// What else the command line has said of the run: a run with the plan as its guard is told the same.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Told {
+    /// Where the plan was made: the places of tasks are relative to it.
+    pub directory: String,
+    pub limit: Option<String>,
+    pub tags: Vec<String>,
+    pub skip_tags: Vec<String>,
+    pub start_at_task: Option<String>,
+    pub user: Option<String>,
+    pub private_key: Option<String>,
+    pub connection: Option<String>,
+    pub timeout: Option<u64>,
+    pub ssh_common_args: Option<String>,
+    pub ssh_extra_args: Option<String>,
+    pub r#become: bool,
+    pub become_method: Option<String>,
+    pub become_user: Option<String>,
 }
 
 /// A file as it was read.
@@ -75,6 +103,12 @@ pub struct Route {
 }
 
 impl Route {
+    /// Says whether this leads to the same machine as another, in the same way, as far as its key was seen.
+    pub fn is_as(&self, other: &Route) -> bool {
+        let keys = self.key.as_ref().zip(other.key.as_ref());
+        (&self.host, &self.variables) == (&other.host, &other.variables) && keys.is_none_or(|(one, other)| one == other)
+    }
+
     /// Names who one becomes there, and how.
     pub fn becomes(&self) -> Option<String> {
         let said = |name: &str| self.variables.get(name).and_then(Option::as_deref);
@@ -107,6 +141,9 @@ pub struct Step {
     pub delegate: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<String>,
+    /// How often the task has come to the host before, with that item: an included file may be included twice.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub nth: usize,
     /// The index of the route to the machine that is changed; nothing where it is not known what would be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<usize>,
@@ -133,6 +170,10 @@ pub struct Step {
     /// They, where they may not be shown and the vault password was not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<Sealed>,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl Head {

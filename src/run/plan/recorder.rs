@@ -10,6 +10,7 @@ use crate::run::{Mode, lock};
 use crate::template::Failure;
 use crate::transport::Body;
 
+use super::guard::Seen;
 use super::{Batch, Head, Plan, Route, Step};
 
 /// Collects steps.
@@ -18,9 +19,15 @@ pub struct Recorder {
     plan: Mutex<Plan>,
     /// How many tasks were begun, and the last one's name and place.
     task: Mutex<(usize, String, String)>,
+    pub(super) seen: Seen,
 }
 
 impl Recorder {
+    /// Notes what a reviewer has to know of the plan as a whole.
+    pub fn warn(&self, text: &str) {
+        lock(&self.plan).head.warnings.push(text.into());
+    }
+
     /// Notes that a play, or a batch of it, begins.
     pub fn batch(&self, hosts: &[String]) {
         lock(&self.plan).batches.push(Batch { hosts: hosts.to_vec() });
@@ -37,6 +44,7 @@ impl Recorder {
         let mut plan = std::mem::take(&mut *lock(&self.plan));
         let place = |host: &str| hosts.iter().position(|other| other == host);
         plan.steps.sort_by_key(|step| (step.task, place(&step.host)));
+        let head = Head { warnings: std::mem::take(&mut plan.head.warnings), ..head };
         let mut plan = Plan { head, ..plan };
         plan.open_what_collides();
         plan
@@ -133,6 +141,7 @@ impl Doing<'_> {
             place,
             host: self.host.into(),
             item: self.subject.item.clone(),
+            nth: if self.subject.item.is_some() { self.nth.1 } else { self.nth.0 },
             hidden: self.secrecy == Secrecy::Hidden,
             forgiven: self.forgiven.0,
             fatal: self.is_fatal(),
@@ -164,7 +173,7 @@ impl Plan {
 }
 
 /// Returns the other host that a change reads from.
-fn peer(change: &Change) -> Option<&str> {
+pub(super) fn peer(change: &Change) -> Option<&str> {
     match change {
         Change::Transfer(transfer) => Some(&transfer.from),
         Change::Path { change, .. } => match &change.after().content()?.body {

@@ -9,8 +9,7 @@ use indexmap::IndexMap;
 use crate::change::{self, Applied, Change};
 use crate::error::{Diagnostic, Diagnostics};
 use crate::modules::Results;
-use crate::playbook::Keywords;
-
+use crate::playbook::{Keywords, Playbook};
 use crate::run::doing::Trouble;
 use crate::run::making::{Machine, Making, Unapplied};
 use crate::run::play::Flow;
@@ -22,7 +21,7 @@ use crate::vars::{Layer, Var};
 use super::drift::{Drift, Expected};
 use super::reach::{Peers, Way};
 use super::resume::was_made;
-use super::{Batch, Before, Plan, Step};
+use super::{Batch, Before, Guard, Plan, Step};
 
 /// A step of which an earlier run may have made a part.
 struct Left<'a> {
@@ -123,6 +122,38 @@ impl Run {
         for (machine, count) in not_begun {
             let steps = if count == 1 { "step" } else { "steps" };
             self.send(Event::Warning(format!("not applied: {count} {steps} on `{machine}`")));
+        }
+        Ok(())
+    }
+
+    /// Plays playbooks with the plan that was made of them as the guard: hosts that have moved on are left alone, what was
+    /// approved is made as it was, and what was open is decided.
+    ///
+    /// Errors are the user's, as those of [`Run::play`] and [`Run::replay`].
+    pub async fn guarded(self: &Arc<Run>, playbooks: &[Playbook], guard: &Guard) -> Result<(), Diagnostics> {
+        let plan = guard.plan();
+        self.check_limit(plan)?;
+        let ways = self.ways(plan)?;
+        self.send(Event::PlayStarted { name: plan.head.title() });
+        let all = plan.steps.iter().enumerate().filter(|(_, step)| self.is_meant(step));
+        let steps: Vec<Left> = all.map(|(index, step)| Left { index, step, made: 0 }).collect();
+        self.verify(&steps, (plan, &ways)).await;
+        lock(&self.progress.out).iter().for_each(|host| guard.refuse(host));
+        self.play(playbooks).await?;
+        let mut left: IndexMap<&str, Vec<&Step>> = IndexMap::new();
+        for step in guard.left().into_iter().filter(|step| self.is_meant(step)) {
+            left.entry(step.host.as_str()).or_default().push(step);
+        }
+        for (host, steps) in left {
+            let names: Vec<String> = steps.iter().map(|step| format!("`{}` ({})", step.name, step.place)).collect();
+            let text = format!("approved and not made: {}", few(&names));
+            match lock(&self.progress.out).contains(host) {
+                true => self.send(Event::Warning(format!("`{host}`: {text}"))),
+                false => {
+                    let subject = Subject { host: host.into(), delegate: None, item: None };
+                    self.send(Event::Finished { subject, verdict: Verdict::Failed, result: message(&text) });
+                }
+            }
         }
         Ok(())
     }
@@ -347,6 +378,15 @@ impl Run {
     }
 }
 
+/// Names steps, all of them where they are few.
+fn few(names: &[String]) -> String {
+    const FEW: usize = 5;
+    match names.len() {
+        count if count > FEW => format!("{} and {} more", names[..FEW].join(", "), count - FEW),
+        _ => names.join(", "),
+    }
+}
+
 /// Returns what a change that was made says, or that its command failed.
 fn judged(change: &Change, applied: Applied) -> Result<Results, Trouble> {
     let status = applied.output.as_ref().map_or(0, |output| output.status);
@@ -361,6 +401,7 @@ fn judged(change: &Change, applied: Applied) -> Result<Results, Trouble> {
 fn told(trouble: Trouble) -> (Verdict, Results) {
     match trouble {
         Trouble::Unreachable(why) => (Verdict::Unreachable, message(&why)),
+        Trouble::Refused(why) => (Verdict::Failed, message(&why)),
         Trouble::Unknown(what) | Trouble::Open { needs: what, .. } => {
             (Verdict::Failed, message(&format!("it needs {what}")))
         }

@@ -67,23 +67,30 @@ k_look() {
   done
 }
 
+# Waits a fifth of a second, or one where `sleep` knows no parts.
+k_pause() {
+  sleep $k_nap 2>/dev/null && k_fifths=$((k_fifths - 1)) && return
+  k_nap=1 k_fifths=$((k_fifths - 5))
+  sleep 1
+}
+
 # k_hold REFUSAL DIRECTORY NAME TOKEN TEXT STEAL: takes the lock, or prints REFUSAL and who has it.
 k_hold() {
   if [ -n "$k_mine" ]; then
     [ -h "$k_mine" ] && [ -z "$6" ] && return
     [ -h "$k_mine" ] || { printf '%s\nlost\n' "$1" && return 1; }
   fi
-  k_refusal=$1 k_dir=$2 k_name=$3 k_token=$4 k_text=$5 k_steal=$6 k_try=0
+  k_refusal=$1 k_dir=$2 k_name=$3 k_token=$4 k_text=$5 k_steal=$6 k_fifths=10 k_nap=0.2
   while :; do
     k_born $$
     k_enter "$k_token $$ ${k_b:-x} $k_text" || { printf '%s\nnowhere\n' "$k_refusal" && return 1; }
     k_look
     [ -n "$k_others" ] || return 0
-    [ $k_try -lt 2 ] || break
-    k_try=$((k_try + 1))
+    # One that ends just now, or was killed just now, is worth two seconds.
+    [ $k_fifths -gt 0 ] || break
     # Of two that came at once the first by name stays, and the other comes back when that one has looked again.
-    if [ -n "$k_before" ]; then rm -f "$k_mine" && sleep 1; fi
-    sleep 1
+    if [ -n "$k_before" ]; then rm -f "$k_mine" && k_pause; fi
+    k_pause
   done
   rm -f "$k_mine"
   k_mine=

@@ -9,6 +9,7 @@ use cutover::transport::posix::Posix;
 use cutover::transport::ssh::{self, Target};
 use tempfile::TempDir;
 
+use crate::etc::copy_accounts;
 use crate::sshd::{accepts, free_port, make_key, run, wait_for};
 use crate::transport_laws::Machine;
 
@@ -87,6 +88,8 @@ impl Host {
         });
         std::fs::write(at("etc/passwd"), lines.collect::<String>()).unwrap();
         std::fs::write(at("etc/shells"), format!("{}\n", kind.login)).unwrap();
+        std::fs::create_dir(at("accounts")).unwrap();
+        copy_accounts(&at("etc"), &at("accounts"));
         match kind.server {
             Server::OpenSsh => open_ssh(directory, kind),
             Server::Dropbear => dropbear(directory, kind),
@@ -133,6 +136,17 @@ impl Host {
     /// Puts a program on the host's `PATH`.
     pub fn program(&self, name: &str, script: &str) {
         program(&self.path("stand-ins").join(name), script);
+    }
+
+    /// The host's `/etc`, seen from here.
+    pub fn etc(&self) -> PathBuf {
+        let own = self.path("etc");
+        if own.exists() { own } else { self.path("root/etc") }
+    }
+
+    /// Takes back what was done to its accounts.
+    pub fn forget_accounts(&self) {
+        copy_accounts(&self.path("accounts"), &self.etc());
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -9,7 +9,7 @@ const LEAST: &[&str] =
 /// What the laws and the examples of the modules call by themselves.
 const CALLED: &[&str] = &[
     "head", "sleep", "printf", "env", "true", "uname", "date", "hostname", "mktemp", "tail", "cp", "sed", "grep", "tr",
-    "df", "ps", "tar", "sort", "kill",
+    "df", "ps", "tar", "sort", "kill", "cksum",
 ];
 
 pub const BASH: Kind = Kind { sh: Some("/bin/bash"), login: "/bin/bash", ..PLAIN };

@@ -21,6 +21,7 @@ type Refused = &'static [(&'static str, &'static str)];
 const NOTHING: Refused = &[];
 const MISSING_TOOLS: Refused =
     &[("maildir_move", "this host has no stat command"), ("wait_for", "`new` has neither `nc` nor `bash` to connect")];
+const NO_SHADOW: Refused = &[("group", "`new` has no `groupadd`"), ("user", "`new` has no `groupadd`")];
 
 async fn keeps_the_laws(kind: &Kind) {
     let host = Host::start(kind);
@@ -97,7 +98,7 @@ hosts! {
     with_mksh_as_sh: MKSH, NOTHING;
     with_ksh93_as_sh: KSH93, NOTHING;
     with_yash_as_sh: YASH, NOTHING;
-    with_busybox_alone_behind_dropbear: BUSYBOX, NOTHING;
+    with_busybox_alone_behind_dropbear: BUSYBOX, NO_SHADOW;
     below_a_csh: CSH, NOTHING;
     below_a_tcsh: TCSH, NOTHING;
     below_a_fish: FISH, NOTHING;
