@@ -321,7 +321,7 @@ fn a_reviewer_sees_what_is_the_same_on_many_hosts_once_and_what_is_dangerous_fir
     - name: <b>open</b> to all
       file: {path: \"{{ base }}/there\", mode: '0666'}
     - name: the same
-      copy: {content: \"``` <script>\\n\", dest: /tmp/cutover-never-made, mode: '0644'}
+      copy: {content: \"``` <script>\\n\", dest: \"{{ base }}/never\", mode: '0644'}
 ",
     );
     program.run("plan -i hosts site.yml -o move.plan").expect(0);
@@ -331,7 +331,7 @@ fn a_reviewer_sees_what_is_the_same_on_many_hosts_once_and_what_is_dangerous_fir
 
     let human = program.run("show move.plan").expect(0).stdout;
     has(&human, "\n1 dangerous:\n! becomes world-writable: <b>open</b> to all (site.yml:4): old, new\n\nTASK ");
-    has(&human, "would change: same for 2 hosts: old, new\n");
+    has(&human, "would change: same for 2 hosts, but for the name: old, new\n");
     has(&human, "old                        : 1 danger, 1 file, 1 mode\n");
 
     let markdown = program.run("show move.plan --format markdown").expect(0).stdout;
@@ -341,11 +341,11 @@ fn a_reviewer_sees_what_is_the_same_on_many_hosts_once_and_what_is_dangerous_fir
         "### 1 dangerous\n\n- :warning: becomes world-writable: \\<b\\>open\\</b\\> to all (site.yml:4) (old, new)\n",
     );
     has(&markdown, "| host | dangers | files | modes | open |\n|---|---:|---:|---:|---:|\n| old | 1 | 1 | 1 | 0 |");
-    has(&markdown, "<summary>same for 2 hosts: old, new</summary>\n\n````diff\n");
+    has(&markdown, "<summary>same for 2 hosts, but for the name: old, new</summary>\n\n````diff\n");
     has(&markdown, "### \\<b\\>open\\</b\\> to all");
 
     let html = program.run("show move.plan --format html").expect(0).stdout;
-    has(&html, ">same for 2 hosts: old, new</summary>");
+    has(&html, ">same for 2 hosts, but for the name: old, new</summary>");
     has(&html, "&lt;b&gt;open&lt;/b&gt; to all");
     has(&html, "+``` &lt;script&gt;");
     assert!(!html.contains("http:") && !html.contains("https:") && !html.contains("src="));
