@@ -194,7 +194,7 @@ async fn confirm(arguments: &Arguments, prepared: Prepared, passwords: &Given) -
         mode: Mode::Apply,
         fleet,
         // It goes on as what it is: a plan that was shown.
-        journal: journal::Head { play: None, ..head(arguments)? },
+        journal: head(arguments),
         passwords: passwords.clone(),
         locking: arguments.locking.rules(),
         limit: None,
@@ -304,7 +304,9 @@ pub(super) async fn execute(
     let (resumes, earlier, decisions) = prepared
         .goes_on
         .map_or_else(Default::default, |goes_on| (Some(goes_on.with), Some(goes_on.earlier), goes_on.decisions));
-    let journal = Arc::new(state::journal(journal::Head { resumes, ..head(arguments)? }, mode, vault)?);
+    // Gone on with by itself, it would have no guard.
+    let play = if guard.is_some() { None } else { Some(recipe(arguments)?) };
+    let journal = Arc::new(state::journal(journal::Head { resumes, play, ..head(arguments) }, mode, vault)?);
     let run = Arc::new(Run {
         options: options(arguments, mode),
         fleet: prepared.fleet,
@@ -329,7 +331,10 @@ pub(super) async fn execute(
         name: printing::name(&arguments.playbooks),
         printing: arguments.printing.clone(),
         progress,
-        go_on: "`cutover resume last` goes on where this run stopped".into(),
+        go_on: match guard {
+            Some(_) => "make a new plan of what is left: `cutover plan`".into(),
+            None => "`cutover resume last` goes on where this run stopped".into(),
+        },
     };
     let work = async |run: &Arc<Run>| match &guard {
         Some(guard) => run.guarded(&prepared.playbooks, guard).await,
@@ -339,13 +344,12 @@ pub(super) async fn execute(
 }
 
 /// Returns what the journal says of the run.
-fn head(arguments: &Arguments) -> Result<journal::Head, Diagnostic> {
-    Ok(journal::Head {
+fn head(arguments: &Arguments) -> journal::Head {
+    journal::Head {
         playbooks: arguments.playbooks.iter().map(|path| path.display().to_string()).collect(),
         inventory: arguments.inventory.iter().map(|source| state::absolute(source)).collect(),
-        play: Some(recipe(arguments)?),
         ..journal::Head::default()
-    })
+    }
 }
 
 /// Returns what a resume has to be told.
