@@ -45,6 +45,11 @@ impl Printing {
         Printing { no_diff: true, ..self.clone() }
     }
 
+    /// Says whether it is to be told otherwise than in full to people.
+    pub fn is_special(&self) -> bool {
+        self.quiet || self.output != Output::Human || self.junit.is_some()
+    }
+
     /// Says whether a line that draws itself anew may show how far the run is.
     pub fn draws(&self) -> bool {
         !self.quiet && self.output == Output::Human

@@ -8,6 +8,7 @@ use super::passwords::Passwords;
 use super::play::{self, GoesOn};
 use super::printing::Printing;
 use super::replay::{Replay, replay};
+use super::runs;
 use super::state;
 use crate::change::Change;
 use crate::cli::Stop;
@@ -68,6 +69,9 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         return Ok(0);
     }
     record.is_over()?;
+    if let Some(torn) = runs::torn(&record) {
+        writeln!(anstream::stderr(), "{torn}").map_err(Stop::Output)?;
+    }
     // What an earlier run made is in its own journal.
     let chain = record.chain(&directory)?;
     let Some(read) = &head.plan else { return playbooks(arguments, &chain).await };

@@ -17,7 +17,7 @@ use crate::run::Mode;
 use crate::run::journal;
 use crate::run::plan::file::FORMAT;
 use crate::run::plan::{Before, Head, Plan, Read};
-use crate::run::record::{End, Entry, Record};
+use crate::run::record::{End, Entry, Left, Record};
 use crate::vars::{self, Fleet};
 
 /// List the runs that have changed something, the newest last.
@@ -34,9 +34,8 @@ pub struct Log {
     /// The run's id, the beginning of it, or `last`
     #[arg(value_name = "RUN")]
     run: String,
-    /// Do not show differences
-    #[arg(long)]
-    no_diff: bool,
+    #[command(flatten)]
+    printing: Printing,
 }
 
 /// Take back what a run has changed, the last change first.
@@ -90,10 +89,22 @@ pub fn list(arguments: &List) -> Result<u8, Stop> {
         );
         writeln!(out, "{line}").map_err(Stop::Output)?;
     }
+    for torn in records.iter().filter_map(torn) {
+        writeln!(anstream::stderr(), "{torn}").map_err(Stop::Output)?;
+    }
     for error in errors {
         writeln!(anstream::stderr(), "{error}").map_err(Stop::Output)?;
     }
     Ok(0)
+}
+
+/// Says what is torn of a journal.
+pub(super) fn torn(record: &Record) -> Option<String> {
+    let line = record.torn?;
+    Some(format!(
+        "the journal of run {} is torn in line {line}, its last: that entry is lost, and nothing came after it",
+        record.id
+    ))
 }
 
 fn outcome(record: &Record) -> &'static str {
@@ -109,12 +120,18 @@ fn outcome(record: &Record) -> &'static str {
 
 pub fn log(arguments: &Log) -> Result<u8, Stop> {
     let record = Record::find(&state::runs(), &arguments.run)?;
+    if arguments.printing.is_special() {
+        return retell(&record, &arguments.printing);
+    }
     let mut out = anstream::stdout();
     let mut print = |text: String| writeln!(out, "{text}").map_err(Stop::Output);
     print(format!("run {}: {}, started {}", record.id, outcome(&record).trim_end(), record.started))?;
     print(format!("of {}", record.head.playbooks.join(", ")))?;
     for (host, from) in &record.stolen {
         print(format!("took the lock of `{host}` from {from}"))?;
+    }
+    if let Some(torn) = torn(&record) {
+        print(torn)?;
     }
     for entry in &record.entries {
         let item = entry.item.as_ref().map(|item| format!(" (item={item})")).unwrap_or_default();
@@ -126,10 +143,20 @@ pub fn log(arguments: &Log) -> Result<u8, Stop> {
             End::Unknown => "unknown whether applied: the run was killed".into(),
         };
         print(format!("\n{}. `{}` on `{}`{item}: {end}", entry.number, entry.task, entry.host))?;
-        if !arguments.no_diff {
+        if !arguments.printing.no_diff {
             entry.lines().into_iter().try_for_each(&mut print)?;
         }
     }
+    Ok(0)
+}
+
+/// Tells a run again to whoever reads runs.
+fn retell(record: &Record, printing: &Printing) -> Result<u8, Stop> {
+    let junit = printing.open()?;
+    let name = record.head.playbooks.join(" ");
+    let mut reporter = printing.reporter((Mode::Apply, &name), junit, None).map_err(Stop::Output)?;
+    record.events().iter().try_for_each(|event| reporter.event(event)).map_err(Stop::Output)?;
+    reporter.finish().map_err(Stop::Output)?;
     Ok(0)
 }
 
@@ -146,6 +173,9 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
     if !arguments.check {
         record.is_over()?;
     }
+    if let Some(torn) = torn(&record) {
+        writeln!(anstream::stderr(), "{torn}").map_err(Stop::Output)?;
+    }
     if !record.entries.iter().any(wanted) && !record.entries.is_empty() {
         let error = Diagnostic::new(format!("run {} has changed nothing of that kind", record.id));
         return Err(error.hint(format!("`cutover log {}` shows its hosts and tasks", record.id)).into());
@@ -161,12 +191,13 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
     };
     let plan = Plan { head, ..plan };
     let mut err = anstream::stderr();
-    for (change, why) in &left {
+    for Left { change, why, .. } in &left {
         writeln!(err, "not taken back: {change}\n  {why}").map_err(Stop::Output)?;
     }
+    let code = if left.iter().any(|left| left.unsettled) { 2 } else { 0 };
     if plan.steps.is_empty() {
         writeln!(err, "nothing to take back").map_err(Stop::Output)?;
-        return Ok(0);
+        return Ok(code);
     }
     if arguments.out.is_some() {
         if !arguments.printing.no_diff {
@@ -185,7 +216,7 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
         plan.save(&saved, passwords.vault.as_ref())?;
     }
     let fleet = Fleet::new(Inventory::load(&plan.head.inventory)?, vars::extra(&arguments.extra_vars)?);
-    replay(Replay {
+    let replayed = replay(Replay {
         before: Before::default(),
         mode: if arguments.check { Mode::Check } else { Mode::Apply },
         journal: journal::Head {
@@ -204,5 +235,6 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
         name: format!("undo {}", record.id),
         printing: arguments.printing.clone(),
     })
-    .await
+    .await?;
+    Ok(if replayed == 0 { code } else { replayed })
 }

@@ -90,6 +90,8 @@ struct Writer {
     file: File,
     count: u64,
     routes: Vec<Route>,
+    /// An entry could be written in part only: what came after it could not be read.
+    broken: bool,
 }
 
 impl Journal {
@@ -104,7 +106,9 @@ impl Journal {
     /// with `check_mode: false`.
     pub fn when_needed(directory: &Path, head: Head) -> Journal {
         let started = jiff::Zoned::now();
-        let id = format!("{}-{}", started.strftime("%Y%m%dT%H%M%S%.6f"), std::process::id());
+        let newest = journals(directory).pop();
+        let newest = newest.as_deref().and_then(Path::file_stem).unwrap_or_default().to_string_lossy().into_owned();
+        let id = format!("{}-{}", after(&newest, started.timestamp()), std::process::id());
         Journal { directory: directory.into(), id, started, head, vault: None, writer: Mutex::default() }
     }
 
@@ -216,7 +220,7 @@ impl Writer {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let path = directory.join(format!("{id}.jsonl"));
         let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(path)?;
-        let mut writer = Writer { file, count: 0, routes: Vec::new() };
+        let mut writer = Writer { file, count: 0, routes: Vec::new(), broken: false };
         writer.write(&json!({ "run": {
             "format": 1, "version": env!("CARGO_PKG_VERSION"), "started": started.timestamp().to_string(),
             "playbooks": head.playbooks, "inventory": head.inventory, "plan": head.plan,
@@ -236,9 +240,36 @@ impl Writer {
     }
 
     fn write(&mut self, value: &Value) -> std::io::Result<()> {
-        self.file.write_all(format!("{value}\n").as_bytes())?;
-        self.file.sync_data()
+        if self.broken {
+            return Err(std::io::Error::other("an entry before this could not be written"));
+        }
+        let written = self.file.write_all(format!("{value}\n").as_bytes()).and_then(|()| self.file.sync_data());
+        self.broken = written.is_err();
+        written
     }
+}
+
+/// Returns the journals of a directory, the oldest first: their names begin with the time.
+pub fn journals(directory: &Path) -> Vec<PathBuf> {
+    // No directory: no run yet.
+    let paths = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut paths: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|end| end == "jsonl")).collect();
+    paths.sort();
+    paths
+}
+
+/// Returns the time that a run's name begins with: now, in UTC, and where the clock was set back a moment after the newest
+/// run, so that the names tell in which order runs began.
+fn after(newest: &str, now: jiff::Timestamp) -> String {
+    const FORMAT: &str = "%Y%m%dT%H%M%S%.6f";
+    let stamp = now.strftime(FORMAT).to_string();
+    let newest = newest.split('-').next().unwrap_or_default();
+    if newest < stamp.as_str() {
+        return stamp;
+    }
+    let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%S%.f", newest);
+    let next = time.ok().and_then(|time| time.checked_add(jiff::Span::new().microseconds(1)).ok());
+    next.map_or(stamp, |next| next.strftime(FORMAT).to_string())
 }
 
 /// Returns what a command gave, as it is kept; nothing where that is too long.
@@ -264,6 +295,19 @@ pub fn applied(value: &Value) -> Option<Applied> {
 mod tests {
     use super::*;
     use crate::transport::{Content, Node, Owner, Permissions};
+
+    #[test]
+    fn runs_are_named_in_the_order_in_which_they_begin_whatever_the_clock_says() {
+        let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap();
+        assert_eq!(after("", at("2026-11-26T17:00:00Z")), "20261126T170000.000000");
+        assert_eq!(after("20261126T165959.999999-1", at("2026-11-26T17:00:00Z")), "20261126T170000.000000");
+        assert_eq!(after("20261126T170000.000000-1", at("2026-11-26T17:00:00Z")), "20261126T170000.000001");
+        assert_eq!(after("20301231T235959.999999-1", at("2026-11-26T17:00:00Z")), "20310101T000000.000000");
+        assert_eq!(after("no-time", at("2026-11-26T17:00:00Z")), "20261126T170000.000000");
+        let directory = tempfile::tempdir().unwrap();
+        let ids = [(); 3].map(|()| Journal::start(directory.path(), Head::default()).unwrap().id().to_string());
+        assert!(ids.is_sorted(), "{ids:?}");
+    }
 
     #[test]
     fn hidden_content_is_not_in_the_journal_and_open_content_can_be_restored() {

@@ -38,6 +38,7 @@ pub mod plan;
 pub mod play;
 pub mod record;
 mod result;
+mod retold;
 mod said;
 mod task;
 mod touched;

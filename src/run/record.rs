@@ -12,7 +12,7 @@ use crate::secret::Secret;
 use crate::vault;
 
 use super::earlier::Decision;
-use super::journal::{Head, applied};
+use super::journal::{Head, applied, journals};
 use super::plan::{Batch, Plan, Route, Step};
 
 /// A journal as it is read back.
@@ -33,6 +33,8 @@ pub struct Record {
     pub decisions: Vec<Decision>,
     /// By host, the numbers of the changes of the tasks that it has failed at and not gone on from.
     failed: HashMap<String, Vec<u64>>,
+    /// The line that is torn, which is the last: a run that was killed, or a full disk, leaves it so.
+    pub torn: Option<usize>,
     /// The exit code; nothing where the run has not come to its end.
     pub ended: Option<u8>,
 }
@@ -101,6 +103,7 @@ impl Record {
         for (index, line) in text.lines().enumerate() {
             let Ok(value) = serde_json::from_str::<Value>(line) else {
                 if index + 1 == count {
+                    record.torn = Some(count);
                     break;
                 }
                 return Err(Diagnostic::new(format!("the journal `{name}` is damaged in line {}", index + 1)));
@@ -250,7 +253,7 @@ impl Record {
 
     /// Returns the plan that takes the run's changes back, the last one first, and what cannot be taken back with the
     /// reason.
-    pub fn undone(&self, wanted: impl Fn(&Entry) -> bool) -> (Plan, Vec<(String, String)>) {
+    pub fn undone(&self, wanted: impl Fn(&Entry) -> bool) -> (Plan, Vec<Left>) {
         let mut plan = Plan { routes: self.routes.clone(), batches: vec![Batch::default()], ..Plan::default() };
         let mut left = Vec::new();
         let mut again: Vec<(&Entry, Step)> = Vec::new();
@@ -269,7 +272,11 @@ impl Record {
                 Ok(Undo::First(change)) => plan.follow(Step { changes: vec![*change], ..step }),
                 Ok(Undo::Last(changes)) => again.push((entry, Step { changes, ..step })),
                 Ok(Undo::Nothing) => {}
-                Err(why) => left.push((format!("`{}`: {}", entry.host, entry.in_short()), why)),
+                Err(why) => left.push(Left {
+                    change: format!("`{}`: {}", entry.host, entry.in_short()),
+                    why,
+                    unsettled: entry.end != End::Done,
+                }),
             }
             // What a task has made from its files is made anew as soon as they are back: what comes next counts on it.
             if !wanted[..at].iter().any(|before| entry.is_of_the_task_of(before)) && entry.is_path() {
@@ -293,6 +300,16 @@ impl Plan {
     fn follow(&mut self, step: Step) {
         self.steps.push(Step { task: self.steps.len() + 1, ..step });
     }
+}
+
+/// A change that is not taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    pub change: String,
+    pub why: String,
+    /// It is not known whether it was made, or whether wholly: somebody has to look. What is done and cannot be taken back
+    /// by its nature is not.
+    pub unsettled: bool,
 }
 
 /// How a change is taken back.
@@ -393,13 +410,4 @@ fn entry(value: &Value, change: &Value) -> Result<Entry, String> {
         secrecy: Secrecy::Open,
         end: End::Unknown,
     })
-}
-
-/// Returns the journals of a directory, the oldest first: their names begin with the time.
-fn journals(directory: &Path) -> Vec<PathBuf> {
-    // No directory: no run yet.
-    let paths = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut paths: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|end| end == "jsonl")).collect();
-    paths.sort();
-    paths
 }

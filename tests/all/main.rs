@@ -37,6 +37,7 @@ mod ssh;
 mod sshd;
 mod stuck;
 mod terminal;
+mod torn;
 mod transport_laws;
 mod unknown;
 mod userland;

@@ -197,3 +197,28 @@ fn the_exit_code_tells_nothing_from_changes_from_failures_from_unreachable_hosts
     assert_eq!(code("show open.plan --exit-code"), 3);
     assert_eq!(code("show open.plan"), 0);
 }
+
+#[test]
+fn a_run_that_has_been_is_told_again_to_any_reporter() {
+    let program = pair();
+    program.run("play -i hosts site.yml").expect(2);
+    let told = program.run("log last --output json --junit log.xml").expect(0).stdout;
+    assert!(!told.contains("geheim"), "{told}");
+    let events: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let tasks = events.iter().filter(|event| event["event"] == "task");
+    let tasks: Vec<&str> = tasks.map(|event| event["name"].as_str().unwrap()).collect();
+    // Commands that fail are in the journal, too: they ran, and may have changed something.
+    assert_eq!(tasks, ["a file", "a secret", "each", "breaks", "no matter", "note"]);
+    let planned = events.iter().find(|event| event["event"] == "planned").unwrap();
+    assert!(planned["diffs"][0].to_string().contains("\"+one\""), "{planned}");
+    let recap = events.last().unwrap();
+    assert_eq!((&recap["hosts"]["old"]["changed"], &recap["hosts"]["old"]["failed"]), (&6.into(), &0.into()));
+    let (top, names) = read(&program.read("log.xml"));
+    assert!(top.contains("failures=0 "), "{top}");
+    assert_eq!(names.iter().filter(|name| *name == "testcase").count(), 13, "{names:?}");
+    let line = program.run("log last -q").expect(0).stdout;
+    assert!(
+        line.ends_with("tasks changed old, new (2 hosts)\n") || line.ends_with("changed new, old (2 hosts)\n"),
+        "{line}"
+    );
+}
