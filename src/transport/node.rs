@@ -172,6 +172,10 @@ impl PathChange {
                 if !stays && content.bytes().is_none() {
                     return Err(format!("its old content, {} bytes, was not kept", content.size));
                 }
+                let whole = |bytes: &[u8]| content.digest.as_ref().is_none_or(|digest| *digest == Digest::of(bytes));
+                if !stays && !content.bytes().is_some_and(whole) {
+                    return Err("what was kept of its old content is damaged: its digest is another".into());
+                }
             }
             Node::Special { .. } if !matches!(self.after, Node::Special { .. }) => {
                 return Err("a socket, FIFO or device is not made anew".into());

@@ -112,3 +112,22 @@ fn what_is_unsettled_makes_an_undo_end_with_2_and_what_cannot_be_undone_by_natur
     let undone = program.run(&format!("undo {id}")).expect(2);
     assert!(undone.stderr.contains("it is not known whether it was made"), "{}", undone.stderr);
 }
+
+#[test]
+fn an_old_content_that_is_gone_from_the_journal_or_damaged_in_it_is_named_and_not_put_back() {
+    let (program, journal) = changed(PLAY);
+    let text = fs::read_to_string(&journal).unwrap();
+    let kept = "\"body\":{\"here\":\"b25lCg==\"}";
+    assert!(text.contains(kept));
+    for (instead, says) in [
+        ("\"body\":\"there\"", "its old content, 4 bytes, was not kept"),
+        ("\"body\":{\"here\":\"\"}", "what was kept of its old content is damaged: its digest is another"),
+        ("\"body\":{\"here\":\"b25sCg==\"}", "what was kept of its old content is damaged: its digest is another"),
+    ] {
+        fs::write(&journal, text.replace(kept, instead)).unwrap();
+        let id = journal.file_stem().unwrap().to_string_lossy().into_owned();
+        let undone = program.run(&format!("undo {id} --check"));
+        assert!(undone.stderr.contains(says), "{instead}: {}{}", undone.stdout, undone.stderr);
+        assert_eq!(program.read("host/a"), "two\n");
+    }
+}
