@@ -192,6 +192,18 @@ impl Change {
         }
     }
 
+    /// Says whether another change leaves the same path or state as this one does.
+    pub fn comes_to_the_same(&self, other: &Change) -> bool {
+        match (self, other) {
+            (Change::Path { on, change }, Change::Path { on: other_on, change: other }) => {
+                let after = |change: &PathChange| change.after().without_time();
+                (on, change.path(), after(change)) == (other_on, other.path(), after(other))
+            }
+            (Change::State(state), Change::State(other)) => (&state.what, &state.after) == (&other.what, &other.after),
+            _ => false,
+        }
+    }
+
     /// Returns what takes this change back, or why nothing does.
     pub fn undone(&self) -> Result<Undone, String> {
         match self {

@@ -75,7 +75,8 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     let plan = Plan::parse(&arguments.plan, &text, passwords.vault.as_ref())?;
     ready(&plan, arguments)?;
     if arguments.open == Some(Open::Run) && !arguments.check {
-        return guarded(plan, arguments, passwords).await;
+        let read = Read::from(&arguments.plan, text.as_bytes());
+        return guarded((plan, read), arguments, passwords).await;
     }
     let sources = if arguments.inventory.is_empty() { &plan.head.inventory } else { &arguments.inventory };
     let fleet = Arc::new(Fleet::new(Inventory::load(sources)?, vars::extra(&arguments.extra_vars)?));
@@ -86,8 +87,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
             playbooks: vec![arguments.plan.display().to_string()],
             inventory: sources.iter().map(|source| state::absolute(source)).collect(),
             plan: Some(Read::from(&arguments.plan, text.as_bytes())),
-            resumes: None,
-            play: None,
+            ..Head::default()
         },
         fleet,
         plan,
@@ -102,7 +102,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
 }
 
 /// Runs the playbooks that the plan was made from, with the plan as the guard.
-async fn guarded(plan: Plan, arguments: &Arguments, passwords: Given) -> Result<u8, Stop> {
+async fn guarded((plan, read): (Plan, Read), arguments: &Arguments, passwords: Given) -> Result<u8, Stop> {
     unchanged(&plan)?;
     if plan.head.extra_vars && arguments.extra_vars.is_empty() {
         let error = Diagnostic::new("the plan was made with `-e`, and its values are not in it");
@@ -135,7 +135,7 @@ async fn guarded(plan: Plan, arguments: &Arguments, passwords: Given) -> Result<
         ..play::Arguments::default()
     };
     let prepared = play::prepare(&play)?;
-    let course = play::Course::Guarded(Arc::new(Guard::new(plan)));
+    let course = play::Course::Guarded(Arc::new(Guard::new(plan, arguments.limit.clone())), read);
     Ok(match play::execute(&play, prepared, course, &passwords).await? {
         Ok(recap) => recap.exit_code(),
         Err(code) => code,

@@ -268,7 +268,7 @@ pub(super) enum Course {
     /// A check whose plan is wanted.
     Plan(Arc<Recorder>),
     /// A run that keeps to a plan.
-    Guarded(Arc<Guard>),
+    Guarded(Arc<Guard>, Read),
 }
 
 /// Runs what was prepared, and returns what it came to, or the exit code of a signal.
@@ -278,10 +278,10 @@ pub(super) async fn execute(
     course: Course,
     passwords: &Given,
 ) -> Result<Result<Recap, u8>, Stop> {
-    let (mode, plan, guard) = match course {
-        Course::Play(mode) => (mode, None, None),
-        Course::Plan(recorder) => (Mode::Check, Some(recorder), None),
-        Course::Guarded(guard) => (Mode::Apply, None, Some(guard)),
+    let (mode, plan, guard, guarded) = match course {
+        Course::Play(mode) => (mode, None, None, None),
+        Course::Plan(recorder) => (Mode::Check, Some(recorder), None, None),
+        Course::Guarded(guard, read) => (Mode::Apply, None, Some(guard), Some(read)),
     };
     let Given { ssh: password, r#become: become_password, vault } = passwords.clone();
     let defaults = Defaults {
@@ -306,7 +306,7 @@ pub(super) async fn execute(
         .map_or_else(Default::default, |goes_on| (Some(goes_on.with), Some(goes_on.earlier), goes_on.decisions));
     // Gone on with by itself, it would have no guard.
     let play = if guard.is_some() { None } else { Some(recipe(arguments)?) };
-    let journal = Arc::new(state::journal(journal::Head { resumes, play, ..head(arguments) }, mode, vault)?);
+    let journal = Arc::new(state::journal(journal::Head { resumes, play, guarded, ..head(arguments) }, mode, vault)?);
     let run = Arc::new(Run {
         options: options(arguments, mode),
         fleet: prepared.fleet,

@@ -112,6 +112,11 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
 /// Runs the playbooks of a run again; the journals of it and those before it say what has been done, the oldest first.
 async fn playbooks(arguments: &Arguments, chain: &[Record]) -> Result<u8, Stop> {
     let (id, head) = chain.last().map(|record| (record.id.clone(), record.head.clone())).unwrap_or_default();
+    if head.guarded.is_some() {
+        let error =
+            Diagnostic::new(format!("run `{id}` kept to a plan (`--open run`), and is not gone on with by itself"));
+        return Err(error.hint("make a new plan of what is left: `cutover plan`").into());
+    }
     let Some(Recipe { directory, read, arguments: kept, files, given }) = head.play else {
         let hint = format!("run it again, it goes on where it stopped: `cutover play {}`", head.playbooks.join(" "));
         return Err(Diagnostic::new(format!("run `{id}` does not say how it was run")).hint(hint).into());

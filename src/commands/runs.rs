@@ -223,8 +223,7 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
             playbooks: vec![format!("undo {}", record.id)],
             inventory: plan.head.inventory.clone(),
             plan: if arguments.check { None } else { Some(Read::of(&saved)?) },
-            resumes: None,
-            play: None,
+            ..journal::Head::default()
         },
         fleet: Arc::new(fleet),
         plan,

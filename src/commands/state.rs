@@ -62,7 +62,7 @@ pub struct Locking {
 
 impl Locking {
     pub fn rules(self) -> Rules {
-        Rules { wait: Duration::from_secs(self.wait_lock), steal: self.steal_lock }
+        Rules { wait: Duration::from_secs(self.wait_lock.min(1_000_000_000)), steal: self.steal_lock }
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Work {
     /// The host that it is for.
     pub subject: String,
     pub item: Option<String>,
+    /// How often the task came to that host with that item before: an include may bring it again.
+    pub nth: usize,
     pub task: String,
     /// `FILE:LINE`.
     pub place: String,
@@ -28,6 +30,8 @@ pub struct Work {
 #[derive(Debug, Default)]
 pub struct Earlier {
     changed: HashSet<Work>,
+    /// Paths and states: what came after them may count on them as they were, and have changed them since.
+    made: HashMap<Work, Vec<Change>>,
     commands: Mutex<HashMap<Work, Vec<Ran>>>,
 }
 
@@ -97,6 +101,9 @@ impl Earlier {
                     let ran = Ran { command: entry.command(), applied: kept.cloned().unwrap_or_default() };
                     lock(&earlier.commands).entry(work.clone()).or_default().push(ran);
                 }
+                if let (End::Done, What::Change(change)) = (&entry.end, &entry.what) {
+                    earlier.made.entry(work.clone()).or_default().push((**change).clone());
+                }
                 earlier.changed.insert(work);
             }
         }
@@ -106,6 +113,11 @@ impl Earlier {
     /// Says whether a task has changed something.
     pub fn has_changed(&self, work: &Work) -> bool {
         self.changed.contains(work)
+    }
+
+    /// Says whether a change of a path or a state comes to what the same task has made already.
+    pub fn has_made(&self, work: &Work, change: &Change) -> bool {
+        self.made.get(work).is_some_and(|all| all.iter().any(|made| made.comes_to_the_same(change)))
     }
 
     /// Says whether a change is a command that has run.
@@ -144,6 +156,7 @@ impl Entry {
             machine: self.host.clone(),
             subject: self.subject.clone(),
             item: self.item.clone(),
+            nth: self.nth,
             task: self.task.clone(),
             place: self.place.clone(),
         }

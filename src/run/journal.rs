@@ -51,6 +51,9 @@ pub struct Head {
     /// How playbooks are run, so that a resume can run them again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub play: Option<Recipe>,
+    /// The plan that the run of playbooks keeps to (`--open run`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guarded: Option<Read>,
     /// The run that this one goes on with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumes: Option<String>,
@@ -78,6 +81,8 @@ pub struct About<'a> {
     pub task: &'a str,
     /// `FILE:LINE`.
     pub place: &'a str,
+    /// How often the task came to its host with its item before.
+    pub nth: usize,
     pub subject: &'a Subject,
     pub route: &'a Route,
     /// Which step of a plan it is, and which change of that step, both from 0.
@@ -139,7 +144,7 @@ impl Journal {
             let number = writer.count;
             writer.write(&json!({
                 "number": number, "host": about.host, "task": about.task, "for": about.subject.host,
-                "place": about.place, "item": about.subject.item, "route": route, "step": about.step, "shell": about.shell,
+                "place": about.place, "item": about.subject.item, "nth": about.nth, "route": route, "step": about.step, "shell": about.shell,
                 "change": value,
             }))?;
             Ok(number)
@@ -176,8 +181,8 @@ impl Journal {
 
     /// Notes that a task has failed on a host: its work there, but for the machine.
     pub fn gave_up(&self, work: &Work) -> std::io::Result<()> {
-        let Work { subject, item, task, place, .. } = work;
-        self.note(&json!({ "gave_up": { "for": subject, "item": item, "task": task, "place": place } }))
+        let Work { subject, item, nth, task, place, .. } = work;
+        self.note(&json!({ "gave_up": { "for": subject, "item": item, "nth": nth, "task": task, "place": place } }))
     }
 
     /// Notes that a host goes on after the task that has failed there.
@@ -223,7 +228,7 @@ impl Writer {
         let mut writer = Writer { file, count: 0, routes: Vec::new(), broken: false };
         writer.write(&json!({ "run": {
             "format": 1, "version": env!("CARGO_PKG_VERSION"), "started": started.timestamp().to_string(),
-            "playbooks": head.playbooks, "inventory": head.inventory, "plan": head.plan,
+            "playbooks": head.playbooks, "inventory": head.inventory, "plan": head.plan, "guarded": head.guarded,
             "resumes": head.resumes, "play": head.play,
         } }))?;
         Ok(writer)
@@ -315,8 +320,16 @@ mod tests {
         let journal = Journal::start(directory.path(), Head::default()).unwrap();
         let subject = Subject { host: "h".into(), delegate: None, item: None };
         let route = Route { host: "h".into(), variables: Default::default(), key: None };
-        let about =
-            About { host: "h", task: "t", place: "p:1", subject: &subject, route: &route, step: None, shell: 1 };
+        let about = About {
+            host: "h",
+            task: "t",
+            place: "p:1",
+            nth: 0,
+            subject: &subject,
+            route: &route,
+            step: None,
+            shell: 1,
+        };
         let root = Owner { id: 0, name: "root".into() };
         let permissions = Permissions { mode: 0o600, owner: root.clone(), group: root };
         let content = |text: &str| Content::here(text.as_bytes());

@@ -65,6 +65,8 @@ pub(super) struct Making<'a> {
     /// The task's name, and `FILE:LINE`.
     pub task: &'a str,
     pub place: &'a str,
+    /// How often the task came to its host with its item before.
+    pub nth: usize,
     pub secrecy: Secrecy,
     pub subject: &'a Subject,
     pub route: Route,
@@ -195,7 +197,8 @@ impl Making<'_> {
         let (host, task, place) = (self.machine.host.as_str(), self.task, self.place);
         let step = self.step.map(|step| (step, index));
         let shell = self.machine.transport.machine().pid();
-        let about = About { host, task, place, subject: self.subject, route: &self.route, step, shell };
+        let nth = self.nth;
+        let about = About { host, task, place, nth, subject: self.subject, route: &self.route, step, shell };
         let number = self.run.journal.about_to(&about, (change, self.secrecy))?;
         let half = Uncertain {
             host: host.into(),

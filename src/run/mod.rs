@@ -104,6 +104,8 @@ pub struct Progressing {
     left: left::Left,
     /// What the tasks of a check have set.
     fights: Mutex<fights::Fights>,
+    /// How often each task has come to each host.
+    seen: plan::Seen,
     /// Per machine that tasks are delegated to, whose turn it is.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }

@@ -96,7 +96,8 @@ impl Doing<'_> {
         let task = self.task.keywords.name.as_ref().and_then(|name| name.as_str()).unwrap_or(&self.task.action);
         let Subject { host, item, .. } = &self.subject;
         let (task, place) = (task.to_string(), place_of(self.task));
-        Work { machine: machine.into(), subject: host.clone(), item: item.clone(), task, place }
+        let nth = self.visit();
+        Work { machine: machine.into(), subject: host.clone(), item: item.clone(), nth, task, place }
     }
 
     /// Says whether an earlier run has changed something here, so that its conditions held.
@@ -165,6 +166,10 @@ impl Doing<'_> {
             error => error,
         })?;
         self.finish_commands(&mut planned, limit)?;
+        if let Some(earlier) = &self.batch.run.earlier {
+            let work = self.work(&machine.host);
+            planned.changes.retain(|change| !earlier.has_made(&work, change));
+        }
         planned.warnings.iter().for_each(|warning| self.batch.run.send(Event::Warning(warning.clone())));
         self.show(machine, &planned);
         Ok(planned)
@@ -257,6 +262,7 @@ impl Doing<'_> {
             machine,
             task: &work.task,
             place: &work.place,
+            nth: work.nth,
             secrecy: self.secrecy,
             subject: &self.subject,
             route,

@@ -120,6 +120,7 @@ impl Batch {
         self.announce(task, &names, kind);
         for (host, needs) in hosts {
             let mut doing = self.doing(task, &host);
+            doing.nth.0 = doing.count(None);
             if doing.set_switches().is_err() {
                 doing.secrecy = Secrecy::Hidden;
             }

@@ -51,6 +51,8 @@ pub struct Entry {
     /// The host that the task was for, where it is another.
     pub subject: String,
     pub item: Option<String>,
+    /// How often the task came to that host with that item before.
+    pub nth: usize,
     pub route: Option<usize>,
     /// Which step of the plan it is, and which change of that step, both from 0.
     pub step: Option<(usize, usize)>,
@@ -146,7 +148,8 @@ impl Record {
 
     /// Returns the newest run that can be gone on with, whether it came to a change or not.
     pub fn last_to_resume(directory: &Path) -> Result<Record, Diagnostic> {
-        let resumable = |record: &Record| record.head.plan.is_some() || record.head.play.is_some();
+        let resumable =
+            |record: &Record| record.head.plan.is_some() || record.head.play.is_some() || record.head.guarded.is_some();
         Record::newest(directory, "run playbooks or applied a plan", resumable)
     }
 
@@ -178,8 +181,8 @@ impl Record {
         } else if let Some(work) = value.get("gave_up") {
             let of = |name: &str| work.get(name).and_then(Value::as_str);
             let is_of = |entry: &&Entry| {
-                (Some(&*entry.subject), Some(&*entry.task), Some(&*entry.place), entry.item.as_deref())
-                    == (of("for"), of("task"), of("place"), of("item"))
+                (Some(&*entry.subject), Some(&*entry.task), Some(&*entry.place), entry.item.as_deref(), entry.nth)
+                    == (of("for"), of("task"), of("place"), of("item"), nth(work))
             };
             let numbers = self.entries.iter().filter(is_of).map(|entry| entry.number);
             self.failed.entry(of("for").unwrap_or_default().into()).or_default().extend(numbers);
@@ -384,6 +387,11 @@ impl Entry {
     }
 }
 
+/// Returns how often a task came to its host before.
+fn nth(value: &Value) -> usize {
+    value.get("nth").and_then(Value::as_u64).and_then(|nth| usize::try_from(nth).ok()).unwrap_or(0)
+}
+
 fn entry(value: &Value, change: &Value) -> Result<Entry, String> {
     let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_string);
     let what = match change.get("hidden").and_then(Value::as_array) {
@@ -400,6 +408,7 @@ fn entry(value: &Value, change: &Value) -> Result<Entry, String> {
         host,
         task: text("task").unwrap_or_default(),
         item: text("item"),
+        nth: nth(value),
         route: value.get("route").and_then(Value::as_u64).and_then(|route| usize::try_from(route).ok()),
         step: value.get("step").and_then(|step| serde_json::from_value(step.clone()).ok()),
         shell: value.get("shell").and_then(Value::as_u64).and_then(|pid| u32::try_from(pid).ok()),

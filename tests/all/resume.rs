@@ -205,3 +205,60 @@ fn of_a_command_whose_result_was_hidden_the_user_decides() {
     site.finish("resume last --doubtful skip").expect(0);
     assert_eq!(site.log(), ["geheim"]);
 }
+
+#[test]
+fn what_an_include_brings_again_is_told_apart_and_no_condition_is_taken_for_held_that_was_not() {
+    let site = Site::new(
+        "- hosts: all
+  gather_facts: no
+  tasks:
+    - include_tasks: each.yml
+      loop: [a, b, c]
+      loop_control: {loop_var: user}
+    - name: stops
+      command: test -e DIR/go
+",
+    );
+    let host = site.0.path("host").display().to_string();
+    site.0.file(
+        "each.yml",
+        &"- {command: 'DIR/count all {{ user }}'}\n- {command: 'DIR/count only {{ user }}', when: user == 'a'}\n\
+          - {command: 'DIR/count hidden', no_log: true, when: user == 'b'}\n"
+            .replace("DIR", &host),
+    );
+    site.finish("play -i hosts site.yml").expect(2);
+    site.0.file("host/go", "");
+    site.finish("resume last --doubtful skip").expect(0);
+    assert_eq!(site.log(), ["all a", "only a", "all b", "hidden", "all c"]);
+}
+
+#[test]
+fn a_command_of_an_include_that_has_run_is_not_run_again_because_another_visit_has_failed() {
+    let site = Site::new("- hosts: all\n  gather_facts: no\n  tasks:\n    - {include_tasks: each.yml, loop: [a, b]}\n");
+    let host = site.0.path("host").display().to_string();
+    let each = "- {shell: 'DIR/count {{ item }} && test {{ item }} = a -o -e DIR/go'}\n".replace("DIR", &host);
+    site.0.file("each.yml", &each);
+    site.finish("play -i hosts site.yml").expect(2);
+    site.0.file("host/go", "");
+    site.finish("resume last").expect(0);
+    assert_eq!(site.log(), ["a", "b", "b"]);
+}
+
+#[test]
+fn a_file_that_commands_have_edited_since_it_was_made_is_not_made_again() {
+    let site = Site::new(
+        "- hosts: all
+  gather_facts: no
+  tasks:
+    - copy: {content: \"one\\n\", dest: DIR/conf, mode: '0640'}
+    - shell: echo two >>DIR/conf
+    - name: stops
+      command: test -e DIR/go
+    - copy: {content: \"after\\n\", dest: DIR/after, mode: '0640'}
+",
+    );
+    site.finish("play -i hosts site.yml").expect(2);
+    site.0.file("host/go", "");
+    site.finish("resume last").expect(0);
+    assert_eq!((site.0.read("host/conf"), site.0.read("host/after")), ("one\ntwo\n".into(), "after\n".into()));
+}

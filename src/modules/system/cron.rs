@@ -178,12 +178,20 @@ impl Cron {
         let name = self.user.as_ref().unwrap_or(&host.identity().user.name);
         let other = (*name != host.identity().user.name).then(|| format!(" -u {}", quote(name)));
         let crontab = format!("crontab{}", other.unwrap_or_default());
-        let probe =
-            format!("command -v crontab >/dev/null || {{ echo missing; exit; }}\n{crontab} -l 2>/dev/null || :");
+        let probe = probe(&crontab);
         let what = format!("crontab of {name}");
         let found = host.state(&what, &Command::shell(&probe)).await?;
         if found == "missing" {
             return Err(ModuleError::failed(format!("`{}` has no program `crontab`", host.name)));
+        }
+        if let Some(why) = found.strip_prefix(UNREADABLE) {
+            return Err(ModuleError::failed(format!("the {what} cannot be read: {}", why.trim())));
+        }
+        // It would be written back as a whole.
+        if found.contains(char::REPLACEMENT_CHARACTER) {
+            let message =
+                format!("the {what} has bytes that are no UTF-8; `cron_file` puts the job into a file of its own");
+            return Err(ModuleError::failed(message));
         }
         let Some(entry) = &self.entry else { return Ok(Planned::new(Vec::new(), results(&found))) };
         let whole = if found.is_empty() { String::new() } else { format!("{found}\n") };
@@ -197,6 +205,19 @@ impl Cron {
         let change = change.map(|change| change.taken_back(Back::By(vec![set(&whole)])));
         Ok(Planned::new(change.into_iter().collect(), results(&new)))
     }
+}
+
+/// How the probe's answer begins where there is a crontab that cannot be read.
+const UNREADABLE: &str = "cannot be read: ";
+
+/// Returns a script that prints a crontab: nothing where `crontab(1)` says that there is none.
+fn probe(crontab: &str) -> String {
+    format!(
+        "command -v crontab >/dev/null || {{ echo missing; exit; }}\n\
+         {crontab} -l 2>/dev/null && exit\n\
+         said=$({crontab} -l 2>&1)\n\
+         case $said in *'no crontab'* | *'No such file'*) ;; *) printf '{UNREADABLE}%s\\n' \"$said\" ;; esac"
+    )
 }
 
 impl Tabled {
@@ -315,7 +336,7 @@ mod tests {
     #[tokio::test]
     async fn a_users_own_crontab_is_a_state_that_later_tasks_see() {
         let bench = Bench::new();
-        let probe = "command -v crontab >/dev/null || { echo missing; exit; }\ncrontab -u ann -l 2>/dev/null || :";
+        let probe = &probe("crontab -u ann");
         bench.host.on(probe, 0, "MAILTO=\"\"\n");
         let planned =
             bench.plan("cron", json!({"name": "a", "user": "ann", "job": "true", "hour": "4"})).await.unwrap();
@@ -323,7 +344,13 @@ mod tests {
         assert_eq!(state.after(), "MAILTO=\"\"\n#Ansible: a\n* 4 * * * true");
         assert_eq!(state.by()[0].stdin, b"MAILTO=\"\"\n#Ansible: a\n* 4 * * * true\n");
         bench.host.on(probe, 0, "missing\n");
-        assert!(bench.fails("cron", json!({"name": "a", "user": "ann", "job": "true"})).await.contains("no program"));
+        let job = json!({"name": "a", "user": "ann", "job": "true"});
+        assert!(bench.fails("cron", job.clone()).await.contains("no program"));
+        // What cannot be read is not taken for an empty one, and nothing of it is lost.
+        bench.host.on(probe, 0, "cannot be read: crontab: Input/output error\n");
+        assert!(bench.fails("cron", job.clone()).await.contains("Input/output error"));
+        bench.host.on(probe, 0, "# gr\u{fffd}n\n");
+        assert!(bench.fails("cron", job).await.contains("no UTF-8"));
     }
 
     #[tokio::test]

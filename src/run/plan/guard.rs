@@ -10,6 +10,7 @@ use crate::run::doing::{Doing, Trouble};
 use crate::run::making::Machine;
 use crate::run::task::place_of;
 use crate::run::{Event, lock};
+use crate::template::Failure;
 use crate::transport::Node;
 
 use super::recorder::peer;
@@ -23,7 +24,7 @@ type Visit = (String, String, Option<String>);
 
 /// Counts how often a task has come to a host with an item.
 #[derive(Default)]
-pub(super) struct Seen(Mutex<HashMap<Visit, usize>>);
+pub(in crate::run) struct Seen(Mutex<HashMap<Visit, usize>>);
 
 impl Seen {
     /// Returns how often it came before.
@@ -41,7 +42,8 @@ pub struct Guard {
     plan: Plan,
     /// Where the plan was made: places are relative to it.
     directory: PathBuf,
-    seen: Seen,
+    /// The hosts that `apply` was limited to.
+    limit: Option<String>,
     state: Mutex<State>,
 }
 
@@ -65,13 +67,19 @@ struct About<'a> {
     keys: (Key, Key),
     machine: &'a str,
     route: Route,
+    /// The ways to the hosts that are read from.
+    peers: HashMap<String, Route>,
     secrecy: Secrecy,
 }
 
 impl Guard {
-    pub fn new(plan: Plan) -> Guard {
+    pub fn new(plan: Plan, limit: Option<String>) -> Guard {
         let directory = PathBuf::from(&plan.head.told.directory);
-        Guard { plan, directory, seen: Seen::default(), state: Mutex::default() }
+        Guard { plan, directory, limit, state: Mutex::default() }
+    }
+
+    pub fn limit(&self) -> Option<&str> {
+        self.limit.as_deref()
     }
 
     pub fn plan(&self) -> &Plan {
@@ -128,6 +136,14 @@ impl Guard {
         }
     }
 
+    /// Refuses a host that is left alone.
+    fn lets_near(&self, host: &str) -> Result<(), String> {
+        match lock(&self.state).refused.contains(host) {
+            true => Err(format!("`{host}` is left alone")),
+            false => Ok(()),
+        }
+    }
+
     /// Says whether changes are as they were approved, or why a step that was open is decided now. An error says what is
     /// not as approved.
     fn approve(&self, about: &About<'_>, changes: &[Change]) -> Result<Option<String>, String> {
@@ -149,6 +165,11 @@ impl Guard {
                 let route = step.route.and_then(|route| self.plan.routes.get(route));
                 if step.machine() != about.machine || route.is_some_and(|route| !about.route.is_as(route)) {
                     return Err(format!("`{}` is reached in another way than it was approved", about.machine));
+                }
+                let known = |host: &String| self.plan.routes.get(*step.peers.get(host)?);
+                let strange = |(host, route): &(&String, &Route)| known(host).is_some_and(|known| !route.is_as(known));
+                if let Some((host, _)) = about.peers.iter().find(strange) {
+                    return Err(format!("`{host}` is reached in another way than it was approved"));
                 }
                 let made = |path: &str| state.decided.get(&(about.machine.to_string(), path.to_string()));
                 let same = |(approved, now): (&Change, &Change)| now.is_as_approved(approved, made);
@@ -199,38 +220,37 @@ fn absolute(directory: &Path, place: &str) -> PathBuf {
 }
 
 impl Doing<'_> {
-    /// Counts how often this task has come to its host with its item, for a plan or its guard.
+    /// Counts how often this task has come to its host with its item.
     pub(in crate::run) fn count(&self, item: Option<&str>) -> usize {
-        let place = place_of(self.task);
-        let key = (place.as_str(), self.host, item);
-        match (&self.batch.run.guard, &self.batch.run.plan) {
-            (Some(guard), _) => guard.seen.count(key),
-            (None, Some(recorder)) => recorder.seen.count(key),
-            (None, None) => 0,
-        }
+        self.batch.run.progress.seen.count((&place_of(self.task), self.host, item))
+    }
+
+    /// How often this task came to its host with its item before.
+    pub(in crate::run) fn visit(&self) -> usize {
+        if self.subject.item.is_some() { self.nth.1 } else { self.nth.0 }
     }
 
     fn keys(&self) -> (Key, Key) {
         let key = |item: Option<String>, nth| (place_of(self.task), self.host.to_string(), item, nth);
-        let item = self.subject.item.clone();
-        let nth = if item.is_some() { self.nth.1 } else { self.nth.0 };
-        (key(item, nth), key(None, self.nth.0))
+        (key(self.subject.item.clone(), self.visit()), key(None, self.nth.0))
     }
 
     /// Refuses to go on with a host where a plan that guards the run has something else than these changes.
     pub(in crate::run) fn approve(&self, machine: &Machine, changes: &[Change]) -> Result<(), Trouble> {
         let Some(guard) = &self.batch.run.guard else { return Ok(()) };
-        // A check has done the same.
+        // A check has done the same, on hosts that are not left alone.
         let reads = self.reads_only() && changes.iter().all(|change| matches!(change, Change::Run { .. }));
         if reads || self.task.keywords.check_mode.is_some() {
-            return Ok(());
+            return guard.lets_near(&machine.host).map_err(Trouble::Refused);
         }
+        let peers = changes.iter().filter_map(peer).map(|host| Ok((host.to_string(), self.route(host)?)));
         let about = About {
             task: self.task,
             host: self.host,
             keys: self.keys(),
             machine: &machine.host,
             route: self.route(&machine.host)?,
+            peers: peers.collect::<Result<_, Failure>>()?,
             secrecy: self.secrecy,
         };
         match guard.approve(&about, changes) {

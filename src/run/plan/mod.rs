@@ -21,6 +21,7 @@ pub mod resume;
 
 pub use file::Sealed;
 pub use guard::Guard;
+pub(super) use guard::Seen;
 pub use recorder::Recorder;
 pub use resume::Before;
 

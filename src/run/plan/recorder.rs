@@ -10,7 +10,6 @@ use crate::run::{Mode, lock};
 use crate::template::Failure;
 use crate::transport::Body;
 
-use super::guard::Seen;
 use super::{Batch, Head, Plan, Route, Step};
 
 /// Collects steps.
@@ -19,7 +18,6 @@ pub struct Recorder {
     plan: Mutex<Plan>,
     /// How many tasks were begun, and the last one's name and place.
     task: Mutex<(usize, String, String)>,
-    pub(super) seen: Seen,
 }
 
 impl Recorder {
@@ -141,7 +139,7 @@ impl Doing<'_> {
             place,
             host: self.host.into(),
             item: self.subject.item.clone(),
-            nth: if self.subject.item.is_some() { self.nth.1 } else { self.nth.0 },
+            nth: self.visit(),
             hidden: self.secrecy == Secrecy::Hidden,
             forgiven: self.forgiven.0,
             fatal: self.is_fatal(),

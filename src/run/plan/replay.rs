@@ -177,9 +177,13 @@ impl Run {
         before
     }
 
-    /// The hosts that `--limit` names.
+    /// The hosts that the `--limit` of an apply names.
     fn limit(&self) -> Option<impl Iterator<Item = &str>> {
-        Some(self.options.limit.as_deref()?.split([',', ':']).map(str::trim).filter(|name| !name.is_empty()))
+        let limit = match &self.guard {
+            Some(guard) => guard.limit(),
+            None => self.options.limit.as_deref(),
+        };
+        Some(limit?.split([',', ':']).map(str::trim).filter(|name| !name.is_empty()))
     }
 
     /// Says whether `--limit` lets a step be applied.
@@ -357,6 +361,7 @@ impl Run {
             machine: &machine,
             task: &step.name,
             place: &step.place,
+            nth: step.nth,
             secrecy: step.secrecy(),
             subject: &subject,
             route: plan.routes[route].clone(),

@@ -1,7 +1,6 @@
 //! The lock of a host, kept on it by the shells that change it: `lock.sh` has the rules.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::launch::nonce;
 use crate::transport::command::quote;
@@ -42,17 +41,11 @@ pub struct Guard {
     name: String,
     /// What is printed instead of running a script, where another has the host.
     refusal: String,
-    held: AtomicBool,
 }
 
 impl Guard {
     pub fn new(lock: Arc<Lock>) -> Guard {
-        Guard { lock, name: nonce(), refusal: nonce(), held: AtomicBool::new(false) }
-    }
-
-    /// Says whether the lock was taken.
-    pub fn is_held(&self) -> bool {
-        self.held.load(Ordering::SeqCst)
+        Guard { lock, name: nonce(), refusal: nonce() }
     }
 
     /// Returns a script of a long-lived shell that runs `script`, a compound command, with the lock only.
@@ -70,7 +63,6 @@ impl Guard {
     /// Returns the answer of such a script, or who has the host.
     pub fn judge(&self, output: Output) -> Result<Output, TransportError> {
         let Some(said) = output.stdout.strip_prefix(self.refusal.as_bytes()) else {
-            self.held.store(true, Ordering::SeqCst);
             return Ok(output);
         };
         let said = String::from_utf8_lossy(said);

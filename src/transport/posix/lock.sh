@@ -20,8 +20,10 @@ k_born() {
 
 # k_alive PROCESS BEGAN OWNER
 k_alive() {
+  # A stranger's link may say anything.
+  case $1 in '' | *[!0-9]*) return 1 ;; esac
   if k_born "$1"; then
-    [ "$k_b" = "$2" ]
+    [ "${k_b:-x}" = "$2" ]
   else
     # Others' processes may be hidden (`hidepid`).
     [ -r /proc/$$/stat ] && ! [ -r /proc/1/stat ] && [ "$3" != "$(id -un)" ]

@@ -142,7 +142,8 @@ impl Posix {
         };
         if Posix::is_apart(command) {
             if effect == Effect::Changes {
-                self.hold_first().await?;
+                // It does not go through the shell, which has the lock or is told that it was taken away.
+                self.hold(Others::Respect).await?;
             }
             let output = run::run_apart(&self.session, command, keep).await;
             if effect == Effect::Changes {
@@ -156,14 +157,6 @@ impl Posix {
         match output.stdout == refusal.as_bytes() {
             true => Err(run::refused(command)),
             false => Ok(output),
-        }
-    }
-
-    /// Takes the lock before a change that does not go through the shell.
-    async fn hold_first(&self) -> Result<(), TransportError> {
-        match self.shell.guard.get().is_none_or(Guard::is_held) {
-            true => Ok(()),
-            false => self.hold(Others::Respect).await,
         }
     }
 
@@ -247,7 +240,7 @@ impl Transport for Posix {
     }
 
     async fn open(&self, command: &Command) -> Result<Process, TransportError> {
-        self.hold_first().await?;
+        self.hold(Others::Respect).await?;
         self.shell.note_change();
         run::open(&self.session, command).await
     }

@@ -13,8 +13,8 @@ use super::tools::Tools;
 use super::{Posix, launch, uncertain};
 use crate::transport::command::quote;
 use crate::transport::{
-    Body, Content, Digest, Links, Node, Output, PathChange, Permissions, Process, Transport as _, TransportError, Want,
-    WriteError,
+    Body, Content, Digest, Links, Node, Others, Output, PathChange, Permissions, Process, Transport as _,
+    TransportError, Want, WriteError,
 };
 
 /// The most bytes of script that are sent at once.
@@ -59,11 +59,14 @@ impl Posix {
             let script = frame(&batch, &changes[from..next]);
             let output = match input {
                 None => self.shell.ask(&script, Effect::Changes).await,
-                Some(input) => {
-                    let output = self.upload(&script, input).await;
-                    self.shell.note_change();
-                    output
-                }
+                Some(input) => match self.hold(Others::Respect).await {
+                    Ok(()) => {
+                        let output = self.upload(&script, input).await;
+                        self.shell.note_change();
+                        output
+                    }
+                    Err(error) => Err(error),
+                },
             };
             let output = output.map_err(|error| failed(changes, from, error))?;
             self.judge(changes, (from, next - from), &output).await?;

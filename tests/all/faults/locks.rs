@@ -12,6 +12,10 @@ use crate::sshd::{run, wait_for};
 const LONG: &str =
     "    - shell: echo $$ >>HOST/pids; while [ ! -e HOST/go ]; do sleep 0.1; done\n    - command: touch HOST/next\n";
 
+/// What goes to the host beside its shell: a big file, and a command with a limit.
+const BESIDE: &str = "    - copy: {content: \"{{ 'x' * 100000 }}\", dest: HOST/big, mode: '0600'}\n    \
+                      - command: touch HOST/limited\n      timeout: 60\n      ignore_errors: true\n";
+
 /// Another controller, with a state directory of its own, that changes the same host.
 fn other(site: &Site, flags: &str) -> Running {
     let tasks = format!("    - command: touch {}\n", site.on_host("other").display());
@@ -69,6 +73,33 @@ fn a_lock_that_is_taken_away_is_journalled_and_the_run_that_had_it_stops_before_
     std::fs::write(site.on_host("go"), "").unwrap();
     has(&running.end().expect(2), "the lock of this host was taken from this run");
     assert!(!site.on_host("next").exists());
+    site.nothing_is_left();
+}
+
+#[test]
+fn what_goes_beside_the_shell_needs_the_lock_too_and_stops_where_that_was_taken_away() {
+    let site = Site::new(&["mx"]);
+    let running = site.playbook(LONG).start();
+    words(&site.on_host("pids"), 1);
+    let beside = BESIDE.replace("HOST", &site.on_host("").display().to_string());
+    site.program.file("beside.yml", &format!("- hosts: all\n  gather_facts: no\n  tasks:\n{beside}"));
+    let mut command = site.program.command();
+    command.env("CUTOVER_STATE_DIR", site.program.path("state2")).args(["play", "-i", "hosts", "beside.yml"]);
+    has(&Running::of(command).end().expect(2), "another run is changing this host: run 20");
+    assert!(!site.on_host("big").exists() && !site.on_host("limited").exists());
+    std::fs::write(site.on_host("go"), "").unwrap();
+    running.end().expect(0);
+
+    std::fs::remove_file(site.on_host("go")).unwrap();
+    std::fs::remove_file(site.on_host("pids")).unwrap();
+    let first = LONG.split("    - command").next().unwrap();
+    let (big, limited) = BESIDE.split_at(BESIDE.find("    - command").unwrap());
+    let running = site.playbook(&format!("{first}{limited}{big}")).start();
+    words(&site.on_host("pids"), 1);
+    other(&site, "--steal-lock").end().expect(0);
+    std::fs::write(site.on_host("go"), "").unwrap();
+    has(&running.end().expect(2), "the lock of this host was taken from this run");
+    assert!(!site.on_host("limited").exists() && !site.on_host("big").exists());
     site.nothing_is_left();
 }
 
