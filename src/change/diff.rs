@@ -118,7 +118,8 @@ impl Change {
         match self {
             Change::Path { on, change } => {
                 let place = if *on == On::Controller { " (on the controller)" } else { "" };
-                let (before, after) = describe_apart(change.before(), change.after());
+                let [before, after] = [change.before(), change.after()].map(|node| shown_as(node, secrecy));
+                let (before, after) = describe_apart(&before, &after);
                 format!("`{}`{place} (before: {before}; after: {after})", shown(change.path()))
             }
             Change::State(state) => match secrecy {
@@ -151,15 +152,29 @@ fn one_line(text: &str) -> String {
     }
 }
 
+/// Returns a node as far as it may be shown: where a link leads is its content.
+fn shown_as(node: &Node, secrecy: Secrecy) -> Cow<'_, Node> {
+    match (node, secrecy) {
+        (Node::Link { permissions, .. }, Secrecy::Hidden) => {
+            Cow::Owned(Node::Link { target: "(hidden)".into(), permissions: permissions.clone() })
+        }
+        _ => Cow::Borrowed(node),
+    }
+}
+
 fn path_lines(on: On, change: &PathChange, secrecy: Secrecy) -> Vec<Line> {
-    let (path, before, after) = (shown(change.path()), change.before(), change.after());
+    let (before, after) = (shown_as(change.before(), secrecy), shown_as(change.after(), secrecy));
+    let (path, before, after) = (shown(change.path()), &*before, &*after);
     let place = if on == On::Controller { " (on the controller)" } else { "" };
     let mut lines = vec![
         Line::Header(format!("--- {path}{place}  {}", describe(before))),
         Line::Header(format!("+++ {path}{place}  {}", describe(after))),
     ];
     if let Some(validate) = change.validate() {
-        lines.push(Line::Header(format!("    validated by: {}", shown(validate))));
+        lines.push(Line::Header(match secrecy {
+            Secrecy::Open => format!("    validated by: {}", shown(validate)),
+            Secrecy::Hidden => "    validated by: (hidden by no_log)".into(),
+        }));
     }
     lines.extend(danger::of_path(change).into_iter().map(Line::Warning));
     lines.extend(permission_lines(before.permissions(), after.permissions(), after));

@@ -9,7 +9,7 @@ use crate::cli::Stop;
 use crate::error::Diagnostic;
 use crate::provenance;
 use crate::report::review;
-use crate::run::plan::file::FORMAT;
+use crate::run::plan::file::{FORMAT, destination};
 use crate::run::plan::{Head, Plan, Read, Recorder, Told};
 
 /// Check playbooks, and save what they would change as a plan.
@@ -138,6 +138,8 @@ fn told(arguments: &play::Arguments) -> Told {
 
 /// Finds out before the check whether its plan could be written.
 fn writable(path: &Path) -> Result<(), Diagnostic> {
+    let path = &destination(path)
+        .map_err(|error| Diagnostic::new(format!("the plan `{}` cannot be written: {error}", path.display())))?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let tried = tempfile::NamedTempFile::new_in(directory);
     tried

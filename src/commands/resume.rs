@@ -69,6 +69,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         return Ok(0);
     }
     record.is_over()?;
+    record.is_open_to_resume(&directory)?;
     if let Some(torn) = runs::torn(&record) {
         writeln!(anstream::stderr(), "{torn}").map_err(Stop::Output)?;
     }

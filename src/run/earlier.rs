@@ -125,12 +125,15 @@ impl Earlier {
         lock(&self.commands).get(work).is_some_and(|all| all.iter().any(|ran| ran.is(change)))
     }
 
-    /// Returns, once, what a command gave.
-    pub fn take(&self, work: &Work, change: &Change) -> Option<Applied> {
+    /// Returns, once, what a command gave, and the command that was run if its text is another now: a time or a random
+    /// number in it must not make it run again.
+    pub fn take(&self, work: &Work, change: &Change) -> Option<(Applied, Option<Command>)> {
+        let Change::Run { .. } = change else { return None };
         let mut commands = lock(&self.commands);
-        let all = commands.get_mut(work)?;
-        let at = all.iter().position(|ran| ran.is(change))?;
-        Some(all.remove(at).applied)
+        let all = commands.get_mut(work).filter(|all| !all.is_empty())?;
+        let same = all.iter().position(|ran| ran.is(change));
+        let Ran { command, applied } = all.remove(same.unwrap_or(0));
+        Some((applied, command.filter(|_| same.is_none())))
     }
 
     /// Returns, once, what the command of a task gave that finds nothing to do any more (`creates`).

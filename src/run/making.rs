@@ -96,6 +96,11 @@ impl Making<'_> {
         let until = Instant::now() + locks.rules.wait;
         let mut told = false;
         while let Err(holder) = locks.hold(host) {
+            if locks.rules.steal {
+                let hint = "hint: end that process, or wait for it with `--wait-lock SECONDS` alone";
+                let text = format!("another run of this controller is changing this host: {holder}\n{hint}");
+                return Err(Trouble::failed(text));
+            }
             self.wait_for((host, &holder), (&mut told, until)).await?;
         }
         machine.guard(locks.on_hosts());

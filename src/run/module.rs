@@ -273,7 +273,13 @@ impl Doing<'_> {
         let reach = making.reach(&*controller, &progress);
         let mut last = Applied::default();
         for (index, change) in changes.iter().enumerate() {
-            if let Some(ran) = run.earlier.as_ref().and_then(|earlier| earlier.take(&work, change)) {
+            if let Some((ran, other)) = run.earlier.as_ref().and_then(|earlier| earlier.take(&work, change)) {
+                if let Some(command) = other {
+                    let was = Change::Run { command }.in_short(self.secrecy);
+                    let text =
+                        format!("`{}` on `{}` has run before as {was}, and is not run again", work.task, machine.host);
+                    run.send(Event::Warning(text));
+                }
                 last = ran;
                 continue;
             }

@@ -228,6 +228,26 @@ impl Record {
         self.failed.get(&entry.subject).is_some_and(|numbers| numbers.contains(&entry.number))
     }
 
+    /// Refuses a run that a later one has gone on with or has taken back.
+    pub fn is_open_to_resume(&self, directory: &Path) -> Result<(), Diagnostic> {
+        let (others, _) = Record::all(directory);
+        let undo = format!("undo {}", self.id);
+        for other in others.iter().filter(|other| !other.entries.is_empty() || other.head.resumes.is_some()) {
+            if other.head.resumes.as_ref() == Some(&self.id) {
+                let error = Diagnostic::new(format!("run {} has been gone on with by run {}", self.id, other.id));
+                return Err(error.hint(format!("`cutover resume {}`", other.id)));
+            }
+            if other.head.playbooks.contains(&undo) {
+                let error = Diagnostic::new(format!(
+                    "run {} has been taken back, or a part of it, by run {}",
+                    self.id, other.id
+                ));
+                return Err(error.hint("what is not there any more is not gone on with: run it anew"));
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the run with those before it that it goes on with, the oldest first.
     pub fn chain(self, directory: &Path) -> Result<Vec<Record>, Diagnostic> {
         let mut chain = vec![self];

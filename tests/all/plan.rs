@@ -550,3 +550,28 @@ fn what_goes_on_being_written_to_has_its_mode_changed_all_the_same() {
     assert_eq!(mode(&program, "new/there"), 0o644);
     assert_eq!(program.read("new/there"), "as it was\nand two\nmore lines\n");
 }
+
+#[test]
+fn a_plan_takes_the_place_of_a_file_alone_and_follows_a_link() {
+    let program = pair(PLAY);
+    let refused = program.run("plan -i hosts site.yml -o /dev/full").expect(1).stderr;
+    has(&refused, "the plan `/dev/full` cannot be written: it is there, and is no file");
+    program.file("kept/move.plan", "old\n");
+    std::os::unix::fs::symlink("kept/move.plan", program.path("link")).unwrap();
+    program.run("plan -i hosts site.yml -o link").expect(0);
+    assert!(fs::symlink_metadata(program.path("link")).unwrap().is_symlink());
+    has(&program.read("kept/move.plan"), "\"plan\"");
+}
+
+#[test]
+fn where_a_link_leads_is_hidden_as_its_content() {
+    let task = "    - file: {src: /geheim, dest: \"{{ base }}/link\", state: link, force: true}\n      no_log: true\n";
+    let program = pair(&format!("- hosts: new\n  gather_facts: no\n  tasks:\n{task}"));
+    program.file("pw", "pass word\n");
+    let planned = program.run("plan -i hosts site.yml -o move.plan --vault-password-file pw").expect(0);
+    let shown = program.run("show move.plan").expect(0);
+    let applied = program.run("apply move.plan --vault-password-file pw").expect(0);
+    let told = [all(&planned), all(&shown), all(&applied), program.read("move.plan"), all(&program.run("log last"))];
+    assert!(!told.concat().contains("geheim"), "{}", told.concat());
+    assert_eq!(fs::read_link(program.path("new/link")).unwrap().display().to_string(), "/geheim");
+}

@@ -262,3 +262,34 @@ fn a_file_that_commands_have_edited_since_it_was_made_is_not_made_again() {
     site.finish("resume last").expect(0);
     assert_eq!((site.0.read("host/conf"), site.0.read("host/after")), ("one\ntwo\n".into(), "after\n".into()));
 }
+
+#[test]
+fn a_run_that_has_been_gone_on_with_or_taken_back_is_not_gone_on_with_again() {
+    let site = Site::new(
+        "- hosts: all
+  gather_facts: no
+  tasks:
+    - copy: {content: \"one\\n\", dest: DIR/conf, mode: '0640'}
+    - command: DIR/count {{ lookup('pipe', 'date +%N') }}
+    - name: stops
+      command: test -e DIR/go
+",
+    );
+    site.finish("play -i hosts site.yml").expect(2);
+    let runs = site.finish("runs").expect(0).stdout;
+    let id = runs.split(' ').next().unwrap().to_string();
+    site.finish("undo last").expect(0);
+    let refused = site.finish(&format!("resume {id}")).expect(1).stderr;
+    assert!(refused.contains("has been taken back, or a part of it, by run"), "{refused}");
+
+    site.finish("play -i hosts site.yml").expect(2);
+    let id = site.finish("runs").expect(0).stdout.lines().last().unwrap().split(' ').next().unwrap().to_string();
+    let ran = site.log().len();
+    site.0.file("host/go", "");
+    let resumed = site.finish("resume last").expect(0);
+    // Its text is another each time, and it has run all the same.
+    assert_eq!(site.log().len(), ran);
+    assert!((resumed.stdout.clone() + &resumed.stderr).contains(", and is not run again"), "{}", resumed.stdout);
+    let refused = site.finish(&format!("resume {id}")).expect(1).stderr;
+    assert!(refused.contains("has been gone on with by run"), "{refused}");
+}

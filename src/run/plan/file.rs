@@ -6,7 +6,7 @@
 //! all bytes before it. `format` grows when an older Cutover would misread a file.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -221,7 +221,18 @@ fn digest(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
+/// Says where a plan of this name is written: a link is followed, and what is no file stays what it is.
+pub fn destination(path: &Path) -> std::io::Result<PathBuf> {
+    match std::fs::metadata(path) {
+        Ok(about) if about.is_file() => std::fs::canonicalize(path),
+        Ok(_) => Err(std::io::Error::other("it is there, and is no file")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(path.into()),
+        Err(error) => Err(error),
+    }
+}
+
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    let path = &destination(path)?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Its mode is 0600 from the start.
     let mut file = tempfile::NamedTempFile::new_in(directory)?;

@@ -67,7 +67,7 @@ impl Guard {
         };
         let said = String::from_utf8_lossy(said);
         Err(match said.trim() {
-            "lost" => TransportError::Refused("the lock of this host was taken from this run".into()),
+            "lost" => TransportError::Held("the lock of this host was taken from this run".into()),
             "nowhere" => TransportError::Refused(
                 "the host cannot be locked: no directory there is open to everyone\nhint: name one in `CUTOVER_LOCK_DIR`"
                     .into(),
