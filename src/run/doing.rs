@@ -264,7 +264,7 @@ impl<'a> Doing<'a> {
             Some(limit) => match tokio::time::timeout(limit + TO_END_IT, self.perform(Some(limit))).await {
                 Ok(attempt) => attempt,
                 Err(_) => {
-                    self.let_go();
+                    self.let_go().await;
                     Err(Trouble::failed(format!("no end within {seconds} seconds (`timeout`)")))
                 }
             },
@@ -273,7 +273,7 @@ impl<'a> Doing<'a> {
     }
 
     /// Gives up a shell that still works on what this task has asked for: what comes next would wait for it.
-    fn let_go(&self) {
+    async fn let_go(&self) {
         let delegate = self.delegate().ok().flatten();
         let host = delegate.as_deref().unwrap_or(self.host);
         let run = &self.batch.run;
@@ -286,7 +286,8 @@ impl<'a> Doing<'a> {
         {
             run.connections.forget(&login);
             // Plans ahead that wait behind it hold the shell: it would not end by being let go of.
-            tokio::spawn(async move { shell.machine().stop().await });
+            // Awaited: the run may be at its end, and what it leaves would go on.
+            let _ = tokio::time::timeout(TO_END_IT, shell.machine().stop()).await;
         }
     }
 
