@@ -5,7 +5,7 @@ use std::io::{Result, Write};
 use serde_json::{Map, Value, json};
 
 use super::{Recap, Reporter};
-use crate::change::{Diff, Line};
+use crate::change::Diff;
 use crate::run::{Event, Interrupted, Mode, Subject, TaskKind, Uncertain, Verdict};
 
 /// Grows when a reader of an older one would misread a line.
@@ -79,7 +79,7 @@ fn told(event: &Event, mode: Mode) -> (&'static str, Value) {
             ("task", json!({"kind": kind, "name": name, "place": place, "hosts": hosts}))
         }
         Event::Planned { subject, diffs } => {
-            ("planned", of(subject, json!({"diffs": diffs.iter().map(lines).collect::<Value>()})))
+            ("planned", of(subject, json!({"diffs": diffs.iter().map(Diff::texts).collect::<Vec<_>>()})))
         }
         Event::Decided { subject, why } => ("decided", of(subject, json!({"why": why}))),
         Event::Progress { subject, progress } => {
@@ -115,10 +115,6 @@ fn of(subject: &Subject, fields: Value) -> Value {
         all.extend(fields);
     }
     all
-}
-
-fn lines(diff: &Diff) -> Value {
-    diff.lines.iter().map(Line::text).collect()
 }
 
 /// Returns the word for an end; that of a loop is the worst of its items'.

@@ -168,7 +168,7 @@ pub fn named(hosts: &[impl AsRef<str>]) -> String {
 
 /// Returns the plan as one JSON document: what may not be shown is as in a diff, never plain.
 pub fn json(plan: &Plan) -> String {
-    let text = |diff: Diff| Value::from_iter(diff.lines.iter().map(Line::text));
+    let text = |diff: Diff| Value::from(diff.texts());
     let step = |step: &Step| {
         json!({
             "task": step.task, "name": step.name, "place": step.place, "host": step.host, "machine": step.machine(),

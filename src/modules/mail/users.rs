@@ -377,7 +377,7 @@ mod tests {
         assert_eq!(path, "/var/qmail/users/poppasswd");
         assert_eq!(node.content().unwrap().bytes().unwrap(), b"eve@a.example:$1$cd$new:x\n");
         for secrecy in [Secrecy::Open, Secrecy::Hidden] {
-            let shown: String = planned.changes[0].diff(secrecy).lines.iter().map(|line| line.text()).collect();
+            let shown: String = planned.changes[0].diff(secrecy).texts().concat();
             assert!(!shown.contains("$new") && !shown.contains("$old"), "{shown}");
         }
         let error = bench.fails("qmail_users", json!({"poppasswd": {"ann@a.example": "$1$cd$new"}})).await;
