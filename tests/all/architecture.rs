@@ -38,6 +38,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("report", &["change", "modules", "provenance", "run", "transport"]),
     ("lab", &["secret"]),
+    ("window", &["error"]),
     (
         "commands",
         &[
@@ -55,6 +56,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "template",
             "transport",
             "vars",
+            "window",
             "yaml",
         ],
     ),

@@ -42,3 +42,4 @@ mod transport_laws;
 mod unknown;
 mod userland;
 mod weakened;
+mod window;
