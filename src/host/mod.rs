@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::error::Diagnostic;
 use crate::transport::name::to_local;
 use crate::transport::{
-    Body, Command, Content, Entry, Identity, Links, Machines, Node, Output, Owner, Transport, TransportError, Want,
+    Address, Body, Command, Content, Entry, Identity, Links, Machines, Node, Output, Owner, Stream, Transport,
+    TransportError, Want,
 };
 
 mod packages;
@@ -289,6 +291,11 @@ impl View {
     /// Runs a command that only reads. The module answers for that.
     pub async fn probe(&self, command: &Command) -> Result<Output, TransportError> {
         self.transport.probe(command).await
+    }
+
+    /// Connects over TCP from the host, within `limit`. The module answers for saying nothing there that changes anything.
+    pub async fn dial(&self, address: &Address, limit: Duration) -> Result<Stream, TransportError> {
+        self.transport.dial(address, limit).await
     }
 
     /// Returns a state as pending, or as its probe prints it, without trailing white space.

@@ -40,7 +40,7 @@ pub struct Earlier {
 /// A change of a path or a state.
 #[derive(Debug)]
 enum Made {
-    Change(Change),
+    Change(Box<Change>),
     /// What was shown of what it comes to: the rest was hidden.
     Hidden(Vec<String>),
 }
@@ -175,7 +175,7 @@ impl Decision {
 impl Made {
     fn by(entry: &Entry) -> Made {
         match &entry.what {
-            What::Change(change) => Made::Change((**change).clone()),
+            What::Change(change) => Made::Change(change.clone()),
             What::Hidden { lines, .. } => Made::Hidden(comes_to(lines)),
         }
     }
