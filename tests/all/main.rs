@@ -6,6 +6,7 @@
 mod accounts;
 mod ansible;
 mod architecture;
+mod archive;
 mod bad_input;
 mod cli;
 mod crontab;
@@ -22,6 +23,7 @@ mod logins;
 mod mail_move;
 mod maildir_kill;
 mod mounts;
+mod packages;
 mod page;
 mod plan;
 mod play_becoming;

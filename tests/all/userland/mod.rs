@@ -19,9 +19,21 @@ use kinds::*;
 type Refused = &'static [(&'static str, &'static str)];
 
 const NOTHING: Refused = &[];
-const MISSING_TOOLS: Refused =
-    &[("maildir_move", "this host has no stat command"), ("wait_for", "`new` has neither `nc` nor `bash` to connect")];
-const NO_SHADOW: Refused = &[("group", "`new` has no `groupadd`"), ("user", "`new` has no `groupadd`")];
+const MISSING_TOOLS: Refused = &[
+    ("apt", NO_APT),
+    ("maildir_move", "this host has no stat command"),
+    ("package", NO_APT),
+    ("package_facts", NO_APT),
+    ("wait_for", "`new` has neither `nc` nor `bash` to connect"),
+];
+const NO_SHADOW: Refused = &[
+    ("apt", NO_APT),
+    ("group", "`new` has no `groupadd`"),
+    ("package", NO_APT),
+    ("package_facts", NO_APT),
+    ("user", "`new` has no `groupadd`"),
+];
+const NO_APT: &str = "`new` has no apt, and no other package manager that is known";
 
 async fn keeps_the_laws(kind: &Kind) {
     let host = Host::start(kind);
