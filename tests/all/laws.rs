@@ -16,6 +16,7 @@ use cutover::transport::{Links, Machines, Node, Transport, TransportError, Want,
 use serde_json::Value;
 
 use crate::etc::{Etc, is_left};
+use crate::mariadb::{Mariadb, PSA};
 use crate::program::{Printed, Program};
 use crate::userland::host::Host;
 
@@ -47,6 +48,22 @@ const ROWS: &[Row] = &[
         module: "mount",
         replaced: &[("fstab: /etc/fstab", "fstab: NEW/fstab")],
         why: "the machine's own fstab is not a test's",
+    },
+    Row {
+        module: "mysql_query",
+        replaced: &[(
+            "    login_db: psa",
+            "    login_unix_socket: SOCKET\n    login_user: root\n    login_db: DATABASE",
+        )],
+        why: "the server and its database are the tests' own",
+    },
+    Row {
+        module: "mysql_rows",
+        replaced: &[(
+            "    database: psa",
+            "    login_unix_socket: SOCKET\n    login_user: root\n    database: DATABASE",
+        )],
+        why: "the server and its database are the tests' own",
     },
     Row {
         module: "qmail_control",
@@ -81,6 +98,7 @@ const READING: &[&str] = &[
     "command",
     "find",
     "gather_facts",
+    "mysql_query",
     "ping",
     "qmail_facts",
     "raw",
@@ -92,6 +110,9 @@ const READING: &[&str] = &[
     "wait_for",
 ];
 
+/// Modules of a database, of which each example has its own.
+const DATABASE: &[&str] = &["mysql_query", "mysql_rows"];
+
 /// Modules that change accounts: on this machine, in an `/etc` of their own.
 const ACCOUNTS: &[&str] = &["group", "user"];
 
@@ -102,6 +123,7 @@ struct Fixture<'a> {
     /// Nothing: it is this machine.
     host: Option<&'a Host>,
     etc: Option<Etc>,
+    database: Option<String>,
     _smtp: TcpListener,
 }
 
@@ -133,7 +155,8 @@ impl<'a> Fixture<'a> {
         if let Some(host) = host {
             host.forget_accounts();
         }
-        let fixture = Fixture { program, entry, host, etc, _smtp: listener };
+        let database = DATABASE.contains(&entry.name).then(|| Mariadb::get().database(PSA));
+        let fixture = Fixture { program, entry, host, etc, database, _smtp: listener };
         fixture.extras();
         let text = fixture.example(&user, &group, port);
         fixture.program.file("play.yml", &play(&text));
@@ -182,6 +205,9 @@ impl<'a> Fixture<'a> {
             text = text.replace(&format!("user: {name}"), &format!("user: {user}"));
             text = text.replace(&format!("group: {name}"), &format!("group: {group}"));
         }
+        if let Some(database) = &self.database {
+            text = text.replace("SOCKET", &Mariadb::get().socket()).replace("DATABASE", database);
+        }
         let at = |host: &str| self.program.path(host).join("var/qmail").display().to_string();
         text.replace("NEW", &at("new")).replace("OLD", &at("old")).replace("PORT", &port.to_string())
     }
@@ -219,6 +245,10 @@ impl<'a> Fixture<'a> {
         let mut all = tree(&self.program.path(""));
         if let Some(host) = self.host.filter(|_| ACCOUNTS.contains(&self.entry.name)) {
             all.extend(tree(&host.etc()));
+        }
+        if let Some(database) = &self.database {
+            let rows = Mariadb::get().dump(database).into_bytes();
+            all.insert(PathBuf::from("the database"), (0, 0, 0, 0, rows));
         }
         all.into_iter().filter(|(path, _)| !path.starts_with(&state) && !is_left(path)).collect()
     }

@@ -19,9 +19,19 @@ use kinds::*;
 type Refused = &'static [(&'static str, &'static str)];
 
 const NOTHING: Refused = &[];
-const MISSING_TOOLS: Refused =
-    &[("maildir_move", "this host has no stat command"), ("wait_for", "`new` has neither `nc` nor `bash` to connect")];
-const NO_SHADOW: Refused = &[("group", "`new` has no `groupadd`"), ("user", "`new` has no `groupadd`")];
+const NO_CLIENT: &str = "there is neither `mariadb` nor `mysql`, the client";
+const MISSING_TOOLS: Refused = &[
+    ("maildir_move", "this host has no stat command"),
+    ("mysql_query", NO_CLIENT),
+    ("mysql_rows", NO_CLIENT),
+    ("wait_for", "`new` has neither `nc` nor `bash` to connect"),
+];
+const NO_SHADOW: Refused = &[
+    ("group", "`new` has no `groupadd`"),
+    ("mysql_query", NO_CLIENT),
+    ("mysql_rows", NO_CLIENT),
+    ("user", "`new` has no `groupadd`"),
+];
 
 async fn keeps_the_laws(kind: &Kind) {
     let host = Host::start(kind);
