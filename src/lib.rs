@@ -15,7 +15,7 @@
 //! - [`window`] knows how far each domain of a fleet is, and what it waits for.
 //! - [`commands`] are the subcommands; [`lab`] is a pair of mail hosts to try them on.
 //!
-//! **Where a new module goes:** one file in `src/modules/files`, `system` or `mail`, with its argument table, its
+//! **Where a new module goes:** one file in `src/modules/files`, `system`, `mail` or `database`, with its argument table, its
 //! `plan` and its tests, and one row in that directory's `MODULES`. Nothing else changes: documentation, argument
 //! checks, completion and the law tests are loops over the table.
 

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use crate::archive::Archive;
 use crate::etc::{Etc, is_left};
+use crate::mariadb::{Mariadb, PSA};
 use crate::program::{Printed, Program};
 use crate::userland::host::Host;
 
@@ -49,6 +50,22 @@ const ROWS: &[Row] = &[
         module: "mount",
         replaced: &[("fstab: /etc/fstab", "fstab: NEW/fstab")],
         why: "the machine's own fstab is not a test's",
+    },
+    Row {
+        module: "mysql_query",
+        replaced: &[(
+            "    login_db: psa",
+            "    login_unix_socket: SOCKET\n    login_user: root\n    login_db: DATABASE",
+        )],
+        why: "the server and its database are the tests' own",
+    },
+    Row {
+        module: "mysql_rows",
+        replaced: &[(
+            "    database: psa",
+            "    login_unix_socket: SOCKET\n    login_user: root\n    database: DATABASE",
+        )],
+        why: "the server and its database are the tests' own",
     },
     Row {
         module: "qmail_control",
@@ -84,6 +101,7 @@ const READING: &[&str] = &[
     "find",
     "gather_facts",
     "package_facts",
+    "mysql_query",
     "ping",
     "qmail_facts",
     "raw",
@@ -94,6 +112,9 @@ const READING: &[&str] = &[
     "stat",
     "wait_for",
 ];
+
+/// Modules of a database, of which each example has its own.
+const DATABASE: &[&str] = &["mysql_query", "mysql_rows"];
 
 /// Modules that change accounts: on this machine, in an `/etc` of their own.
 const ACCOUNTS: &[&str] = &["group", "user"];
@@ -109,6 +130,7 @@ struct Fixture<'a> {
     host: Option<&'a Host>,
     etc: Option<Etc>,
     _packages: TempDir,
+    database: Option<String>,
     _smtp: TcpListener,
 }
 
@@ -146,7 +168,8 @@ impl<'a> Fixture<'a> {
         if let Some(host) = host {
             host.forget();
         }
-        let fixture = Fixture { program, entry, host, etc, _packages: packages, _smtp: listener };
+        let database = DATABASE.contains(&entry.name).then(|| Mariadb::get().database(PSA));
+        let fixture = Fixture { program, entry, host, etc, _packages: packages, database, _smtp: listener };
         fixture.extras();
         let text = fixture.example(&user, &group, port);
         fixture.program.file("play.yml", &play(&text));
@@ -195,6 +218,9 @@ impl<'a> Fixture<'a> {
             text = text.replace(&format!("user: {name}"), &format!("user: {user}"));
             text = text.replace(&format!("group: {name}"), &format!("group: {group}"));
         }
+        if let Some(database) = &self.database {
+            text = text.replace("SOCKET", &Mariadb::get().socket()).replace("DATABASE", database);
+        }
         let at = |host: &str| self.program.path(host).join("var/qmail").display().to_string();
         text.replace("NEW", &at("new")).replace("OLD", &at("old")).replace("PORT", &port.to_string())
     }
@@ -236,6 +262,10 @@ impl<'a> Fixture<'a> {
         let archive = self.host.map(|host| &host.archive).or(self.etc.as_ref().and_then(Etc::archive));
         if let Some(archive) = archive.filter(|_| PACKAGES.contains(&self.entry.name)) {
             all.extend(tree(&archive.opt()));
+        }
+        if let Some(database) = &self.database {
+            let rows = Mariadb::get().dump(database).into_bytes();
+            all.insert(PathBuf::from("the database"), (0, 0, 0, 0, rows));
         }
         all.into_iter().filter(|(path, _)| !path.starts_with(&state) && !is_left(path)).collect()
     }

@@ -260,3 +260,38 @@ fn who_holds_the_lock_is_named_after_the_wait() {
     assert!(text.contains(&format!("held by process {}", holder.id())), "{text}");
     machine.done();
 }
+
+#[test]
+fn what_a_package_would_bring_or_take_is_unknown_in_a_check_and_done_in_a_run() {
+    let machine = Machine::new("");
+    let own = machine.program.path("own").display().to_string();
+    machine.tasks(&format!(
+        "apt: {{name: server=1.0}}\n\
+         lineinfile: {{path: /opt/server/conf, line: more}}\n\
+         stat: {{path: /opt/server/version}}\n\
+         copy: {{content: \"own\\n\", dest: {own}, mode: '0600'}}"
+    ));
+    let check = machine.play("--check").expect(0).stdout;
+    for needs in
+        ["`/opt/server/conf`, which package `server` may bring", "`/opt/server/version`, which package `server` may"]
+    {
+        assert!(check.contains(&format!("unknown until run: needs {needs}")), "{check}");
+    }
+    assert!(check.contains("unknown=2") && check.contains("+++ DIR/own"), "{check}");
+    machine.play("").expect(0);
+    let conf = machine.archive().opt().join("server/conf");
+    assert_eq!(std::fs::read_to_string(&conf).unwrap(), "configured\nmore\n");
+    // Here it is known; and when the package goes, what is its own may go with it.
+    machine.tasks(
+        "lineinfile: {path: /opt/server/conf, line: more still}\n\
+         apt: {name: server, state: absent, purge: yes}\n\
+         lineinfile: {path: /opt/server/conf, line: gone}",
+    );
+    let check = machine.play("--check").expect(0).stdout;
+    assert!(
+        check.contains("+more still") && check.contains("`/opt/server/conf`, which may go with package `server`"),
+        "{check}"
+    );
+    assert!(machine.play("").expect(2).stdout.contains("/opt/server/conf"));
+    assert!(!conf.exists());
+}

@@ -14,6 +14,7 @@ use super::told::{Told, told};
 use super::{Program, corpus};
 use crate::archive::Archive;
 use crate::etc::Etc;
+use crate::mariadb::{Mariadb, PSA};
 use crate::program::Printed;
 
 const HOSTS: [(&str, Role); 2] = [("one", Role::New), ("two", Role::Old)];
@@ -26,7 +27,7 @@ pub struct Pair {
     program: Program,
     /// Inventory, playbook and flags.
     words: String,
-    /// What the playbook needs beside `host.sh`, as its first lines say: `mail`, `services`, `accounts`, `packages`.
+    /// What the playbook needs beside `host.sh`, as its first lines say: `mail`, `services`, `accounts`, `packages`, `mysql`.
     needs: String,
     roots: Vec<String>,
     /// What its commands make that do not name it.
@@ -36,6 +37,8 @@ pub struct Pair {
     began: i64,
     /// Where it needs `accounts` or `packages`.
     etc: Option<Etc>,
+    /// Where it needs `mysql`: the database's name.
+    database: Option<String>,
 }
 
 /// What a check says, or what a run has done.
@@ -90,8 +93,11 @@ impl Pair {
         let program = Program::new();
         // An unprivileged user goes through it.
         std::fs::set_permissions(program.path("."), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let database = said("needs").contains("mysql").then(|| Mariadb::get().database(PSA));
+        let variables = database.as_ref().map(|name| format!(" database={name} socket={}", Mariadb::get().socket()));
+        let variables = variables.unwrap_or_default();
         let line = |(name, _): (&str, Role)| {
-            format!("{name} ansible_connection=local root={}\n", program.path(name).display())
+            format!("{name} ansible_connection=local root={}{variables}\n", program.path(name).display())
         };
         program.file("hosts", &HOSTS.map(line).concat()).file("password", "secret\n");
         let words = format!("-i hosts {} {}", playbook.display(), said("flags"));
@@ -103,6 +109,7 @@ impl Pair {
         };
         Pair {
             etc,
+            database,
             program,
             words,
             needs: said("needs"),
@@ -125,6 +132,7 @@ impl Pair {
         let commands = "state/lab/old/var/qmail/active".to_string();
         Pair {
             etc: None,
+            database: None,
             program,
             words,
             needs: LAB.into(),
@@ -168,6 +176,9 @@ impl Pair {
         if let Some(etc) = &self.etc {
             etc.forget();
         }
+        if let Some(name) = &self.database {
+            Mariadb::get().remake(name, PSA);
+        }
         if self.needs == LAB {
             return;
         }
@@ -179,7 +190,7 @@ impl Pair {
             let (root, kept) = (self.program.path(name), self.program.path(&format!("fresh-{name}")));
             if !kept.exists() {
                 shell("sh \"$1\" \"$2\"", &[&corpus().join("host.sh"), &root]);
-                if self.needs == "mail" {
+                if self.needs.contains("mail") {
                     fill(&root, role, ("root", "root")).unwrap();
                 }
                 shell("cp -a \"$1\" \"$2\"", &[&root, &kept]);
