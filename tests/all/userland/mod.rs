@@ -24,12 +24,16 @@ const MISSING_TOOLS: Refused = &[
     ("maildir_move", "this host has no stat command"),
     ("mysql_query", NO_CLIENT),
     ("mysql_rows", NO_CLIENT),
+    ("plesk_accounts", NO_CLIENT),
+    ("plesk_facts", NO_CLIENT),
     ("wait_for", "`new` has neither `nc` nor `bash` to connect"),
 ];
 const NO_SHADOW: Refused = &[
     ("group", "`new` has no `groupadd`"),
     ("mysql_query", NO_CLIENT),
     ("mysql_rows", NO_CLIENT),
+    ("plesk_accounts", NO_CLIENT),
+    ("plesk_facts", NO_CLIENT),
     ("user", "`new` has no `groupadd`"),
 ];
 
