@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::archive::Archive;
 use crate::etc::{Etc, is_left};
-use crate::mariadb::{Mariadb, PSA};
+use crate::mariadb::{Mariadb, PSA, PSA_OLD};
 use crate::program::{Printed, Program};
 use crate::userland::host::Host;
 
@@ -68,6 +68,22 @@ const ROWS: &[Row] = &[
         why: "the server and its database are the tests' own",
     },
     Row {
+        module: "plesk_accounts",
+        replaced: &[(
+            "    domains:",
+            "    login_unix_socket: SOCKET\n    login_user: root\n    login_password: ''\n    database: DATABASE\n    from_database: OTHER\n    domains:",
+        )],
+        why: "the server and its databases are the tests' own",
+    },
+    Row {
+        module: "plesk_facts",
+        replaced: &[(
+            "    domains:",
+            "    login_unix_socket: SOCKET\n    login_user: root\n    login_password: ''\n    database: DATABASE\n    domains:",
+        )],
+        why: "the server and its database are the tests' own",
+    },
+    Row {
         module: "qmail_control",
         replaced: &[("    file:", "    directory: NEW/control\n    file:")],
         why: "the default directory is the machine's own",
@@ -103,6 +119,7 @@ const READING: &[&str] = &[
     "package_facts",
     "mysql_query",
     "ping",
+    "plesk_facts",
     "qmail_facts",
     "raw",
     "script",
@@ -114,7 +131,7 @@ const READING: &[&str] = &[
 ];
 
 /// Modules of a database, of which each example has its own.
-const DATABASE: &[&str] = &["mysql_query", "mysql_rows"];
+const DATABASE: &[&str] = &["mysql_query", "mysql_rows", "plesk_accounts", "plesk_facts"];
 
 /// Modules that change accounts: on this machine, in an `/etc` of their own.
 const ACCOUNTS: &[&str] = &["group", "user"];
@@ -220,6 +237,9 @@ impl<'a> Fixture<'a> {
         }
         if let Some(database) = &self.database {
             text = text.replace("SOCKET", &Mariadb::get().socket()).replace("DATABASE", database);
+            if text.contains("OTHER") {
+                text = text.replace("OTHER", &Mariadb::get().database(PSA_OLD));
+            }
         }
         let at = |host: &str| self.program.path(host).join("var/qmail").display().to_string();
         text.replace("NEW", &at("new")).replace("OLD", &at("old")).replace("PORT", &port.to_string())

@@ -30,6 +30,7 @@ mod page;
 mod plan;
 mod play_becoming;
 mod play_over_ssh;
+mod plesk;
 mod program;
 mod provenance;
 mod proxy;

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -10,6 +10,8 @@ use crate::sshd::wait_for;
 
 pub struct Mariadb {
     directory: PathBuf,
+    /// With the pipe to it, which is held until this process ends.
+    _guard: Child,
 }
 
 /// The pipe to it closes with this process, however that ends; then the server goes, and its directory.
@@ -43,10 +45,7 @@ impl Mariadb {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let mut guard = guard.spawn().unwrap();
-        // It is held until this process ends.
-        std::mem::forget(guard.stdin.take());
-        let server = Mariadb { directory };
+        let server = Mariadb { directory, _guard: guard.spawn().unwrap() };
         let up = wait_for(|| server.client().args(["-e", "SELECT 1"]).output().unwrap().status.success());
         assert!(up, "{}", std::fs::read_to_string(server.directory.join("log")).unwrap_or_default());
         server.query(
@@ -102,3 +101,6 @@ impl Mariadb {
 
 /// The tables of a panel's database that have mail in them, as an older version has them.
 pub const PSA: &str = include_str!("../corpus/psa.sql");
+
+/// Those of another host, with other numbers.
+pub const PSA_OLD: &str = include_str!("../corpus/psa-old.sql");

@@ -14,7 +14,7 @@ use super::told::{Told, told};
 use super::{Program, corpus};
 use crate::archive::Archive;
 use crate::etc::Etc;
-use crate::mariadb::{Mariadb, PSA};
+use crate::mariadb::{Mariadb, PSA, PSA_OLD};
 use crate::program::Printed;
 
 const HOSTS: [(&str, Role); 2] = [("one", Role::New), ("two", Role::Old)];
@@ -37,8 +37,8 @@ pub struct Pair {
     began: i64,
     /// Where it needs `accounts` or `packages`.
     etc: Option<Etc>,
-    /// Where it needs `mysql`: the database's name.
-    database: Option<String>,
+    /// Where it needs `mysql`: the names of its database and of that of another host.
+    databases: Option<[String; 2]>,
 }
 
 /// What a check says, or what a run has done.
@@ -93,8 +93,10 @@ impl Pair {
         let program = Program::new();
         // An unprivileged user goes through it.
         std::fs::set_permissions(program.path("."), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let database = said("needs").contains("mysql").then(|| Mariadb::get().database(PSA));
-        let variables = database.as_ref().map(|name| format!(" database={name} socket={}", Mariadb::get().socket()));
+        let databases = said("needs").contains("mysql").then(|| [PSA, PSA_OLD].map(|sql| Mariadb::get().database(sql)));
+        let variables = databases
+            .as_ref()
+            .map(|[one, two]| format!(" database={one} old_database={two} socket={}", Mariadb::get().socket()));
         let variables = variables.unwrap_or_default();
         let line = |(name, _): (&str, Role)| {
             format!("{name} ansible_connection=local root={}{variables}\n", program.path(name).display())
@@ -109,7 +111,7 @@ impl Pair {
         };
         Pair {
             etc,
-            database,
+            databases,
             program,
             words,
             needs: said("needs"),
@@ -132,7 +134,7 @@ impl Pair {
         let commands = "state/lab/old/var/qmail/active".to_string();
         Pair {
             etc: None,
-            database: None,
+            databases: None,
             program,
             words,
             needs: LAB.into(),
@@ -176,8 +178,8 @@ impl Pair {
         if let Some(etc) = &self.etc {
             etc.forget();
         }
-        if let Some(name) = &self.database {
-            Mariadb::get().remake(name, PSA);
+        for (name, sql) in self.databases.iter().flatten().zip([PSA, PSA_OLD]) {
+            Mariadb::get().remake(name, sql);
         }
         if self.needs == LAB {
             return;

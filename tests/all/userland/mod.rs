@@ -26,6 +26,8 @@ const MISSING_TOOLS: Refused = &[
     ("mysql_rows", NO_CLIENT),
     ("package", NO_APT),
     ("package_facts", NO_APT),
+    ("plesk_accounts", NO_CLIENT),
+    ("plesk_facts", NO_CLIENT),
     ("wait_for", "`new` has neither `nc` nor `bash` to connect"),
 ];
 const NO_SHADOW: Refused = &[
@@ -35,6 +37,8 @@ const NO_SHADOW: Refused = &[
     ("mysql_rows", NO_CLIENT),
     ("package", NO_APT),
     ("package_facts", NO_APT),
+    ("plesk_accounts", NO_CLIENT),
+    ("plesk_facts", NO_CLIENT),
     ("user", "`new` has no `groupadd`"),
 ];
 const NO_APT: &str = "`new` has no apt, and no other package manager that is known";
