@@ -37,7 +37,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("report", &["change", "modules", "provenance", "run", "transport"]),
-    ("lab", &["secret"]),
+    ("lab", &["modules", "secret"]),
     (
         "commands",
         &[
@@ -74,7 +74,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     (
         "tokio::process",
-        &["transport/local.rs", "transport/ssh/proxy.rs", "lab/server.rs", "lab/server", "lab/daemon.rs"],
+        &["transport/local.rs", "transport/ssh/proxy.rs", "lab/server.rs", "lab/server", "lab/daemon.rs", "lab/qmail"],
     ),
     ("println!", &[]),
     ("todo!(", &[]),

@@ -29,6 +29,7 @@ mod play_over_ssh;
 mod program;
 mod provenance;
 mod proxy;
+mod qmail;
 mod reports;
 mod resume;
 mod round_trips;
