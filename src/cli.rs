@@ -33,7 +33,7 @@ enum Cli {
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(lab::programs::arguments(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();

@@ -34,6 +34,7 @@ mod plesk;
 mod program;
 mod provenance;
 mod proxy;
+mod qmail;
 mod reports;
 mod resume;
 mod round_trips;
