@@ -348,7 +348,7 @@ fn a_disk_that_fills_up_halfway_fails_the_move_and_the_next_run_completes_it() {
     in_namespace(
         &pair,
         "home=NEW/mailnames/example.com/ann\nmount -t tmpfs -o size=2m none $home\nmkdir -p $home/Maildir/new $home/Maildir/cur $home/Maildir/tmp\n\
-         \"$1\" play -i hosts play.yml >said 2>&1 || echo $? >status\nrm $home/fill\n\
+         \"$1\" play -i hosts play.yml >said 2>&1 || echo $? >status\nrm $home/fill || { cat said; exit 1; }\n\
          \"$1\" play -i hosts again.yml >again 2>&1 || echo $? >failed\n\
          \"$1\" play -i hosts again.yml >third 2>&1 || echo $? >failed\ncp -a $home/Maildir result",
     );
