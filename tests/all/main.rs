@@ -20,6 +20,7 @@ mod language;
 mod laws;
 mod logins;
 mod mail_move;
+mod mail_proof;
 mod maildir_kill;
 mod mounts;
 mod page;
