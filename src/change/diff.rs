@@ -423,6 +423,9 @@ fn state_lines(state: &StateChange, secrecy: Secrecy) -> Vec<Line> {
             removed.chain(state.after().lines().map(|line| Line::Added(line.into()))).collect()
         }
     });
+    if state.by().is_empty() {
+        lines.push(Line::Header("    by: what moves the others with it".into()));
+    }
     for command in state.by() {
         lines.push(Line::Header(match secrecy {
             Secrecy::Open => format!("    by: {}", command_line(command)),

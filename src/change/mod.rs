@@ -48,6 +48,9 @@ pub struct StateChange {
     /// What its commands read is a secret. The texts never are: a probe prints a fingerprint of what may not be shown.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     secret: bool,
+    /// The names of the lines of both texts, where each is a state of its own that moves with the others or not at all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<String>,
 }
 
 /// How a state is moved back.
@@ -103,6 +106,12 @@ impl StateChange {
         self.back == Back::Again
     }
 
+    /// Returns the states that it consists of: the name of each, and its line before and after.
+    pub fn parts(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        let lines = self.before.lines().zip(self.after.lines());
+        self.parts.iter().zip(lines).map(|(name, (before, after))| (name.as_str(), before, after))
+    }
+
     /// The commands that move the state, in order; a failing one stops the rest.
     pub fn by(&self) -> &[Command] {
         &self.by
@@ -156,7 +165,17 @@ impl Change {
             by,
             back: Back::None,
             secret: false,
+            parts: Vec::new(),
         }))
+    }
+
+    /// Names the lines of a state that is moved as a whole, such as the rows of a transaction: later tasks of a check ask for
+    /// each by its name.
+    pub fn in_parts(self, parts: Vec<String>) -> Change {
+        match self {
+            Change::State(state) => Change::State(StateChange { parts, ..state }),
+            other => other,
+        }
     }
 
     /// Says that the commands of a state are given a secret, on stdin: no journal and no plan has them in the open.
@@ -218,7 +237,7 @@ impl Change {
             Change::Path { on, change } => {
                 Ok(Undone::Change(Box::new(Change::Path { on: *on, change: change.undone()? })))
             }
-            Change::State(StateChange { what, probe, before, after, by, back, secret }) => match back {
+            Change::State(StateChange { what, probe, before, after, by, back, secret, parts }) => match back {
                 Back::None => Err(format!("nobody knows how {what} is taken back")),
                 Back::Again => Ok(Undone::Again(by.clone())),
                 Back::By(commands) => Ok(Undone::Change(Box::new(Change::State(StateChange {
@@ -229,6 +248,7 @@ impl Change {
                     by: commands.clone(),
                     back: Back::By(by.clone()),
                     secret: *secret,
+                    parts: parts.clone(),
                 })))),
             },
             Change::Run { .. } => Err("what a command has done is not known".into()),

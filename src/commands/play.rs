@@ -153,6 +153,11 @@ pub(super) async fn again(arguments: Arguments, goes_on: GoesOn) -> Result<u8, S
     Ok(ended.map_or_else(|code| code, |recap| recap.exit_code()))
 }
 
+/// Runs playbooks, and returns what they came to, or the exit code of a signal.
+pub(super) async fn ran(arguments: &Arguments, passwords: &Given) -> Result<Result<Recap, u8>, Stop> {
+    execute(arguments, prepare(arguments)?, Course::Play(Mode::Apply), passwords).await
+}
+
 /// Shows a check, and where the answer is yes makes exactly its changes.
 async fn confirm(arguments: &Arguments, prepared: Prepared, passwords: &Given) -> Result<u8, Stop> {
     let recorder = Arc::new(Recorder::default());

@@ -307,6 +307,21 @@ impl View {
         }
     }
 
+    /// Returns all that is planned of a state that is moved together with others, in order.
+    pub fn planned_parts(&self, name: &str) -> Vec<String> {
+        self.with(|pending| pending.parts(name))
+    }
+
+    /// Returns the names of planned states that are moved together with others, and begin with `prefix`.
+    pub fn planned_parts_of(&self, prefix: &str) -> Vec<String> {
+        self.with(|pending| pending.parts_of(prefix))
+    }
+
+    /// Says whether something is known: an error names what only a run can tell of it.
+    pub fn is_known(&self, what: &str) -> Result<(), TransportError> {
+        self.with(|pending| pending.state(what)).map(drop).map_err(TransportError::Unknown)
+    }
+
     /// Returns another host of the run to read from.
     pub async fn peer(&self, host: &str) -> Result<View, TransportError> {
         let transport = self.machines.machine(host).await?;

@@ -20,8 +20,9 @@ impl Packages {
     /// Takes over what a change would do to a package.
     pub fn record(&mut self, state: &StateChange) {
         let Some(name) = state.what().strip_prefix(PACKAGE) else { return };
+        // What a removed package leaves is its configuration.
         let (to, from) = match state.after() {
-            "absent" => (&mut self.go, &mut self.come),
+            after if after == "absent" || after.starts_with("configuration ") => (&mut self.go, &mut self.come),
             _ => (&mut self.come, &mut self.go),
         };
         from.remove(name);

@@ -39,6 +39,8 @@ pub struct Pending {
     /// By the path that has no link on its way.
     paths: BTreeMap<String, Node>,
     states: BTreeMap<String, String>,
+    /// What is planned of states that are moved together with others, by name, in order.
+    parts: BTreeMap<String, Vec<String>>,
     /// Paths, with all below them, and states that are known after a run only, with what makes them so.
     unknown: BTreeMap<String, Arc<str>>,
     /// What was noted of paths on whose way nobody has looked for links yet, in order.
@@ -87,6 +89,9 @@ impl Pending {
             Change::State(state) => {
                 self.packages.record(state);
                 self.states.insert(state.what().to_string(), state.after().to_string());
+                for (name, _, after) in state.parts() {
+                    self.parts.entry(name.to_string()).or_default().push(after.to_string());
+                }
             }
             // What a command or a transfer changes is not known.
             Change::Run { .. } | Change::Transfer(_) => {}
@@ -276,6 +281,16 @@ impl Pending {
             Some(why) => Err(why.clone()),
             None => Ok(self.states.get(what).cloned()),
         }
+    }
+
+    /// Returns all that is planned of a state that is moved together with others, in order: each tells a part of it.
+    pub fn parts(&self, name: &str) -> Vec<String> {
+        self.parts.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Returns the names of such states that begin with `prefix`.
+    pub fn parts_of(&self, prefix: &str) -> Vec<String> {
+        self.parts.keys().filter(|name| name.starts_with(prefix)).cloned().collect()
     }
 
     /// Puts what is planned over what a listing of `directory` found, all of it below `real`, where the directory is

@@ -163,9 +163,10 @@ impl Doing<'_> {
         }
         let mut planned = planned.map_err(|error| match error {
             ModuleError::Wrong(diagnostic) => ModuleError::Wrong(diagnostic.or_at(&self.task.action_place)),
-            ModuleError::Failed { message, result } => match view.may_come() {
-                Some(needs) => ModuleError::Unknown(format!("{needs} ({message})").into()),
-                None => ModuleError::Failed { message, result },
+            ModuleError::Failed { message, result } => match (view.doubt(), view.may_come()) {
+                (Some(needs), _) => ModuleError::Unknown(needs),
+                (None, Some(needs)) => ModuleError::Unknown(format!("{needs} ({message})").into()),
+                (None, None) => ModuleError::Failed { message, result },
             },
             error => error,
         })?;

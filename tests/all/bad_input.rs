@@ -31,7 +31,7 @@ impl Pair {
         self.program.file(
             "hosts",
             &format!(
-                "[old]\nold {old} qmail_dir={} qmail_send='cat {}/active/pid'\n[new]\nnew {new} qmail_dir={}\n[all:vars]\n\
+                "[old]\nold {old} qmail_dir={} qmail_send='cat {}/active/qmail-send.pid'\n[new]\nnew {new} qmail_dir={}\n[all:vars]\n\
                  mail_owner={user}\nmail_group={group}\n",
                 dir("old"),
                 dir("old"),
@@ -437,9 +437,10 @@ struct QmailSend(std::process::Child);
 impl QmailSend {
     fn start(pair: &Pair) -> QmailSend {
         let home = pair.qmail("old");
-        let child = std::process::Command::new(home.join("bin/qmail-send")).spawn().unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_cutover"));
+        let child = command.args(["lab", "qmail-send"]).arg(&home).stdout(std::process::Stdio::null()).spawn().unwrap();
         let running = QmailSend(child);
-        let started = || std::fs::read(home.join("active/pid")).is_ok_and(|pid| !pid.is_empty());
+        let started = || std::fs::read(home.join("active/qmail-send.pid")).is_ok_and(|pid| !pid.is_empty());
         let waited = (0..500).any(|_| {
             started() || {
                 std::thread::sleep(std::time::Duration::from_millis(20));

@@ -14,8 +14,11 @@ use cutover::lab::fill::{Role, fill};
 use cutover::modules::{self, Entry};
 use cutover::transport::{Links, Machines, Node, Transport, TransportError, Want, local};
 use serde_json::Value;
+use tempfile::TempDir;
 
+use crate::archive::Archive;
 use crate::etc::{Etc, is_left};
+use crate::mariadb::{Mariadb, PSA, PSA_OLD};
 use crate::program::{Printed, Program};
 use crate::userland::host::Host;
 
@@ -55,6 +58,38 @@ const ROWS: &[Row] = &[
         why: "the default directories are the machine's own",
     },
     Row {
+        module: "mysql_query",
+        replaced: &[(
+            "    login_db: psa",
+            "    login_unix_socket: SOCKET\n    login_user: root\n    login_db: DATABASE",
+        )],
+        why: "the server and its database are the tests' own",
+    },
+    Row {
+        module: "mysql_rows",
+        replaced: &[(
+            "    database: psa",
+            "    login_unix_socket: SOCKET\n    login_user: root\n    database: DATABASE",
+        )],
+        why: "the server and its database are the tests' own",
+    },
+    Row {
+        module: "plesk_accounts",
+        replaced: &[(
+            "    domains:",
+            "    login_unix_socket: SOCKET\n    login_user: root\n    login_password: ''\n    database: DATABASE\n    from_database: OTHER\n    domains:",
+        )],
+        why: "the server and its databases are the tests' own",
+    },
+    Row {
+        module: "plesk_facts",
+        replaced: &[(
+            "    domains:",
+            "    login_unix_socket: SOCKET\n    login_user: root\n    login_password: ''\n    database: DATABASE\n    domains:",
+        )],
+        why: "the server and its database are the tests' own",
+    },
+    Row {
         module: "qmail_control",
         replaced: &[("    file:", "    directory: NEW/control\n    file:")],
         why: "the default directory is the machine's own",
@@ -88,7 +123,10 @@ const READING: &[&str] = &[
     "find",
     "gather_facts",
     "mail_probe",
+    "mysql_query",
+    "package_facts",
     "ping",
+    "plesk_facts",
     "qmail_activity",
     "qmail_facts",
     "raw",
@@ -100,8 +138,14 @@ const READING: &[&str] = &[
     "wait_for",
 ];
 
+/// Modules of a database, of which each example has its own.
+const DATABASE: &[&str] = &["mysql_query", "mysql_rows", "plesk_accounts", "plesk_facts"];
+
 /// Modules that change accounts: on this machine, in an `/etc` of their own.
 const ACCOUNTS: &[&str] = &["group", "user"];
+
+/// Modules that change packages: on this machine, with an apt of their own.
+const PACKAGES: &[&str] = &["apt", "package", "package_facts"];
 
 /// A pair of filled hosts, both on one machine, and a playbook with one module's example for `new`.
 struct Fixture<'a> {
@@ -110,6 +154,8 @@ struct Fixture<'a> {
     /// Nothing: it is this machine.
     host: Option<&'a Host>,
     etc: Option<Etc>,
+    _packages: TempDir,
+    database: Option<String>,
     _smtp: TcpListener,
 }
 
@@ -137,11 +183,18 @@ impl<'a> Fixture<'a> {
                 let _ = (&connection).write_all(b"220 new.lab.example ESMTP\r\n");
             }
         });
-        let etc = (host.is_none() && ACCOUNTS.contains(&entry.name)).then(|| Etc::below(&program.path("")));
-        if let Some(host) = host {
-            host.forget_accounts();
+        let own = [ACCOUNTS, PACKAGES].concat().contains(&entry.name);
+        let mut etc = (host.is_none() && own).then(|| Etc::below(&program.path("")));
+        // Outside of what is compared: dpkg and apt note what they have done in many places.
+        let packages = tempfile::tempdir().unwrap();
+        if PACKAGES.contains(&entry.name) {
+            etc = etc.map(|etc| etc.with(Archive::below(packages.path())));
         }
-        let fixture = Fixture { program, entry, host, etc, _smtp: listener };
+        if let Some(host) = host {
+            host.forget();
+        }
+        let database = DATABASE.contains(&entry.name).then(|| Mariadb::get().database(PSA));
+        let fixture = Fixture { program, entry, host, etc, _packages: packages, database, _smtp: listener };
         fixture.extras();
         let text = fixture.example(&user, &group, port);
         fixture.program.file("play.yml", &play(&text));
@@ -157,10 +210,10 @@ impl<'a> Fixture<'a> {
         let text = std::fs::read_to_string(&routes).unwrap();
         std::fs::write(routes, text + "example.com:old.example.net\n").unwrap();
         self.program.file("virtualdomains.j2", "# for {{ inventory_hostname }}\nexample.com:31\n");
-        self.program.file(
-            "new/var/qmail/mailnames/example.com/ann/Maildir/new/1.token",
-            "Subject: test\nX-Cutover-Token: move-2026-11-26\n\n",
-        );
+        if self.entry.name == "mail_token" {
+            let text = "Subject: test\nX-Cutover-Token: move-2026-11-26\n\n";
+            self.program.file("new/var/qmail/mailnames/example.com/ann/Maildir/new/1.token", text);
+        }
         for (name, script) in [
             ("survey.sh", "echo \"surveyed $1\""),
             ("new/var/qmail/bin/qmail-qstat", "echo messages in queue: 0"),
@@ -194,6 +247,12 @@ impl<'a> Fixture<'a> {
             text = text.replace(&format!("owner: {name}"), &format!("owner: {user}"));
             text = text.replace(&format!("user: {name}"), &format!("user: {user}"));
             text = text.replace(&format!("group: {name}"), &format!("group: {group}"));
+        }
+        if let Some(database) = &self.database {
+            text = text.replace("SOCKET", &Mariadb::get().socket()).replace("DATABASE", database);
+            if text.contains("OTHER") {
+                text = text.replace("OTHER", &Mariadb::get().database(PSA_OLD));
+            }
         }
         let at = |host: &str| self.program.path(host).join("var/qmail").display().to_string();
         text.replace("NEW", &at("new")).replace("OLD", &at("old")).replace("PORT", &port.to_string())
@@ -232,6 +291,14 @@ impl<'a> Fixture<'a> {
         let mut all = tree(&self.program.path(""));
         if let Some(host) = self.host.filter(|_| ACCOUNTS.contains(&self.entry.name)) {
             all.extend(tree(&host.etc()));
+        }
+        let archive = self.host.map(|host| &host.archive).or(self.etc.as_ref().and_then(Etc::archive));
+        if let Some(archive) = archive.filter(|_| PACKAGES.contains(&self.entry.name)) {
+            all.extend(tree(&archive.opt()));
+        }
+        if let Some(database) = &self.database {
+            let rows = Mariadb::get().dump(database).into_bytes();
+            all.insert(PathBuf::from("the database"), (0, 0, 0, 0, rows));
         }
         all.into_iter().filter(|(path, _)| !path.starts_with(&state) && !is_left(path)).collect()
     }
@@ -488,6 +555,8 @@ async fn can_be_undone(entry: &'static Entry, here: &Here, host: Option<&Host>) 
             (Change::Path { change, .. }, Ok(_)) => {
                 assert_eq!(&here.look(change.path()).await, change.after(), "{name}: {}", change.path());
             }
+            // What another change moves along is there.
+            (Change::State(state), Ok(_)) if state.by().is_empty() => {}
             (Change::Transfer(_), Ok(applied)) => assert_eq!(applied.report["moved"], 0, "{name}"),
             (_, Err(ApplyError::Stale { what, expected, found })) => {
                 assert!(expected != found, "{name}: {what} is refused and both values are {found}");

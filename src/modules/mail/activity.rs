@@ -38,7 +38,7 @@ const ARGUMENTS: &[Argument] = &[
         Kind::List,
         "The logs of qmail-send, as paths or patterns of them. By default the first of the usual places that has any.",
     ),
-    Argument::new("days", Kind::Int, "How many days of the logs are read. The default is 31."),
+    Argument::new("days", Kind::Int, "How many days of the logs are read, at most 3660. The default is 31."),
     Argument::new("timeout", Kind::Int, "Seconds that reading queue and logs may take. The default is 600."),
     Argument::new(
         "qmail_send",
@@ -139,7 +139,7 @@ const FILES: [&str; 6] = ["me", "locals", "virtualdomains", "smtproutes", "rcpth
 impl QmailActivity {
     /// Returns the one question for queue and logs; the domains are its stdin.
     fn question(&self, directory: &str) -> Command {
-        let days = self.given.days.unwrap_or(31).to_string();
+        let days = self.given.days.unwrap_or(31).min(3660).to_string();
         let mut words = vec!["/bin/sh".into(), "-c".into(), format!("{LOOK}\n"), "sh".into(), directory.into(), days];
         match self.given.logs.is_empty() {
             true => words.extend(PLACES.map(|places| places.replace(' ', "\n"))),
@@ -162,7 +162,8 @@ const LOOK: &str = r#"domains=$(cat) home=$1 days=$2
 shift 2
 feed() { printf '%s\n\n' "$domains"; }
 now=$(date +%s)
-printf 'n\t%s\n' "$now"
+since=$((now - days * 86400))
+printf 'n\t%s\t%s\n' "$now" "$since"
 { feed; "$home/bin/qmail-qread" || echo '!failed'; } | awk '
 !body { if ($0 == "") body = 1; else wanted[$0]; next }
 $1 == "!failed" { print "e\tqmail-qread"; exit }
@@ -197,16 +198,19 @@ done
   for file in $readable; do
     case $file in *.gz) gzip -dc -- "$file";; *) cat -- "$file";; esac
   done
-} | awk -v since="$((now - days * 86400))" '
+} | awk -v since="$since" '
 function seconds(text,  n, at) {
   if (length(text) == 25 && text ~ /^@4[0-9a-f]*$/) {
     # TAI64N: 2^62 + 10 seconds before 1970.
     for (at = 10; at <= 17; at++) n = n * 16 + index("0123456789abcdef", substr(text, at, 1)) - 1
     return n - 10
   }
-  return text ~ /^[0-9]+\.[0-9]+$/ ? int(text) : -1
+  return text ~ /^[0-9]+\.[0-9]+$/ && index(text, ".") == 11 ? int(text) : -1
 }
 !body { if ($0 == "") body = 1; else wanted[$0]; next }
+first == "" {
+  for (i = 1; i < 10 && i <= NF; i++) if ((stamp = seconds($i)) >= 0) { first = stamp; break }
+}
 !/delivery [0-9]/ { next }
 {
   for (i = 1; i < 10 && i < NF; i++) if ($i == "delivery") break
@@ -214,7 +218,6 @@ function seconds(text,  n, at) {
   number = $(i + 1)
   if ($(i - 1) == "starting") {
     delete open[number]
-    if (first == "" && (stamp = seconds($(i - 2))) >= 0) first = stamp
     channel = $(i + 5); domain = tolower($(i + 6)); sub(/.*@/, "", domain)
     if ((channel == "local" || channel == "remote") && domain in wanted) open[number] = channel "\t" domain
     next
@@ -250,6 +253,8 @@ struct Found {
     unreadable: Vec<String>,
     /// The first entry that was read, in seconds since 1970.
     since: Option<i64>,
+    /// Entries before this time were left out, in seconds since 1970.
+    from: i64,
     unread: u64,
 }
 
@@ -263,7 +268,7 @@ impl Found {
             };
             let text = |at: usize| fields.get(at).copied().unwrap_or_default().to_string();
             match fields[0] {
-                "n" => found.now = number(1)?,
+                "n" => (found.now, found.from) = (number(1)?, number(2)?),
                 "e" => return Err(format!("`{}` failed", text(1))),
                 "q" => drop(found.queued.insert((text(1), text(2)), number(3)?.unsigned_abs())),
                 "u" => found.unprocessed = number(1)?.unsigned_abs(),
@@ -287,8 +292,9 @@ impl Found {
             let of = |channel: &'static str| {
                 self.delivered.iter().filter(move |((found, domain, _), _)| found == channel && domain == name)
             };
-            let relayed: BTreeMap<String, u64> =
-                of("remote").map(|((_, _, number), (count, _))| (day(*number), *count)).collect();
+            let quiet = self.days().map(|number| (day(number), 0));
+            let busy = of("remote").map(|((_, _, number), (count, _))| (day(*number), *count));
+            let relayed: BTreeMap<String, u64> = quiet.chain(busy).collect();
             let value = json!({
                 "queued": queued("local") + queued("remote"),
                 "queued_local": queued("local"),
@@ -307,6 +313,12 @@ impl Found {
         results.insert("log_since".into(), json!(self.since));
         results.insert("logs".into(), json!(self.logs.iter().filter(|path| !path.is_empty()).collect::<Vec<_>>()));
         results
+    }
+
+    /// Returns the days that the logs tell of, counted from 1970: a day without mail is known to be one.
+    fn days(&self) -> std::ops::RangeInclusive<i64> {
+        let first = self.since.map_or(i64::MAX, |since| since.max(self.from));
+        first / 86_400..=self.now / 86_400
     }
 
     fn warnings(&self) -> Vec<String> {

@@ -9,6 +9,7 @@ mod distribution;
 mod facts;
 mod mount;
 pub mod network;
+mod packages;
 mod ping;
 mod run;
 mod script;
@@ -21,11 +22,14 @@ mod wait_for;
 pub mod bench;
 
 pub const MODULES: &[&Entry] = &[
+    &packages::APT,
     &command::COMMAND,
     &cron::CRON,
     &setup::GATHER_FACTS,
     &accounts::GROUP,
     &mount::MOUNT,
+    &packages::PACKAGE,
+    &packages::PACKAGE_FACTS,
     &ping::PING,
     &shell::RAW,
     &script::SCRIPT,
