@@ -185,6 +185,9 @@ fn path_lines(on: On, change: &PathChange, secrecy: Secrecy) -> Vec<Line> {
             _ => content_lines(before.content(), after.content(), secrecy),
         });
     }
+    if secrecy == Secrecy::Open {
+        lines.extend(change.meaning().iter().map(|line| Line::Header(format!("    {line}"))));
+    }
     lines
 }
 

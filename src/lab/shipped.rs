@@ -9,8 +9,10 @@ pub const PLAYBOOKS: &[(&str, &str)] = &[
     ("stages/look.yml", include_str!("../../playbooks/stages/look.yml")),
     ("stages/pair.yml", include_str!("../../playbooks/stages/pair.yml")),
     ("stages/preflight.yml", include_str!("../../playbooks/stages/preflight.yml")),
+    ("stages/proof.yml", include_str!("../../playbooks/stages/proof.yml")),
     ("stages/stored-mail.yml", include_str!("../../playbooks/stages/stored-mail.yml")),
     ("stages/verification.yml", include_str!("../../playbooks/stages/verification.yml")),
+    ("stages/watch.yml", include_str!("../../playbooks/stages/watch.yml")),
 ];
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ const ROWS: &[Row] = &[
         replaced: &[("/etc/cron.d/", "NEW/")],
         why: "the directory of the example is the machine's own",
     },
+    Row { module: "mail_probe", replaced: &[("port: 25", "port: PORT")], why: "port 25 is the machine's own" },
     Row {
         module: "maildir_move",
         replaced: &[("source: NEW", "source: OLD"), ("/etc/", "OLD/")],
@@ -50,6 +51,11 @@ const ROWS: &[Row] = &[
         module: "mount",
         replaced: &[("fstab: /etc/fstab", "fstab: NEW/fstab")],
         why: "the machine's own fstab is not a test's",
+    },
+    Row {
+        module: "qmail_activity",
+        replaced: &[("logs: /var/log/qmail/current", "directory: NEW\n    logs: NEW/../log/current")],
+        why: "the default directories are the machine's own",
     },
     Row {
         module: "mysql_query",
@@ -116,10 +122,12 @@ const READING: &[&str] = &[
     "command",
     "find",
     "gather_facts",
-    "package_facts",
+    "mail_probe",
     "mysql_query",
+    "package_facts",
     "ping",
     "plesk_facts",
+    "qmail_activity",
     "qmail_facts",
     "raw",
     "script",
@@ -202,10 +210,15 @@ impl<'a> Fixture<'a> {
         let text = std::fs::read_to_string(&routes).unwrap();
         std::fs::write(routes, text + "example.com:old.example.net\n").unwrap();
         self.program.file("virtualdomains.j2", "# for {{ inventory_hostname }}\nexample.com:31\n");
+        if self.entry.name == "mail_token" {
+            let text = "Subject: test\nX-Cutover-Token: move-2026-11-26\n\n";
+            self.program.file("new/var/qmail/mailnames/example.com/ann/Maildir/new/1.token", text);
+        }
         for (name, script) in [
             ("survey.sh", "echo \"surveyed $1\""),
             ("new/var/qmail/bin/qmail-qstat", "echo messages in queue: 0"),
-            ("new/var/qmail/bin/qmail-qread", "echo local ann@example.com"),
+            ("new/var/qmail/bin/qmail-qread", "printf '\\tlocal\\tann@example.com\\n'"),
+            ("new/var/log/current", ""),
             (
                 "bin/systemctl",
                 "cd NEW || exit 1\ncase $1 in\nshow) echo LoadState=loaded ;;\nis-active) [ -e running ] ;;\n\

@@ -22,6 +22,7 @@ mod language;
 mod laws;
 mod logins;
 mod mail_move;
+mod mail_proof;
 mod maildir_kill;
 mod mariadb;
 mod mounts;

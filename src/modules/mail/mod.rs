@@ -2,15 +2,28 @@
 
 use super::Entry;
 
+mod activity;
 pub mod assign;
 mod attachments_copy;
 mod control;
 mod dangers;
+mod drift;
 mod facts;
 mod maildir_move;
+mod probe;
 pub mod qmail;
+mod routes;
 mod send;
+mod token;
 mod users;
 
-pub const MODULES: &[&Entry] =
-    &[&attachments_copy::ENTRY, &control::ENTRY, &facts::ENTRY, &maildir_move::ENTRY, &users::ENTRY];
+pub const MODULES: &[&Entry] = &[
+    &activity::ENTRY,
+    &attachments_copy::ENTRY,
+    &control::ENTRY,
+    &facts::ENTRY,
+    &maildir_move::ENTRY,
+    &probe::ENTRY,
+    &token::ENTRY,
+    &users::ENTRY,
+];
