@@ -188,6 +188,7 @@ impl Installation {
     /// Returns what `here` must be given, made with its own numbers of domains.
     fn handed_to(&self, here: &Installation, domains: &[String], given: &Given) -> Results {
         let (mut assign, mut mailboxes, mut attachments) = (Vec::new(), Vec::new(), Vec::new());
+        let mut homes = Vec::new();
         let mut problems = Vec::new();
         for domain in domains {
             let Some(prefix) = here.virtualdomains.get(domain).filter(|prefix| !prefix.is_empty()) else {
@@ -203,6 +204,7 @@ impl Installation {
                     .push(format!("the new host has a route for `{domain}` to `{route}`: mail would go in a circle"));
             }
             let home = format!("{}/{domain}", self.mailnames);
+            homes.push(json!({"source": home, "dest": format!("{}/{domain}", here.mailnames)}));
             let ours = self.assign.iter().filter_map(|line| {
                 let rest = line.home.strip_prefix(&home)?;
                 (rest.is_empty() || rest.starts_with('/')).then_some((line, rest))
@@ -235,6 +237,7 @@ impl Installation {
             ("assign", Value::from(assign)),
             ("poppasswd", json!(hashes)),
             (HIDDEN, json!(["poppasswd"])),
+            ("homes", homes.into()),
             ("mailboxes", mailboxes.into()),
             ("attachments", attachments.into()),
             ("problems", problems.into()),
@@ -324,6 +327,7 @@ mod tests {
         );
         assert_eq!((&facts["assign"][1]["key"], &facts["assign"][1]["dash"]), (&json!("+31-"), &json!("-")));
         assert_eq!(facts["poppasswd"], json!({"ann@example.com": "$1$a$b"}));
+        assert_eq!(facts["homes"], json!([{"source": "/m/example.com", "dest": "/n/example.com"}]));
         assert_eq!(facts["mailboxes"][0]["dest"], "/n/example.com/ann/Maildir");
         let facts = old().handed_to(&Installation::default(), &["example.com".into()], &given);
         assert!(facts["problems"][0].as_str().unwrap().contains("virtualdomains of the new host"));
