@@ -105,6 +105,11 @@ const ROWS: &[Row] = &[
         why: "the default directories are the machine's own",
     },
     Row {
+        module: "qmail_homes",
+        replaced: &[("source: NEW", "source: OLD")],
+        why: "the two hosts are directories, each with its own path",
+    },
+    Row {
         module: "service",
         replaced: &[("    state:", "    use: systemd\n    state:")],
         why: "a test's machine may run no init at all: `systemctl` is a stand-in with two files for its state",
@@ -206,6 +211,8 @@ impl<'a> Fixture<'a> {
         let new = self.program.path("new/var/qmail");
         let home = new.join("mailnames/example.com");
         std::fs::set_permissions(home, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let bob = self.program.path("old/var/qmail/mailnames/example.com/bob/.qmail");
+        std::fs::write(bob, "| true\n&bob@partner.example\n").unwrap();
         let routes = new.join("control/smtproutes");
         let text = std::fs::read_to_string(&routes).unwrap();
         std::fs::write(routes, text + "example.com:old.example.net\n").unwrap();

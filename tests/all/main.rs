@@ -16,6 +16,7 @@ mod etc;
 mod faults;
 mod fidelity;
 mod guarded;
+mod homes;
 mod hostkeys;
 mod lab;
 mod language;

@@ -48,9 +48,12 @@ impl Mariadb {
         let server = Mariadb { directory, _guard: guard.spawn().unwrap() };
         let up = wait_for(|| server.client().args(["-e", "SELECT 1"]).output().unwrap().status.success());
         assert!(up, "{}", std::fs::read_to_string(server.directory.join("log")).unwrap_or_default());
-        server.query(
-            "CREATE USER keeper@localhost IDENTIFIED BY 'it''s \"a\\\\b\" #1'; GRANT ALL ON *.* TO keeper@localhost",
-        );
+        for user in ["keeper", "admin"] {
+            let password = r#"'it''s "a\\b" #1'"#;
+            server.query(&format!(
+                "CREATE USER {user}@localhost IDENTIFIED BY {password}; GRANT ALL ON *.* TO {user}@localhost"
+            ));
+        }
         server
     }
 

@@ -216,6 +216,7 @@ impl Installation {
     /// Returns what `here` must be given, made with its own numbers of domains.
     fn handed_to(&self, here: &Installation, domains: &[String], given: &Given) -> Results {
         let (mut assign, mut mailboxes, mut attachments) = (Vec::new(), Vec::new(), Vec::new());
+        let mut homes = Vec::new();
         let mut problems = Vec::new();
         if here.databytes > 0 && (self.databytes == 0 || here.databytes < self.databytes) {
             let old = if self.databytes == 0 { "any size".into() } else { format!("{} bytes", self.databytes) };
@@ -239,6 +240,7 @@ impl Installation {
                     .push(format!("the new host has a route for `{domain}` to `{route}`: mail would go in a circle"));
             }
             let home = format!("{}/{domain}", self.mailnames);
+            homes.push(json!({"source": home, "dest": format!("{}/{domain}", here.mailnames)}));
             let ours = self.assign.iter().filter_map(|line| {
                 let rest = line.home.strip_prefix(&home)?;
                 (rest.is_empty() || rest.starts_with('/')).then_some((line, rest))
@@ -275,6 +277,7 @@ impl Installation {
                 "addresses",
                 json!(domains.iter().flat_map(|domain| self.addresses(domain)).collect::<BTreeSet<String>>()),
             ),
+            ("homes", homes.into()),
             ("mailboxes", mailboxes.into()),
             ("attachments", attachments.into()),
             ("problems", problems.into()),
@@ -368,6 +371,7 @@ mod tests {
         assert_eq!((&facts["assign"][1]["key"], &facts["assign"][1]["dash"]), (&json!("+31-"), &json!("-")));
         assert_eq!(facts["poppasswd"], json!({"ann@example.com": "$1$a$b"}));
         assert_eq!(facts["addresses"], json!(["ann@example.com", "sales.team@example.com"]));
+        assert_eq!(facts["homes"], json!([{"source": "/m/example.com", "dest": "/n/example.com"}]));
         assert_eq!(facts["mailboxes"][0]["dest"], "/n/example.com/ann/Maildir");
         let small = Installation { databytes: 1000, ..here };
         let facts = old().handed_to(&small, &["example.com".into()], &given);

@@ -7,8 +7,10 @@ pub mod assign;
 mod attachments_copy;
 mod control;
 mod dangers;
+mod delivery;
 mod drift;
 mod facts;
+mod homes;
 mod maildir_move;
 mod probe;
 pub mod qmail;
@@ -22,6 +24,7 @@ pub const MODULES: &[&Entry] = &[
     &attachments_copy::ENTRY,
     &control::ENTRY,
     &facts::ENTRY,
+    &homes::ENTRY,
     &maildir_move::ENTRY,
     &probe::ENTRY,
     &token::ENTRY,
