@@ -10,6 +10,7 @@ mod archive;
 mod bad_input;
 mod cli;
 mod crontab;
+mod doors;
 mod elevation;
 mod etc;
 mod faults;

@@ -10,7 +10,8 @@ mod facts;
 mod maildir_move;
 pub mod qmail;
 mod send;
+mod tcp_rules;
 mod users;
 
 pub const MODULES: &[&Entry] =
-    &[&attachments_copy::ENTRY, &control::ENTRY, &facts::ENTRY, &maildir_move::ENTRY, &users::ENTRY];
+    &[&attachments_copy::ENTRY, &control::ENTRY, &facts::ENTRY, &maildir_move::ENTRY, &tcp_rules::ENTRY, &users::ENTRY];

@@ -22,6 +22,7 @@ const NOTHING: Refused = &[];
 const MISSING_TOOLS: Refused = &[
     ("apt", NO_APT),
     ("maildir_move", "this host has no stat command"),
+    ("tcp_rules", "`new` has no `tcprules`"),
     ("package", NO_APT),
     ("package_facts", NO_APT),
     ("wait_for", "`new` has neither `nc` nor `bash` to connect"),
@@ -29,6 +30,8 @@ const MISSING_TOOLS: Refused = &[
 const NO_SHADOW: Refused = &[
     ("apt", NO_APT),
     ("group", "`new` has no `groupadd`"),
+    ("port_forward", "`new` has no xinetd"),
+    ("tcp_rules", "`new` has no `tcprules`"),
     ("package", NO_APT),
     ("package_facts", NO_APT),
     ("user", "`new` has no `groupadd`"),
