@@ -60,7 +60,8 @@ async fn demonstrate(arguments: &Arguments) -> Result<u8, Stop> {
     let temp = tempfile::Builder::new().prefix("cutover-lab-").tempdir();
     let temp = temp.map_err(|error| broken(&std::env::temp_dir(), &error))?;
     let directory = temp.path().join("hosts");
-    let lab = Lab::start(&directory).await.map_err(|error| broken(&directory, &error))?;
+    let program = std::env::current_exe().map_err(|error| broken(&directory, &error))?;
+    let lab = Lab::start(&directory, &program).await.map_err(|error| broken(&directory, &error))?;
     let plan = Plan { messages: arguments.messages, span: SPAN, domains: domains(&arguments.extra_vars) };
     let traffic = Traffic::start(lab.mail(), plan).map_err(|error| broken(&directory, &error))?;
     let mut code = 0;
@@ -126,8 +127,8 @@ async fn up() -> Result<u8, Stop> {
         say(&format!("The lab is already up in {}", directory.display()))?;
         return usage(&directory);
     }
-    lab::prepare(&directory).map_err(|error| broken(&directory, &error))?;
     let program = std::env::current_exe().map_err(|error| broken(&directory, &error))?;
+    lab::prepare(&directory, &program).map_err(|error| broken(&directory, &error))?;
     let log = std::fs::File::create(directory.join("serve.log")).map_err(|error| broken(&directory, &error))?;
     // The one process that is started outside a transport: this program itself, to outlive this call.
     #[allow(clippy::disallowed_methods)]

@@ -23,6 +23,8 @@ pub struct Mail {
     pub new: Place,
     pub outside: Place,
     _daemons: Vec<Daemon>,
+    /// The new host's qmail-smtpd; nothing while it is stopped.
+    smtp_of_new: Option<Daemon>,
 }
 
 /// The hosts with the addresses they have in the lab's network; 192.0.2.0/24 exists nowhere else (RFC 5737).
@@ -51,15 +53,21 @@ pub fn home(directory: &Path, host: &str) -> Home {
 impl Mail {
     /// Starts qmail-smtpd and qmail-pop3d on both hosts, then their qmail-sends, which then know where the others are.
     pub async fn start(directory: &Path) -> io::Result<Mail> {
-        let mut daemons = Vec::new();
+        let (mut daemons, mut smtp_of_new) = (Vec::new(), None);
         let mut places = Vec::new();
         for (host, _) in ADDRESSES {
             let home = home(directory, host);
-            let smtp = listener(&mut daemons, &home, "qmail-smtpd").await?;
-            let pop3 = match host {
-                "outside" => None,
-                _ => Some(listener(&mut daemons, &home, "qmail-pop3d").await?),
-            };
+            let (daemon, smtp) = listener(&home, ("qmail-smtpd", ANY)).await?;
+            match host {
+                "new" => smtp_of_new = Some(daemon),
+                _ => daemons.push(daemon),
+            }
+            let mut pop3 = None;
+            if host != "outside" {
+                let (daemon, address) = listener(&home, ("qmail-pop3d", ANY)).await?;
+                daemons.push(daemon);
+                pop3 = Some(address);
+            }
             places.push(Place { home, smtp, pop3 });
         }
         for (place, (_, own)) in places.iter().zip(ADDRESSES) {
@@ -77,9 +85,24 @@ impl Mail {
         let missing = || io::Error::other("a host is missing");
         let mut places = places.into_iter();
         let mut next = || places.next().ok_or_else(missing);
-        Ok(Mail { old: next()?, new: next()?, outside: next()?, _daemons: daemons })
+        Ok(Mail { old: next()?, new: next()?, outside: next()?, _daemons: daemons, smtp_of_new })
+    }
+
+    /// Ends the new host's qmail-smtpd: mail for it waits on the old one.
+    pub fn stop_new(&mut self) {
+        self.smtp_of_new = None;
+    }
+
+    /// Starts it again where it was.
+    pub async fn start_new(&mut self) -> io::Result<()> {
+        let at = self.new.smtp.to_string();
+        self.smtp_of_new = Some(listener(&self.new.home, ("qmail-smtpd", &at)).await?.0);
+        Ok(())
     }
 }
+
+/// A free port of this machine.
+const ANY: &str = "127.0.0.1:0";
 
 /// Where it is written which ports the hosts listen at.
 pub fn services_file(directory: &Path) -> PathBuf {
@@ -91,11 +114,10 @@ async fn start(home: &Home, name: &str, words: &[&str]) -> io::Result<(Daemon, S
     Daemon::start(&home.path("bin").join(name), words, &log).await
 }
 
-async fn listener(daemons: &mut Vec<Daemon>, home: &Home, name: &str) -> io::Result<SocketAddr> {
-    let (daemon, line) = start(home, name, &["127.0.0.1:0"]).await?;
-    daemons.push(daemon);
+async fn listener(home: &Home, (name, at): (&str, &str)) -> io::Result<(Daemon, SocketAddr)> {
+    let (daemon, line) = start(home, name, &[at]).await?;
     let address = line.strip_prefix("listening ").and_then(|address| address.parse().ok());
-    address.ok_or_else(|| io::Error::other(format!("`{name}` says `{line}`")))
+    Ok((daemon, address.ok_or_else(|| io::Error::other(format!("`{name}` says `{line}`")))?))
 }
 
 /// The network as a host sees it: every domain's MX is the old host, for DNS is not what this lab moves.

@@ -38,8 +38,9 @@ pub fn playbook(directory: &Path) -> PathBuf {
     directory.join("playbooks/move-domain.yml")
 }
 
-/// Writes the hosts' files and the shipped playbooks into `directory`, in place of what is there.
-pub fn prepare(directory: &Path) -> io::Result<()> {
+/// Writes the hosts' files and the shipped playbooks into `directory`, in place of what is there. `program` is Cutover, which
+/// the hosts' mail programs are.
+pub fn prepare(directory: &Path, program: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -51,12 +52,11 @@ pub fn prepare(directory: &Path) -> io::Result<()> {
         std::fs::write(path, text)?;
     }
     let (user, group) = account()?;
-    let program = std::env::current_exe()?;
     for (host, role) in [("old", Role::Old), ("new", Role::New)] {
         fill(&directory.join(host), role, (&user, &group))?;
-        mail::home(directory, host).install(&program)?;
+        mail::home(directory, host).install(program)?;
     }
-    mail::fill_outside(directory, &program)
+    mail::fill_outside(directory, program)
 }
 
 /// Returns the process that serves the lab in `directory`, if it is running.
@@ -82,8 +82,8 @@ pub fn end(directory: &Path) -> io::Result<()> {
 
 impl Lab {
     /// Makes a lab and serves it from this process.
-    pub async fn start(directory: &Path) -> io::Result<Lab> {
-        prepare(directory)?;
+    pub async fn start(directory: &Path, program: &Path) -> io::Result<Lab> {
+        prepare(directory, program)?;
         Lab::serve(directory).await
     }
 
@@ -123,6 +123,10 @@ impl Lab {
     }
 
     /// The hosts' mail services.
+    pub fn mail_mut(&mut self) -> &mut Mail {
+        &mut self.mail
+    }
+
     pub fn mail(&self) -> &Mail {
         &self.mail
     }
@@ -147,7 +151,10 @@ fn inventory_text(directory: &Path, ports: [u16; 2]) -> io::Result<String> {
         json!({ "hosts": { format!("{name}.lab.example"): vars } })
     };
     let mut old = host("old", ports[0]);
-    old["vars"] = json!({ "qmail_send": format!("cat {}", path("old/var/qmail/active/qmail-send.pid")) });
+    old["vars"] = json!({
+        "qmail_send": format!("cat {}", path("old/var/qmail/active/qmail-send.pid")),
+        "qmail_logs": path("old/var/qmail/active/qmail-send.log"),
+    });
     let closed = path("old/var/qmail/active/closed");
     let vars = json!({
         "ansible_host": "127.0.0.1",

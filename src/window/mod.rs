@@ -72,8 +72,9 @@ impl State {
             State::Planned => &[],
             State::Prepared => &["name", "ttl", "preflight", "accounts", "door"],
             State::Forwarding => &["forwarding", "proof"],
-            State::Switched => &["switch", "proxies"],
-            State::Moved => &["stored-mail", "verification"],
+            State::Switched => &["switch"],
+            // Sessions are passed on when there is something to read.
+            State::Moved => &["stored-mail", "proxies", "verification"],
             State::Draining => &["watch"],
             State::Retired => &["retirement"],
         }

@@ -90,6 +90,11 @@ const ROWS: &[Row] = &[
         why: "the server and its database are the tests' own",
     },
     Row {
+        module: "port_forward",
+        replaced: &[("    to:", "    directory: NEW\n    pidfile: NEW/xinetd.pid\n    to:")],
+        why: "the default directory is the machine's own, and so is its xinetd",
+    },
+    Row {
         module: "qmail_control",
         replaced: &[("    file:", "    directory: NEW/control\n    file:")],
         why: "the default directory is the machine's own",

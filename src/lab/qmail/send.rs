@@ -400,6 +400,12 @@ async fn deliver(home: &Home, queue: &Queue, delivery: &Delivery, sender: &str) 
 }
 
 fn log(line: &str) {
-    // A log that cannot be written stops no mail.
-    let _ = io::Write::write_all(&mut io::stderr(), format!("{line}\n").as_bytes());
+    // A log that nobody can write holds up no mail.
+    let _ = io::Write::write_all(&mut io::stderr(), format!("{} {line}\n", stamp(SystemTime::now())).as_bytes());
+}
+
+/// Returns a time as `multilog t` stamps a line with it: TAI64N, in hexadecimal behind an `@`.
+fn stamp(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("@{:016x}{:08x}", (1u64 << 62) + 10 + since.as_secs(), since.subsec_nanos())
 }

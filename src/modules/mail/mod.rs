@@ -16,6 +16,7 @@ mod probe;
 pub mod qmail;
 mod routes;
 mod send;
+mod tcp_rules;
 mod token;
 mod users;
 
@@ -27,6 +28,7 @@ pub const MODULES: &[&Entry] = &[
     &homes::ENTRY,
     &maildir_move::ENTRY,
     &probe::ENTRY,
+    &tcp_rules::ENTRY,
     &token::ENTRY,
     &users::ENTRY,
 ];

@@ -11,6 +11,7 @@ mod mount;
 pub mod network;
 mod packages;
 mod ping;
+mod port_forward;
 mod run;
 mod script;
 mod service;
@@ -31,6 +32,7 @@ pub const MODULES: &[&Entry] = &[
     &packages::PACKAGE,
     &packages::PACKAGE_FACTS,
     &ping::PING,
+    &port_forward::PORT_FORWARD,
     &shell::RAW,
     &script::SCRIPT,
     &service::SERVICE,
