@@ -42,6 +42,7 @@ mod qmail;
 mod reports;
 mod resume;
 mod round_trips;
+mod runbook;
 mod signatures;
 mod ssh;
 mod sshd;
