@@ -12,6 +12,7 @@ use crate::modules::mail::qmail::{Tables, decode, entry, first_line};
 mod bounce;
 pub mod cdb;
 mod dot_qmail;
+pub mod inject;
 pub mod listen;
 pub mod local;
 mod maildir;
@@ -26,8 +27,16 @@ pub mod smtpd;
 pub mod users;
 
 /// The programs, by the names under which the binary is linked into `bin`.
-pub const PROGRAMS: &[&str] =
-    &["qmail-newmrh", "qmail-newu", "qmail-pop3d", "qmail-qread", "qmail-qstat", "qmail-send", "qmail-smtpd"];
+pub const PROGRAMS: &[&str] = &[
+    "qmail-inject",
+    "qmail-newmrh",
+    "qmail-newu",
+    "qmail-pop3d",
+    "qmail-qread",
+    "qmail-qstat",
+    "qmail-send",
+    "qmail-smtpd",
+];
 
 /// What came of one delivery, with the text for the log and the bounce.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
