@@ -51,7 +51,7 @@ def tree():
                 continue
             if "Maildir" in name and path.is_file():
                 name = name.split(":")[0].replace("/new/", "/cur/")
-            content = path.read_bytes() if path.is_file() else os.readlink(path) if path.is_symlink() else ""
+            content = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else ""
             assert name not in found, f"{name} is there twice"
             found[name] = (oct(about.st_mode), about.st_uid, about.st_gid, content)
     return found

@@ -41,6 +41,23 @@ pub fn fill(root: &Path, role: Role, (user, group): (&str, &str)) -> io::Result<
     Ok(())
 }
 
+/// Writes the program that closes the logins to the domains it is given, and then waits until the mail for them that
+/// was accepted as local is delivered: a later pass would have to collect it.
+pub fn close_logins(root: &Path) -> io::Result<()> {
+    let text = r#"#!/bin/sh
+cd "${0%/*}/.." || exit
+for domain; do
+    grep -qsxF "$domain" active/closed || echo "$domain" >>active/closed || exit
+    n=0
+    while bin/qmail-qread | grep -q "^[[:blank:]]local[[:blank:]].*@$domain\$" && [ $n -lt 300 ]; do
+        n=$((n + 1))
+        sleep 0.1
+    done
+done
+"#;
+    write(&root.join("var/qmail/bin/close-logins"), text.as_bytes(), 0o755)
+}
+
 fn seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -56,6 +56,7 @@ pub fn prepare(directory: &Path, program: &Path) -> io::Result<()> {
         fill(&directory.join(host), role, (&user, &group))?;
         mail::home(directory, host).install(program)?;
     }
+    fill::close_logins(&directory.join("old"))?;
     mail::fill_outside(directory, program)
 }
 
@@ -155,7 +156,6 @@ fn inventory_text(directory: &Path, ports: [u16; 2]) -> io::Result<String> {
         "qmail_send": format!("cat {}", path("old/var/qmail/active/qmail-send.pid")),
         "qmail_logs": path("old/var/qmail/active/qmail-send.log"),
     });
-    let closed = path("old/var/qmail/active/closed");
     let vars = json!({
         "ansible_host": "127.0.0.1",
         "ansible_user": "lab",
@@ -163,9 +163,7 @@ fn inventory_text(directory: &Path, ports: [u16; 2]) -> io::Result<String> {
         "ansible_ssh_known_hosts_file": path("known_hosts"),
         // The old host's `active/network` says where that really is.
         "new_address": mail::OF_NEW,
-        "close_logins": format!(
-            "for domain in {{{{ mail.domains | join(' ') }}}}; do grep -qsxF \"$domain\" {closed} || echo \"$domain\" >>{closed}; done"
-        ),
+        "close_logins": path("old/var/qmail/bin/close-logins") + " {{ mail.domains | join(' ') }}",
         "mail_owner": user,
         "mail_group": group,
     });

@@ -156,16 +156,25 @@ async fn send(plan: Plan, accounts: Arc<Vec<Account>>, shared: Arc<Shared>) {
         let Some(account) = accounts.get(((number + number / 5) % accounts.len() as u64) as usize).cloned() else {
             return;
         };
-        let shared = shared.clone();
-        under_way.spawn(async move { send_one(number, &account, &shared).await });
+        let own = shared.clone();
+        under_way.spawn(async move { send_one(number, &account, &own).await });
         while under_way.try_join_next().is_some() {}
-        // A sender that is faster than the hosts would only fill its own queue.
-        if under_way.len() >= 20 {
-            under_way.join_next().await;
+        // A sender that is faster than the hosts would only fill queues.
+        while under_way.len() >= 20 || waiting(&shared) > MOST_WAITING {
+            let _ = tokio::time::timeout(Duration::from_millis(50), under_way.join_next()).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
     while under_way.join_next().await.is_some() {}
 }
+
+/// How many messages are in the hosts' queues.
+fn waiting(shared: &Shared) -> usize {
+    [&shared.old, &shared.new].map(|place| Queue::of(&place.home).numbers("mess").len()).iter().sum()
+}
+
+/// More than these are not left to the hosts to deliver.
+const MOST_WAITING: usize = 64;
 
 async fn send_one(number: u64, account: &Account, shared: &Shared) {
     let id = format!("<{number}.{}@sender.outside.example>", std::process::id());

@@ -363,6 +363,24 @@ fn a_session_goes_on_in_its_maildir_when_logins_are_closed_and_the_listener_ends
 }
 
 #[test]
+fn a_link_in_bin_is_the_program_and_qmail_inject_queues_what_it_reads() {
+    let old = Qmail::start("me.example");
+    let link = old.root().join("bin/qmail-inject");
+    std::fs::create_dir(old.root().join("bin")).unwrap();
+    std::os::unix::fs::symlink(PROGRAM, &link).unwrap();
+    let inject = |words: &[&str]| {
+        let mut child = Command::new(&link).args(words).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"Subject: x\nTo: carol@example.com\n\nhello\n").unwrap();
+        child.wait().unwrap().code()
+    };
+    assert_eq!(inject(&["-a", "-f", "", "bob@example.com"]), Some(0));
+    assert_eq!(inject(&[]), Some(0));
+    wait_until("both have one", || old.new_of("bob").len() == 1 && old.new_of("carol").len() == 1 && old.is_idle());
+    let text = std::fs::read_to_string(&old.new_of("bob")[0]).unwrap();
+    assert!(text.contains("\nSubject: x\nTo: carol@example.com\nDate: ") && text.ends_with("\n\nhello\n"), "{text}");
+}
+
+#[test]
 fn newu_and_newmrh_exit_with_111_where_they_cannot() {
     let old = Qmail::start("me.example");
     let cdb = std::fs::read(old.root().join("users/cdb")).unwrap();

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::lab::qmail::inject::{self, Given};
 use crate::lab::qmail::listen::{self, Service};
 use crate::lab::qmail::queue::Queue;
-use crate::lab::qmail::{Home, PROGRAMS, inject, local, pop3d, send, users};
+use crate::lab::qmail::{Home, PROGRAMS, local, pop3d, send, users};
 
 /// One of qmail's programs. DIRECTORY is the installation's, such as /var/qmail; exit code 111 is a temporary failure.
 #[derive(clap::Subcommand)]
@@ -31,12 +32,17 @@ pub enum Program {
         #[arg(long = "as", hide = true, value_name = "LOGIN")]
         login: Option<String>,
     },
-    /// Queue the message on stdin for the recipients given: `-a`, `-f SENDER`
-    #[command(hide = true, disable_help_flag = true)]
+    /// Queue the message on stdin for the recipients, or for those in its header
+    #[command(hide = true)]
     QmailInject {
         directory: PathBuf,
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        words: Vec<String>,
+        /// The recipients on the command line count, as they do anyway
+        #[arg(short)]
+        a: bool,
+        /// The envelope's sender
+        #[arg(short = 'f', value_name = "SENDER")]
+        sender: Option<String>,
+        recipients: Vec<String>,
     },
     /// Make users/cdb from users/assign
     #[command(hide = true)]
@@ -91,8 +97,9 @@ pub async fn run(program: &Program) -> u8 {
         Program::QmailPop3d { directory, address, login: None } => {
             ("qmail-pop3d", serve(home(directory), Service::Pop3, address.as_deref()).await.map(|()| 0))
         }
-        Program::QmailInject { directory, words } => {
-            ("qmail-inject", inject::main(&home(directory), words).map(|()| 0))
+        Program::QmailInject { directory, sender, recipients, .. } => {
+            let given = Given { sender: sender.clone(), recipients: recipients.clone() };
+            ("qmail-inject", inject::main(home(directory), given).await.map(|()| 0))
         }
         Program::QmailNewu { directory } => ("qmail-newu", users::newu(&home(directory)).map(|()| 0)),
         Program::QmailNewmrh { directory } => ("qmail-newmrh", users::newmrh(&home(directory)).map(|()| 0)),

@@ -153,6 +153,13 @@ impl Queue {
         Ok(envelope)
     }
 
+    /// Who put a message of `todo` there, as the log tells it.
+    pub fn invoker(&self, id: u64) -> io::Result<String> {
+        let text = decode(&fs::read(self.file("todo", id))?);
+        let of = |mark: char| text.split('\0').find_map(|field| field.strip_prefix(mark)).unwrap_or("0");
+        Ok(format!("qp {} uid {}", of('p'), of('u')))
+    }
+
     /// Puts a message of `todo` into the channels, in which it stays.
     pub fn assort(&self, id: u64, sender: &str, recipients: &[(Channel, String)]) -> io::Result<()> {
         for channel in Channel::ALL {

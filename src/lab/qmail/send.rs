@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::fs::FileType;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
@@ -193,10 +195,11 @@ impl Send {
 
     fn take(&mut self, id: u64) -> io::Result<()> {
         let envelope = self.queue.todo(id)?;
+        let invoker = self.queue.invoker(id)?;
         let recipients: Vec<_> = envelope.recipients.iter().map(|address| self.settings.rewrite(address)).collect();
         self.queue.assort(id, &envelope.sender, &recipients)?;
         log(&format!("new msg {id}"));
-        log(&format!("info msg {id}: bytes {} from <{}>", self.queue.size(id), envelope.sender));
+        log(&format!("info msg {id}: bytes {} from <{}> {invoker}", self.queue.size(id), envelope.sender));
         self.enter(id)
     }
 
@@ -399,13 +402,17 @@ async fn deliver(home: &Home, queue: &Queue, delivery: &Delivery, sender: &str) 
     }
 }
 
+/// Writes a line to stderr; with its time in front (TAI64N) where that is a file, as multilog would write it.
 fn log(line: &str) {
-    // A log that nobody can write holds up no mail.
-    let _ = io::Write::write_all(&mut io::stderr(), format!("{} {line}\n", stamp(SystemTime::now())).as_bytes());
-}
-
-/// Returns a time as `multilog t` stamps a line with it: TAI64N, in hexadecimal behind an `@`.
-fn stamp(time: SystemTime) -> String {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    format!("@{:016x}{:08x}", (1u64 << 62) + 10 + since.as_secs(), since.subsec_nanos())
+    static TO_FILE: OnceLock<bool> = OnceLock::new();
+    let is_file =
+        || rustix::fs::fstat(io::stderr()).is_ok_and(|about| FileType::from_raw_mode(about.st_mode).is_file());
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let time = match TO_FILE.get_or_init(is_file) {
+        // 2^62 seconds are 1970, and TAI was 10 seconds ahead then.
+        true => format!("@{:016x}{:08x} ", (1u64 << 62) + 10 + since.as_secs(), since.subsec_nanos()),
+        false => String::new(),
+    };
+    // A log that cannot be written stops no mail.
+    let _ = io::Write::write_all(&mut io::stderr(), format!("{time}{line}\n").as_bytes());
 }
