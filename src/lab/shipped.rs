@@ -6,8 +6,11 @@ pub const PLAYBOOKS: &[(&str, &str)] = &[
     ("stages/accounts.yml", include_str!("../../playbooks/stages/accounts.yml")),
     ("stages/forwarding.yml", include_str!("../../playbooks/stages/forwarding.yml")),
     ("stages/look.yml", include_str!("../../playbooks/stages/look.yml")),
+    ("stages/name.yml", include_str!("../../playbooks/stages/name.yml")),
     ("stages/preflight.yml", include_str!("../../playbooks/stages/preflight.yml")),
     ("stages/stored-mail.yml", include_str!("../../playbooks/stages/stored-mail.yml")),
+    ("stages/switch.yml", include_str!("../../playbooks/stages/switch.yml")),
+    ("stages/ttl.yml", include_str!("../../playbooks/stages/ttl.yml")),
     ("stages/verification.yml", include_str!("../../playbooks/stages/verification.yml")),
 ];
 

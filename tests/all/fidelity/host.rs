@@ -13,6 +13,7 @@ use cutover::secret::Secret;
 use super::told::{Told, told};
 use super::{Program, corpus};
 use crate::etc::Etc;
+use crate::named::{Named, zone};
 use crate::program::Printed;
 
 const HOSTS: [(&str, Role); 2] = [("one", Role::New), ("two", Role::Old)];
@@ -35,6 +36,8 @@ pub struct Pair {
     began: i64,
     /// Where it needs `accounts`.
     etc: Option<Etc>,
+    /// Where it needs `dns`: no check changes it.
+    _named: Option<Named>,
 }
 
 /// What a check says, or what a run has done.
@@ -92,12 +95,19 @@ impl Pair {
         let line = |(name, _): (&str, Role)| {
             format!("{name} ansible_connection=local root={}\n", program.path(name).display())
         };
-        program.file("hosts", &HOSTS.map(line).concat()).file("password", "secret\n");
+        let named = (said("needs") == "dns").then(|| {
+            let zones = "zone example.com { type primary; file \"example.com\"; allow-update { 127.0.0.1; }; };";
+            Named::start(zones, &[("example.com", &zone("mail 7200 IN A 10.77.0.10\n@ IN MX 10 mail\n"))])
+        });
+        let port = named.as_ref().map_or(0, |named| named.port);
+        program.file("hosts", &(HOSTS.map(line).concat() + &format!("[all:vars]\ndns_port={port}\n")));
+        program.file("password", "secret\n");
         let words = format!("-i hosts {} {}", playbook.display(), said("flags"));
         let roots = HOSTS.map(|(name, _)| name.to_string()).to_vec();
         let etc = (said("needs") == "accounts").then(|| Etc::below(&program.path("")));
         Pair {
             etc,
+            _named: named,
             program,
             words,
             needs: said("needs"),
@@ -120,6 +130,7 @@ impl Pair {
         let commands = "state/lab/old/var/qmail/active".to_string();
         Pair {
             etc: None,
+            _named: None,
             program,
             words,
             needs: LAB.into(),
