@@ -52,6 +52,9 @@ pub struct StateChange {
     /// What its commands read is a secret. The texts never are: a probe prints a fingerprint of what may not be shown.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     secret: bool,
+    /// The names of the lines of both texts, where each is a state of its own that moves with the others or not at all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<String>,
 }
 
 /// How a state is moved back.
@@ -107,6 +110,12 @@ impl StateChange {
         self.back == Back::Again
     }
 
+    /// Returns the states that it consists of: the name of each, and its line before and after.
+    pub fn parts(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        let lines = self.before.lines().zip(self.after.lines());
+        self.parts.iter().zip(lines).map(|(name, (before, after))| (name.as_str(), before, after))
+    }
+
     /// The commands that move the state, in order; a failing one stops the rest.
     pub fn by(&self) -> &[Command] {
         &self.by
@@ -123,6 +132,14 @@ impl Change {
     pub fn with_secret_field(self, field: usize) -> Change {
         match self {
             Change::Path { on, change } => Change::Path { on, change: change.with_secret_field(field) },
+            other => other,
+        }
+    }
+
+    /// Says what the change of a path brings about, a line each, shown behind its difference.
+    pub fn meaning_that(self, lines: Vec<String>) -> Change {
+        match self {
+            Change::Path { on, change } => Change::Path { on, change: change.meaning_that(lines) },
             other => other,
         }
     }
@@ -153,7 +170,17 @@ impl Change {
             by,
             back: Back::None,
             secret: false,
+            parts: Vec::new(),
         }))
+    }
+
+    /// Names the lines of a state that is moved as a whole, such as the rows of a transaction: later tasks of a check ask for
+    /// each by its name.
+    pub fn in_parts(self, parts: Vec<String>) -> Change {
+        match self {
+            Change::State(state) => Change::State(StateChange { parts, ..state }),
+            other => other,
+        }
     }
 
     /// Says that the commands of a state are given a secret, on stdin: no journal and no plan has them in the open.
@@ -216,7 +243,7 @@ impl Change {
             Change::Path { on, change } => {
                 Ok(Undone::Change(Box::new(Change::Path { on: *on, change: change.undone()? })))
             }
-            Change::State(StateChange { what, probe, before, after, by, back, secret }) => match back {
+            Change::State(StateChange { what, probe, before, after, by, back, secret, parts }) => match back {
                 Back::None => Err(format!("nobody knows how {what} is taken back")),
                 Back::Again => Ok(Undone::Again(by.clone())),
                 Back::By(commands) => Ok(Undone::Change(Box::new(Change::State(StateChange {
@@ -227,6 +254,7 @@ impl Change {
                     by: commands.clone(),
                     back: Back::By(by.clone()),
                     secret: *secret,
+                    parts: parts.clone(),
                 })))),
             },
             Change::Records(records) => Ok(Undone::Change(Box::new(Change::Records(records.undone())))),

@@ -8,6 +8,8 @@ use crate::change::{Change, On};
 use crate::dns::Rrset;
 use crate::transport::{Address, Body, Content, Entry, Links, Node, Owner};
 
+use super::packages::Packages;
+
 /// What is planned on all machines of a run, by host.
 #[derive(Debug, Default)]
 pub struct Pendings(Mutex<HashMap<String, Arc<Mutex<Pending>>>>);
@@ -51,6 +53,8 @@ pub struct Pending {
     states: BTreeMap<String, String>,
     /// By the name that their change has for them.
     records: BTreeMap<String, Rrset>,
+    /// What is planned of states that are moved together with others, by name, in order.
+    parts: BTreeMap<String, Vec<String>>,
     /// Paths, with all below them, and states that are known after a run only, with what makes them so.
     unknown: BTreeMap<String, Arc<str>>,
     /// What was noted of paths on whose way nobody has looked for links yet, in order.
@@ -59,6 +63,7 @@ pub struct Pending {
     open: BTreeMap<String, Arc<str>>,
     /// The tasks whose commands were not run: what those make is not known.
     commands: Vec<Arc<str>>,
+    packages: Packages,
     /// What is at the host's own paths that lead somewhere: where a link leads, or nothing.
     ways: BTreeMap<String, Option<String>>,
 }
@@ -96,7 +101,11 @@ impl Pending {
                 self.noted.push((change.path().to_string(), Noted::Node(change.after().clone())));
             }
             Change::State(state) => {
+                self.packages.record(state);
                 self.states.insert(state.what().to_string(), state.after().to_string());
+                for (name, _, after) in state.parts() {
+                    self.parts.entry(name.to_string()).or_default().push(after.to_string());
+                }
             }
             Change::Records(records) => {
                 for (_, after) in records.sets() {
@@ -156,8 +165,16 @@ impl Pending {
         Ok(found.or(owners.iter().find(|owner| name.parse() == Ok(owner.id))).cloned())
     }
 
-    /// Says which task may make something that is not there, as far as nobody knows what its command does.
+    pub fn packages(&self) -> &Packages {
+        &self.packages
+    }
+
+    /// Says what may make something that is not there: a package that would come, or a task of whose command nobody knows
+    /// what it does.
     pub fn may_make(&self, what: &str) -> Option<Arc<str>> {
+        if let Some(needs) = self.packages.may_bring(what) {
+            return Some(needs);
+        }
         let (last, others) = self.commands.split_last()?;
         let others = match others.len() {
             0 => String::new(),
@@ -289,6 +306,16 @@ impl Pending {
     /// Returns a set of records as planned.
     pub fn records(&self, what: &str) -> Option<Rrset> {
         self.records.get(what).cloned()
+    }
+
+    /// Returns all that is planned of a state that is moved together with others, in order: each tells a part of it.
+    pub fn parts(&self, name: &str) -> Vec<String> {
+        self.parts.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Returns the names of such states that begin with `prefix`.
+    pub fn parts_of(&self, prefix: &str) -> Vec<String> {
+        self.parts.keys().filter(|name| name.starts_with(prefix)).cloned().collect()
     }
 
     /// Puts what is planned over what a listing of `directory` found, all of it below `real`, where the directory is

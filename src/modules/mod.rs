@@ -11,6 +11,7 @@ use crate::host::{Unrendered, View};
 use crate::transport::TransportError;
 
 pub mod arguments;
+pub mod database;
 pub mod files;
 pub mod mail;
 pub mod net;
@@ -20,7 +21,7 @@ pub mod system;
 pub use arguments::{Argument, Arguments, Kind};
 
 /// Every module, by theme. Docs, argument checks and law tests are loops over [`all`].
-const MODULES: &[&[&Entry]] = &[files::MODULES, mail::MODULES, net::MODULES, system::MODULES];
+const MODULES: &[&[&Entry]] = &[database::MODULES, files::MODULES, mail::MODULES, net::MODULES, system::MODULES];
 
 /// Returns every module.
 pub fn all() -> impl Iterator<Item = &'static Entry> {

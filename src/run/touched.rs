@@ -78,6 +78,8 @@ fn touched(action: &str, given: &Map<String, Value>, home: &str) -> Vec<String> 
             };
             text(&["dest"]).map(file).iter().map(|path| absolute(path, home, home)).collect()
         }
+        "mysql_query" if !modules::database::may_write(given) => Vec::new(),
+        "mysql_query" => vec![modules::database::DATABASES.into()],
         "service" => text(&["name"]).iter().map(|name| format!("service {name}")).collect(),
         name if LOOKING.contains(&name) => Vec::new(),
         name => {
@@ -91,8 +93,20 @@ fn touched(action: &str, given: &Map<String, Value>, home: &str) -> Vec<String> 
 }
 
 /// Modules that change nothing of their host.
-const LOOKING: &[&str] =
-    &["fetch", "find", "gather_facts", "ping", "qmail_facts", "setup", "slurp", "stat", "wait_for"];
+const LOOKING: &[&str] = &[
+    "fetch",
+    "find",
+    "gather_facts",
+    "mail_probe",
+    "ping",
+    "plesk_facts",
+    "qmail_activity",
+    "qmail_facts",
+    "setup",
+    "slurp",
+    "stat",
+    "wait_for",
+];
 
 /// Programs that change nothing of what they are given.
 const READERS: &[&str] = &[

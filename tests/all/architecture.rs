@@ -39,7 +39,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("report", &["change", "modules", "provenance", "run", "transport"]),
-    ("lab", &["secret"]),
+    ("window", &["error"]),
+    ("lab", &["modules", "secret"]),
     (
         "commands",
         &[
@@ -57,6 +58,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "template",
             "transport",
             "vars",
+            "window",
             "yaml",
         ],
     ),
@@ -77,7 +79,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     (
         "tokio::process",
-        &["transport/local.rs", "transport/ssh/proxy.rs", "lab/server.rs", "lab/server", "lab/daemon.rs"],
+        &["transport/local.rs", "transport/ssh/proxy.rs", "lab/server.rs", "lab/server", "lab/daemon.rs", "lab/qmail"],
     ),
     ("println!", &[]),
     ("todo!(", &[]),

@@ -14,8 +14,11 @@ use cutover::lab::fill::{Role, fill};
 use cutover::modules::{self, Entry};
 use cutover::transport::{Links, Machines, Node, Transport, TransportError, Want, local};
 use serde_json::Value;
+use tempfile::TempDir;
 
+use crate::archive::Archive;
 use crate::etc::{Etc, is_left};
+use crate::mariadb::{Mariadb, PSA, PSA_OLD};
 use crate::named::{Named, zone};
 use crate::program::{Printed, Program};
 use crate::userland::host::Host;
@@ -39,6 +42,7 @@ const ROWS: &[Row] = &[
         replaced: &[("/etc/cron.d/", "NEW/")],
         why: "the directory of the example is the machine's own",
     },
+    Row { module: "mail_probe", replaced: &[("port: 25", "port: PORT")], why: "port 25 is the machine's own" },
     Row {
         module: "dns_facts",
         replaced: &[("    servers:", "    port: DNS\n    servers:")],
@@ -60,6 +64,48 @@ const ROWS: &[Row] = &[
         why: "port 53 is the machine's own",
     },
     Row {
+        module: "qmail_activity",
+        replaced: &[("logs: /var/log/qmail/current", "directory: NEW\n    logs: NEW/../log/current")],
+        why: "the default directories are the machine's own",
+    },
+    Row {
+        module: "mysql_query",
+        replaced: &[(
+            "    login_db: psa",
+            "    login_unix_socket: SOCKET\n    login_user: root\n    login_db: DATABASE",
+        )],
+        why: "the server and its database are the tests' own",
+    },
+    Row {
+        module: "mysql_rows",
+        replaced: &[(
+            "    database: psa",
+            "    login_unix_socket: SOCKET\n    login_user: root\n    database: DATABASE",
+        )],
+        why: "the server and its database are the tests' own",
+    },
+    Row {
+        module: "plesk_accounts",
+        replaced: &[(
+            "    domains:",
+            "    login_unix_socket: SOCKET\n    login_user: root\n    login_password: ''\n    database: DATABASE\n    from_database: OTHER\n    domains:",
+        )],
+        why: "the server and its databases are the tests' own",
+    },
+    Row {
+        module: "plesk_facts",
+        replaced: &[(
+            "    domains:",
+            "    login_unix_socket: SOCKET\n    login_user: root\n    login_password: ''\n    database: DATABASE\n    domains:",
+        )],
+        why: "the server and its database are the tests' own",
+    },
+    Row {
+        module: "port_forward",
+        replaced: &[("    to:", "    directory: NEW\n    pidfile: NEW/xinetd.pid\n    to:")],
+        why: "the default directory is the machine's own, and so is its xinetd",
+    },
+    Row {
         module: "qmail_control",
         replaced: &[("    file:", "    directory: NEW/control\n    file:")],
         why: "the default directory is the machine's own",
@@ -73,6 +119,11 @@ const ROWS: &[Row] = &[
         module: "qmail_facts",
         replaced: &[("    from:", "    directory: NEW\n    from_directory: OLD\n    from:")],
         why: "the default directories are the machine's own",
+    },
+    Row {
+        module: "qmail_homes",
+        replaced: &[("source: NEW", "source: OLD")],
+        why: "the two hosts are directories, each with its own path",
     },
     Row {
         module: "service",
@@ -98,7 +149,12 @@ const READING: &[&str] = &[
     "dns_facts",
     "find",
     "gather_facts",
+    "mail_probe",
+    "mysql_query",
+    "package_facts",
     "ping",
+    "plesk_facts",
+    "qmail_activity",
     "qmail_facts",
     "raw",
     "script",
@@ -124,8 +180,14 @@ fn zones(bind: &Path, updates: bool) -> (String, String) {
     (format!("zone example.com {{ type primary; file \"{file}\"; {allow} }};\n"), text)
 }
 
+/// Modules of a database, of which each example has its own.
+const DATABASE: &[&str] = &["mysql_query", "mysql_rows", "plesk_accounts", "plesk_facts"];
+
 /// Modules that change accounts: on this machine, in an `/etc` of their own.
 const ACCOUNTS: &[&str] = &["group", "user"];
+
+/// Modules that change packages: on this machine, with an apt of their own.
+const PACKAGES: &[&str] = &["apt", "package", "package_facts"];
 
 /// A pair of filled hosts, both on one machine, and a playbook with one module's example for `new`.
 struct Fixture<'a> {
@@ -136,6 +198,8 @@ struct Fixture<'a> {
     etc: Option<Etc>,
     /// For those that deal with names.
     named: Option<Named>,
+    _packages: TempDir,
+    database: Option<String>,
     _smtp: TcpListener,
 }
 
@@ -163,9 +227,12 @@ impl<'a> Fixture<'a> {
                 let _ = (&connection).write_all(b"220 new.lab.example ESMTP\r\n");
             }
         });
-        let etc = (host.is_none() && ACCOUNTS.contains(&entry.name)).then(|| Etc::below(&program.path("")));
-        if let Some(host) = host {
-            host.forget_accounts();
+        let own = [ACCOUNTS, PACKAGES].concat().contains(&entry.name);
+        let mut etc = (host.is_none() && own).then(|| Etc::below(&program.path("")));
+        // Outside of what is compared: dpkg and apt note what they have done in many places.
+        let packages = tempfile::tempdir().unwrap();
+        if PACKAGES.contains(&entry.name) {
+            etc = etc.map(|etc| etc.with(Archive::below(packages.path())));
         }
         let named = NAMES.contains(&entry.name).then(|| {
             let bind = program.path("old/var/qmail/bind");
@@ -176,7 +243,11 @@ impl<'a> Fixture<'a> {
             std::fs::copy(named.path("rndc.conf"), bind.join("rndc.conf")).unwrap();
             named
         });
-        let fixture = Fixture { program, entry, host, etc, named, _smtp: listener };
+        if let Some(host) = host {
+            host.forget();
+        }
+        let database = DATABASE.contains(&entry.name).then(|| Mariadb::get().database(PSA));
+        let fixture = Fixture { program, entry, host, etc, _packages: packages, database, named, _smtp: listener };
         fixture.extras();
         let text = fixture.example(&user, &group, port);
         fixture.program.file("play.yml", &play(&text));
@@ -188,14 +259,21 @@ impl<'a> Fixture<'a> {
         let new = self.program.path("new/var/qmail");
         let home = new.join("mailnames/example.com");
         std::fs::set_permissions(home, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let bob = self.program.path("old/var/qmail/mailnames/example.com/bob/.qmail");
+        std::fs::write(bob, "| true\n&bob@partner.example\n").unwrap();
         let routes = new.join("control/smtproutes");
         let text = std::fs::read_to_string(&routes).unwrap();
         std::fs::write(routes, text + "example.com:old.example.net\n").unwrap();
         self.program.file("virtualdomains.j2", "# for {{ inventory_hostname }}\nexample.com:31\n");
+        if self.entry.name == "mail_token" {
+            let text = "Subject: test\nX-Cutover-Token: move-2026-11-26\n\n";
+            self.program.file("new/var/qmail/mailnames/example.com/ann/Maildir/new/1.token", text);
+        }
         for (name, script) in [
             ("survey.sh", "echo \"surveyed $1\""),
             ("new/var/qmail/bin/qmail-qstat", "echo messages in queue: 0"),
-            ("new/var/qmail/bin/qmail-qread", "echo local ann@example.com"),
+            ("new/var/qmail/bin/qmail-qread", "printf '\\tlocal\\tann@example.com\\n'"),
+            ("new/var/log/current", ""),
             (
                 "bin/systemctl",
                 "cd NEW || exit 1\ncase $1 in\nshow) echo LoadState=loaded ;;\nis-active) [ -e running ] ;;\n\
@@ -224,6 +302,12 @@ impl<'a> Fixture<'a> {
             text = text.replace(&format!("owner: {name}"), &format!("owner: {user}"));
             text = text.replace(&format!("user: {name}"), &format!("user: {user}"));
             text = text.replace(&format!("group: {name}"), &format!("group: {group}"));
+        }
+        if let Some(database) = &self.database {
+            text = text.replace("SOCKET", &Mariadb::get().socket()).replace("DATABASE", database);
+            if text.contains("OTHER") {
+                text = text.replace("OTHER", &Mariadb::get().database(PSA_OLD));
+            }
         }
         let at = |host: &str| self.program.path(host).join("var/qmail").display().to_string();
         let dns = self.named.as_ref().map_or(0, |named| named.port);
@@ -268,6 +352,14 @@ impl<'a> Fixture<'a> {
         if let Some(named) = &self.named {
             let records = named.records("example.com").into_bytes();
             all.insert("the zone as it is served".into(), (0, 0, 0, 0, records));
+        }
+        let archive = self.host.map(|host| &host.archive).or(self.etc.as_ref().and_then(Etc::archive));
+        if let Some(archive) = archive.filter(|_| PACKAGES.contains(&self.entry.name)) {
+            all.extend(tree(&archive.opt()));
+        }
+        if let Some(database) = &self.database {
+            let rows = Mariadb::get().dump(database).into_bytes();
+            all.insert(PathBuf::from("the database"), (0, 0, 0, 0, rows));
         }
         all.into_iter().filter(|(path, _)| !path.starts_with(&state) && !is_left(path)).collect()
     }
@@ -524,6 +616,8 @@ async fn can_be_undone(entry: &'static Entry, here: &Here, host: Option<&Host>) 
             (Change::Path { change, .. }, Ok(_)) => {
                 assert_eq!(&here.look(change.path()).await, change.after(), "{name}: {}", change.path());
             }
+            // What another change moves along is there.
+            (Change::State(state), Ok(_)) if state.by().is_empty() => {}
             (Change::Transfer(_), Ok(applied)) => assert_eq!(applied.report["moved"], 0, "{name}"),
             (_, Err(ApplyError::Stale { what, expected, found })) => {
                 assert!(expected != found, "{name}: {what} is refused and both values are {found}");

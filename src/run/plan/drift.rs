@@ -44,6 +44,8 @@ pub struct Expected<'a> {
     states: HashSet<&'a str>,
     /// By server, name and type.
     records: HashSet<(&'a Address, &'a str, &'a str)>,
+    /// The states that are moved together with others, as far as earlier changes move them.
+    parts: HashSet<&'a str>,
     /// What each path has become so far.
     made: HashMap<&'a str, &'a Node>,
 }
@@ -53,8 +55,9 @@ pub struct Expected<'a> {
 pub struct Looks<'a> {
     /// In the plan's order.
     paths: Vec<(&'a PathChange, Secrecy)>,
-    states: Vec<&'a StateChange>,
     records: Vec<RecordsChange>,
+    /// With the numbers of the lines that earlier changes of the plan move.
+    states: Vec<(&'a StateChange, HashSet<usize>)>,
     /// Directories that go, and what goes of them.
     emptied: BTreeMap<&'a str, BTreeSet<&'a str>>,
 }
@@ -76,8 +79,13 @@ impl<'a> Expected<'a> {
                     self.made.insert(path, change.after());
                 }
                 // What is made from other things has become old by the changes before it.
-                Change::State(state) if !state.is_made_again() && self.states.insert(state.what()) => {
-                    self.looks.entry(route).or_default().states.push(state);
+                Change::State(state)
+                    if !state.is_made_again()
+                        && (state.parts().next().is_some() || self.states.insert(state.what())) =>
+                {
+                    let parts = state.parts().map(|(name, ..)| name).enumerate();
+                    let moved = parts.filter_map(|(line, name)| (!self.parts.insert(name)).then_some(line)).collect();
+                    self.looks.entry(route).or_default().states.push((state, moved));
                 }
                 Change::Records(records) => {
                     let mut sets = Vec::new();
@@ -122,10 +130,15 @@ impl Looks<'_> {
             Drift { what: format!("`{}`", shown(change.path())), expected, found, lines }
         });
         let mut drift: Vec<Drift> = drift.collect();
-        for state in &self.states {
+        for (state, moved) in &self.states {
             let found = machine.probe(state.probe()).await?.text().trim_end().to_string();
-            if found != state.before() {
-                let (what, expected) = (state.what().into(), state.before().into());
+            let stay = |text: &str| -> String {
+                let lines = text.lines().enumerate().filter(|(line, _)| !moved.contains(line));
+                lines.map(|(_, line)| line).collect::<Vec<_>>().join("\n")
+            };
+            let (expected, found) = (stay(state.before()), stay(&found));
+            if found != expected {
+                let what = state.what().into();
                 drift.push(Drift { what, expected, found, lines: Vec::new() });
             }
         }

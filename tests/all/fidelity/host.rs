@@ -12,7 +12,9 @@ use cutover::secret::Secret;
 
 use super::told::{Told, told};
 use super::{Program, corpus};
+use crate::archive::Archive;
 use crate::etc::Etc;
+use crate::mariadb::{Mariadb, PSA, PSA_OLD};
 use crate::named::{Named, zone};
 use crate::program::Printed;
 
@@ -26,7 +28,7 @@ pub struct Pair {
     program: Program,
     /// Inventory, playbook and flags.
     words: String,
-    /// What the playbook needs beside `host.sh`, as its first lines say: `mail`, `services`, `accounts`.
+    /// What the playbook needs beside `host.sh`, as its first lines say: `mail`, `services`, `accounts`, `packages`, `mysql`.
     needs: String,
     roots: Vec<String>,
     /// What its commands make that do not name it.
@@ -34,8 +36,10 @@ pub struct Pair {
     /// Tasks that the playbook itself leaves out of a check, and so says nothing of.
     left_out: &'static [&'static str],
     began: i64,
-    /// Where it needs `accounts`.
+    /// Where it needs `accounts` or `packages`.
     etc: Option<Etc>,
+    /// Where it needs `mysql`: the names of its database and of that of another host.
+    databases: Option<[String; 2]>,
     /// Where it needs `dns`: no check changes it.
     _named: Option<Named>,
 }
@@ -92,8 +96,13 @@ impl Pair {
         let program = Program::new();
         // An unprivileged user goes through it.
         std::fs::set_permissions(program.path("."), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let databases = said("needs").contains("mysql").then(|| [PSA, PSA_OLD].map(|sql| Mariadb::get().database(sql)));
+        let variables = databases
+            .as_ref()
+            .map(|[one, two]| format!(" database={one} old_database={two} socket={}", Mariadb::get().socket()));
+        let variables = variables.unwrap_or_default();
         let line = |(name, _): (&str, Role)| {
-            format!("{name} ansible_connection=local root={}\n", program.path(name).display())
+            format!("{name} ansible_connection=local root={}{variables}\n", program.path(name).display())
         };
         let named = (said("needs") == "dns").then(|| {
             let zones = "zone example.com { type primary; file \"example.com\"; allow-update { 127.0.0.1; }; };";
@@ -104,9 +113,14 @@ impl Pair {
         program.file("password", "secret\n");
         let words = format!("-i hosts {} {}", playbook.display(), said("flags"));
         let roots = HOSTS.map(|(name, _)| name.to_string()).to_vec();
-        let etc = (said("needs") == "accounts").then(|| Etc::below(&program.path("")));
+        let etc = match said("needs").as_str() {
+            "accounts" => Some(Etc::below(&program.path(""))),
+            "packages" => Some(Etc::below(&program.path("")).with(Archive::below(&program.path("")))),
+            _ => None,
+        };
         Pair {
             etc,
+            databases,
             _named: named,
             program,
             words,
@@ -130,6 +144,7 @@ impl Pair {
         let commands = "state/lab/old/var/qmail/active".to_string();
         Pair {
             etc: None,
+            databases: None,
             _named: None,
             program,
             words,
@@ -174,6 +189,9 @@ impl Pair {
         if let Some(etc) = &self.etc {
             etc.forget();
         }
+        for (name, sql) in self.databases.iter().flatten().zip([PSA, PSA_OLD]) {
+            Mariadb::get().remake(name, sql);
+        }
         if self.needs == LAB {
             return;
         }
@@ -185,7 +203,7 @@ impl Pair {
             let (root, kept) = (self.program.path(name), self.program.path(&format!("fresh-{name}")));
             if !kept.exists() {
                 shell("sh \"$1\" \"$2\"", &[&corpus().join("host.sh"), &root]);
-                if self.needs == "mail" {
+                if self.needs.contains("mail") {
                     fill(&root, role, ("root", "root")).unwrap();
                 }
                 shell("cp -a \"$1\" \"$2\"", &[&root, &kept]);

@@ -1,0 +1,23 @@
+//! Modules for databases: rows and queries, through the host's own client of MySQL or MariaDB.
+
+use super::Entry;
+
+mod literal;
+mod login;
+mod mysql_query;
+mod mysql_rows;
+mod panel;
+mod planned;
+mod plesk_accounts;
+mod plesk_facts;
+pub mod rows;
+pub mod schema;
+
+pub use literal::Cell;
+pub use login::{LOGIN, Login};
+pub use mysql_query::may_write;
+
+pub const MODULES: &[&Entry] = &[&mysql_query::ENTRY, &mysql_rows::ENTRY, &plesk_accounts::ENTRY, &plesk_facts::ENTRY];
+
+/// What a query that only a run makes leaves unknown, as `Pending` knows it.
+pub const DATABASES: &str = "databases of MySQL";
