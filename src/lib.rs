@@ -11,18 +11,20 @@
 //! - [`change::Change`]s: before, after, how. They are shown, journalled, and made by [`change::apply()`], the only
 //!   function that writes to a host; in a check they go to [`host::Pending`] instead, where later tasks see them.
 //! - [`transport`] is the machine at the other end: a POSIX `sh` over SSH, this machine, or one in memory for tests.
+//! - [`dns`] asks name servers and sends them updates, over connections that a transport dials.
 //! - [`report`] folds the run's events into what people read, into counts, and into the exit code.
 //! - [`window`] knows how far each domain of a fleet is, and what it waits for.
 //! - [`commands`] are the subcommands; [`lab`] is a pair of mail hosts to try them on, with a stand-in
 //!   for qmail.
 //!
-//! **Where a new module goes:** one file in `src/modules/files`, `system`, `mail` or `database`, with its argument table, its
+//! **Where a new module goes:** one file in `src/modules/files`, `system`, `mail`, `net` or `database`, with its argument table, its
 //! `plan` and its tests, and one row in that directory's `MODULES`. Nothing else changes: documentation, argument
 //! checks, completion and the law tests are loops over the table.
 
 pub mod change;
 pub mod cli;
 pub mod commands;
+pub mod dns;
 pub mod error;
 pub mod host;
 pub mod inventory;

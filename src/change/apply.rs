@@ -102,6 +102,7 @@ pub async fn apply(change: &Change, reach: Reach<'_>) -> Result<Applied, ApplyEr
             }
             Ok(Applied::default())
         }
+        Change::Records(records) => records.apply(reach.host).await,
         Change::Run { command } => {
             let start = Zoned::now();
             let output = reach.host.run(command).await?;

@@ -86,6 +86,7 @@ impl Change {
         let lines = match self {
             Change::Path { on, change } => path_lines(*on, change, secrecy),
             Change::State(state) => state_lines(state, secrecy),
+            Change::Records(records) => records.lines(),
             Change::Run { command } => run_lines(command, secrecy),
             Change::Transfer(transfer) => transfer.lines(secrecy),
         };
@@ -133,6 +134,7 @@ impl Change {
                     )
                 }
             },
+            Change::Records(records) => records.in_short(),
             Change::Run { command } => match secrecy {
                 Secrecy::Open => format!("`{}`", one_line(&command_line(command))),
                 Secrecy::Hidden => "a command (hidden by no_log)".into(),

@@ -7,10 +7,12 @@ use crate::transport::{Command, Node, PathChange};
 pub mod apply;
 mod danger;
 pub mod diff;
+pub mod records;
 pub mod transfer;
 
 pub use apply::{Applied, ApplyError, Reach, apply};
 pub use diff::{Diff, Line, Secrecy};
+pub use records::RecordsChange;
 pub use transfer::Transfer;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +22,8 @@ pub enum Change {
     Path { on: On, change: PathChange },
     /// Something only commands can move: a service, an account, a database built from a file.
     State(StateChange),
+    /// Records of a zone become others, in one update of their name server (RFC 2136).
+    Records(RecordsChange),
     /// A command with no state to compare: shown as it is, opaque.
     Run { command: Command },
     /// Messages that stream from one host to another at apply time: itemised, counted, resumable.
@@ -145,6 +149,7 @@ impl Change {
         match self {
             Change::Path { change, .. } if change.secret_field().is_some() => Secrecy::Hidden,
             Change::State(state) if state.secret => Secrecy::Hidden,
+            Change::Records(records) if records.has_key() => Secrecy::Hidden,
             _ => asked,
         }
     }
@@ -226,6 +231,7 @@ impl Change {
                 let after = |change: &PathChange| change.after().without_time();
                 (on, change.path(), after(change)) == (other_on, other.path(), after(other))
             }
+            (Change::Records(records), Change::Records(other)) => records.leaves_the_same(other),
             (Change::State(state), Change::State(other)) => (&state.what, &state.after) == (&other.what, &other.after),
             _ => false,
         }
@@ -251,6 +257,7 @@ impl Change {
                     parts: parts.clone(),
                 })))),
             },
+            Change::Records(records) => Ok(Undone::Change(Box::new(Change::Records(records.undone())))),
             Change::Run { .. } => Err("what a command has done is not known".into()),
             Change::Transfer(_) => Err("messages that were handed over may have been read or answered by now".into()),
         }

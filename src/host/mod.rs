@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::change::records::{DIAL, state_name};
+use crate::dns::{Client, Key, Rrset};
 use crate::error::Diagnostic;
 use crate::transport::name::to_local;
 use crate::transport::{
@@ -305,6 +307,31 @@ impl View {
             Ok(Some(state)) => Ok(state),
             Ok(None) => Ok(self.transport.probe(probe).await?.text().trim_end().to_string()),
         }
+    }
+
+    /// Returns sets of records as pending, or as their name server has them. `wanted` are absolute names and types.
+    pub async fn records(
+        &self,
+        (server, key): (&Address, Option<&Key>),
+        wanted: &[(String, String)],
+    ) -> Result<Vec<Rrset>, TransportError> {
+        let planned = |(name, kind): &(String, String)| {
+            let host = pending::where_records_are(&self.name, server);
+            self.pendings.with(host, |pending| pending.records(&state_name(server, name, kind)))
+        };
+        let planned: Vec<Option<Rrset>> = wanted.iter().map(planned).collect();
+        let open =
+            wanted.iter().zip(&planned).filter(|(_, planned)| planned.is_none()).map(|(wanted, _)| wanted.clone());
+        let open: Vec<_> = open.collect();
+        let mut found = match open.is_empty() {
+            true => Vec::new(),
+            false => Client::new(self.dial(server, DIAL).await?, server, key).rrsets(&open).await?,
+        }
+        .into_iter();
+        let sets = planned.into_iter().zip(wanted).map(|(planned, (name, kind))| {
+            planned.or_else(|| found.next()).unwrap_or_else(|| Rrset::absent(name, kind))
+        });
+        Ok(sets.collect())
     }
 
     /// Returns all that is planned of a state that is moved together with others, in order.

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
+use crate::change::records::state_name;
 use crate::change::{Change, On};
-use crate::transport::{Body, Content, Entry, Links, Node, Owner};
+use crate::dns::Rrset;
+use crate::transport::{Address, Body, Content, Entry, Links, Node, Owner};
 
 use super::packages::Packages;
 
@@ -14,6 +16,12 @@ pub struct Pendings(Mutex<HashMap<String, Arc<Mutex<Pending>>>>);
 
 /// The machine Cutover runs on, as tasks that are delegated to it name it.
 pub const HERE: &str = "localhost";
+
+/// A name server is the same one for all hosts, unless it is their own. No host has this name.
+pub fn where_records_are<'a>(host: &'a str, server: &Address) -> &'a str {
+    let own = server.host == "localhost" || server.host == "::1" || server.host.starts_with("127.");
+    if own { host } else { "" }
+}
 
 impl Pendings {
     fn of(&self, host: &str) -> Arc<Mutex<Pending>> {
@@ -28,7 +36,11 @@ impl Pendings {
 
     /// Takes over what a change that is planned for a host would make true.
     pub fn record(&self, host: &str, change: &Change) {
-        let host = if matches!(change, Change::Path { on: On::Controller, .. }) { HERE } else { host };
+        let host = match change {
+            Change::Path { on: On::Controller, .. } => HERE,
+            Change::Records(records) => where_records_are(host, records.server()),
+            _ => host,
+        };
         self.with(host, |pending| pending.record(change));
     }
 }
@@ -39,6 +51,8 @@ pub struct Pending {
     /// By the path that has no link on its way.
     paths: BTreeMap<String, Node>,
     states: BTreeMap<String, String>,
+    /// By the name that their change has for them.
+    records: BTreeMap<String, Rrset>,
     /// What is planned of states that are moved together with others, by name, in order.
     parts: BTreeMap<String, Vec<String>>,
     /// Paths, with all below them, and states that are known after a run only, with what makes them so.
@@ -91,6 +105,12 @@ impl Pending {
                 self.states.insert(state.what().to_string(), state.after().to_string());
                 for (name, _, after) in state.parts() {
                     self.parts.entry(name.to_string()).or_default().push(after.to_string());
+                }
+            }
+            Change::Records(records) => {
+                for (_, after) in records.sets() {
+                    let what = state_name(records.server(), &after.name, &after.kind);
+                    self.records.insert(what, after.clone());
                 }
             }
             // What a command or a transfer changes is not known.
@@ -171,7 +191,7 @@ impl Pending {
 
     /// Says whether what the host has may be something else by then: changes are planned, or commands were not run.
     pub fn plans_ahead(&self) -> bool {
-        !(self.is_without_paths() && self.states.is_empty() && self.commands.is_empty())
+        !(self.is_without_paths() && self.states.is_empty() && self.records.is_empty() && self.commands.is_empty())
     }
 
     /// Returns the host's own paths that have to be looked at, links kept, before `look` can tell what is planned at `paths`.
@@ -281,6 +301,11 @@ impl Pending {
             Some(why) => Err(why.clone()),
             None => Ok(self.states.get(what).cloned()),
         }
+    }
+
+    /// Returns a set of records as planned.
+    pub fn records(&self, what: &str) -> Option<Rrset> {
+        self.records.get(what).cloned()
     }
 
     /// Returns all that is planned of a state that is moved together with others, in order: each tells a part of it.

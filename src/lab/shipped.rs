@@ -9,6 +9,7 @@ pub const PLAYBOOKS: &[(&str, &str)] = &[
     ("stages/door.yml", include_str!("../../playbooks/stages/door.yml")),
     ("stages/forwarding.yml", include_str!("../../playbooks/stages/forwarding.yml")),
     ("stages/look.yml", include_str!("../../playbooks/stages/look.yml")),
+    ("stages/name.yml", include_str!("../../playbooks/stages/name.yml")),
     ("stages/pair.yml", include_str!("../../playbooks/stages/pair.yml")),
     ("stages/preflight.yml", include_str!("../../playbooks/stages/preflight.yml")),
     ("stages/proof.yml", include_str!("../../playbooks/stages/proof.yml")),
@@ -16,6 +17,8 @@ pub const PLAYBOOKS: &[(&str, &str)] = &[
     ("stages/retirement.yml", include_str!("../../playbooks/stages/retirement.yml")),
     ("stages/rollback.yml", include_str!("../../playbooks/stages/rollback.yml")),
     ("stages/stored-mail.yml", include_str!("../../playbooks/stages/stored-mail.yml")),
+    ("stages/switch.yml", include_str!("../../playbooks/stages/switch.yml")),
+    ("stages/ttl.yml", include_str!("../../playbooks/stages/ttl.yml")),
     ("stages/verification.yml", include_str!("../../playbooks/stages/verification.yml")),
     ("stages/watch.yml", include_str!("../../playbooks/stages/watch.yml")),
 ];

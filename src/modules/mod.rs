@@ -14,13 +14,14 @@ pub mod arguments;
 pub mod database;
 pub mod files;
 pub mod mail;
+pub mod net;
 pub mod reference;
 pub mod system;
 
 pub use arguments::{Argument, Arguments, Kind};
 
 /// Every module, by theme. Docs, argument checks and law tests are loops over [`all`].
-const MODULES: &[&[&Entry]] = &[database::MODULES, files::MODULES, mail::MODULES, system::MODULES];
+const MODULES: &[&[&Entry]] = &[database::MODULES, files::MODULES, mail::MODULES, net::MODULES, system::MODULES];
 
 /// Returns every module.
 pub fn all() -> impl Iterator<Item = &'static Entry> {
@@ -114,8 +115,10 @@ impl Entry {
     }
 }
 
-/// Finds a module by its short or its full name (`ansible.builtin.copy`, `ansible.legacy.copy`).
+/// Finds a module by its short or its full name (`ansible.builtin.copy`, `community.general.nsupdate`).
 pub fn find(name: &str) -> Option<&'static Entry> {
-    let short = name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("ansible.legacy.")).unwrap_or(name);
+    let builtin = name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("ansible.legacy."));
+    let theirs = || name.strip_prefix("community.general.").filter(|short| *short == "nsupdate");
+    let short = builtin.or_else(theirs).unwrap_or(name);
     all().find(|entry| entry.name == short)
 }

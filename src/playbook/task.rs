@@ -262,7 +262,10 @@ pub(super) const ROLE_ARGUMENTS: &[&str] = &[
 
 /// Returns the short name of a builtin.
 fn short(name: &str) -> &str {
-    name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("ansible.legacy.")).unwrap_or(name)
+    // The one that is built in here and is in a collection there.
+    let theirs = || name.strip_prefix("community.general.").filter(|short| *short == "nsupdate");
+    let builtin = name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("ansible.legacy."));
+    builtin.or_else(theirs).unwrap_or(name)
 }
 
 /// Takes an argument out of the list.

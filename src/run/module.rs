@@ -198,7 +198,10 @@ impl Doing<'_> {
 
     fn done(&self, changed: bool, outcome: Outcome, applied: Option<Applied>) -> Result<Done, Trouble> {
         let (mut result, unknown) = match (outcome, applied) {
-            (Outcome::Known(result), _) => (result, false),
+            (Outcome::Known(mut result), applied) => {
+                result.extend(applied.map(|applied| applied.report).unwrap_or_default());
+                (result, false)
+            }
             (Outcome::Applied(result), Some(applied)) => (result::merged(result, applied), false),
             // A task's own `check_mode: true` asks for what is known without making it.
             (Outcome::Applied(result), None) => (result, self.task.keywords.check_mode.is_none()),

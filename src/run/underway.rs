@@ -89,6 +89,10 @@ pub(super) async fn look_again(host: &Posix, pid: u32, change: &Change) -> Resul
             let found = found.text().trim_end().to_string();
             (found == state.after(), found == state.before())
         }
+        Change::Records(records) => {
+            let found = records.read(host).await?;
+            (records.is_after(&found), records.is_before(&found))
+        }
         Change::Run { .. } | Change::Transfer(_) => {
             return Ok("found over a new connection: it does not run any more; look at what it does".into());
         }

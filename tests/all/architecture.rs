@@ -11,17 +11,19 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("yaml", &["error"]),
     ("transport", &["error", "secret"]),
     ("vault", &["secret", "transport"]),
-    ("change", &["transport"]),
-    ("host", &["change", "error", "transport"]),
+    ("dns", &["secret", "transport"]),
+    ("change", &["dns", "transport"]),
+    ("host", &["change", "dns", "error", "transport"]),
     ("inventory", &["error", "vars", "yaml"]),
     ("vars", &["error", "inventory", "provenance", "yaml"]),
     ("template", &["error", "host", "provenance", "vars", "yaml"]),
     ("playbook", &["error", "provenance", "vars", "yaml"]),
-    ("modules", &["change", "error", "host", "provenance", "transport"]),
+    ("modules", &["change", "dns", "error", "host", "provenance", "secret", "transport"]),
     (
         "run",
         &[
             "change",
+            "dns",
             "error",
             "host",
             "inventory",
@@ -66,6 +68,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 /// Words that stand only below the given paths of `src`.
 const HOMES: &[(&str, &[&str])] = &[
     ("russh", &["transport/ssh", "lab/server.rs", "lab/server"]),
+    ("hickory_proto", &["dns"]),
     ("minijinja", &["template"]),
     ("libyaml_safer", &["yaml.rs"]),
     ("annotate_snippets", &["error.rs"]),

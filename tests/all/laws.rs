@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use crate::archive::Archive;
 use crate::etc::{Etc, is_left};
 use crate::mariadb::{Mariadb, PSA, PSA_OLD};
+use crate::named::{Named, zone};
 use crate::program::{Printed, Program};
 use crate::userland::host::Host;
 
@@ -43,6 +44,11 @@ const ROWS: &[Row] = &[
     },
     Row { module: "mail_probe", replaced: &[("port: 25", "port: PORT")], why: "port 25 is the machine's own" },
     Row {
+        module: "dns_facts",
+        replaced: &[("    servers:", "    port: DNS\n    servers:")],
+        why: "port 53 is the machine's own",
+    },
+    Row {
         module: "maildir_move",
         replaced: &[("source: NEW", "source: OLD"), ("/etc/", "OLD/")],
         why: "the two hosts are directories, and this machine's logins stay open",
@@ -51,6 +57,11 @@ const ROWS: &[Row] = &[
         module: "mount",
         replaced: &[("fstab: /etc/fstab", "fstab: NEW/fstab")],
         why: "the machine's own fstab is not a test's",
+    },
+    Row {
+        module: "nsupdate",
+        replaced: &[("    zone:", "    port: DNS\n    zone:")],
+        why: "port 53 is the machine's own",
     },
     Row {
         module: "qmail_activity",
@@ -124,12 +135,18 @@ const ROWS: &[Row] = &[
         replaced: &[("    comment:", "    home: NEW/ann\n    comment:")],
         why: "the default home is on the machine itself",
     },
+    Row {
+        module: "zone_file",
+        replaced: &[("/etc/bind/", "OLD/bind/"), ("    ttl:", "    rndc: rndc -c OLD/bind/rndc.conf\n    ttl:")],
+        why: "the machine's own name server is not a test's",
+    },
     Row { module: "wait_for", replaced: &[("port: 25", "port: PORT")], why: "port 25 is the machine's own" },
 ];
 
 /// Modules that only read, and examples that say so with `changed_when: false`. All others have to change something.
 const READING: &[&str] = &[
     "command",
+    "dns_facts",
     "find",
     "gather_facts",
     "mail_probe",
@@ -148,6 +165,21 @@ const READING: &[&str] = &[
     "wait_for",
 ];
 
+/// Modules that need a name server.
+const NAMES: &[&str] = &["dns_facts", "nsupdate", "zone_file"];
+
+/// The configuration of a server with a zone, and its master file, below `bind`; with updates it is a copy elsewhere, to
+/// which the server adds files of its own.
+fn zones(bind: &Path, updates: bool) -> (String, String) {
+    let text = zone("mail 3600 IN A 10.77.0.10 ; the old host\npop IN A 10.77.0.10\n@ IN MX 10 mail\n");
+    let file = match updates {
+        true => "example.com".into(),
+        false => bind.join("example.com").display().to_string(),
+    };
+    let allow = if updates { "allow-update { 127.0.0.1; };" } else { "" };
+    (format!("zone example.com {{ type primary; file \"{file}\"; {allow} }};\n"), text)
+}
+
 /// Modules of a database, of which each example has its own.
 const DATABASE: &[&str] = &["mysql_query", "mysql_rows", "plesk_accounts", "plesk_facts"];
 
@@ -164,6 +196,8 @@ struct Fixture<'a> {
     /// Nothing: it is this machine.
     host: Option<&'a Host>,
     etc: Option<Etc>,
+    /// For those that deal with names.
+    named: Option<Named>,
     _packages: TempDir,
     database: Option<String>,
     _smtp: TcpListener,
@@ -200,11 +234,20 @@ impl<'a> Fixture<'a> {
         if PACKAGES.contains(&entry.name) {
             etc = etc.map(|etc| etc.with(Archive::below(packages.path())));
         }
+        let named = NAMES.contains(&entry.name).then(|| {
+            let bind = program.path("old/var/qmail/bind");
+            std::fs::create_dir(&bind).unwrap();
+            let (zones, text) = zones(&bind, entry.name == "nsupdate");
+            std::fs::write(bind.join("example.com"), &text).unwrap();
+            let named = Named::start(&zones, &[("example.com", &text)]);
+            std::fs::copy(named.path("rndc.conf"), bind.join("rndc.conf")).unwrap();
+            named
+        });
         if let Some(host) = host {
             host.forget();
         }
         let database = DATABASE.contains(&entry.name).then(|| Mariadb::get().database(PSA));
-        let fixture = Fixture { program, entry, host, etc, _packages: packages, database, _smtp: listener };
+        let fixture = Fixture { program, entry, host, etc, _packages: packages, database, named, _smtp: listener };
         fixture.extras();
         let text = fixture.example(&user, &group, port);
         fixture.program.file("play.yml", &play(&text));
@@ -267,7 +310,9 @@ impl<'a> Fixture<'a> {
             }
         }
         let at = |host: &str| self.program.path(host).join("var/qmail").display().to_string();
-        text.replace("NEW", &at("new")).replace("OLD", &at("old")).replace("PORT", &port.to_string())
+        let dns = self.named.as_ref().map_or(0, |named| named.port);
+        let text = text.replace("NEW", &at("new")).replace("OLD", &at("old")).replace("PORT", &port.to_string());
+        text.replace("DNS\n", &format!("{dns}\n"))
     }
 
     fn run(&self, flags: &str) -> Printed {
@@ -303,6 +348,10 @@ impl<'a> Fixture<'a> {
         let mut all = tree(&self.program.path(""));
         if let Some(host) = self.host.filter(|_| ACCOUNTS.contains(&self.entry.name)) {
             all.extend(tree(&host.etc()));
+        }
+        if let Some(named) = &self.named {
+            let records = named.records("example.com").into_bytes();
+            all.insert("the zone as it is served".into(), (0, 0, 0, 0, records));
         }
         let archive = self.host.map(|host| &host.archive).or(self.etc.as_ref().and_then(Etc::archive));
         if let Some(archive) = archive.filter(|_| PACKAGES.contains(&self.entry.name)) {

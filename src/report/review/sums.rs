@@ -19,6 +19,7 @@ pub enum Kind {
     Table,
     /// Another state that only commands move.
     State,
+    Records,
     Command,
     Mail,
     /// Encrypted, and the password was not given.
@@ -32,6 +33,7 @@ pub const KINDS: &[(Kind, &str, &str)] = &[
     (Kind::Service, "service", "services"),
     (Kind::Table, "table", "tables"),
     (Kind::State, "state", "states"),
+    (Kind::Records, "record set", "record sets"),
     (Kind::Command, "command", "commands"),
     (Kind::Mail, "mail move", "mail moves"),
     (Kind::Sealed, "encrypted", "encrypted"),
@@ -51,6 +53,7 @@ impl Kind {
             Change::State(state) if state.what().starts_with("service ") => Kind::Service,
             Change::State(state) if state.is_made_again() => Kind::Table,
             Change::State(_) => Kind::State,
+            Change::Records(_) => Kind::Records,
             Change::Run { .. } => Kind::Command,
             Change::Transfer(_) => Kind::Mail,
         }

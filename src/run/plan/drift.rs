@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use crate::change::diff::describe_apart;
-use crate::change::{Change, On, Secrecy, StateChange};
+use crate::change::records::said;
+use crate::change::{Change, On, RecordsChange, Secrecy, StateChange};
 use crate::transport::name::shown;
-use crate::transport::{Links, Node, PathChange, Transport, TransportError, Want};
+use crate::transport::{Address, Links, Node, PathChange, Transport, TransportError, Want};
 
 use super::Step;
 
@@ -41,6 +42,8 @@ pub struct Expected<'a> {
     /// By the route of the step that asks: another user may see what one must not.
     looks: BTreeMap<usize, Looks<'a>>,
     states: HashSet<&'a str>,
+    /// By server, name and type.
+    records: HashSet<(&'a Address, &'a str, &'a str)>,
     /// The states that are moved together with others, as far as earlier changes move them.
     parts: HashSet<&'a str>,
     /// What each path has become so far.
@@ -52,6 +55,7 @@ pub struct Expected<'a> {
 pub struct Looks<'a> {
     /// In the plan's order.
     paths: Vec<(&'a PathChange, Secrecy)>,
+    records: Vec<RecordsChange>,
     /// With the numbers of the lines that earlier changes of the plan move.
     states: Vec<(&'a StateChange, HashSet<usize>)>,
     /// Directories that go, and what goes of them.
@@ -82,6 +86,17 @@ impl<'a> Expected<'a> {
                     let parts = state.parts().map(|(name, ..)| name).enumerate();
                     let moved = parts.filter_map(|(line, name)| (!self.parts.insert(name)).then_some(line)).collect();
                     self.looks.entry(route).or_default().states.push((state, moved));
+                }
+                Change::Records(records) => {
+                    let mut sets = Vec::new();
+                    for set in records.sets() {
+                        if self.records.insert((records.server(), set.0.name.as_str(), set.0.kind.as_str())) {
+                            sets.push(set.clone());
+                        }
+                    }
+                    if let Some(asked) = records.only(sets) {
+                        self.looks.entry(route).or_default().records.push(asked);
+                    }
                 }
                 _ => {}
             }
@@ -125,6 +140,14 @@ impl Looks<'_> {
             if found != expected {
                 let what = state.what().into();
                 drift.push(Drift { what, expected, found, lines: Vec::new() });
+            }
+        }
+        for records in &self.records {
+            let found = records.read(machine).await?;
+            if !records.is_before(&found) {
+                let before: Vec<_> = records.sets().iter().map(|(before, _)| before).collect();
+                let (expected, found) = (said(before.into_iter()), said(found.iter()));
+                drift.push(Drift { what: records.what(), expected, found, lines: Vec::new() });
             }
         }
         for (directory, known) in &self.emptied {

@@ -178,6 +178,6 @@ pub(super) fn peer(change: &Change) -> Option<&str> {
             Body::Peer { host, .. } => Some(host),
             _ => None,
         },
-        Change::State(_) | Change::Run { .. } => None,
+        Change::State(_) | Change::Records(_) | Change::Run { .. } => None,
     }
 }

@@ -96,6 +96,7 @@ pub async fn was_made(
             let found = machine.probe(state.probe()).await?;
             Ok(Some(found.text().trim_end() == state.after()))
         }
+        Change::Records(records) => Ok(Some(records.is_after(&records.read(machine).await?))),
         // It goes on where it stopped.
         Change::Transfer(_) | Change::Path { on: On::Controller, .. } => Ok(Some(false)),
         Change::Run { .. } => Ok(None),

@@ -15,6 +15,7 @@ use super::{Program, corpus};
 use crate::archive::Archive;
 use crate::etc::Etc;
 use crate::mariadb::{Mariadb, PSA, PSA_OLD};
+use crate::named::{Named, zone};
 use crate::program::Printed;
 
 const HOSTS: [(&str, Role); 2] = [("one", Role::New), ("two", Role::Old)];
@@ -39,6 +40,8 @@ pub struct Pair {
     etc: Option<Etc>,
     /// Where it needs `mysql`: the names of its database and of that of another host.
     databases: Option<[String; 2]>,
+    /// Where it needs `dns`: no check changes it.
+    _named: Option<Named>,
 }
 
 /// What a check says, or what a run has done.
@@ -101,7 +104,13 @@ impl Pair {
         let line = |(name, _): (&str, Role)| {
             format!("{name} ansible_connection=local root={}{variables}\n", program.path(name).display())
         };
-        program.file("hosts", &HOSTS.map(line).concat()).file("password", "secret\n");
+        let named = (said("needs") == "dns").then(|| {
+            let zones = "zone example.com { type primary; file \"example.com\"; allow-update { 127.0.0.1; }; };";
+            Named::start(zones, &[("example.com", &zone("mail 7200 IN A 10.77.0.10\n@ IN MX 10 mail\n"))])
+        });
+        let port = named.as_ref().map_or(0, |named| named.port);
+        program.file("hosts", &(HOSTS.map(line).concat() + &format!("[all:vars]\ndns_port={port}\n")));
+        program.file("password", "secret\n");
         let words = format!("-i hosts {} {}", playbook.display(), said("flags"));
         let roots = HOSTS.map(|(name, _)| name.to_string()).to_vec();
         let etc = match said("needs").as_str() {
@@ -112,6 +121,7 @@ impl Pair {
         Pair {
             etc,
             databases,
+            _named: named,
             program,
             words,
             needs: said("needs"),
@@ -135,6 +145,7 @@ impl Pair {
         Pair {
             etc: None,
             databases: None,
+            _named: None,
             program,
             words,
             needs: LAB.into(),

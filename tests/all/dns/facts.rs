@@ -1,0 +1,96 @@
+//! `dns_facts` against a primary and its secondary.
+
+use serde_json::Value;
+
+use crate::named::{Named, zone};
+use crate::program::Program;
+use crate::sshd::{free_port, wait_for};
+
+fn facts(arguments: &str) -> Value {
+    let program = Program::new();
+    program.file("hosts", "here ansible_connection=local\n");
+    program.file(
+        "site.yml",
+        &format!(
+            "- hosts: all\n  gather_facts: false\n  tasks:\n    - dns_facts: {arguments}\n      register: dns\n    \
+         - copy: {{dest: DIR/facts, content: \"{{{{ dns | to_json }}}}\"}}\n"
+        )
+        .replace("DIR", &program.path("").display().to_string()),
+    );
+    program.run("play -i hosts site.yml").expect(0);
+    serde_json::from_str(&program.read("facts")).unwrap()
+}
+
+fn problems(facts: &Value) -> Vec<&str> {
+    facts["problems"].as_array().unwrap().iter().map(|problem| problem.as_str().unwrap()).collect()
+}
+
+#[test]
+fn every_server_is_asked_and_what_differs_or_holds_mail_up_is_named() {
+    let records = "mail 7200 IN A 10.77.0.10\nmail IN AAAA 2001:db8::1\n@ IN MX 10 mail\n\
+                   @ IN MX 20 alias\nalias IN CNAME mail\n@ IN TXT \"v=spf1 ip4:10.77.0.10 -all\"\n";
+    let zones = "zone example.com { type primary; file \"example.com\"; update-policy { grant * zonesub ANY; }; };\n";
+    let primary = Named::start(zones, &[("example.com", &zone(records))]);
+    let port = primary.port;
+    // It is never told of changes, and hears of them in an hour.
+    let zones =
+        format!("zone example.com {{ type secondary; file \"copy\"; primaries {{ 127.0.0.1 port {port}; }}; }};\n");
+    let secondary = Named::start(&zones, &[]);
+    assert!(wait_for(|| secondary.serial("example.com") == 10));
+
+    let asked = format!("names: [example.com, mail.example.com], port: {port}, senders: [10.77.0.10, 10.77.0.20]");
+    // The primary stands in for a resolver: it knows this zone.
+    let seen = facts(&format!("{{{asked}, resolver: 127.0.0.1}}"));
+    let expected = [
+        "example.com: its MX `mail.example.com` has an IPv6 address, and qmail listens on IPv4 only",
+        "example.com: its MX `alias.example.com` is an alias (CNAME), which RFC 2181, 10.3 forbids",
+        "example.com: its SPF does not let 10.77.0.20 send: `-all`",
+        "mail.example.com: it has an IPv6 address (AAAA), and qmail listens on IPv4 only",
+    ];
+    let found = problems(&seen);
+    assert!(expected.iter().all(|problem| found.contains(problem)), "{found:#?}");
+    assert!(
+        !found.iter().any(|problem| problem.contains("differ") || problem.contains("10.77.0.10 send")),
+        "{found:#?}"
+    );
+    let zone = &seen["zones"][0];
+    assert_eq!(zone["zone"], "example.com.");
+    assert_eq!(zone["ns"], serde_json::json!(["ns.example.com."]));
+    assert_eq!(zone["servers"][0]["serial"], 10);
+    let records = seen["records"].as_array().unwrap();
+    let mail = records.iter().find(|record| record["record"] == "mail.example.com." && record["type"] == "A").unwrap();
+    assert_eq!((&mail["ttl"], &mail["value"][0]), (&7200.into(), &"10.77.0.10".into()));
+
+    primary.nsupdate("update delete mail.example.com. A\nupdate add mail.example.com. 900 A 10.77.0.20");
+    let (second, closed) = (secondary.port, free_port());
+    let seen = facts(&format!("{{{asked}, servers: [127.0.0.1, 127.0.0.1:{second}, 127.0.0.1:{closed}]}}"));
+    let found = problems(&seen);
+    for says in [
+        format!("example.com: serials differ: 11 on `127.0.0.1:{port}`, 10 on `127.0.0.1:{second}`"),
+        format!(
+            "mail.example.com: A differs: `127.0.0.1:{port}` says 10.77.0.20 with TTL 900; `127.0.0.1:{second}` says \
+             10.77.0.10 with TTL 7200"
+        ),
+    ] {
+        assert!(found.contains(&says.as_str()), "{found:#?}");
+    }
+    let dead = format!("example.com: name server `127.0.0.1:{closed}`: no connection");
+    assert!(found.iter().any(|problem| problem.starts_with(&dead)), "{found:#?}");
+}
+
+#[test]
+fn a_server_that_has_not_the_zone_is_lame() {
+    let records = zone("mail IN A 10.77.0.10\n@ IN MX 10 mail\n");
+    let zones = "zone example.com { type primary; file \"example.com\"; };\n";
+    let primary = Named::start(zones, &[("example.com", &records)]);
+    let other = Named::start("", &[]);
+    let seen = facts(&format!(
+        "{{names: example.com, port: {}, servers: [127.0.0.1, 127.0.0.1:{}]}}",
+        primary.port, other.port
+    ));
+    let says = format!(
+        "example.com: name server `127.0.0.1:{}`: it does not answer for `example.com.` by itself (REFUSED)",
+        other.port
+    );
+    assert_eq!(problems(&seen), [says]);
+}
