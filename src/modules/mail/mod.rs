@@ -9,9 +9,17 @@ mod dangers;
 mod facts;
 mod maildir_move;
 pub mod qmail;
+mod qpsmtpd_whitelist;
 mod send;
 mod tcp_rules;
 mod users;
 
-pub const MODULES: &[&Entry] =
-    &[&attachments_copy::ENTRY, &control::ENTRY, &facts::ENTRY, &maildir_move::ENTRY, &tcp_rules::ENTRY, &users::ENTRY];
+pub const MODULES: &[&Entry] = &[
+    &attachments_copy::ENTRY,
+    &control::ENTRY,
+    &facts::ENTRY,
+    &maildir_move::ENTRY,
+    &qpsmtpd_whitelist::ENTRY,
+    &tcp_rules::ENTRY,
+    &users::ENTRY,
+];
