@@ -1,4 +1,4 @@
-//! Doors of a mail host, with a real tcpserver and a real xinetd on ports of the loopback interface.
+//! Doors of a mail host, with a real tcpserver, xinetd and qpsmtpd on ports of the loopback interface.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::program::{Printed, Program};
-use crate::sshd::{free_port, wait_for};
+use crate::sshd::{accepts, free_port, wait_for};
 
 struct Machine {
     program: Program,
@@ -54,6 +54,11 @@ impl Drop for Machine {
 
 /// What a port says to who comes from an address; nothing if it closes, or if nobody is there.
 fn greeting(from: &str, port: u16) -> String {
+    answers(from, port, "")
+}
+
+/// The same of one who says something.
+fn answers(from: &str, port: u16, says: &str) -> String {
     let from: IpAddr = from.parse().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let connected = runtime.block_on(async {
@@ -63,6 +68,7 @@ fn greeting(from: &str, port: u16) -> String {
     });
     let Ok(mut stream) = connected else { return String::new() };
     stream.set_nonblocking(false).unwrap();
+    stream.write_all(says.as_bytes()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut text = String::new();
     let _ = stream.read_to_string(&mut text);
@@ -156,4 +162,56 @@ fn ports_of_the_old_host_lead_to_the_new_one_until_that_is_taken_back() {
     machine.task(&task(&format!("'{}:{}'", there[0], there[1])));
     let refused = machine.play("--check").expect(2);
     assert!(refused.stdout.contains(&format!("somebody listens at port {}", there[0])), "{}", refused.stdout);
+}
+
+#[test]
+fn a_whitelisted_host_is_let_in_and_relays_and_so_do_those_whose_address_begins_like_its_own() {
+    let mut machine = Machine::new();
+    let port = free_port();
+    for (name, text) in [
+        ("plugins", "whitelist\nbadmailfrom\nrcpt_ok\n"),
+        ("badmailfrom", "spam@example.net\n"),
+        ("rcpthosts", "example.com\n"),
+        ("plugin_dirs", "/usr/share/qpsmtpd/plugins\n"),
+        ("loglevel", "3\n"),
+    ] {
+        machine.program.file(&format!("qpsmtpd/{name}"), text);
+    }
+    let mut server = Command::new("qpsmtpd-forkserver");
+    server.args(["-l", "127.0.0.1", "-p", &port.to_string(), "-u", "root", "-m", "200"]);
+    server.env("QPSMTPD_CONFIG", machine.program.path("qpsmtpd")).current_dir(machine.program.path(""));
+    machine.serve(&mut server);
+    assert!(wait_for(|| accepts(port)));
+    let codes = |from: &str| {
+        let mail = |sender: &str, recipient: &str| {
+            let says = format!("HELO old\r\nMAIL FROM:<{sender}>\r\nRCPT TO:<{recipient}>\r\nQUIT\r\n");
+            let answers = answers(from, port, &says);
+            answers.lines().rev().nth(1).unwrap_or_default()[..3].to_string()
+        };
+        [mail("a@example.org", "ann@example.com"), mail("a@example.org", "x@foreign.example")]
+    };
+    assert_eq!(codes("127.0.0.30"), ["250", "550"]);
+
+    machine.task("qpsmtpd_whitelist: {hosts: [127.0.0.30], may_relay: yes, directory: DIR/qpsmtpd}");
+    let run = machine.done();
+    assert!(!run.stdout.contains("WARNING"), "{}", run.stdout);
+    assert_eq!(codes("127.0.0.30"), ["250", "250"], "the trap: it relays");
+    assert_eq!(codes("127.0.0.31"), ["250", "550"]);
+    machine.program.run("undo last").expect(0);
+    assert_eq!(codes("127.0.0.30"), ["250", "550"]);
+
+    let nine = "hosts: [127.0.0.9], directory: DIR/qpsmtpd";
+    for (arguments, says) in [
+        (format!("{nine}, may_relay: yes"), "also lets in 127.0.0.90 to .99"),
+        (format!("{nine}, may_match_more: yes"), "can send mail to any domain"),
+        ("hosts: [127.0.0.], may_relay: yes".into(), "`127.0.0.` is no IPv4 address"),
+    ] {
+        machine.task(&format!("qpsmtpd_whitelist: {{{arguments}}}"));
+        let refused = machine.play("");
+        assert_ne!(refused.status, 0);
+        assert!((refused.stdout + &refused.stderr).contains(says), "{says}");
+    }
+    machine.task(&format!("qpsmtpd_whitelist: {{{nine}, may_relay: yes, may_match_more: yes}}"));
+    machine.done();
+    assert_eq!(codes("127.0.0.99"), ["250", "250"], "the trap: it begins like the other one");
 }

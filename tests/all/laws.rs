@@ -126,6 +126,11 @@ const ROWS: &[Row] = &[
         why: "the two hosts are directories, each with its own path",
     },
     Row {
+        module: "qpsmtpd_whitelist",
+        replaced: &[("    hosts:", "    directory: NEW\n    hosts:")],
+        why: "the default directory is the machine's own",
+    },
+    Row {
         module: "service",
         replaced: &[("    state:", "    use: systemd\n    state:")],
         why: "a test's machine may run no init at all: `systemctl` is a stand-in with two files for its state",

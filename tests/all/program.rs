@@ -116,6 +116,7 @@ impl Printed {
             "TASK",
             "RUNNING",
             "unknown: [",
+            "[WARNING]: ",
         ];
         let lines = self.stdout.lines().filter(|line| !verdicts.iter().any(|verdict| line.starts_with(verdict)));
         lines.filter(|line| !line.contains(" : ok=")).map(|line| format!("{line}\n")).collect()

@@ -38,7 +38,7 @@ const ARGUMENTS: &[Argument] = &[
         Kind::List,
         "The logs of qmail-send, as paths or patterns of them. By default the first of the usual places that has any.",
     ),
-    Argument::new("days", Kind::Int, "How many days of the logs are read, at most 3660. The default is 31."),
+    Argument::new("days", Kind::Int, "How many days of the logs are read, at most 3660; with 0 they need not be there. The default is 31."),
     Argument::new("timeout", Kind::Int, "Seconds that reading queue and logs may take. The default is 600."),
     Argument::new(
         "qmail_send",
@@ -117,7 +117,7 @@ impl Module for QmailActivity {
             let said = printed.error_text();
             ModuleError::failed(format!("{why}: {}", said.lines().next().unwrap_or("nothing was said")))
         })?;
-        if found.logs.is_empty() {
+        if found.logs.is_empty() && self.given.days != Some(0) {
             let places = if self.given.logs.is_empty() { "the usual places" } else { "`logs`" };
             return Err(ModuleError::failed(format!(
                 "`{}` has no log of qmail-send in {places}, so that nothing tells of its deliveries\nhint: say where it \
@@ -179,7 +179,7 @@ IFS='
 '
 logs=
 for place do
-  [ -z "$logs" ] || break
+  [ -z "$logs" ] && [ "$days" -gt 0 ] || break
   logs=$(for file in $place; do [ ! -f "$file" ] || printf '%s\n' "$file"; done)
 done
 [ -n "$logs" ] || exit 0

@@ -14,6 +14,7 @@ mod homes;
 mod maildir_move;
 mod probe;
 pub mod qmail;
+mod qpsmtpd_whitelist;
 mod routes;
 mod send;
 mod tcp_rules;
@@ -28,6 +29,7 @@ pub const MODULES: &[&Entry] = &[
     &homes::ENTRY,
     &maildir_move::ENTRY,
     &probe::ENTRY,
+    &qpsmtpd_whitelist::ENTRY,
     &tcp_rules::ENTRY,
     &token::ENTRY,
     &users::ENTRY,

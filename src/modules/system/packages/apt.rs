@@ -105,7 +105,7 @@ const ARGUMENTS: &[Argument] = &[
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Fields {
-    name: Vec<String>,
+    name: Option<Vec<String>>,
     state: Wanted,
     update_cache: Option<bool>,
     cache_valid_time: Option<i64>,
@@ -156,11 +156,11 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
 impl Apt {
     /// Asks for packages and nothing else.
     pub fn of(names: Vec<String>, state: Wanted) -> Result<Apt, Diagnostic> {
-        Apt::new(Fields { name: names, state, ..Fields::default() })
+        Apt::new(Fields { name: Some(names), state, ..Fields::default() })
     }
 
     fn new(fields: Fields) -> Result<Apt, Diagnostic> {
-        let names = fields.name.iter().filter(|name| !name.is_empty());
+        let names = fields.name.iter().flatten().filter(|name| !name.is_empty());
         let requests = names.map(|name| Request::read(name)).collect::<Result<Vec<_>, _>>()?;
         let upgrade: Option<&'static [&'static str]> = match fields.upgrade.as_deref() {
             None | Some("no" | "False") => None,
@@ -168,7 +168,7 @@ impl Apt {
             Some(_) => Some(&["--with-new-pkgs", "upgrade"]),
         };
         let updates = fields.update_cache == Some(true) || fields.cache_valid_time.is_some();
-        if requests.is_empty() && upgrade.is_none() && !updates && !fields.autoremove {
+        if fields.name.is_none() && upgrade.is_none() && !updates && !fields.autoremove {
             return Err(Diagnostic::new("`apt` needs `name`, `upgrade`, `update_cache` or `autoremove`"));
         }
         if !requests.is_empty() && upgrade.is_some() {
@@ -383,7 +383,6 @@ mod tests {
     fn what_cannot_be_meant_is_refused_before_any_host_is_asked() {
         for (value, says) in [
             (json!({}), "needs `name`"),
-            (json!({"name": []}), "needs `name`"),
             (json!({"name": "a", "upgrade": "full"}), "not both"),
             (json!({"name": "a=1", "state": "absent"}), "with `state: absent`"),
             (json!({"name": "lib*"}), "is a pattern"),
@@ -395,6 +394,11 @@ mod tests {
             let error = built(value.clone()).err().unwrap_or_else(|| panic!("{value}"));
             assert!(error.contains(says), "{value}: {error}");
         }
+    }
+
+    #[test]
+    fn an_empty_list_asks_for_nothing() {
+        assert!(built(json!({"name": []})).is_ok_and(|apt| apt.requests.is_empty()));
     }
 
     #[test]
