@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::commands::{apply, doc, hostkeys, lab, plan, play, resume, runs, show, sign};
+use crate::commands::{apply, doc, hostkeys, lab, plan, play, resume, runs, show, sign, window};
 use crate::error::Diagnostics;
 
 /// Runs Ansible-style playbooks over its own SSH and shows every change before it makes it.
@@ -24,6 +24,8 @@ enum Cli {
     Log(runs::Log),
     Undo(Box<runs::Undo>),
     Resume(Box<resume::Arguments>),
+    Window(Box<window::Arguments>),
+    Status(window::Status),
     Hostkeys(hostkeys::Arguments),
     Lab(lab::Arguments),
     Doc(doc::Arguments),
@@ -31,7 +33,7 @@ enum Cli {
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(lab::programs::arguments(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -54,6 +56,8 @@ pub fn main() -> ExitCode {
             Cli::Log(arguments) => runs::log(&arguments),
             Cli::Resume(arguments) => resume::run(&arguments).await,
             Cli::Undo(arguments) => runs::undo(&arguments).await,
+            Cli::Window(arguments) => window::run(&arguments).await,
+            Cli::Status(arguments) => window::status(&arguments),
             Cli::Hostkeys(arguments) => hostkeys::run(&arguments).await,
             Cli::Lab(arguments) => lab::run(&arguments).await,
             Cli::Doc(arguments) => doc::run(&arguments),

@@ -12,7 +12,9 @@
 //!   function that writes to a host; in a check they go to [`host::Pending`] instead, where later tasks see them.
 //! - [`transport`] is the machine at the other end: a POSIX `sh` over SSH, this machine, or one in memory for tests.
 //! - [`report`] folds the run's events into what people read, into counts, and into the exit code.
-//! - [`commands`] are the subcommands; [`lab`] is a pair of mail hosts to try them on.
+//! - [`window`] knows how far each domain of a fleet is, and what it waits for.
+//! - [`commands`] are the subcommands; [`lab`] is a pair of mail hosts to try them on, with a stand-in
+//!   for qmail.
 //!
 //! **Where a new module goes:** one file in `src/modules/files`, `system`, `mail` or `database`, with its argument table, its
 //! `plan` and its tests, and one row in that directory's `MODULES`. Nothing else changes: documentation, argument
@@ -35,4 +37,5 @@ pub mod template;
 pub mod transport;
 pub mod vars;
 pub mod vault;
+pub mod window;
 pub mod yaml;

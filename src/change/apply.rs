@@ -80,6 +80,10 @@ pub async fn apply(change: &Change, reach: Reach<'_>) -> Result<Applied, ApplyEr
                 TransportError::Uncertain(why) => TransportError::Unreachable(why),
                 other => other,
             })?;
+            // Without commands of its own it is moved by what moves another, which may have been made by now.
+            if state.by().is_empty() && found == state.after() {
+                return Ok(Applied::default());
+            }
             if found != state.before() {
                 return Err(ApplyError::Stale { what: state.what().into(), expected: state.before().into(), found });
             }

@@ -185,6 +185,9 @@ fn path_lines(on: On, change: &PathChange, secrecy: Secrecy) -> Vec<Line> {
             _ => content_lines(before.content(), after.content(), secrecy),
         });
     }
+    if secrecy == Secrecy::Open {
+        lines.extend(change.meaning().iter().map(|line| Line::Header(format!("    {line}"))));
+    }
     lines
 }
 
@@ -420,6 +423,9 @@ fn state_lines(state: &StateChange, secrecy: Secrecy) -> Vec<Line> {
             removed.chain(state.after().lines().map(|line| Line::Added(line.into()))).collect()
         }
     });
+    if state.by().is_empty() {
+        lines.push(Line::Header("    by: what moves the others with it".into()));
+    }
     for command in state.by() {
         lines.push(Line::Header(match secrecy {
             Secrecy::Open => format!("    by: {}", command_line(command)),

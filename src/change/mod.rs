@@ -132,6 +132,14 @@ impl Change {
         }
     }
 
+    /// Says what the change of a path brings about, a line each, shown behind its difference.
+    pub fn meaning_that(self, lines: Vec<String>) -> Change {
+        match self {
+            Change::Path { on, change } => Change::Path { on, change: change.meaning_that(lines) },
+            other => other,
+        }
+    }
+
     /// Returns how secret this change is where the task asks for `asked`: it may know of a secret itself.
     pub fn secrecy(&self, asked: Secrecy) -> Secrecy {
         match self {

@@ -7,13 +7,17 @@ use std::time::Duration;
 
 use crate::cli::Stop;
 use crate::error::Diagnostic;
-use crate::lab::{self, Lab};
+use crate::lab::traffic::{Plan, Traffic};
+use crate::lab::{self, Lab, mail};
 
 use super::{play, state};
 
+pub mod programs;
+
 /// Start two mail hosts on loopback and move a domain from one to the other.
 ///
-/// Needs no root, no packages and no network. Without a subcommand it checks, runs and runs again, and cleans up.
+/// Needs no root, no packages and no network. Without a subcommand it checks, runs and runs again while mail is sent
+/// and read, counts what arrived, and cleans up. Exit code 2 says that mail was lost, doubled or bounced.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
@@ -22,6 +26,9 @@ pub struct Arguments {
     /// Variables for the playbook, such as `domains=all`
     #[arg(short, long, value_name = "VARS", default_value = "domains=example.com")]
     extra_vars: Vec<String>,
+    /// How many messages are sent meanwhile
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
+    messages: u64,
 }
 
 #[derive(clap::Subcommand)]
@@ -33,6 +40,8 @@ enum What {
     /// Serve a lab's hosts until ended; `lab up` starts this
     #[command(hide = true)]
     Serve { directory: PathBuf },
+    #[command(flatten)]
+    Program(programs::Program),
 }
 
 pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
@@ -41,6 +50,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         Some(What::Up) => up().await,
         Some(What::Down) => down(),
         Some(What::Serve { directory }) => serve(directory).await,
+        Some(What::Program(program)) => Ok(programs::run(program).await),
     }
 }
 
@@ -50,15 +60,19 @@ async fn demonstrate(arguments: &Arguments) -> Result<u8, Stop> {
     let temp = tempfile::Builder::new().prefix("cutover-lab-").tempdir();
     let temp = temp.map_err(|error| broken(&std::env::temp_dir(), &error))?;
     let directory = temp.path().join("hosts");
-    let lab = Lab::start(&directory).await.map_err(|error| broken(&directory, &error))?;
+    let program = std::env::current_exe().map_err(|error| broken(&directory, &error))?;
+    let lab = Lab::start(&directory, &program).await.map_err(|error| broken(&directory, &error))?;
+    let plan = Plan { messages: arguments.messages, span: SPAN, domains: domains(&arguments.extra_vars) };
+    let traffic = Traffic::start(lab.mail(), plan).map_err(|error| broken(&directory, &error))?;
     let mut code = 0;
     let steps = [
-        ("1. A check: what the move would change on each host. Nothing is touched.", true),
-        ("2. The real run: the same changes, made.", false),
-        ("3. The second run: everything is as asked, so nothing changes.", false),
+        (0.1, "1. A check: what the move would change on each host. Nothing is touched.", true),
+        (0.4, "2. The real run: the same changes, made, while mail comes in and users read.", false),
+        (0.7, "3. The second run: everything is as asked, so nothing changes.", false),
     ];
-    for (title, check) in steps {
-        say(&format!("\n{}\n{title}\n{0}", "=".repeat(79)))?;
+    for (part, title, check) in steps {
+        traffic.until(part).await;
+        headline(title)?;
         let arguments = play::Arguments {
             playbooks: vec![lab.playbook()],
             inventory: vec![lab.inventory().display().to_string()],
@@ -72,6 +86,12 @@ async fn demonstrate(arguments: &Arguments) -> Result<u8, Stop> {
             break;
         }
     }
+    if code == 0 {
+        headline("4. The count: every message by its Message-ID and the digest of its text.")?;
+        let report = traffic.end().await.map_err(|error| broken(&directory, &error))?;
+        say(&format!("{report}\n"))?;
+        code = if report.is_clean() { 0 } else { 2 };
+    }
     drop(lab);
     temp.close().map_err(|error| broken(&directory, &error))?;
     if code == 0 {
@@ -79,6 +99,21 @@ async fn demonstrate(arguments: &Arguments) -> Result<u8, Stop> {
              (`-e domains=all` moves all four).")?;
     }
     Ok(code)
+}
+
+/// How long the messages take.
+const SPAN: Duration = Duration::from_secs(8);
+
+fn headline(title: &str) -> Result<(), Stop> {
+    say(&format!("\n{}\n{title}\n{0}", "=".repeat(79)))
+}
+
+/// The domains that `-e domains=` names; none are all.
+fn domains(extra_vars: &[String]) -> Vec<String> {
+    let mut named =
+        extra_vars.iter().flat_map(|vars| vars.split_whitespace()).filter_map(|pair| pair.strip_prefix("domains="));
+    let last = named.next_back().unwrap_or("all");
+    last.split(',').filter(|name| *name != "all").map(str::to_string).collect()
 }
 
 /// Where `lab up` keeps its hosts.
@@ -92,8 +127,8 @@ async fn up() -> Result<u8, Stop> {
         say(&format!("The lab is already up in {}", directory.display()))?;
         return usage(&directory);
     }
-    lab::prepare(&directory).map_err(|error| broken(&directory, &error))?;
     let program = std::env::current_exe().map_err(|error| broken(&directory, &error))?;
+    lab::prepare(&directory, &program).map_err(|error| broken(&directory, &error))?;
     let log = std::fs::File::create(directory.join("serve.log")).map_err(|error| broken(&directory, &error))?;
     // The one process that is started outside a transport: this program itself, to outlive this call.
     #[allow(clippy::disallowed_methods)]
@@ -115,12 +150,19 @@ async fn up() -> Result<u8, Stop> {
 /// Prints the commands to play with.
 fn usage(directory: &Path) -> Result<u8, Stop> {
     let (inventory, playbook) = (lab::inventory(directory), lab::playbook(directory));
+    let services = std::fs::read_to_string(mail::services_file(directory)).unwrap_or_default();
     let play = format!("cutover play -i {} {}", inventory.display(), playbook.display());
     say(&format!(
         "\nTry:\n  {play} -e domains=example.com --check\n  {play} -e domains=example.com\n  {play} -e domains=all\n  \
-         find {old} {new} -type f\n  cutover lab down",
+         find {old} {new} -type f\n  cutover lab down\n\nSend mail by hand, here through the old host, and read it (the password of every \
+         account is `{password}`):\n  printf '%s\\r\\n' 'HELO x' 'MAIL FROM:<you@outside.example>' 'RCPT TO:<ann@example.com>' DATA \\\n    \
+         'Subject: hello' '' 'Hello.' . QUIT | {old}/var/qmail/bin/qmail-smtpd\n  \
+         printf '%s\\r\\n' 'USER ann@example.com' 'PASS {password}' UIDL 'RETR 1' QUIT | {old}/var/qmail/bin/qmail-pop3d\n\n\
+         Or at these ports:\n{services}",
+        password = lab::fill::PASSWORD,
         old = directory.join("old").display(),
-        new = directory.join("new").display()
+        new = directory.join("new").display(),
+        services = services.lines().map(|line| format!("  {line}\n")).collect::<String>().trim_end(),
     ))?;
     Ok(0)
 }

@@ -17,3 +17,4 @@ pub mod sign;
 mod signals;
 mod state;
 mod terminal;
+pub mod window;

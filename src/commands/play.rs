@@ -153,6 +153,11 @@ pub(super) async fn again(arguments: Arguments, goes_on: GoesOn) -> Result<u8, S
     Ok(ended.map_or_else(|code| code, |recap| recap.exit_code()))
 }
 
+/// Runs playbooks, and returns what they came to, or the exit code of a signal.
+pub(super) async fn ran(arguments: &Arguments, passwords: &Given) -> Result<Result<Recap, u8>, Stop> {
+    execute(arguments, prepare(arguments)?, Course::Play(Mode::Apply), passwords).await
+}
+
 /// Shows a check, and where the answer is yes makes exactly its changes.
 async fn confirm(arguments: &Arguments, prepared: Prepared, passwords: &Given) -> Result<u8, Stop> {
     let recorder = Arc::new(Recorder::default());
@@ -305,7 +310,7 @@ pub(super) async fn execute(
         .goes_on
         .map_or_else(Default::default, |goes_on| (Some(goes_on.with), Some(goes_on.earlier), goes_on.decisions));
     // Gone on with by itself, it would have no guard.
-    let play = if guard.is_some() { None } else { Some(recipe(arguments)?) };
+    let play = if guard.is_some() { None } else { Some(recipe(arguments, &prepared.loader)?) };
     let journal = Arc::new(state::journal(journal::Head { resumes, play, guarded, ..head(arguments) }, mode, vault)?);
     let run = Arc::new(Run {
         options: options(arguments, mode),
@@ -353,12 +358,12 @@ fn head(arguments: &Arguments) -> journal::Head {
 }
 
 /// Returns what a resume has to be told.
-fn recipe(arguments: &Arguments) -> Result<Recipe, Diagnostic> {
+fn recipe(arguments: &Arguments, loader: &Loader) -> Result<Recipe, Diagnostic> {
     let wrong = |error: &dyn std::fmt::Display| Diagnostic::new(format!("the command line cannot be kept: {error}"));
     let (files, _) = extra_files(&arguments.extra_vars);
     Ok(Recipe {
         directory: std::env::current_dir().map_err(|error| wrong(&error))?.display().to_string(),
-        read: arguments.playbooks.iter().map(|path| Read::of(path)).collect::<Result<_, _>>()?,
+        read: loader.read().iter().map(|path| Read::of(path)).collect::<Result<_, _>>()?,
         arguments: serde_json::to_value(arguments).map_err(|error| wrong(&error))?,
         given: given(&arguments.extra_vars),
         files,

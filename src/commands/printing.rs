@@ -45,6 +45,11 @@ impl Printing {
         Printing { no_diff: true, ..self.clone() }
     }
 
+    /// Tells people no more than one line, unless more is asked for.
+    pub fn in_short(&self) -> Printing {
+        Printing { quiet: self.verbose == 0 && self.output == Output::Human, ..self.clone() }
+    }
+
     /// Says whether it is to be told otherwise than in full to people.
     pub fn is_special(&self) -> bool {
         self.quiet || self.output != Output::Human || self.junit.is_some()

@@ -180,7 +180,15 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
         let error = Diagnostic::new(format!("run {} has changed nothing of that kind", record.id));
         return Err(error.hint(format!("`cutover log {}` shows its hosts and tasks", record.id)).into());
     }
-    let (plan, left) = record.undone(wanted);
+    let (others, _) = Record::all(&state::runs());
+    let taken_back = record.taken_back(&others);
+    let is_back = |entry: &Entry| taken_back.contains(&entry.number);
+    let back = record.entries.iter().filter(|entry| wanted(entry) && is_back(entry)).count();
+    if back > 0 {
+        let what = if back == 1 { "1 change has".into() } else { format!("{back} changes have") };
+        writeln!(anstream::stderr(), "{what} been taken back before").map_err(Stop::Output)?;
+    }
+    let (plan, left) = record.undone(|entry| wanted(entry) && !is_back(entry));
     let head = Head {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),

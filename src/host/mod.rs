@@ -1,14 +1,17 @@
 //! A host as a module sees it: readable, never writable, with what a check would already have changed.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::error::Diagnostic;
 use crate::transport::name::to_local;
 use crate::transport::{
-    Body, Command, Content, Entry, Identity, Links, Machines, Node, Output, Owner, Transport, TransportError, Want,
+    Address, Body, Command, Content, Entry, Identity, Links, Machines, Node, Output, Owner, Stream, Transport,
+    TransportError, Want,
 };
 
+mod packages;
 mod pending;
 
 pub use pending::{Pending, Pendings, clean};
@@ -23,6 +26,8 @@ pub struct View {
     pendings: Arc<Pendings>,
     controller: Arc<Controller>,
     machines: Arc<dyn Machines>,
+    /// Why what was read may be something else by then.
+    doubt: Arc<Mutex<Option<Arc<str>>>>,
     /// Whether a plan with this view is made for the questions that it asks, and not to be carried out.
     pub only_asks: bool,
 }
@@ -107,7 +112,8 @@ impl View {
         pendings: Arc<Pendings>,
         (controller, machines): (Arc<Controller>, Arc<dyn Machines>),
     ) -> View {
-        View { name: name.into(), transport, pendings, controller, machines, only_asks: false }
+        let doubt = Arc::default();
+        View { name: name.into(), transport, pendings, controller, machines, doubt, only_asks: false }
     }
 
     pub fn identity(&self) -> &Identity {
@@ -129,8 +135,44 @@ impl View {
         Ok(nodes.into_iter().next().unwrap_or(Node::Absent))
     }
 
+    /// Says why, in a check, what was read here may be something else by then: a package that would come may bring
+    /// what is not there, or one that would go take it.
+    pub fn doubt(&self) -> Option<Arc<str>> {
+        self.doubt.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says what may make a task possible that is not possible yet: a package that would come.
+    pub fn may_come(&self) -> Option<Arc<str>> {
+        self.with(|pending| pending.packages().may_bring("what is missing"))
+    }
+
     /// Looks at many paths in one exchange; in a check that has planned something, links on the way may need more.
     pub async fn look_all(&self, paths: &[(String, Links)], want: Want) -> Result<Vec<Node>, TransportError> {
+        let nodes = self.look_through(paths, want).await?;
+        let absent = |node: &Node| matches!(node, Node::Absent);
+        let missing = paths.iter().zip(&nodes).filter(|(_, node)| absent(node)).map(|((path, _), _)| path);
+        let may_come =
+            self.with(|pending| missing.into_iter().find_map(|path| pending.packages().may_bring_path(path)));
+        let there = paths.iter().zip(&nodes).filter(|(_, node)| !absent(node)).map(|((path, _), _)| path.as_str());
+        self.note_doubt(may_come, &there.collect::<Vec<_>>()).await?;
+        Ok(nodes)
+    }
+
+    /// Notes why what was read may be something else by then, if anything says so; `there` may go with a package.
+    async fn note_doubt(&self, may_come: Option<Arc<str>>, there: &[&str]) -> Result<(), TransportError> {
+        let mut doubt = may_come;
+        if doubt.is_none()
+            && let Some(owners) = self.with(|pending| pending.packages().owners(there))
+        {
+            let owners = self.transport.probe(&owners).await?.text();
+            doubt = self.with(|pending| pending.packages().may_take(&owners));
+        }
+        let mut noted = self.doubt.lock().unwrap_or_else(PoisonError::into_inner);
+        *noted = noted.take().or(doubt);
+        Ok(())
+    }
+
+    async fn look_through(&self, paths: &[(String, Links)], want: Want) -> Result<Vec<Node>, TransportError> {
         if self.with(|pending| pending.is_without_paths()) {
             return self.transport.look(paths, want).await;
         }
@@ -167,6 +209,7 @@ impl View {
 
     /// Lists everything below a directory, sorted by path; links are not followed.
     pub async fn list(&self, directory: &str, depth: Option<u32>) -> Result<Vec<Entry>, TransportError> {
+        self.note_doubt(self.with(|pending| pending.packages().may_bring_path(directory)), &[directory]).await?;
         if self.with(|pending| pending.is_without_paths()) {
             return self.transport.list(directory, depth).await;
         }
@@ -248,6 +291,11 @@ impl View {
     /// Runs a command that only reads. The module answers for that.
     pub async fn probe(&self, command: &Command) -> Result<Output, TransportError> {
         self.transport.probe(command).await
+    }
+
+    /// Connects over TCP from the host, within `limit`. The module answers for saying nothing there that changes anything.
+    pub async fn dial(&self, address: &Address, limit: Duration) -> Result<Stream, TransportError> {
+        self.transport.dial(address, limit).await
     }
 
     /// Returns a state as pending, or as its probe prints it, without trailing white space.

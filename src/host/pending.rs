@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 use crate::change::{Change, On};
 use crate::transport::{Body, Content, Entry, Links, Node, Owner};
 
+use super::packages::Packages;
+
 /// What is planned on all machines of a run, by host.
 #[derive(Debug, Default)]
 pub struct Pendings(Mutex<HashMap<String, Arc<Mutex<Pending>>>>);
@@ -47,6 +49,7 @@ pub struct Pending {
     open: BTreeMap<String, Arc<str>>,
     /// The tasks whose commands were not run: what those make is not known.
     commands: Vec<Arc<str>>,
+    packages: Packages,
     /// What is at the host's own paths that lead somewhere: where a link leads, or nothing.
     ways: BTreeMap<String, Option<String>>,
 }
@@ -84,6 +87,7 @@ impl Pending {
                 self.noted.push((change.path().to_string(), Noted::Node(change.after().clone())));
             }
             Change::State(state) => {
+                self.packages.record(state);
                 self.states.insert(state.what().to_string(), state.after().to_string());
                 for (name, _, after) in state.parts() {
                     self.parts.entry(name.to_string()).or_default().push(after.to_string());
@@ -141,8 +145,16 @@ impl Pending {
         Ok(found.or(owners.iter().find(|owner| name.parse() == Ok(owner.id))).cloned())
     }
 
-    /// Says which task may make something that is not there, as far as nobody knows what its command does.
+    pub fn packages(&self) -> &Packages {
+        &self.packages
+    }
+
+    /// Says what may make something that is not there: a package that would come, or a task of whose command nobody knows
+    /// what it does.
     pub fn may_make(&self, what: &str) -> Option<Arc<str>> {
+        if let Some(needs) = self.packages.may_bring(what) {
+            return Some(needs);
+        }
         let (last, others) = self.commands.split_last()?;
         let others = match others.len() {
             0 => String::new(),

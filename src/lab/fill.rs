@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::qmail::password::md5_crypt;
+
 /// The domains with their numbers on the old and on the new host (`psa.domains.id`), and their accounts.
 pub const DOMAINS: &[(&str, u32, u32, &[&str])] = &[
     ("example.com", 7, 31, &["ann", "bob", "carol"]),
@@ -20,6 +22,9 @@ pub enum Role {
     Old,
     New,
 }
+
+/// The password of every account, for POP3.
+pub const PASSWORD: &str = "lab";
 
 const HOUR: u64 = 3600;
 
@@ -73,7 +78,7 @@ impl Filler<'_> {
         fs::create_dir_all(self.qmail.join("active"))
     }
 
-    /// Stand-ins that do what `qmail-newu.8` and `qmail-send.8` say of the files, and nothing else.
+    /// A stand-in for a host that has nothing but `sh`; [`super::qmail`] has the one for others.
     fn programs(&self) -> io::Result<()> {
         let newu = r#"#!/bin/sh
 # Stand-in for qmail-newu: checks users/assign and writes users/cdb, by rename.
@@ -86,22 +91,7 @@ while IFS= read -r line && [ "$line" != . ]; do
     esac
 done <assign >cdb.tmp && mv cdb.tmp cdb
 "#;
-        let send = r#"#!/bin/sh
-# Stand-in for qmail-send: the tables in use are copies, read at the start and on HUP.
-cd "${0%/*}/.." || exit 111
-reread() {
-    for file in locals virtualdomains; do
-        cp "control/$file" "active/$file.tmp" && mv "active/$file.tmp" "active/$file"
-    done
-}
-trap reread HUP
-trap 'rm -f active/pid; exit 0' TERM INT
-reread
-echo $$ >active/pid
-while :; do sleep 0.2; done
-"#;
-        write(&self.qmail.join("bin/qmail-newu"), newu.as_bytes(), 0o755)?;
-        write(&self.qmail.join("bin/qmail-send"), send.as_bytes(), 0o755)
+        write(&self.qmail.join("bin/qmail-newu"), newu.as_bytes(), 0o755)
     }
 
     fn users(&self) -> io::Result<()> {
@@ -116,7 +106,8 @@ while :; do sleep 0.2; done
             for account in domain.3 {
                 let home = home.join(account).display().to_string();
                 assign.push_str(&format!("={id}-{account}:{user}:{uid}:{gid}:{home}:::\n"));
-                passwords.push_str(&format!("{account}@{name}:$1${account}sa$0123456789abcdefghijkl\n"));
+                let hash = md5_crypt(PASSWORD, &format!("{account}sa"));
+                passwords.push_str(&format!("{account}@{name}:{hash}\n"));
             }
             let first = home.join(domain.3.first().copied().unwrap_or_default()).display().to_string();
             assign.push_str(&format!("={id}-postmaster:{user}:{uid}:{gid}:{first}:::\n"));

@@ -6,20 +6,23 @@ use std::time::Duration;
 
 mod daemon;
 pub mod fill;
+pub mod mail;
+pub mod qmail;
 pub mod server;
 mod shipped;
+pub mod traffic;
 
 use serde_json::json;
 
-use daemon::Daemon;
 use fill::{Role, fill};
+use mail::Mail;
 use server::{Options, Server};
 
 /// A running pair of hosts, which end when this is dropped. Each has its own directory, which stands for its `/`.
 pub struct Lab {
     directory: PathBuf,
     _servers: Vec<Server>,
-    _qmail_send: Daemon,
+    mail: Mail,
 }
 
 const HOSTS: [&str; 2] = ["old", "new"];
@@ -35,8 +38,9 @@ pub fn playbook(directory: &Path) -> PathBuf {
     directory.join("playbooks/move-domain.yml")
 }
 
-/// Writes the hosts' files and the shipped playbooks into `directory`, in place of what is there.
-pub fn prepare(directory: &Path) -> io::Result<()> {
+/// Writes the hosts' files and the shipped playbooks into `directory`, in place of what is there. `program` is Cutover, which
+/// the hosts' mail programs are.
+pub fn prepare(directory: &Path, program: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -48,8 +52,11 @@ pub fn prepare(directory: &Path) -> io::Result<()> {
         std::fs::write(path, text)?;
     }
     let (user, group) = account()?;
-    fill(&directory.join("old"), Role::Old, (&user, &group))?;
-    fill(&directory.join("new"), Role::New, (&user, &group))
+    for (host, role) in [("old", Role::Old), ("new", Role::New)] {
+        fill(&directory.join(host), role, (&user, &group))?;
+        mail::home(directory, host).install(program)?;
+    }
+    mail::fill_outside(directory, program)
 }
 
 /// Returns the process that serves the lab in `directory`, if it is running.
@@ -75,8 +82,8 @@ pub fn end(directory: &Path) -> io::Result<()> {
 
 impl Lab {
     /// Makes a lab and serves it from this process.
-    pub async fn start(directory: &Path) -> io::Result<Lab> {
-        prepare(directory)?;
+    pub async fn start(directory: &Path, program: &Path) -> io::Result<Lab> {
+        prepare(directory, program)?;
         Lab::serve(directory).await
     }
 
@@ -102,17 +109,9 @@ impl Lab {
         let known: String = servers.iter().map(|server| server.known_hosts_line() + "\n").collect();
         std::fs::write(directory.join("known_hosts"), known)?;
         std::fs::write(inventory(directory), inventory_text(directory, [servers[0].port(), servers[1].port()])?)?;
-        let qmail_send = Daemon::start(&directory.join("old/var/qmail/bin/qmail-send"))?;
-        // It says that it has read its tables by writing its process id.
-        let started = directory.join("old/var/qmail/active/pid");
-        for _ in 0..200 {
-            if started.exists() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
+        let mail = Mail::start(directory).await?;
         std::fs::write(directory.join(PID), std::process::id().to_string())?;
-        Ok(Lab { directory: directory.to_path_buf(), _servers: servers, _qmail_send: qmail_send })
+        Ok(Lab { directory: directory.to_path_buf(), _servers: servers, mail })
     }
 
     pub fn inventory(&self) -> PathBuf {
@@ -121,6 +120,15 @@ impl Lab {
 
     pub fn playbook(&self) -> PathBuf {
         playbook(&self.directory)
+    }
+
+    /// The hosts' mail services.
+    pub fn mail_mut(&mut self) -> &mut Mail {
+        &mut self.mail
+    }
+
+    pub fn mail(&self) -> &Mail {
+        &self.mail
     }
 
     /// Serves until this process is told to end.
@@ -143,14 +151,21 @@ fn inventory_text(directory: &Path, ports: [u16; 2]) -> io::Result<String> {
         json!({ "hosts": { format!("{name}.lab.example"): vars } })
     };
     let mut old = host("old", ports[0]);
-    old["vars"] = json!({ "qmail_send": format!("cat {}", path("old/var/qmail/active/pid")) });
+    old["vars"] = json!({
+        "qmail_send": format!("cat {}", path("old/var/qmail/active/qmail-send.pid")),
+        "qmail_logs": path("old/var/qmail/active/qmail-send.log"),
+    });
+    let closed = path("old/var/qmail/active/closed");
     let vars = json!({
         "ansible_host": "127.0.0.1",
         "ansible_user": "lab",
         "ansible_ssh_private_key_file": path("id_ed25519"),
         "ansible_ssh_known_hosts_file": path("known_hosts"),
-        // Where the old host would send mail; the lab sends none.
-        "new_address": "192.0.2.20",
+        // The old host's `active/network` says where that really is.
+        "new_address": mail::OF_NEW,
+        "close_logins": format!(
+            "for domain in {{{{ mail.domains | join(' ') }}}}; do grep -qsxF \"$domain\" {closed} || echo \"$domain\" >>{closed}; done"
+        ),
         "mail_owner": user,
         "mail_group": group,
     });

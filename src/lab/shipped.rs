@@ -3,12 +3,21 @@
 /// Paths below `playbooks/`, and their texts.
 pub const PLAYBOOKS: &[(&str, &str)] = &[
     ("move-domain.yml", include_str!("../../playbooks/move-domain.yml")),
+    ("move-fleet.yml", include_str!("../../playbooks/move-fleet.yml")),
     ("stages/accounts.yml", include_str!("../../playbooks/stages/accounts.yml")),
+    ("stages/domains.yml", include_str!("../../playbooks/stages/domains.yml")),
+    ("stages/door.yml", include_str!("../../playbooks/stages/door.yml")),
     ("stages/forwarding.yml", include_str!("../../playbooks/stages/forwarding.yml")),
     ("stages/look.yml", include_str!("../../playbooks/stages/look.yml")),
+    ("stages/pair.yml", include_str!("../../playbooks/stages/pair.yml")),
     ("stages/preflight.yml", include_str!("../../playbooks/stages/preflight.yml")),
+    ("stages/proof.yml", include_str!("../../playbooks/stages/proof.yml")),
+    ("stages/proxies.yml", include_str!("../../playbooks/stages/proxies.yml")),
+    ("stages/retirement.yml", include_str!("../../playbooks/stages/retirement.yml")),
+    ("stages/rollback.yml", include_str!("../../playbooks/stages/rollback.yml")),
     ("stages/stored-mail.yml", include_str!("../../playbooks/stages/stored-mail.yml")),
     ("stages/verification.yml", include_str!("../../playbooks/stages/verification.yml")),
+    ("stages/watch.yml", include_str!("../../playbooks/stages/watch.yml")),
 ];
 
 #[cfg(test)]

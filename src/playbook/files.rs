@@ -21,6 +21,15 @@ impl Files {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         read.entry(path.into()).or_insert_with(|| read_document(path)).clone()
     }
+
+    /// Returns the paths of the files that were read so far, sorted.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paths: Vec<PathBuf> =
+            read.iter().filter(|(_, file)| file.is_ok()).map(|(path, _)| path.clone()).collect();
+        paths.sort();
+        paths
+    }
 }
 
 fn read_document(path: &Path) -> Result<Option<Yaml>, Diagnostic> {

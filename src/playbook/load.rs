@@ -33,6 +33,11 @@ impl Loader {
         Loader { actions, ..Loader::default() }
     }
 
+    /// Returns the files that were read so far: playbooks, tasks, what roles have; sorted.
+    pub fn read(&self) -> Vec<PathBuf> {
+        self.files.paths()
+    }
+
     /// Returns the places of Ansible's default `roles_path`.
     pub fn default_roles_path(home: Option<&Path>) -> Vec<PathBuf> {
         let own = home.map(|home| home.join(".ansible/roles"));

@@ -18,7 +18,7 @@ pub use human::Human;
 pub use jsonl::JsonLines;
 pub use junit::Junit;
 pub use quiet::Quiet;
-pub use recap::Recap;
+pub use recap::{RUN, Recap};
 
 /// One fold over events.
 pub trait Reporter: Send {

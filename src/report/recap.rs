@@ -1,6 +1,7 @@
 //! What happened to each host, in numbers, and the exit code they amount to.
 
 use indexmap::IndexMap;
+use serde_json::{Map, Value};
 
 use crate::run::{Event, Verdict};
 
@@ -8,7 +9,14 @@ use crate::run::{Event, Verdict};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recap {
     pub hosts: IndexMap<String, Counts>,
+    /// What `set_stats` has told of the run as a whole, by `RUN`, and of hosts.
+    pub stats: IndexMap<String, Map<String, Value>>,
+    /// What the first failure says, in one line: `HOST: message`.
+    pub failure: Option<String>,
 }
+
+/// What the statistics of a whole run stand by.
+pub const RUN: &str = "_run";
 
 /// Ansible's seven numbers, and the tasks that a check could not decide.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +33,16 @@ pub struct Counts {
 
 impl Recap {
     pub fn add(&mut self, event: &Event) {
+        if let Event::Finished { subject, result, .. } = event
+            && let Some(told) = result.get("ansible_stats")
+        {
+            self.add_stats(&subject.host, told);
+        }
+        if let Event::Finished { subject, verdict: Verdict::Failed | Verdict::Unreachable, result } = event {
+            let message = result.get("msg").and_then(Value::as_str).unwrap_or("failed");
+            let line = message.lines().next().unwrap_or_default();
+            self.failure.get_or_insert_with(|| format!("{}: {line}", subject.host));
+        }
         match event {
             // The sum of a loop counts, its items do not.
             Event::Finished { subject, verdict, .. } if subject.item.is_none() => {
@@ -42,6 +60,17 @@ impl Recap {
         }
     }
 
+    fn add_stats(&mut self, host: &str, told: &Value) {
+        let is = |name: &str| told.get(name).and_then(Value::as_bool).unwrap_or(false);
+        let known = self.stats.entry(if is("per_host") { host.into() } else { RUN.into() }).or_default();
+        for (name, value) in told.get("data").and_then(Value::as_object).into_iter().flatten() {
+            match known.get_mut(name).filter(|_| is("aggregate")) {
+                Some(before) => aggregate(before, value),
+                None => drop(known.insert(name.clone(), value.clone())),
+            }
+        }
+    }
+
     /// 0, 2 where a host failed, 4 where one was unreachable (`ansible-playbook(1)`).
     pub fn exit_code(&self) -> u8 {
         let any = |count: fn(&Counts) -> u32| self.hosts.values().any(|counts| count(counts) > 0);
@@ -50,6 +79,35 @@ impl Recap {
             (false, true) => 4,
             (false, false) => 0,
         }
+    }
+}
+
+/// Adds to what was told before: maps are merged, numbers summed, lists and texts continued; another type is left out, as by
+/// Ansible.
+fn aggregate(before: &mut Value, more: &Value) {
+    match (before, more) {
+        (Value::Object(before), Value::Object(more)) => {
+            for (name, value) in more {
+                match before.get_mut(name) {
+                    Some(Value::Object(known)) if value.is_object() => {
+                        let mut inner = Value::Object(std::mem::take(known));
+                        aggregate(&mut inner, value);
+                        before.insert(name.clone(), inner);
+                    }
+                    _ => drop(before.insert(name.clone(), value.clone())),
+                }
+            }
+        }
+        (Value::Array(before), Value::Array(more)) => before.extend(more.iter().cloned()),
+        (Value::String(before), Value::String(more)) => before.push_str(more),
+        (Value::Number(before), Value::Number(more)) => {
+            let whole = before.as_i64().zip(more.as_i64()).and_then(|(one, other)| one.checked_add(other));
+            let float = || serde_json::Number::from_f64(before.as_f64()? + more.as_f64()?);
+            if let Some(sum) = whole.map(Into::into).or_else(float) {
+                *before = sum;
+            }
+        }
+        _ => {}
     }
 }
 
@@ -88,5 +146,28 @@ impl Counts {
                 self.ignored += u32::from(ignored);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn statistics_are_added_up_or_replaced() {
+        let mut recap = Recap::default();
+        let mut told = |data: Value, per_host: bool, aggregate: bool| {
+            recap.add_stats("mx", &json!({"data": data, "per_host": per_host, "aggregate": aggregate}));
+        };
+        told(json!({"n": 1, "list": [1], "map": {"a": {"x": 1}}, "odd": "text"}), false, true);
+        told(json!({"n": 2, "list": [2], "map": {"a": {"y": 2}, "b": 1}, "odd": 7}), false, true);
+        told(json!({"list": [3]}), false, false);
+        told(json!({"n": 1.5}), true, true);
+        assert_eq!(
+            json!(recap.stats),
+            json!({"_run": {"n": 3, "list": [3], "map": {"a": {"x": 1, "y": 2}, "b": 1}, "odd": "text"}, "mx": {"n": 1.5}})
+        );
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::error::{Diagnostic, Diagnostics};
 use crate::modules::Results;
@@ -73,6 +73,7 @@ pub const ACTIONS: &[Action] = &[
     ),
     row("pause", "Waits for a time or for Enter", Some(&["seconds", "minutes", "prompt", "echo"]), None),
     row("set_fact", "Sets variables of a host", None, None),
+    row("set_stats", "Tells the run's end something", Some(&["data", "per_host", "aggregate"]), None),
 ];
 
 const fn row(
@@ -105,6 +106,7 @@ impl Doing<'_> {
         let arguments = self.arguments(action.free_form)?;
         match name {
             "set_fact" => self.set_fact(arguments),
+            "set_stats" => self.set_stats(arguments),
             "fail" => {
                 let message = arguments.get("msg").map_or("Failed as requested from task".into(), text_of);
                 Err(Trouble::failed(message))
@@ -182,6 +184,16 @@ impl Doing<'_> {
             }
         }
         Ok(with("ansible_facts", Value::Object(arguments)))
+    }
+
+    fn set_stats(&self, mut arguments: Map<String, Value>) -> Result<Done, Trouble> {
+        let Some(Value::Object(data)) = arguments.remove("data") else {
+            let error = Diagnostic::new("`set_stats` needs `data`, a mapping").at(&self.task.action_place);
+            return Err(error.into());
+        };
+        let switch = |name: &str, unsaid: bool| arguments.get(name).map_or(unsaid, truthy);
+        let (per_host, aggregate) = (switch("per_host", false), switch("aggregate", true));
+        Ok(with("ansible_stats", json!({ "data": data, "per_host": per_host, "aggregate": aggregate })))
     }
 
     fn add_host(&self, mut arguments: Map<String, Value>) -> Result<Done, Trouble> {

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
-use crate::change::{Applied, Change};
+use crate::change::{Applied, Change, Secrecy};
 use crate::transport::Command;
 
 use super::lock;
@@ -31,8 +31,18 @@ pub struct Work {
 pub struct Earlier {
     changed: HashSet<Work>,
     /// Paths and states: what came after them may count on them as they were, and have changed them since.
-    made: HashMap<Work, Vec<Change>>,
+    made: HashMap<Work, Vec<Made>>,
+    /// Those of which nobody saw the end.
+    perhaps: Mutex<HashMap<Work, Vec<(Decision, Made)>>>,
     commands: Mutex<HashMap<Work, Vec<Ran>>>,
+}
+
+/// A change of a path or a state.
+#[derive(Debug)]
+enum Made {
+    Change(Box<Change>),
+    /// What was shown of what it comes to: the rest was hidden.
+    Hidden(Vec<String>),
 }
 
 #[derive(Debug)]
@@ -42,7 +52,7 @@ struct Ran {
     applied: Applied,
 }
 
-/// Whether a command that may have run, or whose result was not kept, is taken for done.
+/// Whether a change of which nobody saw the end, or a command whose result was not kept, is taken for done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     pub run: String,
@@ -80,7 +90,7 @@ impl Earlier {
                     End::Unknown | End::Uncertain(_) => Some("it is not known whether it ran"),
                 };
                 if let Some(doubt) = doubt {
-                    let known = before.iter().find(|known| known.run == record.id && known.number == entry.number);
+                    let known = before.iter().find(|known| known.is_of(record, entry));
                     match known.map(|known| known.done).or(taken) {
                         None => {
                             let text = format!("`{}`: {}: {doubt}", entry.host, entry.in_short());
@@ -101,8 +111,12 @@ impl Earlier {
                     let ran = Ran { command: entry.command(), applied: kept.cloned().unwrap_or_default() };
                     lock(&earlier.commands).entry(work.clone()).or_default().push(ran);
                 }
-                if let (End::Done, What::Change(change)) = (&entry.end, &entry.what) {
-                    earlier.made.entry(work.clone()).or_default().push((**change).clone());
+                let decided = before.iter().any(|known| known.done && known.is_of(record, entry));
+                if !entry.is_command() && (entry.end == End::Done || decided) {
+                    earlier.made.entry(work.clone()).or_default().push(Made::by(entry));
+                } else if !entry.is_command() {
+                    let found = Decision { run: record.id.clone(), number: entry.number, done: true };
+                    lock(&earlier.perhaps).entry(work.clone()).or_default().push((found, Made::by(entry)));
                 }
                 earlier.changed.insert(work);
             }
@@ -118,6 +132,14 @@ impl Earlier {
     /// Says whether a change of a path or a state comes to what the same task has made already.
     pub fn has_made(&self, work: &Work, change: &Change) -> bool {
         self.made.get(work).is_some_and(|all| all.iter().any(|made| made.comes_to_the_same(change)))
+    }
+
+    /// Returns, once, what a task is found to have made although nobody saw the end of it: `changes` are what its host lacks
+    /// now. What came after it may have changed that when somebody goes on with this run in turn.
+    pub fn found_made(&self, work: &Work, changes: &[Change]) -> Vec<Decision> {
+        let all = lock(&self.perhaps).remove(work).unwrap_or_default();
+        let lacks = |made: &Made| changes.iter().any(|change| made.comes_to_the_same(change));
+        all.into_iter().filter(|(_, made)| !lacks(made)).map(|(found, _)| found).collect()
     }
 
     /// Says whether a change is a command that has run.
@@ -142,6 +164,33 @@ impl Earlier {
         let all = commands.get_mut(work).filter(|all| !all.is_empty())?;
         Some(all.remove(0).applied)
     }
+}
+
+impl Decision {
+    fn is_of(&self, record: &Record, entry: &Entry) -> bool {
+        self.run == record.id && self.number == entry.number
+    }
+}
+
+impl Made {
+    fn by(entry: &Entry) -> Made {
+        match &entry.what {
+            What::Change(change) => Made::Change(change.clone()),
+            What::Hidden { lines, .. } => Made::Hidden(comes_to(lines)),
+        }
+    }
+
+    fn comes_to_the_same(&self, change: &Change) -> bool {
+        match self {
+            Made::Change(made) => made.comes_to_the_same(change),
+            Made::Hidden(lines) => *lines == comes_to(&change.diff(change.secrecy(Secrecy::Hidden)).texts()),
+        }
+    }
+}
+
+/// Returns what the lines of a difference say of what is there afterwards.
+fn comes_to(lines: &[String]) -> Vec<String> {
+    lines.iter().filter(|line| line.starts_with('+')).cloned().collect()
 }
 
 impl Ran {

@@ -64,7 +64,7 @@ pub struct Head {
 pub struct Recipe {
     /// The directory that relative paths start from.
     pub directory: String,
-    /// The playbooks as they were.
+    /// The playbooks as they were, with what they import and the roles that they have.
     pub read: Vec<Read>,
     /// The command line's own; it knows how to read them.
     pub arguments: Value,

@@ -163,12 +163,26 @@ impl Doing<'_> {
         }
         let mut planned = planned.map_err(|error| match error {
             ModuleError::Wrong(diagnostic) => ModuleError::Wrong(diagnostic.or_at(&self.task.action_place)),
+            ModuleError::Failed { message, result } => match (view.doubt(), view.may_come()) {
+                (Some(needs), _) => ModuleError::Unknown(needs),
+                (None, Some(needs)) => ModuleError::Unknown(format!("{needs} ({message})").into()),
+                (None, None) => ModuleError::Failed { message, result },
+            },
             error => error,
         })?;
+        if let Some(needs) = view.doubt() {
+            return Err(Trouble::Unknown(needs));
+        }
         self.finish_commands(&mut planned, limit)?;
         if let Some(earlier) = &self.batch.run.earlier {
             let work = self.work(&machine.host);
             planned.changes.retain(|change| !earlier.has_made(&work, change));
+            if self.mode == Mode::Apply {
+                for found in earlier.found_made(&work, &planned.changes) {
+                    let noted = self.batch.run.journal.decided(&found);
+                    noted.map_err(|error| Trouble::failed(format!("the journal cannot be written: {error}")))?;
+                }
+            }
         }
         planned.warnings.iter().for_each(|warning| self.batch.run.send(Event::Warning(warning.clone())));
         self.show(machine, &planned);

@@ -1,6 +1,6 @@
 //! A run that has been: what its journal says.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, test_kill_process};
@@ -248,6 +248,19 @@ impl Record {
         Ok(())
     }
 
+    /// Returns the numbers of its changes that other runs have taken back, and not made again since.
+    pub fn taken_back(&self, others: &[Record]) -> BTreeSet<u64> {
+        let undo = format!("undo {}", self.id);
+        let mut numbers = BTreeSet::new();
+        // An undo of an undo is the newer one.
+        for other in others.iter().filter(|other| other.head.playbooks.contains(&undo)) {
+            let again = other.taken_back(others);
+            let made = other.entries.iter().filter(|entry| entry.end == End::Done && !again.contains(&entry.number));
+            numbers.extend(made.filter_map(|entry| number_in(&entry.place, &self.id)));
+        }
+        numbers
+    }
+
     /// Returns the run with those before it that it goes on with, the oldest first.
     pub fn chain(self, directory: &Path) -> Result<Vec<Record>, Diagnostic> {
         let mut chain = vec![self];
@@ -284,7 +297,7 @@ impl Record {
         for (at, entry) in wanted.iter().enumerate().rev() {
             let step = Step {
                 name: entry.task.clone(),
-                place: format!("change {} of {}", entry.number, self.id),
+                place: place_of(entry.number, &self.id),
                 host: entry.host.clone(),
                 item: entry.item.clone(),
                 route: entry.route,
@@ -405,6 +418,17 @@ impl Entry {
             }
         }
     }
+}
+
+/// Names a change of a run, as the place of the step that takes it back.
+fn place_of(number: u64, run: &str) -> String {
+    format!("change {number} of {run}")
+}
+
+/// Returns the number of the change of a run that `place_of` has named.
+fn number_in(place: &str, run: &str) -> Option<u64> {
+    let (number, of) = place.strip_prefix("change ")?.split_once(" of ")?;
+    (of == run).then(|| number.parse().ok())?
 }
 
 /// Returns how often a task came to its host before.

@@ -93,8 +93,20 @@ fn touched(action: &str, given: &Map<String, Value>, home: &str) -> Vec<String> 
 }
 
 /// Modules that change nothing of their host.
-const LOOKING: &[&str] =
-    &["fetch", "find", "gather_facts", "ping", "plesk_facts", "qmail_facts", "setup", "slurp", "stat", "wait_for"];
+const LOOKING: &[&str] = &[
+    "fetch",
+    "find",
+    "gather_facts",
+    "mail_probe",
+    "ping",
+    "plesk_facts",
+    "qmail_activity",
+    "qmail_facts",
+    "setup",
+    "slurp",
+    "stat",
+    "wait_for",
+];
 
 /// Programs that change nothing of what they are given.
 const READERS: &[&str] = &[

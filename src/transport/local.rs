@@ -3,18 +3,20 @@
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use rustix::process::{Pid, Signal, kill_process_group};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex};
+use tokio::net::TcpStream;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
 use super::name::to_local;
 use super::posix::{Carrier, Channel, Ending, Posix};
-use super::{Become, Transport, TransportError};
+use super::{Address, Become, Stream, Transport, TransportError, no_answer};
 
 /// Starts programs on this machine, below a shell of the caller's choice.
 #[derive(Clone, Debug)]
@@ -60,6 +62,16 @@ impl Carrier for Local {
         };
         let status = Group { child }.status();
         Ok(Channel { stdin: Box::new(stdin), stdout: Box::new(stdout), stderr: Box::new(stderr), status })
+    }
+
+    async fn dial(&self, address: &Address, limit: Duration) -> Result<Stream, TransportError> {
+        let failed =
+            |why: &dyn std::fmt::Display| TransportError::Refused(format!("no connection to {address}: {why}"));
+        let connecting = TcpStream::connect((address.host.as_str(), address.port));
+        let connected = tokio::time::timeout(limit, connecting).await.map_err(|_| failed(&no_answer(limit)))?;
+        let connected = connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+        let (read, write) = connected.map_err(|error| failed(&error))?.into_split();
+        Ok(tokio::io::join(Box::new(read), Box::new(write)))
     }
 
     async fn terminal(&self, line: &str) -> Result<Channel, TransportError> {

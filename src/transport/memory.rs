@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::command::{Program, quote};
 use super::{
-    Body, Command, Content, Entry, INLINE_LIMIT, Identity, Links, Machines, Node, Output, Owner, PathChange,
-    Permissions, Process, Transport, TransportError, Want, WriteError,
+    Address, Body, Command, Content, Entry, INLINE_LIMIT, Identity, Links, Machines, Node, Output, Owner, PathChange,
+    Permissions, Process, Stream, Transport, TransportError, Want, WriteError,
 };
 
 /// How many links a path may lead through (`ELOOP`).
@@ -23,12 +25,16 @@ pub struct Memory {
     state: Arc<Mutex<State>>,
 }
 
+/// What a service says to what it was sent.
+type Service = Arc<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>;
+
 struct State {
     nodes: BTreeMap<String, Node>,
     users: Vec<Owner>,
     groups: Vec<Owner>,
     answers: HashMap<String, Output>,
     commands: Vec<Command>,
+    services: HashMap<Address, Service>,
     /// Reading exchanges and writes so far.
     exchanges: usize,
     /// Seconds since 1970; what a write sets as time of modification.
@@ -61,6 +67,7 @@ impl Memory {
             groups: owners,
             answers: HashMap::new(),
             commands: Vec::new(),
+            services: HashMap::new(),
             exchanges: 0,
             clock: 1_700_000_000,
         };
@@ -118,6 +125,13 @@ impl Memory {
     pub fn on(&self, command: &str, status: i32, stdout: &str) -> &Memory {
         let output = Output { status, stdout: stdout.into(), ..Output::default() };
         self.state().answers.insert(command.into(), output);
+        self
+    }
+
+    /// Sets what listens at an address that is dialled from here. `answer` is given nothing at first, for a greeting,
+    /// and then each piece that arrives; it says what is sent back.
+    pub fn serve(&self, address: Address, answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> &Memory {
+        self.state().services.insert(address, Arc::new(answer));
         self
     }
 
@@ -377,6 +391,25 @@ impl Transport for Memory {
     async fn open(&self, command: &Command) -> Result<Process, TransportError> {
         Err(TransportError::Refused(format!("no process here to run `{}`", command_line(command))))
     }
+
+    async fn dial(&self, address: &Address, _: Duration) -> Result<Stream, TransportError> {
+        let service = self.asked().services.get(address).cloned();
+        let service = service.ok_or_else(|| TransportError::Refused(format!("no connection to {address}")))?;
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(async move {
+            let (mut input, mut output) = tokio::io::split(theirs);
+            let mut heard = Vec::new();
+            while output.write_all(&service(&heard)).await.is_ok() {
+                heard.clear();
+                match input.read_buf(&mut heard).await {
+                    Ok(1..) => {}
+                    _ => break,
+                }
+            }
+        });
+        let (read, write) = tokio::io::split(ours);
+        Ok(tokio::io::join(Box::new(read), Box::new(write)))
+    }
 }
 
 /// Every other host is this one too.
@@ -460,5 +493,24 @@ mod tests {
         let change = PathChange::new("/etc/sudoers", before, here("bad")).unwrap();
         assert!(host.write(&[change.validated_by(Some("visudo -cf %s".into()))]).await.is_err());
         assert_eq!(host.read("/etc/sudoers").unwrap(), "old");
+    }
+
+    #[tokio::test]
+    async fn a_service_greets_and_answers_what_it_is_sent() {
+        let host = Memory::new();
+        let address = Address::new("mx.example", 25);
+        host.serve(address.clone(), |heard| match heard {
+            b"" => b"220 hi\r\n".to_vec(),
+            b"QUIT\r\n" => b"221 bye\r\n".to_vec(),
+            _ => b"500 what\r\n".to_vec(),
+        });
+        let limit = Duration::from_secs(1);
+        assert!(host.dial(&Address::new("mx.example", 26), limit).await.is_err());
+        let mut stream = host.dial(&address, limit).await.unwrap();
+        let mut text = Vec::new();
+        stream.read_buf(&mut text).await.unwrap();
+        stream.write_all(b"QUIT\r\n").await.unwrap();
+        stream.read_buf(&mut text).await.unwrap();
+        assert_eq!(text, b"220 hi\r\n221 bye\r\n");
     }
 }

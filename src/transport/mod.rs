@@ -49,6 +49,28 @@ pub struct Entry {
     pub node: Node,
 }
 
+/// Where a service listens, as the host that dials it resolves and reaches it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Address {
+    pub host: String,
+    pub port: u16,
+}
+
+impl Address {
+    pub fn new(host: impl Into<String>, port: u16) -> Address {
+        Address { host: host.into(), port }
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} port {}", self.host, self.port)
+    }
+}
+
+/// Both directions of a connection. Its end is the end of what can be read; dropping it closes it.
+pub type Stream = tokio::io::Join<Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>>;
+
 /// What a connection found out about its host and user, once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -102,6 +124,10 @@ pub trait Transport: Send + Sync {
     /// Starts a command on a channel of its own; bytes flow both ways as the caller reads and writes.
     async fn open(&self, command: &Command) -> Result<Process, TransportError>;
 
+    /// Connects over TCP from the host, as its network has it, within `limit`. No connection is `Refused`.
+    /// What is then said decides whether it reads: the caller answers for that.
+    async fn dial(&self, address: &Address, limit: Duration) -> Result<Stream, TransportError>;
+
     /// Reads a file of any size: the process prints it on its stdout.
     async fn read(&self, path: &str) -> Result<Process, TransportError> {
         self.open(&Command::argv(["cat", "--", path])).await
@@ -137,6 +163,11 @@ pub enum TransportError {
     /// In a check: only a run can say. It needs this.
     #[error("unknown until run: needs {0}")]
     Unknown(std::sync::Arc<str>),
+}
+
+/// Why there is no connection where nobody has answered.
+pub(crate) fn no_answer(limit: Duration) -> String {
+    format!("no answer within {} s", limit.as_secs_f64())
 }
 
 /// Why a write stopped, and at which of its changes.

@@ -91,6 +91,9 @@ pub struct PathChange {
     /// The colon-separated field of each line, from 1, that is a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     secret_field: Option<usize>,
+    /// What it brings about, a line each, for whoever reviews it: the route of each address. Nothing else reads it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    meaning: Vec<String>,
 }
 
 /// Files that have a password or its hash in a field of each line, by the ends of their paths: shadow(5), gshadow(5), and
@@ -103,7 +106,8 @@ impl PathChange {
         (before != after).then(|| {
             let path = path.into();
             let known = SECRET_FIELDS.iter().find(|(end, _)| path.ends_with(end));
-            PathChange { path, before, after, validate: None, secret_field: known.map(|(_, field)| *field) }
+            let secret_field = known.map(|(_, field)| *field);
+            PathChange { path, before, after, validate: None, secret_field, meaning: Vec::new() }
         })
     }
 
@@ -116,6 +120,16 @@ impl PathChange {
     pub fn with_secret_field(mut self, field: usize) -> PathChange {
         self.secret_field = Some(field);
         self
+    }
+
+    /// Says what it brings about, a line each.
+    pub fn meaning_that(mut self, lines: Vec<String>) -> PathChange {
+        self.meaning = lines;
+        self
+    }
+
+    pub fn meaning(&self) -> &[String] {
+        &self.meaning
     }
 
     pub fn path(&self) -> &str {
@@ -190,6 +204,7 @@ impl PathChange {
             after: timed(&self.before),
             validate: None,
             secret_field: self.secret_field,
+            meaning: Vec::new(),
         })
     }
 

@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::posix::Posix;
 use super::{
-    Body, Command, Entry, Identity, Links, Lock, Node, Others, Output, Owner, PathChange, Process, Transport,
-    TransportError, Want, WriteError,
+    Address, Body, Command, Entry, Identity, Links, Lock, Node, Others, Output, Owner, PathChange, Process, Stream,
+    Transport, TransportError, Want, WriteError,
 };
 
 /// How long an early answer is good: other hands work on the host too.
@@ -355,6 +355,10 @@ impl Transport for ReadAhead {
         let _changing = self.changing();
         self.machine.open(command).await
     }
+
+    async fn dial(&self, address: &Address, limit: Duration) -> Result<Stream, TransportError> {
+        self.machine.dial(address, limit).await
+    }
 }
 
 fn account(reply: Result<Reply, TransportError>) -> Result<Option<Owner>, TransportError> {
@@ -469,6 +473,11 @@ impl Transport for Ahead {
     }
 
     async fn open(&self, _: &Command) -> Result<Process, TransportError> {
+        Err(only_asks())
+    }
+
+    /// A conversation is not one of the questions that travel together.
+    async fn dial(&self, _: &Address, _: Duration) -> Result<Stream, TransportError> {
         Err(only_asks())
     }
 }

@@ -37,7 +37,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("report", &["change", "modules", "provenance", "run", "transport"]),
-    ("lab", &["secret"]),
+    ("window", &["error"]),
+    ("lab", &["modules", "secret"]),
     (
         "commands",
         &[
@@ -55,6 +56,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "template",
             "transport",
             "vars",
+            "window",
             "yaml",
         ],
     ),
@@ -74,7 +76,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     (
         "tokio::process",
-        &["transport/local.rs", "transport/ssh/proxy.rs", "lab/server.rs", "lab/server", "lab/daemon.rs"],
+        &["transport/local.rs", "transport/ssh/proxy.rs", "lab/server.rs", "lab/server", "lab/daemon.rs", "lab/qmail"],
     ),
     ("println!", &[]),
     ("todo!(", &[]),

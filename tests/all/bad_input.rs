@@ -31,7 +31,7 @@ impl Pair {
         self.program.file(
             "hosts",
             &format!(
-                "[old]\nold {old} qmail_dir={} qmail_send='cat {}/active/pid'\n[new]\nnew {new} qmail_dir={}\n[all:vars]\n\
+                "[old]\nold {old} qmail_dir={} qmail_send='cat {}/active/qmail-send.pid'\n[new]\nnew {new} qmail_dir={}\n[all:vars]\n\
                  mail_owner={user}\nmail_group={group}\n",
                 dir("old"),
                 dir("old"),
@@ -348,7 +348,7 @@ fn a_disk_that_fills_up_halfway_fails_the_move_and_the_next_run_completes_it() {
     in_namespace(
         &pair,
         "home=NEW/mailnames/example.com/ann\nmount -t tmpfs -o size=2m none $home\nmkdir -p $home/Maildir/new $home/Maildir/cur $home/Maildir/tmp\n\
-         \"$1\" play -i hosts play.yml >said 2>&1 || echo $? >status\nrm $home/fill\n\
+         \"$1\" play -i hosts play.yml >said 2>&1 || echo $? >status\nrm $home/fill || { cat said; exit 1; }\n\
          \"$1\" play -i hosts again.yml >again 2>&1 || echo $? >failed\n\
          \"$1\" play -i hosts again.yml >third 2>&1 || echo $? >failed\ncp -a $home/Maildir result",
     );
@@ -437,9 +437,10 @@ struct QmailSend(std::process::Child);
 impl QmailSend {
     fn start(pair: &Pair) -> QmailSend {
         let home = pair.qmail("old");
-        let child = std::process::Command::new(home.join("bin/qmail-send")).spawn().unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_cutover"));
+        let child = command.args(["lab", "qmail-send"]).arg(&home).stdout(std::process::Stdio::null()).spawn().unwrap();
         let running = QmailSend(child);
-        let started = || std::fs::read(home.join("active/pid")).is_ok_and(|pid| !pid.is_empty());
+        let started = || std::fs::read(home.join("active/qmail-send.pid")).is_ok_and(|pid| !pid.is_empty());
         let waited = (0..500).any(|_| {
             started() || {
                 std::thread::sleep(std::time::Duration::from_millis(20));

@@ -13,20 +13,32 @@ const PLAY: &str = "- hosts: all
     - cron: {name: gone, state: absent}
 ";
 
-fn cutover(program: &Program, words: &str) -> Printed {
+/// Gives a program the crontab of a test's own.
+pub fn made_for(program: &Program) {
+    fs::create_dir(program.path("tabs")).unwrap();
+    let wrapper = format!("#!/bin/sh\nexec busybox crontab -c {} \"$@\"\n", program.path("tabs").display());
+    program.file("bin/crontab", &wrapper);
+    fs::set_permissions(program.path("bin/crontab"), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Runs a command that sees it, and expects that it goes well.
+pub fn cutover(program: &Program, words: &str) -> Printed {
     let path = format!("{}:{}", program.path("bin").display(), std::env::var("PATH").unwrap());
     program.printed(program.command().env("PATH", path).args(words.split(' ')).output().unwrap()).expect(0)
+}
+
+/// The file with this user's lines.
+pub fn tab() -> String {
+    let user = std::process::Command::new("id").arg("-un").output().unwrap();
+    format!("tabs/{}", String::from_utf8(user.stdout).unwrap().trim())
 }
 
 #[test]
 fn a_users_crontab_is_checked_set_left_alone_and_taken_back() {
     let program = Program::new();
-    fs::create_dir(program.path("tabs")).unwrap();
-    let wrapper = format!("#!/bin/sh\nexec busybox crontab -c {} \"$@\"\n", program.path("tabs").display());
-    program.file("bin/crontab", &wrapper).file("site.yml", PLAY).file("hosts", "here ansible_connection=local\n");
-    fs::set_permissions(program.path("bin/crontab"), fs::Permissions::from_mode(0o755)).unwrap();
-    let user = std::process::Command::new("id").arg("-un").output().unwrap();
-    let tab = format!("tabs/{}", String::from_utf8(user.stdout).unwrap().trim());
+    made_for(&program);
+    program.file("site.yml", PLAY).file("hosts", "here ansible_connection=local\n");
+    let tab = tab();
     let before = "0 1 * * * by-hand\n#Ansible: gone\n@daily gone\n";
     program.file(&tab, before);
 

@@ -8,12 +8,15 @@ use cutover::transport::Transport;
 use cutover::transport::local::Local;
 use cutover::transport::posix::Posix;
 
+use crate::archive::Archive;
+
 /// What the tools for accounts write.
 const FILES: [&str; 6] = ["passwd", "group", "shadow", "gshadow", "subuid", "subgid"];
 
 /// A copy of `/etc`, which a program sees in its place.
 pub struct Etc {
     path: PathBuf,
+    archive: Option<Archive>,
 }
 
 impl Etc {
@@ -26,12 +29,24 @@ impl Etc {
         let kept = path.join("fresh");
         std::fs::create_dir(&kept).unwrap();
         copy_accounts(&path, &kept);
-        Etc { path }
+        Etc { path, archive: None }
     }
 
-    /// Takes back what was done to the accounts.
+    /// Packages of the test's own are seen too.
+    pub fn with(self, archive: Archive) -> Etc {
+        Etc { archive: Some(archive), ..self }
+    }
+
+    pub fn archive(&self) -> Option<&Archive> {
+        self.archive.as_ref()
+    }
+
+    /// Takes back what was done to the accounts and with packages.
     pub fn forget(&self) {
         copy_accounts(&self.path.join("fresh"), &self.path);
+        if let Some(archive) = &self.archive {
+            archive.forget();
+        }
     }
 
     pub fn read(&self, name: &str) -> String {
@@ -75,7 +90,8 @@ impl Etc {
     }
 
     fn shell(&self, then: &str) -> Vec<String> {
-        let script = format!("mount --bind '{}' /etc && exec {then}", self.path.display());
+        let more = self.archive.as_ref().map_or_else(String::new, Archive::mounts);
+        let script = format!("set -e\nmount --bind '{}' /etc\n{more}exec {then}", self.path.display());
         ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", &script].map(str::to_string).into()
     }
 }

@@ -16,8 +16,8 @@ use cutover::change::{Applied, Reach, apply};
 use cutover::host::{Controller, View};
 use cutover::modules::{self, ModuleError};
 use cutover::transport::{
-    Command, Entry, Identity, Links, Machines, Node, Output, Owner, PathChange, Process, Program, Transport,
-    TransportError, Want, WriteError,
+    Address, Command, Entry, Identity, Links, Machines, Node, Output, Owner, PathChange, Process, Program, Stream,
+    Transport, TransportError, Want, WriteError,
 };
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
@@ -82,6 +82,10 @@ impl Transport for Machine {
         read.map_err(|error| TransportError::Unreachable(error.to_string()))?;
         let (status, stderr) = process.end.await?;
         Ok(Output { status, stdout, stderr, ..Output::default() })
+    }
+
+    async fn dial(&self, _: &Address, _: Duration) -> Result<Stream, TransportError> {
+        Err(TransportError::Refused("nothing is dialled here".into()))
     }
 
     async fn open(&self, command: &Command) -> Result<Process, TransportError> {

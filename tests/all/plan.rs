@@ -217,8 +217,14 @@ fn a_run_is_listed_told_and_taken_back_and_what_cannot_be_is_named() {
     assert_eq!(mode(&program, "new/etc/conf"), 0o604);
     assert_eq!(mode(&program, "new/etc"), 0o755);
     assert_eq!(mode(&program, "new/there"), 0o644);
-    // Done twice, it is refused: nothing is as the run has left it.
-    has(&program.run(&format!("undo {id}")).expect(2).stdout, "it is left alone");
+    let twice = program.run(&format!("undo {id}")).expect(0).stderr;
+    has(&twice, "8 changes have been taken back before\n");
+    has(&twice, "nothing to take back\n");
+    // The undo can be taken back itself, and then there is something to take back again.
+    program.run("undo last").expect(0);
+    assert_eq!(program.read("new/etc/conf"), "one\ntwo\n");
+    program.run(&format!("undo {id}")).expect(0);
+    assert_eq!(program.read("new/etc/conf"), "old text\n");
     has(&program.run("undo no-such-run").expect(1).stderr, "`cutover runs` lists them");
 }
 
@@ -261,6 +267,12 @@ fn only_a_part_of_a_run_is_taken_back_where_that_is_asked_for() {
     program.run_words(&["undo", "last", "--host", "new", "--task", "a mode"]).expect(0);
     assert_eq!((mode(&program, "new/there"), mode(&program, "old/there")), (0o644, 0o600));
     assert_eq!(program.read("new/etc/conf"), "one\ntwo\n");
+    // The rest of it can be taken back too, by its own id: the newest run is the undo.
+    let listed = program.run("runs").expect(0).stdout;
+    let id = listed.split_whitespace().next().unwrap();
+    has(&program.run(&format!("undo {id}")).expect(0).stderr, "1 change has been taken back before\n");
+    assert_eq!((mode(&program, "new/there"), mode(&program, "old/there")), (0o644, 0o644));
+    assert!(!program.path("new/etc").exists() && !program.path("old/etc").exists());
 }
 
 #[test]

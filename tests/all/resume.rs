@@ -164,9 +164,10 @@ fn a_host_goes_on_with_the_task_that_it_has_failed_at() {
   tasks:
     - command: DIR/count one {{ word | length }}
     - shell: DIR/count two; test -e DIR/ok
-    - command: DIR/count three
+    - import_tasks: more.yml
 ",
     );
+    site.0.file("more.yml", &format!("- command: {} three\n", site.0.path("host/count").display()));
     site.finish("play -i hosts site.yml -e word=geheim").expect(2);
     fs::write(site.0.path("host/ok"), "").unwrap();
     // Values of `-e` may be secrets, and are not kept.
@@ -175,10 +176,15 @@ fn a_host_goes_on_with_the_task_that_it_has_failed_at() {
     let journal = fs::read_dir(site.0.path("state/runs")).unwrap().next().unwrap().unwrap().path();
     assert!(!fs::read_to_string(&journal).unwrap().contains("geheim"));
     let playbook = site.0.read("site.yml");
-    site.0.file("site.yml", &playbook.replace("three", "four"));
+    site.0.file("site.yml", &playbook.replace("two", "four"));
     let refused = site.finish("resume last -e word=geheim").expect(1).stderr;
     assert!(refused.contains("`DIR/site.yml` has changed since run "), "{refused}");
     site.0.file("site.yml", &playbook);
+    let imported = site.0.read("more.yml");
+    site.0.file("more.yml", &imported.replace("three", "four"));
+    let refused = site.finish("resume last -e word=geheim").expect(1).stderr;
+    assert!(refused.contains("`DIR/more.yml` has changed since run "), "{refused}");
+    site.0.file("more.yml", &imported);
     // From any directory.
     let mut command = site.0.command();
     command.current_dir("/").args(["resume", "last", "-e", "word=geheim"]);
@@ -292,4 +298,39 @@ fn a_run_that_has_been_gone_on_with_or_taken_back_is_not_gone_on_with_again() {
     assert!((resumed.stdout.clone() + &resumed.stderr).contains(", and is not run again"), "{}", resumed.stdout);
     let refused = site.finish(&format!("resume {id}")).expect(1).stderr;
     assert!(refused.contains("has been gone on with by run"), "{refused}");
+}
+
+/// Goes on twice with a run whose first task wrote a file that its third has added to.
+fn what_a_file_has_after_two_resumes(no_log: bool, was_seen: bool) -> String {
+    let site = Site::new(&format!(
+        "- hosts: all
+  gather_facts: no
+  tasks:
+    - copy: {{content: \"text\\n\", dest: DIR/conf, mode: '0640'}}
+      no_log: {no_log}
+    - command: test -e DIR/first
+    - lineinfile: {{path: DIR/conf, line: more}}
+    - command: test -e DIR/second
+"
+    ));
+    site.finish("play -i hosts site.yml").expect(2);
+    let journal = fs::read_dir(site.0.path("state/runs")).unwrap().next().unwrap().unwrap().path();
+    let told = fs::read_to_string(&journal).unwrap();
+    let seen = |line: &&str| was_seen || !line.starts_with("{\"done\":1");
+    let kept: String = told.lines().filter(seen).map(|line| format!("{line}\n")).collect();
+    assert_eq!(kept == told, was_seen, "{told}");
+    fs::write(&journal, kept).unwrap();
+    for mark in ["host/first", "host/second"] {
+        fs::write(site.0.path(mark), "").unwrap();
+        site.finish("resume last").expect(if mark == "host/first" { 2 } else { 0 });
+    }
+    site.0.read("host/conf")
+}
+
+#[test]
+fn what_a_later_task_has_added_to_a_file_stays_whoever_saw_the_file_made() {
+    for (no_log, was_seen) in [(false, true), (false, false), (true, true), (true, false)] {
+        let text = what_a_file_has_after_two_resumes(no_log, was_seen);
+        assert_eq!(text, "text\nmore\n", "no_log {no_log}, seen {was_seen}");
+    }
 }

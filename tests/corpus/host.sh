@@ -36,6 +36,11 @@ restart | reload) echo "\$1 \$service" >>log ;;
 *) exit 1 ;;
 esac
 EOF
+# An installation's queue, with one message for one of its domains.
+mkdir -p var/qmail/bin
+printf '#!/bin/sh\nprintf "\\tlocal\\t7-ann@example.com\\n"\n' >var/qmail/bin/qmail-qread
+printf '#!/bin/sh\necho messages in queue but not yet preprocessed: 0\n' >var/qmail/bin/qmail-qstat
+chmod 755 var/qmail/bin/qmail-qread var/qmail/bin/qmail-qstat
 for service in mail web; do : >var/services/$service; done
 : >var/services/web.running
 ln -s main.conf etc/link.conf

@@ -13,6 +13,7 @@ use crate::transport::{Command, Content, Links, Node, Permissions, Want};
 
 use super::dangers::{EditOf, Texts};
 use super::qmail::{self, ControlFile, Relay, Shape, Wanted};
+use super::routes;
 use super::send::{Edit, QmailSend};
 
 pub const ENTRY: Entry = Entry {
@@ -52,6 +53,12 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new("qmail_send", Kind::Text, "A shell command that prints the id of qmail-send. By default `ps` is searched."),
     Argument::new("service", Kind::Text, "The service that restarts qmail-send. The default is `qmail`."),
     Argument::new(
+        "addresses",
+        Kind::List,
+        "Addresses whose way before and after the edit is shown with it, where it changes; for each of their domains one \
+         that nobody has is added.",
+    ),
+    Argument::new(
         "allow_unrouted",
         Kind::Bool,
         "Lets a domain become remote although no entry of `smtproutes` takes it anywhere. Its mail bounces at once (#5.4.6) \
@@ -76,6 +83,8 @@ struct Fields {
     effect: Effective,
     qmail_send: Option<String>,
     service: Option<String>,
+    #[serde(default)]
+    addresses: Vec<String>,
     #[serde(default)]
     allow_unrouted: bool,
     #[serde(default)]
@@ -231,6 +240,9 @@ impl Module for QmailControl {
             .extend(self.check_relays(host, (&routes, before.get("me").map_or("", |me| qmail::first_line(me)))).await?);
         let path = self.path(name);
         let mut changes: Vec<Change> = Change::path(&path, node, planned).into_iter().collect();
+        if let Some(edit) = changes.pop() {
+            changes.push(edit.meaning_that(routes::changed(&self.fields.addresses, &before, &after)));
+        }
         if self.fields.effect == Effective::Auto {
             let edit = match edit {
                 None => Edit::Keep,
@@ -387,6 +399,27 @@ mod tests {
         let text = bench.host.read("/var/qmail/control/virtualdomains").unwrap();
         assert_eq!(text, "# Plesk\nb.example:2\n");
         assert_eq!(bench.mode("/var/qmail/control/virtualdomains"), 0o640);
+    }
+
+    #[tokio::test]
+    async fn the_way_of_each_address_is_shown_with_the_edit_that_changes_it() {
+        let bench = bench();
+        let pending = Arc::default();
+        let shown = async |file: &str, entries: Value, state: &str| {
+            let mut task = task(file, entries, state);
+            task["addresses"] = json!(["bob@a.example", "ann@b.example"]);
+            let planned = bench.plan_after(&pending, "qmail_control", task).await.unwrap();
+            let diff = planned.changes[0].diff(crate::change::Secrecy::Open).texts();
+            diff.into_iter().filter(|line| line.contains("->")).collect::<Vec<_>>()
+        };
+        assert_eq!(shown("smtproutes", json!({"a.example": "10.77.0.20"}), "present").await, Vec::<String>::new());
+        assert_eq!(
+            shown("virtualdomains", json!(["a.example"]), "absent").await,
+            [
+                "    bob@a.example: local 1-bob -> remote via 10.77.0.20:25",
+                "    no-such-user-here@a.example: local 1-no-such-user-here -> remote via 10.77.0.20:25"
+            ]
+        );
     }
 
     #[tokio::test]

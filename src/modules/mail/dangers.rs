@@ -8,7 +8,7 @@ use super::qmail::{self, ControlFile, Fate, Tables, Wanted};
 pub type Texts = BTreeMap<&'static str, String>;
 
 /// A user that no key of `virtualdomains` names.
-const ANYBODY: &str = "no-such-user-here";
+pub const ANYBODY: &str = "no-such-user-here";
 
 /// An edit: the files around it before and after, and the entries that it is about.
 pub struct EditOf<'a> {
@@ -139,7 +139,7 @@ impl EditOf<'_> {
     }
 }
 
-fn tables(texts: &Texts) -> Tables {
+pub fn tables(texts: &Texts) -> Tables {
     let text = |name: &str| texts.get(name).cloned();
     Tables {
         locals: text("locals"),

@@ -65,6 +65,10 @@ struct Installation {
     hashes: BTreeMap<String, String>,
     /// `DOMAIN/USER` of every mailbox on disk, and whether it has `@attachments`.
     mailboxes: BTreeMap<String, bool>,
+    /// `DOMAIN/.qmail-EXT` of every address with a file of its own (`dot-qmail.5`).
+    dot_qmails: Vec<String>,
+    /// The largest message that qmail-smtpd takes, in bytes; 0 is any.
+    databytes: u64,
 }
 
 /// A line of `users/assign` (`qmail-users.5`): how it matches, for which prefix and rest, whose, where.
@@ -104,7 +108,8 @@ impl Module for QmailFacts {
 impl Installation {
     /// Reads everything; the files and the list of mailboxes at the same time.
     async fn read(host: &View, directory: &str, mailnames: Option<&str>) -> Result<Installation, TransportError> {
-        const FILES: [&str; 6] = ["locals", "rcpthosts", "virtualdomains", "smtproutes", "assign", "poppasswd"];
+        const FILES: [&str; 7] =
+            ["locals", "rcpthosts", "virtualdomains", "smtproutes", "assign", "poppasswd", "databytes"];
         let directory = directory.trim_end_matches('/');
         let mailnames = mailnames.map_or(format!("{directory}/mailnames"), |path| path.trim_end_matches('/').into());
         let paths = FILES.map(|name| {
@@ -113,7 +118,8 @@ impl Installation {
         });
         let script = "cd -- \"$1\" || exit 0; for path in */*/Maildir; do [ ! -d \"$path\" ] || { \
                       path=${path%/Maildir}; [ -d \"$path/@attachments\" ] && mark=+ || mark=-; \
-                      printf '%s%s\\n' \"$mark\" \"$path\"; }; done";
+                      printf '%s%s\\n' \"$mark\" \"$path\"; }; done; \
+                      for path in */.qmail-*; do [ ! -f \"$path\" ] || printf '.%s\\n' \"$path\"; done";
         let list = Command::argv(["/bin/sh", "-c", script, "sh", &mailnames]);
         let (nodes, listed) = tokio::try_join!(host.look_all(&paths, Want::Content), host.probe(&list))?;
         let text = |index: usize| -> String {
@@ -141,8 +147,11 @@ impl Installation {
             hashes: pairs(&text(5)).into_iter().map(|(key, rest)| (key, first_field(&rest))).collect(),
             mailboxes: listed
                 .lines()
-                .filter_map(|line| Some((line.get(1..)?.to_string(), line.starts_with('+'))))
+                .filter(|line| line.starts_with(['+', '-']))
+                .map(|line| (line[1..].to_string(), line.starts_with('+')))
                 .collect(),
+            dot_qmails: listed.lines().filter_map(|line| line.strip_prefix('.')).map(String::from).collect(),
+            databytes: lines(&text(6)).next().and_then(|line| line.parse().ok()).unwrap_or_default(),
             mailnames,
         })
     }
@@ -173,8 +182,27 @@ impl Installation {
         }
     }
 
+    /// Returns every address that is known of a domain: its accounts, mailboxes and `.qmail-EXT` files.
+    fn addresses<'a>(&'a self, domain: &'a str) -> BTreeSet<String> {
+        let home = format!("{}/{domain}", self.mailnames);
+        let below = format!("{domain}/");
+        let assigned = self.assign.iter().filter(|line| {
+            line.kind == '='
+                && line.home.strip_prefix(&home).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
+        let mailboxes = self.mailboxes.keys().filter_map(|path| path.strip_prefix(&below));
+        let files = self.dot_qmails.iter().filter_map(|path| path.strip_prefix(&below)?.strip_prefix(".qmail-"));
+        // qmail-local writes a dot of the address as a colon; `-default` is of no one address.
+        let files =
+            files.filter(|name| *name != "default" && !name.ends_with("-default")).map(|name| name.replace(':', "."));
+        let names = assigned.map(|line| line.local.clone()).chain(mailboxes.map(String::from)).chain(files);
+        names.filter(|name| !name.is_empty()).map(|name| format!("{name}@{domain}")).collect()
+    }
+
     fn facts(&self, domains: &[String]) -> Results {
         let mut facts = Results::new();
+        let addresses: BTreeSet<String> = domains.iter().flat_map(|domain| self.addresses(domain)).collect();
+        facts.insert("addresses".into(), json!(addresses));
         facts.insert("domains".into(), json!(domains));
         facts.insert("locals".into(), json!(self.locals));
         facts.insert("rcpthosts".into(), json!(self.rcpthosts));
@@ -190,6 +218,14 @@ impl Installation {
         let (mut assign, mut mailboxes, mut attachments) = (Vec::new(), Vec::new(), Vec::new());
         let mut homes = Vec::new();
         let mut problems = Vec::new();
+        if here.databytes > 0 && (self.databytes == 0 || here.databytes < self.databytes) {
+            let old = if self.databytes == 0 { "any size".into() } else { format!("{} bytes", self.databytes) };
+            problems.push(format!(
+                "the new host takes messages of at most {} bytes (`databytes`), and the old one of {old}: larger ones \
+                 would bounce",
+                here.databytes
+            ));
+        }
         for domain in domains {
             let Some(prefix) = here.virtualdomains.get(domain).filter(|prefix| !prefix.is_empty()) else {
                 problems
@@ -237,6 +273,10 @@ impl Installation {
             ("assign", Value::from(assign)),
             ("poppasswd", json!(hashes)),
             (HIDDEN, json!(["poppasswd"])),
+            (
+                "addresses",
+                json!(domains.iter().flat_map(|domain| self.addresses(domain)).collect::<BTreeSet<String>>()),
+            ),
             ("homes", homes.into()),
             ("mailboxes", mailboxes.into()),
             ("attachments", attachments.into()),
@@ -297,6 +337,9 @@ mod tests {
                 .map(|(key, rest)| (key, first_field(&rest)))
                 .collect(),
             mailboxes: [("example.com/ann".to_string(), true)].into(),
+            dot_qmails: ["example.com/.qmail-sales:team", "example.com/.qmail-default", "other.org/.qmail-x"]
+                .map(String::from)
+                .into(),
             ..Installation::default()
         }
     }
@@ -327,8 +370,12 @@ mod tests {
         );
         assert_eq!((&facts["assign"][1]["key"], &facts["assign"][1]["dash"]), (&json!("+31-"), &json!("-")));
         assert_eq!(facts["poppasswd"], json!({"ann@example.com": "$1$a$b"}));
+        assert_eq!(facts["addresses"], json!(["ann@example.com", "sales.team@example.com"]));
         assert_eq!(facts["homes"], json!([{"source": "/m/example.com", "dest": "/n/example.com"}]));
         assert_eq!(facts["mailboxes"][0]["dest"], "/n/example.com/ann/Maildir");
+        let small = Installation { databytes: 1000, ..here };
+        let facts = old().handed_to(&small, &["example.com".into()], &given);
+        assert!(facts["problems"][0].as_str().unwrap().contains("at most 1000 bytes (`databytes`)"), "{facts:?}");
         let facts = old().handed_to(&Installation::default(), &["example.com".into()], &given);
         assert!(facts["problems"][0].as_str().unwrap().contains("virtualdomains of the new host"));
     }

@@ -2,17 +2,33 @@
 
 use super::Entry;
 
+mod activity;
 pub mod assign;
 mod attachments_copy;
 mod control;
 mod dangers;
 mod delivery;
+mod drift;
 mod facts;
 mod homes;
 mod maildir_move;
+mod probe;
 pub mod qmail;
+mod routes;
 mod send;
+mod tcp_rules;
+mod token;
 mod users;
 
-pub const MODULES: &[&Entry] =
-    &[&attachments_copy::ENTRY, &control::ENTRY, &facts::ENTRY, &homes::ENTRY, &maildir_move::ENTRY, &users::ENTRY];
+pub const MODULES: &[&Entry] = &[
+    &activity::ENTRY,
+    &attachments_copy::ENTRY,
+    &control::ENTRY,
+    &facts::ENTRY,
+    &homes::ENTRY,
+    &maildir_move::ENTRY,
+    &probe::ENTRY,
+    &tcp_rules::ENTRY,
+    &token::ENTRY,
+    &users::ENTRY,
+];

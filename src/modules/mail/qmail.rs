@@ -163,8 +163,14 @@ impl Tables {
 /// Returns the relay that `smtproutes` has for a domain: the whole name, each suffix from a dot on, the empty key.
 /// `Some("")` means: its MX, found by an entry with an empty value.
 pub fn route<'t>(smtproutes: &'t str, domain: &str) -> Option<&'t str> {
+    route_by(smtproutes, domain).map(|(_, relay)| relay)
+}
+
+/// Returns the key that decides, too.
+pub fn route_by<'t, 'd>(smtproutes: &'t str, domain: &'d str) -> Option<(&'d str, &'t str)> {
     let dots = domain.match_indices('.').map(|(index, _)| index).filter(|index| *index > 0);
-    [0].into_iter().chain(dots).chain([domain.len()]).find_map(|start| value(smtproutes, &domain[start..]))
+    let mut keys = [0].into_iter().chain(dots).chain([domain.len()]).map(|start| &domain[start..]);
+    keys.find_map(|key| Some((key, value(smtproutes, key)?)))
 }
 
 /// A relay as `qmail-remote` reads it: `host`, `host:port`, `[address]:port`.

@@ -7,9 +7,10 @@
 use crate::change::{Back, Change};
 use crate::host::View;
 use crate::modules::ModuleError;
-use crate::transport::Command;
 use crate::transport::command::quote;
+use crate::transport::{Command, TransportError};
 
+use super::drift::Reread;
 use super::qmail::{ControlFile, Effect};
 
 /// Prints the id of every process named `qmail-send`, with tools of POSIX.
@@ -34,6 +35,8 @@ unread() {
 }
 "#;
 
+/// The state that a HUP moves.
+const TABLES: &str = "tables of qmail-send";
 const NO_MUTEX: &str = "no queue/lock/sendmutex";
 const IDLE: &str = "qmail-send is not running";
 
@@ -59,7 +62,7 @@ impl QmailSend<'_> {
     ) -> Result<(Option<Change>, Option<String>), ModuleError> {
         let (what, probe, states, by) = match file.effect {
             Effect::None => return Ok((None, None)),
-            Effect::Reread => ("tables of qmail-send".into(), self.reread_probe(), REREAD, vec![self.hup()]),
+            Effect::Reread => (TABLES.to_string(), self.reread_probe(), REREAD, vec![self.hup()]),
             Effect::Restart => {
                 if edit == Edit::Remove {
                     return Ok((Some(Change::Run { command: self.restart() }), None));
@@ -87,6 +90,17 @@ impl QmailSend<'_> {
         let before = if edit == Edit::Keep { found } else { stale.into() };
         let change = Change::state(what, probe, (before, fresh.into()), by);
         Ok((change.map(|change| change.taken_back(Back::Again)), None))
+    }
+
+    /// Says whether qmail-send has read `locals` and `virtualdomains` as they are.
+    pub async fn has_reread(&self, host: &View) -> Result<Reread, TransportError> {
+        let found = host.state(TABLES, &self.reread_probe()).await?;
+        Ok(match found.as_str() {
+            IDLE => Reread::Idle,
+            NO_MUTEX => Reread::Nowhere,
+            found if found == REREAD[1] => Reread::Yes,
+            _ => Reread::No,
+        })
     }
 
     fn preamble(&self) -> String {

@@ -9,7 +9,9 @@ mod distribution;
 mod facts;
 mod mount;
 pub mod network;
+mod packages;
 mod ping;
+mod port_forward;
 mod run;
 mod script;
 mod service;
@@ -21,12 +23,16 @@ mod wait_for;
 pub mod bench;
 
 pub const MODULES: &[&Entry] = &[
+    &packages::APT,
     &command::COMMAND,
     &cron::CRON,
     &setup::GATHER_FACTS,
     &accounts::GROUP,
     &mount::MOUNT,
+    &packages::PACKAGE,
+    &packages::PACKAGE_FACTS,
     &ping::PING,
+    &port_forward::PORT_FORWARD,
     &shell::RAW,
     &script::SCRIPT,
     &service::SERVICE,

@@ -13,7 +13,7 @@ use crate::transport::{Become, TransportError};
 
 /// Who a program runs as, and over what.
 pub struct Session {
-    carrier: Arc<dyn Carrier>,
+    pub(super) carrier: Arc<dyn Carrier>,
     elevation: Option<Elevation>,
     /// What runs on channels of their own.
     pub programs: Programs,

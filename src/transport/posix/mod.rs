@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::{BoxFuture, try_join_all};
@@ -10,8 +11,8 @@ use tokio::sync::watch;
 
 use super::command::KEPT;
 use super::{
-    Become, Command, Entry, Identity, Links, Node, Output, Owner, PathChange, Process, Program, Transport,
-    TransportError, Want, WriteError, name,
+    Address, Become, Command, Entry, Identity, Links, Node, Output, Owner, PathChange, Process, Program, Stream,
+    Transport, TransportError, Want, WriteError, name,
 };
 
 mod becoming;
@@ -46,6 +47,9 @@ pub trait Carrier: Send + Sync {
 
     /// Starts `line` on a terminal that echoes nothing: `stdout` is all that is printed there, `stderr` is empty.
     async fn terminal(&self, line: &str) -> Result<Channel, TransportError>;
+
+    /// Connects over TCP from the machine, within `limit`.
+    async fn dial(&self, address: &Address, limit: Duration) -> Result<Stream, TransportError>;
 
     /// Returns the fingerprint of the key that the machine has proved to have, `SHA256:...`. `None`: it has no need to.
     fn host_key(&self) -> Option<String> {
@@ -243,6 +247,10 @@ impl Transport for Posix {
         self.hold(Others::Respect).await?;
         self.shell.note_change();
         run::open(&self.session, command).await
+    }
+
+    async fn dial(&self, address: &Address, limit: Duration) -> Result<Stream, TransportError> {
+        self.session.carrier.dial(address, limit).await
     }
 }
 

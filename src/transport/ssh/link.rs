@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use russh::client::{self, DisconnectReason, Handle};
 use russh::keys::PublicKeyOrCertificate;
 use russh::{ChannelOpenFailure, Disconnect, Error, Names, SshId, compression};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::auth::Session;
 use super::host_key::{Report, Verifier};
@@ -16,9 +16,9 @@ use super::patience::Patience;
 use super::proxy::{Proxy, Words};
 use super::target::Via;
 use super::{Client, Target, Use, auth, channel, mismatch, terminal};
-use crate::transport::TransportError;
 use crate::transport::name::to_bytes;
 use crate::transport::posix::Channel;
+use crate::transport::{Address, TransportError};
 
 /// sshd allows ten sessions on a connection by default (`MaxSessions`, `sshd_config.5`).
 const SHELLS: usize = 8;
@@ -72,19 +72,26 @@ impl Link {
     }
 
     /// Connects onwards from the host, as `ssh -W` does. Such channels are not sessions, so they need no seat.
-    async fn forward(self: &Arc<Link>, address: &str, port: u16) -> Result<Channel, TransportError> {
-        let opened = self.handle.channel_open_direct_tcpip(address, port.into(), "127.0.0.1", 65535).await;
-        let channel = opened.map_err(|error| {
-            let why = match error {
-                Error::ChannelOpenFailure(ChannelOpenFailure::AdministrativelyProhibited) => {
-                    "it does not allow that (`AllowTcpForwarding`, `PermitOpen` in its sshd_config)".to_string()
-                }
-                Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed) => "no connection".into(),
-                other => return self.report.lost(&other),
-            };
-            TransportError::Unreachable(format!("{}: to {address} port {port}: {why}", self.report.place))
-        })?;
-        Ok(channel::carry(channel, Seat { link: self.clone(), permit: None }))
+    pub async fn forward(self: &Arc<Link>, address: &Address) -> Result<Channel, NotForwarded> {
+        let (link, address) = (self.clone(), address.clone());
+        let (opened, channel) = oneshot::channel();
+        // A channel that opens when nobody waits for it any more has to be closed, which dropping its streams does.
+        tokio::spawn(async move {
+            let port = address.port.into();
+            let open = link.handle.channel_open_direct_tcpip(address.host, port, "127.0.0.1", 65535).await;
+            let carried = open.map(|open| channel::carry(open, Seat { link: link.clone(), permit: None }));
+            let _ = opened.send(carried.map_err(|error| match error {
+                Error::ChannelOpenFailure(ChannelOpenFailure::AdministrativelyProhibited) => NotForwarded::Forbidden,
+                Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed) => NotForwarded::Failed,
+                other => NotForwarded::Lost(link.report.lost(&other)),
+            }));
+        });
+        channel.await.unwrap_or_else(|_| Err(NotForwarded::Lost(self.loss())))
+    }
+
+    /// The host, for errors.
+    pub fn place(&self) -> &str {
+        &self.report.place
     }
 
     /// Why the connection is gone.
@@ -101,6 +108,19 @@ impl Link {
     pub fn purpose(&self) -> Use {
         self.purpose
     }
+}
+
+/// Why there is no connection onwards.
+#[derive(Debug, thiserror::Error)]
+pub enum NotForwarded {
+    #[error("it does not allow that (`AllowTcpForwarding`, `PermitOpen` in its sshd_config)")]
+    Forbidden,
+    /// OpenSSH does not tell a name that is not found from a port that is closed.
+    #[error("no connection")]
+    Failed,
+    /// The connection to the host itself is gone.
+    #[error("{0}")]
+    Lost(TransportError),
 }
 
 impl Drop for Link {
@@ -228,8 +248,12 @@ pub async fn line(
         |error: &dyn std::fmt::Display| TransportError::Unreachable(format!("{}: {error}", target.place()));
     match (jump, &target.via) {
         (Some(jump), _) => {
-            let channel = jump.forward(&target.address, target.port).await;
-            Ok(Line::channel(channel.map_err(|error| unreachable(&error))?))
+            let address = Address::new(&target.address, target.port);
+            let channel = jump.forward(&address).await.map_err(|error| match error {
+                NotForwarded::Lost(error) => unreachable(&error),
+                why => unreachable(&format!("{}: to {address}: {why}", jump.place())),
+            });
+            Ok(Line::channel(channel?))
         }
         (None, Via::Command(command)) => {
             let proxy = Proxy::start(command).map_err(|error| unreachable(&format!("`ProxyCommand`: {error}")))?;

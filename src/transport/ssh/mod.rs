@@ -14,13 +14,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 
-use super::TransportError;
 use super::posix::{Carrier, Channel};
+use super::{Address, Stream, TransportError, no_answer};
 
 mod algorithms;
 mod auth;
@@ -44,7 +45,7 @@ mod terminal;
 
 pub use keyring::{Ask, Keyring};
 pub use known_hosts::{HostKeyChecking, pin};
-use link::{Link, Program};
+use link::{Link, NotForwarded, Program};
 pub use neighbours::{Half, Neighbour, Neighbours};
 pub use scan::{HostKey, Same, Scanned, Status, reason, scan};
 pub use target::{AddressFamily, Algorithms, Profile, Target, Via};
@@ -127,12 +128,42 @@ impl Carrier for Ssh {
         self.open(Use::Shells, Program::OnTerminal(line)).await
     }
 
+    async fn dial(&self, address: &Address, limit: Duration) -> Result<Stream, TransportError> {
+        let refused = |why: &dyn std::fmt::Display| {
+            TransportError::Refused(format!("{}: to {address}: {why}", self.target.place()))
+        };
+        let hint = "hint: the controller may reach it: `delegate_to: localhost`";
+        let dialling = async {
+            self.living().await?.forward(address).await.map_err(|error| match error {
+                NotForwarded::Lost(error) => error,
+                NotForwarded::Forbidden => refused(&format!("{error}\n{hint}")),
+                NotForwarded::Failed => refused(&error),
+            })
+        };
+        let dialled = tokio::time::timeout(limit, dialling).await;
+        let channel = dialled.unwrap_or_else(|_| Err(refused(&no_answer(limit))))?;
+        Ok(tokio::io::join(channel.stdout, channel.stdin))
+    }
+
     fn host_key(&self) -> Option<String> {
         self.shells.links().last().and_then(|link| link.host_key())
     }
 }
 
 impl Ssh {
+    /// Returns a living connection, whether or not it has a free seat.
+    async fn living(&self) -> Result<Arc<Link>, TransportError> {
+        let living = self.shells.links().iter().find(|link| !link.is_closed()).cloned();
+        match living {
+            Some(link) => Ok(link),
+            None => {
+                let link = Link::open(&self.client, &self.target, Use::Shells).await?;
+                self.shells.links().push(link.clone());
+                Ok(link)
+            }
+        }
+    }
+
     async fn open(&self, purpose: Use, program: Program<'_>) -> Result<Channel, TransportError> {
         let pool = match purpose {
             Use::Shells => &self.shells,

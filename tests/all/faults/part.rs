@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cutover::transport::local::Local;
 use cutover::transport::posix::{Carrier, Channel, Posix};
-use cutover::transport::{Command, Transport as _, TransportError};
+use cutover::transport::{Address, Command, Stream, Transport as _, TransportError};
 use tokio::io::AsyncWrite;
 
 /// This machine as `nobody`, reached so that only the first bytes of what is sent to a program arrive.
@@ -25,6 +25,10 @@ impl Carrier for Short {
         let channel = self.local.start(line).await?;
         let stdin = Part { stdin: Some(channel.stdin), left: self.limit.load(Ordering::SeqCst) };
         Ok(Channel { stdin: Box::new(stdin), ..channel })
+    }
+
+    async fn dial(&self, address: &Address, limit: Duration) -> Result<Stream, TransportError> {
+        self.local.dial(address, limit).await
     }
 
     async fn terminal(&self, line: &str) -> Result<Channel, TransportError> {

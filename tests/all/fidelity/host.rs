@@ -12,6 +12,7 @@ use cutover::secret::Secret;
 
 use super::told::{Told, told};
 use super::{Program, corpus};
+use crate::archive::Archive;
 use crate::etc::Etc;
 use crate::mariadb::{Mariadb, PSA, PSA_OLD};
 use crate::program::Printed;
@@ -26,7 +27,7 @@ pub struct Pair {
     program: Program,
     /// Inventory, playbook and flags.
     words: String,
-    /// What the playbook needs beside `host.sh`, as its first lines say: `mail`, `services`, `accounts`, `mysql`.
+    /// What the playbook needs beside `host.sh`, as its first lines say: `mail`, `services`, `accounts`, `packages`, `mysql`.
     needs: String,
     roots: Vec<String>,
     /// What its commands make that do not name it.
@@ -34,7 +35,7 @@ pub struct Pair {
     /// Tasks that the playbook itself leaves out of a check, and so says nothing of.
     left_out: &'static [&'static str],
     began: i64,
-    /// Where it needs `accounts`.
+    /// Where it needs `accounts` or `packages`.
     etc: Option<Etc>,
     /// Where it needs `mysql`: the names of its database and of that of another host.
     databases: Option<[String; 2]>,
@@ -103,7 +104,11 @@ impl Pair {
         program.file("hosts", &HOSTS.map(line).concat()).file("password", "secret\n");
         let words = format!("-i hosts {} {}", playbook.display(), said("flags"));
         let roots = HOSTS.map(|(name, _)| name.to_string()).to_vec();
-        let etc = (said("needs") == "accounts").then(|| Etc::below(&program.path("")));
+        let etc = match said("needs").as_str() {
+            "accounts" => Some(Etc::below(&program.path(""))),
+            "packages" => Some(Etc::below(&program.path("")).with(Archive::below(&program.path("")))),
+            _ => None,
+        };
         Pair {
             etc,
             databases,

@@ -16,6 +16,7 @@ mod becoming;
 mod channels;
 mod config;
 mod counterfeit;
+mod dial;
 mod host_certificates;
 mod keys;
 mod known_hosts;

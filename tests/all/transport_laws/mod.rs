@@ -15,10 +15,12 @@ use crate::stuck::unless_stuck;
 
 mod becoming;
 mod commands;
+pub mod dial;
 mod memory;
 pub mod paths;
 
 use commands::*;
+use dial::a_service_is_dialled;
 use paths::*;
 
 pub type Machine = Arc<dyn Transport>;
@@ -50,6 +52,9 @@ pub const COMMAND_LAWS: &[Law] = &[
     |machine, root| Box::pin(accounts_are_found_by_name_and_number(machine, root)),
 ];
 
+/// The law about connections, for machines with a network in common with this one.
+pub const DIAL_LAW: &[Law] = &[|machine, _| Box::pin(a_service_is_dialled(machine))];
+
 /// Holds a machine, whose file system is this one's, to laws; each gets a directory of its own.
 pub async fn hold(laws: &[Law], machine: &Machine) {
     hold_in(&std::env::temp_dir(), laws, machine).await;
@@ -76,6 +81,7 @@ async fn local_keeps_the_laws() {
     hold(PATH_LAWS, &machine).await;
     hold(NAME_LAW, &machine).await;
     hold(COMMAND_LAWS, &machine).await;
+    hold(DIAL_LAW, &machine).await;
 }
 
 #[tokio::test]

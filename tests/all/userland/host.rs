@@ -9,6 +9,7 @@ use cutover::transport::posix::Posix;
 use cutover::transport::ssh::{self, Target};
 use tempfile::TempDir;
 
+use crate::archive::Archive;
 use crate::etc::copy_accounts;
 use crate::sshd::{accepts, free_port, make_key, run, wait_for};
 use crate::transport_laws::Machine;
@@ -55,6 +56,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 pub struct Host {
     pub port: u16,
+    pub archive: Archive,
     server: Child,
     directory: TempDir,
 }
@@ -90,9 +92,10 @@ impl Host {
         std::fs::write(at("etc/shells"), format!("{}\n", kind.login)).unwrap();
         std::fs::create_dir(at("accounts")).unwrap();
         copy_accounts(&at("etc"), &at("accounts"));
+        let archive = Archive::below(directory.path());
         match kind.server {
-            Server::OpenSsh => open_ssh(directory, kind),
-            Server::Dropbear => dropbear(directory, kind),
+            Server::OpenSsh => open_ssh(directory, archive, kind),
+            Server::Dropbear => dropbear(directory, archive, kind),
         }
     }
 
@@ -144,9 +147,10 @@ impl Host {
         if own.exists() { own } else { self.path("root/etc") }
     }
 
-    /// Takes back what was done to its accounts.
-    pub fn forget_accounts(&self) {
+    /// Takes back what was done to its accounts and with its packages.
+    pub fn forget(&self) {
         copy_accounts(&self.path("accounts"), &self.etc());
+        self.archive.forget();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -184,7 +188,7 @@ fn program(path: &Path, script: &str) {
 }
 
 /// Starts a server in a mount namespace of its own; `script` ends with its `exec`.
-fn start(directory: TempDir, script: impl Fn(u16) -> String) -> Host {
+fn start(directory: TempDir, archive: Archive, script: impl Fn(u16) -> String) -> Host {
     // Another process may take the port between the question and the start.
     for _ in 0..5 {
         let port = free_port();
@@ -200,14 +204,14 @@ fn start(directory: TempDir, script: impl Fn(u16) -> String) -> Host {
             .spawn()
             .expect("unshare; it is in the package util-linux");
         if wait_for(|| server.try_wait().unwrap().is_some() || accepts(port)) && accepts(port) {
-            return Host { port, server, directory };
+            return Host { port, archive, server, directory };
         }
         let _ = server.wait();
     }
     panic!("no server: {}", std::fs::read_to_string(directory.path().join("log")).unwrap_or_default());
 }
 
-fn open_ssh(directory: TempDir, kind: &Kind) -> Host {
+fn open_ssh(directory: TempDir, archive: Archive, kind: &Kind) -> Host {
     std::fs::create_dir_all("/run/sshd").expect("sshd's own directory; these tests run as root");
     let dir = directory.path().display().to_string();
     make_key("ed25519", &directory.path().join("host_key"));
@@ -228,17 +232,21 @@ fn open_ssh(directory: TempDir, kind: &Kind) -> Host {
     let sh = kind
         .sh
         .map_or(String::new(), |sh| format!("mount --bind \"$(readlink -f {sh})\" \"$(readlink -f /bin/sh)\"\n"));
-    start(directory, |port| {
+    let mounts = archive.mounts();
+    start(directory, archive, |port| {
         let text = format!(
             "{configuration}ListenAddress 127.0.0.1\nPort {port}\nHostKey {dir}/host_key\nPidFile none\nUsePAM no\n\
              StrictModes no\nPermitRootLogin yes\nAuthorizedKeysFile {dir}/home/.ssh/authorized_keys\n"
         );
         std::fs::write(format!("{dir}/sshd_config"), text).unwrap();
-        format!("mount --bind {dir}/etc /etc\n{sh}{}\nexec /usr/sbin/sshd -D -e -f {dir}/sshd_config", kind.setup)
+        format!(
+            "mount --bind {dir}/etc /etc\n{mounts}{sh}{}\nexec /usr/sbin/sshd -D -e -f {dir}/sshd_config",
+            kind.setup
+        )
     })
 }
 
-fn dropbear(directory: TempDir, kind: &Kind) -> Host {
+fn dropbear(directory: TempDir, archive: Archive, kind: &Kind) -> Host {
     let dir = directory.path().display().to_string();
     let root = directory.path().join("root");
     for name in ["bin", "sbin", "usr/bin", "usr/sbin", "dev", "proc", "tmp", "var", "root/.ssh"] {
@@ -266,7 +274,7 @@ fn dropbear(directory: TempDir, kind: &Kind) -> Host {
     let public = String::from_utf8(made).unwrap().lines().find(|line| line.starts_with("ssh-")).unwrap().to_string();
     std::fs::write(format!("{key}.pub"), public).unwrap();
     run(Command::new("cp").args([&key, &format!("{dir}/root/host_key")]));
-    start(directory, |port| {
+    start(directory, archive, |port| {
         format!(
             "mkdir -p {dir}/root{dir}/shared {dir}/root{dir}/stand-ins\n\
              mount --bind {dir}/shared {dir}/root{dir}/shared\n\

@@ -19,23 +19,33 @@ use kinds::*;
 type Refused = &'static [(&'static str, &'static str)];
 
 const NOTHING: Refused = &[];
-const NO_CLIENT: &str = "there is neither `mariadb` nor `mysql`, the client";
 const MISSING_TOOLS: Refused = &[
+    ("apt", NO_APT),
     ("maildir_move", "this host has no stat command"),
     ("mysql_query", NO_CLIENT),
     ("mysql_rows", NO_CLIENT),
+    ("tcp_rules", "`new` has no `tcprules`"),
+    ("package", NO_APT),
+    ("package_facts", NO_APT),
     ("plesk_accounts", NO_CLIENT),
     ("plesk_facts", NO_CLIENT),
     ("wait_for", "`new` has neither `nc` nor `bash` to connect"),
 ];
 const NO_SHADOW: Refused = &[
+    ("apt", NO_APT),
     ("group", "`new` has no `groupadd`"),
     ("mysql_query", NO_CLIENT),
     ("mysql_rows", NO_CLIENT),
+    ("port_forward", "`new` has no xinetd"),
+    ("tcp_rules", "`new` has no `tcprules`"),
+    ("package", NO_APT),
+    ("package_facts", NO_APT),
     ("plesk_accounts", NO_CLIENT),
     ("plesk_facts", NO_CLIENT),
     ("user", "`new` has no `groupadd`"),
 ];
+const NO_APT: &str = "`new` has no apt, and no other package manager that is known";
+const NO_CLIENT: &str = "there is neither `mariadb` nor `mysql`, the client";
 
 async fn keeps_the_laws(kind: &Kind) {
     let host = Host::start(kind);

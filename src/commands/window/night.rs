@@ -1,0 +1,284 @@
+//! One run of the window: upkeep first, then what is due, batch after batch, until the night is over.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io::Write as _;
+
+use serde_json::Value;
+
+use super::super::passwords::Given;
+use super::super::play;
+use super::{Night, named, now, pairs};
+use crate::cli::Stop;
+use crate::error::{Diagnostic, Diagnostics};
+use crate::report::{RUN, Recap};
+use crate::window::{Batch, Domain, State, Store, Window, gates, table};
+
+/// A run under way.
+struct Going<'a> {
+    night: &'a Night,
+    passwords: Given,
+    store: Store,
+    window: Window,
+    names: Vec<String>,
+    /// The end of the night, in seconds since 1970.
+    until: Option<i64>,
+    /// Steps of domains that may still be begun.
+    budget: usize,
+    /// Runs that have changed something, or were due.
+    worked: bool,
+    /// Domains that this night does not bring further, each with its old host.
+    failed: BTreeSet<(String, String)>,
+}
+
+/// How the run of a batch's stages ended.
+enum Ended {
+    Well {
+        changed: bool,
+    },
+    Failed(String),
+    /// By a signal, with the exit code for it.
+    Told(u8),
+}
+
+pub async fn run(night: &Night) -> Result<u8, Stop> {
+    let until = night.until.as_deref().map(next_time).transpose()?;
+    let listed = pairs::listed(&night.fleet)?;
+    let passwords = night.passwords.ask()?;
+    let (store, window) = match night.due {
+        true => Store::open(&night.fleet.window.path()).map(|(store, window)| (Some(store), window))?,
+        false => (None, Store::read(&night.fleet.window.path())?),
+    };
+    let mut window = window;
+    for pairs::Listed { pair, domains } in listed {
+        let domains = match domains {
+            Some(domains) => domains,
+            None => ask_for_domains(night, &pair.old, &passwords).await?,
+        };
+        window.take_in(&pair, &domains, now()).map_err(Diagnostic::new)?;
+    }
+    let names = named(&window, &night.domains)?;
+    let Some(store) = store else { return look(night, &window, &names) };
+    store.save(&window)?;
+    let budget = night.budget.unwrap_or(usize::MAX);
+    let mut going =
+        Going { night, passwords, store, window, names, until, budget, worked: false, failed: BTreeSet::new() };
+    if let Some(code) = going.upkeep().await? {
+        return Ok(code);
+    }
+    if let Some(code) = going.advance().await? {
+        return Ok(code);
+    }
+    going.end()
+}
+
+/// Says what is due, and changes nothing.
+fn look(night: &Night, window: &Window, names: &[String]) -> Result<u8, Stop> {
+    let (rules, now) = (night.fleet.window.rules(), now());
+    let due = |domain: &Domain| is_due(domain, night, names) && gates::open(domain, &rules, now).is_ok();
+    let batches = window.batches(due);
+    let mut out = anstream::stdout();
+    let mut say = |text: String| writeln!(out, "{text}").map_err(Stop::Output);
+    for batch in &batches {
+        say(format!("due: {}", told(batch, batch.state.next().unwrap_or(batch.state))))?;
+    }
+    let rows: Vec<_> = table::rows(window, &rules, now).into_iter().filter(|row| names.contains(&row.domain)).collect();
+    say(table::sum(&rows))?;
+    if !batches.is_empty() {
+        writeln!(anstream::stderr(), "`--due` does it; `cutover status` shows each domain").map_err(Stop::Output)?;
+    }
+    Ok(if night.exit_code && !batches.is_empty() { 3 } else { 0 })
+}
+
+fn is_due(domain: &Domain, night: &Night, names: &[String]) -> bool {
+    names.contains(&domain.name) && domain.state.next().is_some_and(|next| next <= night.to)
+}
+
+/// Names a batch and where it goes: `old -> new: 3 domains to forwarding: a, b, c`.
+fn told(batch: &Batch, to: State) -> String {
+    let Batch { pair, domains, .. } = batch;
+    let named = match domains.len() {
+        0..=4 => domains.join(", "),
+        count => format!("{}, ... and {} more", domains[..3].join(", "), count - 3),
+    };
+    let plural = if domains.len() == 1 { "domain" } else { "domains" };
+    format!("{} -> {}: {} {plural} to {}: {named}", pair.old, pair.new, domains.len(), to.name())
+}
+
+/// Asks an old host for its domains.
+async fn ask_for_domains(night: &Night, old: &str, passwords: &Given) -> Result<Vec<String>, Stop> {
+    let mut arguments = night.play(old, &["domains"], &[]);
+    arguments.extra_vars.pop();
+    let ended = play::ran(&arguments, passwords).await?;
+    let told = ended.as_ref().ok().and_then(|recap| recap.stats.get(RUN)?.get("domains_of")?.get(old));
+    let names = told.and_then(Value::as_array).map(|names| names.iter().filter_map(Value::as_str).map(String::from));
+    let error = || Diagnostic::new(format!("`{old}` did not say which domains it has")).hint("give them as `domains`");
+    names.map(Iterator::collect).ok_or_else(|| error().into())
+}
+
+impl Going<'_> {
+    fn say(&self, text: &str) -> Result<(), Stop> {
+        let clock = gates::at(now(), "%H:%M:%SZ");
+        writeln!(anstream::stdout(), "{clock} {text}").map_err(Stop::Output)
+    }
+
+    fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| now() >= until)
+    }
+
+    /// Runs again what has to stay as it is: a panel may have written the control files anew, and mail may be late.
+    async fn upkeep(&mut self) -> Result<Option<u8>, Stop> {
+        let names = self.names.clone();
+        let batches = self.window.batches(|domain| names.contains(&domain.name) && !domain.state.upkeep().is_empty());
+        for batch in batches.iter().flat_map(|batch| self.parts(batch)).collect::<Vec<_>>() {
+            let stages = batch.state.upkeep();
+            if let Some(code) = self.work(&batch, stages, None).await? {
+                return Ok(Some(code));
+            }
+            self.tell_drift(&batch)?;
+        }
+        Ok(None)
+    }
+
+    /// Brings domains further, the furthest first, until nothing more is due.
+    async fn advance(&mut self) -> Result<Option<u8>, Stop> {
+        let rules = self.night.fleet.window.rules();
+        loop {
+            if self.is_over() {
+                self.say("the night is over: nothing new is begun")?;
+                return Ok(None);
+            }
+            let (night, names, failed, now) = (self.night, &self.names, &self.failed, now());
+            let due = |domain: &Domain| {
+                let key = (domain.pair.old.clone(), domain.name.clone());
+                is_due(domain, night, names) && !failed.contains(&key) && gates::open(domain, &rules, now).is_ok()
+            };
+            let Some(batch) = self.window.batches(due).into_iter().next() else { return Ok(None) };
+            let Some(next) = batch.state.next().filter(|_| self.budget > 0) else {
+                self.say("the budget is used up: nothing new is begun")?;
+                return Ok(None);
+            };
+            let most = self.budget.min(self.night.batch.into()).min(batch.domains.len());
+            let batch = Batch { domains: batch.domains[..most].to_vec(), ..batch };
+            self.budget -= most;
+            if let Some(code) = self.work(&batch, next.stages(), Some(next)).await? {
+                return Ok(Some(code));
+            }
+        }
+    }
+
+    /// Splits a batch into what one run takes.
+    fn parts(&self, batch: &Batch) -> Vec<Batch> {
+        let most = usize::from(self.night.batch);
+        batch.domains.chunks(most).map(|domains| Batch { domains: domains.to_vec(), ..batch.clone() }).collect()
+    }
+
+    /// Runs stages for a batch; where that fails, for its halves, so that one domain does not hold up the others.
+    async fn work(&mut self, batch: &Batch, stages: &[&str], to: Option<State>) -> Result<Option<u8>, Stop> {
+        let mut open = VecDeque::from([batch.clone()]);
+        while let Some(batch) = open.pop_front() {
+            let what = to.map_or_else(|| format!("{} again", told(&batch, batch.state)), |to| told(&batch, to));
+            match self.stages(&batch, stages).await? {
+                Ended::Told(code) => {
+                    self.store.save(&self.window)?;
+                    return Ok(Some(code));
+                }
+                Ended::Well { changed } => {
+                    self.worked |= changed || to.is_some();
+                    for domain in self.window.of(&batch) {
+                        match to {
+                            Some(to) => domain.reach(to, now()),
+                            None => domain.error = None,
+                        }
+                    }
+                    if changed || to.is_some() {
+                        self.say(&what)?;
+                    }
+                }
+                Ended::Failed(why) => match batch.halves() {
+                    Some(halves) => {
+                        self.say(&format!("failed: {what}\n  {why}\n  one after the other half of them now"))?;
+                        open.extend(halves);
+                    }
+                    None => {
+                        self.failed.extend(batch.domains.iter().map(|name| (batch.pair.old.clone(), name.clone())));
+                        self.say(&format!("failed: {what}\n  {why}"))?;
+                        self.window.of(&batch).for_each(|domain| domain.error = Some(why.clone()));
+                    }
+                },
+            }
+            self.store.save(&self.window)?;
+        }
+        Ok(None)
+    }
+
+    async fn stages(&mut self, batch: &Batch, stages: &[&str]) -> Result<Ended, Stop> {
+        let arguments = self.night.play(&batch.pair.old, stages, &batch.domains);
+        let recap = match play::ran(&arguments, &self.passwords).await? {
+            Ok(recap) => recap,
+            Err(code) => return Ok(Ended::Told(code)),
+        };
+        if let Some(told) = recap.stats.get(RUN).and_then(|stats| stats.get("window")) {
+            self.window.learn(told, now());
+        }
+        Ok(match recap.exit_code() {
+            0 => Ended::Well { changed: changed(&recap) },
+            code => Ended::Failed(recap.failure.unwrap_or_else(|| format!("the run ended with {code}"))),
+        })
+    }
+
+    /// Tells how the old host differed from what it should be.
+    fn tell_drift(&mut self, batch: &Batch) -> Result<(), Stop> {
+        let drift: Vec<String> = self
+            .window
+            .of(batch)
+            .flat_map(|domain| domain.known.drift.iter().map(|text| format!("drift: {}: {text}", domain.name)))
+            .collect();
+        drift.iter().try_for_each(|text| self.say(text))
+    }
+
+    fn end(self) -> Result<u8, Stop> {
+        let rows: Vec<_> = table::rows(&self.window, &self.night.fleet.window.rules(), now());
+        let rows: Vec<_> = rows.into_iter().filter(|row| self.names.contains(&row.domain)).collect();
+        self.say(&table::sum(&rows))?;
+        Ok(match (!self.failed.is_empty(), self.worked && self.night.exit_code) {
+            (true, _) => 2,
+            (false, true) => 3,
+            (false, false) => 0,
+        })
+    }
+}
+
+fn changed(recap: &Recap) -> bool {
+    recap.hosts.values().any(|counts| counts.changed > 0)
+}
+
+/// Returns when it will next be this time of day here.
+fn next_time(text: &str) -> Result<i64, Diagnostics> {
+    let wrong = || Diagnostic::new(format!("`--until {text}` is no time of day")).hint("such as `--until 05:30`");
+    let (hour, minute) = text.split_once(':').ok_or_else(wrong)?;
+    let number = |text: &str| text.parse::<i8>().map_err(|_| wrong());
+    let time = jiff::civil::Time::new(number(hour)?, number(minute)?, 0, 0).map_err(|_| wrong())?;
+    let here = jiff::Zoned::now();
+    let today = here.date().to_datetime(time).to_zoned(here.time_zone().clone()).map_err(|_| wrong())?;
+    let next = match today > here {
+        true => today,
+        false => today.tomorrow().map_err(|_| wrong())?,
+    };
+    Ok(next.timestamp().as_second())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_the_night_is_the_next_time_that_the_clock_shows_it() {
+        for text in ["05:30", "00:00", "23:59"] {
+            let next = next_time(text).unwrap();
+            assert!(next > now() && next <= now() + 25 * 3600, "{text}");
+        }
+        for text in ["25:00", "5", "aa:bb", "05:61", "-1:00"] {
+            assert!(next_time(text).unwrap_err().to_string().contains("no time of day"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The count: which message arrived, which did twice, and which did not.
+
+use std::collections::BTreeMap;
+
+use super::reader::Habit;
+use super::{Tally, digest};
+
+/// One copy of a message, downloaded or in a Maildir.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Copy {
+    /// Its Message-ID and whose it is.
+    pub id: Id,
+    /// The file's name up to its `:`, which is the unique id.
+    pub name: String,
+    /// Of the text below the header.
+    pub digest: String,
+}
+
+/// A message for one account.
+pub type Id = (String, String);
+
+impl Copy {
+    /// Reads a message of `account`; nothing if it has no Message-ID, as a bounce has not.
+    pub fn read(account: &str, name: &str, text: &[u8]) -> Option<Copy> {
+        let end = text.windows(2).position(|pair| pair == b"\n\n")?;
+        let header = String::from_utf8_lossy(&text[..end]).into_owned();
+        let found = header.lines().find_map(|line| line.strip_prefix("Message-ID: "))?;
+        let name = name.split(':').next().unwrap_or(name).to_string();
+        Some(Copy { id: (found.trim_end().into(), account.into()), name, digest: digest(&text[end + 2..]) })
+    }
+}
+
+/// What was sent and stored, and what was downloaded.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// Digests.
+    sent: BTreeMap<Id, String>,
+    stored: BTreeMap<Id, String>,
+    /// How often it was downloaded by one who deleted it.
+    taken: Tally<Id>,
+    /// How often by one who left it there.
+    read: Tally<Id>,
+    /// Downloaded with another text than was sent.
+    damaged: Vec<Id>,
+    pub to_old: u64,
+    pub to_new: u64,
+    /// Downloads on the old and on the new host.
+    downloads: [u64; 2],
+    /// Messages that no host took.
+    pub refused: Vec<String>,
+}
+
+/// The end of a move, in numbers of messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub sent: Part,
+    pub stored: Part,
+    pub to_old: u64,
+    pub to_new: u64,
+    /// Downloads on the old and on the new host.
+    pub downloads: [u64; 2],
+    /// Bounces that the senders got.
+    pub bounced: u64,
+    /// Messages that no host took, and why.
+    pub refused: Vec<String>,
+    /// Messages that wait in a queue.
+    pub queued: u64,
+    /// Copies of what nobody sent.
+    pub strange: u64,
+}
+
+/// What became of some messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    pub count: u64,
+    /// With the user or in the user's Maildir on the new host.
+    pub arrived: u64,
+    /// Neither, and their Message-IDs.
+    pub lost: Vec<String>,
+    /// More than once.
+    pub doubled: Vec<String>,
+    /// With another text.
+    pub damaged: Vec<String>,
+    /// Only in a Maildir of the old host, which nobody reads any more.
+    pub behind: Vec<String>,
+}
+
+impl Report {
+    /// Says whether every message has arrived once, as it was sent.
+    pub fn is_clean(&self) -> bool {
+        let clean = |part: &Part| {
+            part.arrived == part.count && part.doubled.is_empty() && part.damaged.is_empty() && part.behind.is_empty()
+        };
+        let none = self.bounced == 0 && self.refused.is_empty() && self.queued == 0 && self.strange == 0;
+        none && clean(&self.sent) && clean(&self.stored)
+    }
+}
+
+impl Ledger {
+    pub fn expect_sent(&mut self, id: &str, account: &str, digest: String) {
+        self.sent.insert((id.into(), account.into()), digest);
+    }
+
+    pub fn expect_stored(&mut self, copy: Copy) {
+        self.stored.insert(copy.id, copy.digest);
+    }
+
+    pub fn download(&mut self, copy: Copy, habit: Habit, on_new: bool) {
+        self.downloads[usize::from(on_new)] += 1;
+        if self.expected(&copy.id).is_some_and(|digest| *digest != copy.digest) {
+            self.damaged.push(copy.id.clone());
+        }
+        let tally = if habit == Habit::Delete { &mut self.taken } else { &mut self.read };
+        *tally.entry(copy.id).or_default() += 1;
+    }
+
+    fn expected(&self, id: &Id) -> Option<&String> {
+        self.sent.get(id).or_else(|| self.stored.get(id))
+    }
+
+    /// Counts, given the copies that are in the Maildirs of both hosts now.
+    pub fn report(&self, new: &[Copy], old: &[Copy]) -> Report {
+        let tally = |copies: &[Copy]| {
+            let mut tally = Tally::new();
+            copies.iter().for_each(|copy| *tally.entry(copy.id.clone()).or_default() += 1);
+            tally
+        };
+        let (there, behind) = (tally(new), tally(old));
+        let seen = self.taken.keys().chain(self.read.keys()).chain(there.keys()).chain(behind.keys());
+        let damaged = |expected: &BTreeMap<Id, String>| {
+            let files = new.iter().filter(|copy| expected.get(&copy.id).is_some_and(|digest| *digest != copy.digest));
+            let downloads = self.damaged.iter().filter(|id| expected.contains_key(*id));
+            files.map(|copy| &copy.id).chain(downloads).map(|id| id.0.clone()).collect()
+        };
+        let part = |expected: &BTreeMap<Id, String>| {
+            let mut part = Part { count: expected.len() as u64, damaged: damaged(expected), ..Part::default() };
+            let of = |tally: &Tally<Id>, id: &Id| tally.get(id).copied().unwrap_or(0);
+            for id in expected.keys() {
+                // What was left on the server counts where it lies; a second download of it is one too many.
+                let copies = of(&self.taken, id) + of(&there, id);
+                match copies {
+                    0 if of(&behind, id) > 0 => part.behind.push(id.0.clone()),
+                    0 => part.lost.push(id.0.clone()),
+                    _ => part.arrived += 1,
+                }
+                if copies > 1 || of(&self.read, id) > 1 {
+                    part.doubled.push(id.0.clone());
+                }
+            }
+            part
+        };
+        Report {
+            sent: part(&self.sent),
+            stored: part(&self.stored),
+            to_old: self.to_old,
+            to_new: self.to_new,
+            downloads: self.downloads,
+            refused: self.refused.clone(),
+            strange: seen.filter(|id| self.expected(id).is_none()).count() as u64,
+            ..Report::default()
+        }
+    }
+}
+
+/// The sentence that the lab ends with, and what stands below it.
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let told = |part: &Part| {
+            let mut text = match part.doubled.len() {
+                0 => "none twice".to_string(),
+                doubled => format!("{doubled} TWICE"),
+            };
+            let troubles = [(&part.lost, "LOST"), (&part.damaged, "DAMAGED"), (&part.behind, "LEFT on the old host")];
+            for (ids, word) in troubles.iter().filter(|(ids, _)| !ids.is_empty()) {
+                text += &format!(", {} {word} ({} ...)", ids.len(), ids.first().map_or("", |id| id.as_str()));
+            }
+            text
+        };
+        let bounced = if self.bounced == 0 { "none bounced".into() } else { format!("{} BOUNCED", self.bounced) };
+        let (sent, stored) = (&self.sent, &self.stored);
+        writeln!(
+            f,
+            "{} messages sent during the move: {} arrived, {}, {bounced}",
+            grouped(sent.count),
+            grouped(sent.arrived),
+            told(sent)
+        )?;
+        writeln!(
+            f,
+            "{} messages stored before: {} arrived, {}",
+            grouped(stored.count),
+            grouped(stored.arrived),
+            told(stored)
+        )?;
+        let [old, new] = self.downloads;
+        write!(
+            f,
+            "{} went to the old host and {} straight to the new one; {} were read on the old host and {} on the new one",
+            grouped(self.to_old),
+            grouped(self.to_new),
+            grouped(old),
+            grouped(new)
+        )?;
+        let others = [(self.queued, "WAIT in a queue"), (self.strange, "were sent by NOBODY")];
+        for (count, what) in others.iter().filter(|(count, _)| *count > 0) {
+            write!(f, "\n{} {what}", grouped(*count))?;
+        }
+        self.refused.iter().take(5).try_for_each(|why| write!(f, "\nREFUSED {why}"))
+    }
+}
+
+/// Writes a number with commas.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copy(id: &str, name: &str) -> Copy {
+        Copy::read("ann@example.com", name, format!("Subject: x\nMessage-ID: <{id}>\n\ntext of {id}\n").as_bytes())
+            .unwrap()
+    }
+
+    /// A ledger in which all of these were sent.
+    fn ledger(ids: &[&str]) -> Ledger {
+        let mut ledger = Ledger::default();
+        for id in ids {
+            let copy = copy(id, "");
+            ledger.expect_sent(&copy.id.0, &copy.id.1, copy.digest);
+        }
+        ledger
+    }
+
+    #[test]
+    fn a_message_has_arrived_where_its_user_has_it_or_finds_it_on_the_new_host() {
+        let mut ledger = ledger(&["taken", "left", "unread"]);
+        ledger.download(copy("taken", "1"), Habit::Delete, false);
+        ledger.download(copy("left", "2"), Habit::Leave, true);
+        let report = ledger.report(&[copy("left", "2"), copy("unread", "3")], &[]);
+        assert!(report.is_clean(), "{report}");
+        assert!(
+            report.to_string().starts_with("3 messages sent during the move: 3 arrived, none twice, none bounced\n")
+        );
+        assert_eq!(report.downloads, [1, 1]);
+    }
+
+    #[test]
+    fn every_fault_is_told() {
+        let texts = |report: &Report| {
+            assert!(!report.is_clean());
+            report.to_string()
+        };
+        let report = ledger(&["a", "b"]).report(&[copy("a", "1"), copy("a", "2")], &[]);
+        assert!(texts(&report).starts_with("2 messages sent during the move: 1 arrived, 1 TWICE, 1 LOST (<b> ...)"));
+        let report = ledger(&["a"]).report(&[], &[copy("a", "1")]);
+        assert!(texts(&report).contains("0 arrived, none twice, 1 LEFT on the old host"));
+        let mut one = ledger(&["a"]);
+        one.download(copy("a", "1"), Habit::Delete, false);
+        assert!(texts(&one.report(&[copy("a", "1")], &[])).contains("1 TWICE"), "downloaded, deleted and there again");
+        let mut one = ledger(&["a"]);
+        one.download(copy("a", "1"), Habit::Leave, false);
+        one.download(copy("a", "2"), Habit::Leave, true);
+        assert!(texts(&one.report(&[copy("a", "2")], &[])).contains("1 TWICE"), "a second download under another name");
+        let mut other = copy("a", "1");
+        other.digest = "another".into();
+        assert!(texts(&ledger(&["a"]).report(&[other], &[])).contains("1 DAMAGED"));
+        assert!(texts(&ledger(&[]).report(&[copy("a", "1")], &[])).contains("1 were sent by NOBODY"));
+        let bounced = Report { bounced: 2, ..ledger(&["a"]).report(&[copy("a", "1")], &[]) };
+        assert!(texts(&bounced).contains("1 arrived, none twice, 2 BOUNCED"));
+    }
+
+    #[test]
+    fn numbers_have_commas() {
+        assert_eq!([0, 999, 2000, 1_234_567].map(grouped), ["0", "999", "2,000", "1,234,567"]);
+    }
+}

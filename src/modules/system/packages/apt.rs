@@ -1,0 +1,408 @@
+//! `apt`: packages of Debian's and its like, with all that comes and goes along.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::change::Change;
+use crate::error::Diagnostic;
+use crate::host::View;
+use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
+use crate::transport::Command;
+use crate::transport::command::quote;
+
+use super::database::{Database, Name, probe_of_lists};
+use super::foreseen::{self, Lists};
+use super::request::Request;
+use super::simulation::{self, Fate};
+use super::transaction::{Transaction, quiet};
+
+pub const APT: Entry = Entry {
+    name: "apt",
+    summary: "Installs, upgrades and removes packages with apt; every package that changes is shown",
+    arguments: &[ARGUMENTS],
+    free_form: None,
+    example: "\
+- name: the tools that the second door for SMTP needs are there
+  apt:
+    name: [ucspi-tcp, xinetd]
+    install_recommends: false
+",
+    build,
+};
+
+const CACHE: &str = "downloaded files are no state of a package: `command: apt-get clean`";
+const RETRIES: &str = "a task that may fail is tried again with `retries` and `until`";
+
+const ARGUMENTS: &[Argument] = &[
+    Argument::new(
+        "name",
+        Kind::List,
+        "Packages: `name`, `name=version` (also `name=1.2*`), `name:architecture`, `name/release`.",
+    )
+    .alias(&["package", "pkg"]),
+    Argument::new("state", Kind::Text, "`latest` upgrades what is there. The default is `present`.")
+        .choices(&["present", "absent", "latest"]),
+    Argument::new(
+        "update_cache",
+        Kind::Bool,
+        "The lists of packages are updated first. A check reads new ones into a temporary directory.",
+    )
+    .alias(&["update-cache"]),
+    Argument::new("cache_valid_time", Kind::Int, "Lists that are younger, in seconds, are not updated."),
+    Argument::new(
+        "upgrade",
+        Kind::Text,
+        "Upgrades all packages: `safe` removes none, `full` may (apt-get dist-upgrade).",
+    )
+    .choices(&["no", "False", "yes", "True", "safe", "full", "dist"]),
+    Argument::new("autoremove", Kind::Bool, "Packages that came along and that nobody needs any more go too."),
+    Argument::new("purge", Kind::Bool, "What is removed loses its configuration too."),
+    Argument::new("default_release", Kind::Text, "The release that versions come from, as apt-get's `-t`.")
+        .alias(&["default-release"]),
+    Argument::new(
+        "install_recommends",
+        Kind::Bool,
+        "Whether recommended packages come along. The default is the host's.",
+    )
+    .alias(&["install-recommends"]),
+    Argument::new("only_upgrade", Kind::Bool, "Nothing is installed that is not there."),
+    Argument::new(
+        "dpkg_options",
+        Kind::Text,
+        "Options of dpkg, by commas. The default is `force-confdef,force-confold`.",
+    ),
+    Argument::new("allow_unauthenticated", Kind::Bool, "Packages without a good signature are taken.")
+        .alias(&["allow-unauthenticated"]),
+    Argument::new("allow_downgrade", Kind::Bool, "`name=version` may be older than what is there.").alias(&[
+        "allow-downgrade",
+        "allow_downgrades",
+        "allow-downgrades",
+    ]),
+    Argument::new("allow_change_held_packages", Kind::Bool, "Packages on hold are changed too."),
+    Argument::new("fail_on_autoremove", Kind::Bool, "It fails where apt would remove a package."),
+    Argument::new(
+        "lock_timeout",
+        Kind::Int,
+        "Seconds to wait for who has dpkg's lock (apt 1.9.11 and newer). The default is 60.",
+    ),
+    Argument::new("force_apt_get", Kind::Bool, "Nothing else is ever used."),
+    Argument::new("auto_install_module_deps", Kind::Bool, "Nothing is needed that could be installed."),
+    Argument::new("deb", Kind::Path, "").refused("install a file with `command: dpkg -i FILE`, or from an archive"),
+    Argument::new("force", Kind::Bool, "").refused(
+        "it is `allow_unauthenticated`, `allow_downgrade` and `allow_change_held_packages` at once: name what you need",
+    ),
+    Argument::new("policy_rc_d", Kind::Int, "")
+        .refused("make `/usr/sbin/policy-rc.d` with `copy` before, and remove it with `file` after"),
+    Argument::new("autoclean", Kind::Bool, "").refused(CACHE),
+    Argument::new("clean", Kind::Bool, "").refused(CACHE),
+    Argument::new("update_cache_retries", Kind::Int, "").refused(RETRIES),
+    Argument::new("update_cache_retry_max_delay", Kind::Int, "").refused(RETRIES),
+];
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Fields {
+    name: Vec<String>,
+    state: Wanted,
+    update_cache: Option<bool>,
+    cache_valid_time: Option<i64>,
+    upgrade: Option<String>,
+    autoremove: bool,
+    purge: bool,
+    default_release: Option<String>,
+    install_recommends: Option<bool>,
+    only_upgrade: bool,
+    dpkg_options: Option<String>,
+    allow_unauthenticated: bool,
+    allow_downgrade: bool,
+    allow_change_held_packages: bool,
+    fail_on_autoremove: bool,
+    lock_timeout: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wanted {
+    #[default]
+    Present,
+    Absent,
+    Latest,
+}
+
+pub struct Apt {
+    requests: Vec<Request>,
+    /// The verb of apt-get that upgrades all, with its options.
+    upgrade: Option<&'static [&'static str]>,
+    fields: Fields,
+}
+
+/// What apt has to be asked for.
+#[derive(Default)]
+struct Open {
+    /// Words of apt-get install.
+    words: Vec<String>,
+    /// The packages that are named.
+    named: BTreeSet<Name>,
+}
+
+fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
+    let fields: Fields = arguments.read()?;
+    Ok(Box::new(Apt::new(fields)?))
+}
+
+impl Apt {
+    /// Asks for packages and nothing else.
+    pub fn of(names: Vec<String>, state: Wanted) -> Result<Apt, Diagnostic> {
+        Apt::new(Fields { name: names, state, ..Fields::default() })
+    }
+
+    fn new(fields: Fields) -> Result<Apt, Diagnostic> {
+        let names = fields.name.iter().filter(|name| !name.is_empty());
+        let requests = names.map(|name| Request::read(name)).collect::<Result<Vec<_>, _>>()?;
+        let upgrade: Option<&'static [&'static str]> = match fields.upgrade.as_deref() {
+            None | Some("no" | "False") => None,
+            Some("full" | "dist") => Some(&["dist-upgrade"]),
+            Some(_) => Some(&["--with-new-pkgs", "upgrade"]),
+        };
+        let updates = fields.update_cache == Some(true) || fields.cache_valid_time.is_some();
+        if requests.is_empty() && upgrade.is_none() && !updates && !fields.autoremove {
+            return Err(Diagnostic::new("`apt` needs `name`, `upgrade`, `update_cache` or `autoremove`"));
+        }
+        if !requests.is_empty() && upgrade.is_some() {
+            return Err(Diagnostic::new("`apt` takes `name` or `upgrade`, not both")
+                .hint("`state: latest` upgrades the packages that `name` has"));
+        }
+        if let Some(request) =
+            requests.iter().find(|request| fields.state == Wanted::Absent && request.version.is_some())
+        {
+            return Err(Diagnostic::new(format!("`{}` with `state: absent`", request.word()))
+                .hint(format!("write `{}`: whatever version is there goes", request.name)));
+        }
+        let safe =
+            |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.,=+/".contains(c));
+        for (name, value) in [("dpkg_options", &fields.dpkg_options), ("default_release", &fields.default_release)] {
+            if value.as_deref().is_some_and(|value| !safe(value) || value.starts_with('-')) {
+                return Err(Diagnostic::new(format!("`{name}` has what no option of apt has")));
+            }
+        }
+        Ok(Apt { requests, upgrade, fields })
+    }
+
+    /// Returns the options of apt-get for a simulation and for a run.
+    fn options(&self) -> Vec<String> {
+        let fields = &self.fields;
+        let mut words = vec!["-y".to_string(), "-q".into()];
+        let mut option = |text: String| words.extend(["-o".into(), text]);
+        option(format!("DPkg::Lock::Timeout={}", fields.lock_timeout.unwrap_or(60)));
+        for text in fields.dpkg_options.as_deref().unwrap_or("force-confdef,force-confold").split(',') {
+            option(format!("Dpkg::Options::=--{text}"));
+        }
+        if let Some(recommends) = fields.install_recommends {
+            option(format!("APT::Install-Recommends={}", if recommends { "yes" } else { "no" }));
+        }
+        if let Some(release) = &fields.default_release {
+            words.extend(["-t".into(), release.clone()]);
+        }
+        for (asked, flag) in [
+            (fields.allow_unauthenticated, "--allow-unauthenticated"),
+            (fields.allow_downgrade, "--allow-downgrades"),
+            (fields.allow_change_held_packages, "--allow-change-held-packages"),
+            (fields.fail_on_autoremove, "--no-remove"),
+            (fields.purge, "--purge"),
+        ] {
+            words.extend(asked.then(|| flag.to_string()));
+        }
+        words
+    }
+
+    /// Returns what is not as asked, or what only apt can tell.
+    async fn open(&self, host: &View, database: &Database) -> Result<Open, ModuleError> {
+        let mut open = Open::default();
+        for request in &self.requests {
+            let name = match request.name.split_once(':') {
+                Some((name, architecture)) => database.name(name, architecture),
+                None => request.name.clone(),
+            };
+            let state = database.state(&name);
+            if self.fields.state == Wanted::Absent {
+                let goes = state.version().is_some() || self.fields.purge && state.text() != "absent";
+                if goes {
+                    open.words.push(format!("{name}-"));
+                    open.named.insert(name);
+                }
+                continue;
+            }
+            let is_there = state.version().is_some();
+            let met = state.version().is_some_and(|version| request.is_met_by(version));
+            let provided = !is_there && request.version.is_none() && database.provider(&name).is_some();
+            if !is_there && self.fields.only_upgrade || provided && is_virtual(host, &name).await? {
+                continue;
+            }
+            if !met || self.fields.state == Wanted::Latest {
+                open.words.push(request.word());
+            }
+            open.named.insert(name);
+        }
+        Ok(open)
+    }
+
+    /// Asks apt what it would do, on top of what is planned.
+    async fn simulate(
+        &self,
+        (host, database): (&View, &Database),
+        words: &[String],
+        lists: Lists,
+    ) -> Result<BTreeMap<Name, Fate>, ModuleError> {
+        let autoremove = self.fields.autoremove.then(|| "--auto-remove".to_string());
+        let verb = self.upgrade.unwrap_or(&["install"]).iter().map(|word| word.to_string());
+        let line = self.options().into_iter().chain(autoremove).chain(verb).chain(words.iter().cloned());
+        let line: Vec<String> = line.map(|word| quote(&word)).collect();
+        let script = format!("{}apt-get $foreseen -s {}", foreseen::script(database, lists), line.join(" "));
+        let output = host.probe(&Command::shell(script)).await?;
+        simulation::read(&output).map_err(|refusal| match refusal.is_unknown && host.plans_ahead() {
+            // An archive may be one that an earlier task of the check adds.
+            true => ModuleError::Unknown("the lists of packages as they are by then".into()),
+            false => ModuleError::failed(refusal.message),
+        })
+    }
+}
+
+/// Says whether there is no package of this name, only others that provide it.
+async fn is_virtual(host: &View, name: &str) -> Result<bool, ModuleError> {
+    let output = host.probe(&Command::shell(format!("LC_ALL=C apt-cache policy {}", quote(name)))).await?;
+    let text = output.text();
+    let candidate = text.lines().find_map(|line| line.trim().strip_prefix("Candidate: "));
+    Ok(candidate.is_none_or(|candidate| candidate == "(none)"))
+}
+
+/// Names what apt takes for a virtual package that is named.
+async fn name_providers(
+    (host, database): (&View, &Database),
+    fates: &BTreeMap<Name, Fate>,
+    named: &mut BTreeSet<Name>,
+) -> Result<(), ModuleError> {
+    let nobody = |name: &&Name| !fates.contains_key(*name) && database.state(name).version().is_none();
+    let virtuals: Vec<String> = named.iter().filter(nobody).map(|name| quote(name)).collect();
+    if virtuals.is_empty() {
+        return Ok(());
+    }
+    let script =
+        format!("LC_ALL=C apt-cache showpkg {} | sed -n '/^Reverse Provides/,/^Package/p'", virtuals.join(" "));
+    let text = host.probe(&Command::shell(script)).await?.text();
+    let providers = text.lines().filter_map(|line| line.split(' ').next());
+    named.extend(providers.filter(|name| fates.contains_key(*name)).map(str::to_string));
+    Ok(())
+}
+
+#[async_trait]
+impl Module for Apt {
+    async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
+        let database = Database::of(host).await?;
+        let updated = !host.planned_accounts("lists").is_empty();
+        let due = self.lists_are_due(&database, updated);
+        let mut open = self.open(host, &database).await?;
+        let everything = self.upgrade.is_some() || self.fields.autoremove;
+        let mut fates = BTreeMap::new();
+        if !open.words.is_empty() || everything {
+            let lists = if due || updated { Lists::New } else { Lists::There };
+            if lists == Lists::New && host.only_asks {
+                return Ok(Planned::new(Vec::new(), Results::new()));
+            }
+            fates = self.simulate((host, &database), &open.words, lists).await?;
+            if self.fields.state != Wanted::Absent {
+                name_providers((host, &database), &fates, &mut open.named).await?;
+            }
+        }
+        let transaction = Transaction::new(host, &database, &fates, &open.named).await?;
+        let mut changes = Vec::new();
+        let only_lists = self.requests.is_empty() && !everything;
+        if due && (only_lists || !transaction.is_empty()) {
+            changes.extend(self.update(&database, updated));
+        }
+        let mut result = Results::new();
+        result.insert("cache_updated".into(), json!(!changes.is_empty()));
+        result.insert("cache_update_time".into(), json!(database.lists.0));
+        changes.extend(transaction.changes(&database, &self.options()));
+        Ok(Planned { warnings: transaction.warnings(), ..Planned::new(changes, result) })
+    }
+}
+
+impl Apt {
+    /// As Ansible decides it: lists that are older than `cache_valid_time` are updated.
+    fn lists_are_due(&self, database: &Database, updated: bool) -> bool {
+        let asked = self.fields.update_cache.unwrap_or(self.fields.cache_valid_time.is_some());
+        let valid = self.fields.cache_valid_time.unwrap_or(0);
+        asked && (valid == 0 || !updated && database.lists.0 + valid < database.now)
+    }
+
+    fn update(&self, database: &Database, updated: bool) -> Option<Change> {
+        let time = &database.lists.1;
+        let texts = match (updated, time.is_empty()) {
+            (true, _) => ("updated".to_string(), "updated again".to_string()),
+            (false, true) => ("of never".into(), "updated".into()),
+            (false, false) => (format!("of {time}"), "updated".into()),
+        };
+        let words = ["apt-get", "-q", "-o", "APT::Update::Error-Mode=any", "update"].map(str::to_string);
+        // The directory keeps its time where no list is another one.
+        let touch = ["touch", "/var/lib/apt/lists"].map(str::to_string);
+        Change::state(
+            "lists of packages",
+            probe_of_lists(time),
+            texts,
+            [words.to_vec(), touch.to_vec()].map(|words| quiet(Command::argv(words))).to_vec(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::modules::find;
+
+    fn built(value: serde_json::Value) -> Result<Apt, String> {
+        let entry = find("apt").unwrap();
+        let arguments = entry.arguments(value.as_object().unwrap().clone()).map_err(|error| error.to_string())?;
+        Apt::new(arguments.read().unwrap()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_asked_for_becomes_options_of_apt_get() {
+        let apt = built(json!({
+            "pkg": "a, b=1", "install-recommends": false, "default_release": "bookworm-backports", "purge": "yes",
+            "allow_downgrades": true, "fail_on_autoremove": true, "lock_timeout": 5, "dpkg_options": "force-confnew"
+        }));
+        let expected = "-y -q -o DPkg::Lock::Timeout=5 -o Dpkg::Options::=--force-confnew -o APT::Install-Recommends=no \
+            -t bookworm-backports --allow-downgrades --no-remove --purge";
+        assert_eq!(apt.unwrap().options().join(" "), expected);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_before_any_host_is_asked() {
+        for (value, says) in [
+            (json!({}), "needs `name`"),
+            (json!({"name": []}), "needs `name`"),
+            (json!({"name": "a", "upgrade": "full"}), "not both"),
+            (json!({"name": "a=1", "state": "absent"}), "with `state: absent`"),
+            (json!({"name": "lib*"}), "is a pattern"),
+            (json!({"name": "a", "state": "build-dep"}), "cannot be `build-dep`"),
+            (json!({"name": "a", "default_release": "-o X"}), "no option of apt"),
+            (json!({"deb": "/a.deb"}), "is not supported"),
+            (json!({"name": "a", "force": true}), "is not supported"),
+        ] {
+            let error = built(value.clone()).err().unwrap_or_else(|| panic!("{value}"));
+            assert!(error.contains(says), "{value}: {error}");
+        }
+    }
+
+    #[test]
+    fn lists_are_updated_when_they_are_older_than_asked() {
+        let database = Database { lists: (1000, "then".into()), now: 1600, ..Database::default() };
+        let due = |value| built(value).unwrap().lists_are_due(&database, false);
+        assert!(due(json!({"update_cache": true})) && due(json!({"cache_valid_time": 599})));
+        assert!(!due(json!({"cache_valid_time": 600})) && !due(json!({"name": "a"})));
+        assert!(!due(json!({"update_cache": false, "cache_valid_time": 1, "name": "a"})));
+    }
+}

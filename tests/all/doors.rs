@@ -1,0 +1,159 @@
+//! Doors of a mail host, with a real tcpserver and a real xinetd on ports of the loopback interface.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::program::{Printed, Program};
+use crate::sshd::{free_port, wait_for};
+
+struct Machine {
+    program: Program,
+    servers: Vec<Child>,
+}
+
+impl Machine {
+    fn new() -> Machine {
+        let program = Program::new();
+        program.file("hosts", "here ansible_connection=local\n");
+        Machine { program, servers: Vec::new() }
+    }
+
+    fn task(&self, task: &str) {
+        let task = task.replace("DIR", self.program.path("").to_str().unwrap().trim_end_matches('/'));
+        self.program.file("play.yml", &format!("- hosts: here\n  gather_facts: no\n  tasks:\n    - {task}\n"));
+    }
+
+    fn play(&self, flags: &str) -> Printed {
+        self.program.run(&format!("play -i hosts play.yml {flags}"))
+    }
+
+    fn done(&self) -> Printed {
+        let check = self.play("--check --diff").expect(0);
+        let run = self.play("--diff").expect(0);
+        assert_eq!(check.diffs(), run.diffs());
+        let again = self.play("").expect(0);
+        assert!(again.stdout.contains(" changed=0 "), "{}", again.stdout);
+        run
+    }
+
+    fn serve(&mut self, command: &mut Command) {
+        self.servers.push(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        for server in &mut self.servers {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+/// What a port says to who comes from an address; nothing if it closes, or if nobody is there.
+fn greeting(from: &str, port: u16) -> String {
+    let from: IpAddr = from.parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let connected = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(from, 0))?;
+        socket.connect(SocketAddr::new("127.0.0.1".parse().unwrap(), port)).await?.into_std()
+    });
+    let Ok(mut stream) = connected else { return String::new() };
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut text = String::new();
+    let _ = stream.read_to_string(&mut text);
+    text
+}
+
+#[test]
+fn a_door_lets_in_the_old_host_alone_and_never_to_relay() {
+    let mut machine = Machine::new();
+    let port = free_port();
+    machine.task("tcp_rules: {file: DIR/door.rules, rules: ['127.0.0.9:allow', ':deny'], state: only}");
+    machine.done();
+    let cdb = machine.program.path("door.rules.cdb");
+    let mut server = Command::new("tcpserver");
+    server.args(["-R", "-H", "-l0", "-x"]).arg(&cdb).args(["127.0.0.1", &port.to_string(), "sh", "-c"]);
+    server.arg("echo \"220 relay=${RELAYCLIENT-no}\"").env_remove("RELAYCLIENT");
+    machine.serve(&mut server);
+    assert!(wait_for(|| greeting("127.0.0.9", port) == "220 relay=no\n"));
+    // No match by the beginning of an address, as qpsmtpd's whitelisthosts has.
+    assert_eq!((greeting("127.0.0.99", port), greeting("127.0.0.1", port)), (String::new(), String::new()));
+
+    machine.task("tcp_rules: {file: DIR/door.rules, rules: ['127.0.0.99:allow']}");
+    machine.done();
+    assert_eq!(greeting("127.0.0.99", port), "220 relay=no\n", "the next connection reads the new cdb");
+    machine.program.run("undo last").expect(0);
+    assert_eq!((greeting("127.0.0.99", port), greeting("127.0.0.9", port)), (String::new(), "220 relay=no\n".into()));
+
+    // By hand, without tcprules: the cdb is put right.
+    machine.program.file("door.rules", "127.0.0.77:allow\n:deny\n");
+    machine.task("tcp_rules: {file: DIR/door.rules, rules: [':deny']}");
+    let diffs = machine.done().diffs();
+    assert!(diffs.contains("-made from other rules\n+made from the rules as they are\n"), "{diffs}");
+    assert!(!greeting("127.0.0.77", port).is_empty() && greeting("127.0.0.9", port).is_empty());
+
+    machine.task("tcp_rules: {file: DIR/door.rules, rules: ['127.0.0.9:allow,RELAYCLIENT=\"\"']}");
+    let refused = machine.play("");
+    assert_ne!(refused.status, 0);
+    assert!((refused.stdout + &refused.stderr).contains("lets its address send mail anywhere"));
+}
+
+#[test]
+fn ports_of_the_old_host_lead_to_the_new_one_until_that_is_taken_back() {
+    let mut machine = Machine::new();
+    // The new host: it greets with its own port, twice.
+    let new: Vec<TcpListener> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let there: Vec<u16> = new.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+    for listener in new {
+        std::thread::spawn(move || {
+            let port = listener.local_addr().unwrap().port();
+            for mut connection in listener.incoming().flatten() {
+                let _ = connection.write_all(format!("+OK new {port}\r\n").as_bytes());
+            }
+        });
+    }
+    let here = [free_port(), free_port()];
+    let directory = machine.program.path("xinetd.d");
+    std::fs::create_dir(&directory).unwrap();
+    machine.program.file("xinetd.conf", &format!("defaults\n{{\n}}\nincludedir {}\n", directory.display()));
+    let mut xinetd = Command::new("/usr/sbin/xinetd");
+    xinetd.args(["-stayalive", "-dontfork", "-f"]).arg(machine.program.path("xinetd.conf"));
+    xinetd.arg("-pidfile").arg(machine.program.path("xinetd.pid"));
+    machine.serve(&mut xinetd);
+    assert!(wait_for(|| machine.program.path("xinetd.pid").exists()));
+
+    let task = |ports: &str| {
+        format!(
+            "port_forward: {{to: 127.0.0.1, address: 127.0.0.1, ports: [{ports}], directory: DIR/xinetd.d, pidfile: DIR/xinetd.pid}}"
+        )
+    };
+    let says = |index: usize| greeting("127.0.0.1", here[index]);
+    let one = format!("'{}:{}'", here[0], there[0]);
+    machine.task(&task(&one));
+    let run = machine.done();
+    assert!(run.diffs().contains("-has older files\n+has read its files\n"), "{}", run.stdout);
+    assert!(wait_for(|| says(0) == format!("+OK new {}\r\n", there[0])));
+    assert_eq!(says(1), "");
+
+    let both = format!("'{}:{}', '{}:{}'", here[0], there[1], here[1], there[0]);
+    machine.task(&task(&both));
+    machine.done();
+    assert!(wait_for(|| says(0) == format!("+OK new {}\r\n", there[1])));
+    assert!(wait_for(|| says(1) == format!("+OK new {}\r\n", there[0])));
+
+    machine.program.run("undo last").expect(0);
+    assert!(wait_for(|| says(0) == format!("+OK new {}\r\n", there[0]) && says(1).is_empty()));
+    machine.task("port_forward: {state: absent, directory: DIR/xinetd.d, pidfile: DIR/xinetd.pid}");
+    machine.done();
+    assert!(wait_for(|| says(0).is_empty()));
+
+    // A port that somebody else has is not promised.
+    machine.task(&task(&format!("'{}:{}'", there[0], there[1])));
+    let refused = machine.play("--check").expect(2);
+    assert!(refused.stdout.contains(&format!("somebody listens at port {}", there[0])), "{}", refused.stdout);
+}

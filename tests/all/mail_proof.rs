@@ -1,0 +1,233 @@
+//! Probes of real mail servers, and the stages of proof and window with them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use cutover::lab::fill::{DOMAINS, Role, fill};
+
+use crate::program::{Printed, Program};
+use crate::sshd::{Sshd, accepts, free_port, wait_for};
+
+/// A server of a Debian package on loopback; ended when dropped.
+struct Server {
+    port: u16,
+    child: Child,
+    _directory: tempfile::TempDir,
+}
+
+impl Server {
+    fn start(configure: impl Fn(&Path, u16) -> Command) -> Server {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let log = directory.path().join("log");
+        for _ in 0..5 {
+            let port = free_port();
+            let mut command = configure(directory.path(), port);
+            let file = fs::File::create(&log).unwrap();
+            command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
+            let mut child = command.spawn().expect("tests/run installs it");
+            if wait_for(|| child.try_wait().unwrap().is_some() || accepts(port)) && accepts(port) {
+                return Server { port, child, _directory: directory };
+            }
+            let _ = child.wait();
+        }
+        panic!("it does not start: {}", fs::read_to_string(log).unwrap_or_default());
+    }
+
+    /// Takes mail for the lab's domains, and none for an address that nobody has.
+    fn qpsmtpd() -> Server {
+        Server::start(|directory, port| {
+            let spool = directory.join("spool");
+            fs::create_dir_all(directory.join("config")).unwrap();
+            fs::create_dir_all(&spool).unwrap();
+            fs::set_permissions(&spool, fs::Permissions::from_mode(0o700)).unwrap();
+            let lines =
+                |prefix: &str| DOMAINS.iter().map(|domain| format!("{prefix}{}\n", domain.0)).collect::<String>();
+            for (name, text) in [
+                ("me", "new.lab.example\n".to_string()),
+                ("rcpthosts", lines("")),
+                ("badrcptto", lines("no-such-user-here@")),
+                ("plugins", "badrcptto\nrcpt_ok\n".into()),
+                ("databytes", "1000000\n".into()),
+                ("spool_dir", format!("{}\n", spool.display())),
+                ("plugin_dirs", "/usr/share/qpsmtpd/plugins\n".into()),
+            ] {
+                fs::write(directory.join("config").join(name), text).unwrap();
+            }
+            let mut command = Command::new("qpsmtpd-forkserver");
+            command.args(["-l", "127.0.0.1", "-u", "root", "-p", &port.to_string()]);
+            command.env("QPSMTPD_CONFIG", directory.join("config"));
+            command
+        })
+    }
+
+    /// POP3 for one account, `ann` with the password `secret`, who has two messages.
+    fn dovecot() -> Server {
+        Server::start(|directory, port| {
+            let inbox = directory.join("Maildir/new");
+            fs::create_dir_all(&inbox).unwrap();
+            for name in ["1.a", "2.b"] {
+                fs::write(inbox.join(name), "Subject: one\n\nhello\n").unwrap();
+            }
+            let owner = Command::new("chown").args(["-R", "nobody:nogroup"]).arg(directory.join("Maildir")).status();
+            assert!(owner.unwrap().success());
+            fs::write(directory.join("users"), "ann:secret\n").unwrap();
+            let text = format!(
+                "base_dir = {0}/run\nprotocols = pop3\nlisten = 127.0.0.1\nlog_path = {0}/said\nssl = no\n\
+                 disable_plaintext_auth = no\npop3_uidl_format = %f\nmail_location = maildir:{0}/Maildir\n\
+                 first_valid_uid = 1\nservice pop3-login {{\n  inet_listener pop3 {{\n    port = {port}\n  }}\n  \
+                 inet_listener pop3s {{\n    port = 0\n  }}\n}}\n\
+                 passdb {{\n  driver = passwd-file\n  args = scheme=plain {0}/users\n}}\n\
+                 userdb {{\n  driver = static\n  args = uid=nobody gid=nogroup home={0}\n}}\n",
+                directory.display()
+            );
+            fs::write(directory.join("dovecot.conf"), text).unwrap();
+            let mut command = Command::new("dovecot");
+            command.arg("-F").arg("-c").arg(directory.join("dovecot.conf"));
+            command
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Asked, so that it ends its own children.
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn qpsmtpd_and_dovecot_answer_a_probe_over_ssh_and_from_here() {
+    let (sshd, smtp, pop3) = (Sshd::start(""), Server::qpsmtpd(), Server::dovecot());
+    let program = Program::new();
+    let target = sshd.target();
+    program.file(".ssh/known_hosts", &sshd.known_hosts_line("ed25519"));
+    program.file(
+        "hosts",
+        &format!(
+            "far ansible_host=127.0.0.1 ansible_port={} ansible_user=root ansible_ssh_private_key_file={}\n\
+             here ansible_connection=local\n",
+            sshd.port,
+            target.keys[0].display()
+        ),
+    );
+    let play = "- hosts: all
+  gather_facts: no
+  tasks:
+    - mail_probe:
+        port: SMTP
+        accepted: [ann@example.com, info@example.net]
+        unknown: no-such-user-here@example.com
+        foreign: x@foreign.example
+        size: 1000000
+      register: answers
+    - mail_probe: {port: SMTP, accepted: x@foreign.example, unknown: ann@example.com, size: 1000001}
+      register: wrong
+    - mail_probe: {protocol: pop3, port: POP, user: ann, password: secret}
+      register: login
+      no_log: true
+    - mail_probe: {protocol: pop3, port: POP, user: ann, password: other}
+      register: refused
+      no_log: true
+    - debug: msg='{{ answers.problems }} {{ answers.size }} {{ wrong.problems | length }} {{ wrong.problems[0] }}'
+    - debug: msg='{{ login.messages }} {{ login.uidls }} {{ login.problems }} {{ refused.problems[0] }}'
+";
+    let play = play.replace("SMTP", &smtp.port.to_string()).replace("POP", &pop3.port.to_string());
+    program.file("play.yml", &play);
+    let printed = program.run("play -i hosts play.yml -v").expect(0);
+    let text = printed.stdout;
+    for words in ["[] 1000000 3 127.0.0.1 port", "550 Relaying denied (#5.7.1)", "2 2 [] 127.0.0.1 port"] {
+        assert!(text.matches(words).count() >= 2, "both hosts do not say {words:?}:\n{text}");
+    }
+    assert!(!text.contains("secret"), "{text}");
+}
+
+/// Two hosts on this machine whose queues are a directory: what `qmail-inject` is given is in its mailbox at once.
+struct Hosts {
+    program: Program,
+    smtp: Server,
+}
+
+impl Hosts {
+    fn new() -> Hosts {
+        let (program, smtp) = (Program::new(), Server::qpsmtpd());
+        fill(&program.path("old"), Role::Old, ("root", "root")).unwrap();
+        fill(&program.path("new"), Role::New, ("root", "root")).unwrap();
+        let line = |host: &str| {
+            let qmail = program.path(&format!("{host}/var/qmail"));
+            format!("[{host}]\n{host}-host ansible_connection=local qmail_dir={}\n", qmail.display())
+        };
+        program.file("hosts", &(line("old") + &line("new")));
+        let inject = format!(
+            "[ \"$1 $2 $3\" = '-a -f ' ] || exit 100\nshift 3\nmessage=$(cat)\nfor to do\n  \
+             box={}/${{to#*@}}/${{to%@*}}/Maildir/new\n  printf '%s\\n' \"$message\" >\"$box/$$.$(basename \"$PWD\").HOST\" || exit 111\ndone",
+            program.path("new/var/qmail/mailnames").display()
+        );
+        let hosts = Hosts { program, smtp };
+        for host in ["old", "new"] {
+            hosts.script(&format!("{host}/var/qmail/bin/qmail-inject"), &inject.replace("HOST", host));
+        }
+        hosts
+    }
+
+    fn script(&self, name: &str, text: &str) {
+        self.program.file(name, &format!("#!/bin/sh\n{text}\n"));
+        fs::set_permissions(self.program.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn stage(&self, name: &str, flags: &str) -> Printed {
+        let stage = Path::new(env!("CARGO_MANIFEST_DIR")).join("playbooks/stages").join(name);
+        let address = format!("new_address=127.0.0.1:{}", self.smtp.port);
+        self.program.run(&format!("play -i hosts {} -e {address} {flags}", stage.display()))
+    }
+
+    fn messages(&self, user: &str) -> Vec<String> {
+        let path = self.program.path(&format!("new/var/qmail/mailnames/{user}/Maildir/new"));
+        let entries = fs::read_dir(path).into_iter().flatten();
+        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn the_proof_asks_every_address_and_its_test_messages_come_and_go() {
+    let hosts = Hosts::new();
+    let ann = "example.com/ann";
+    fs::create_dir_all(hosts.program.path("new/var/qmail/mailnames/example.com/ann/Maildir/new")).unwrap();
+    hosts.program.file("new/var/qmail/mailnames/example.com/ann/Maildir/new/1.own", "Subject: of her own\n\n");
+    let asked = hosts.stage("proof.yml", "").expect(0);
+    assert!(asked.stdout.contains("changed=0"), "{}", asked.stdout);
+    let check = hosts.stage("proof.yml", "-e proof_to=ann@example.com --check").expect(0);
+    assert!(check.stdout.contains("qmail-inject -a -f"), "{}", check.stdout);
+    assert_eq!(hosts.messages(ann), ["1.own"]);
+    let sent = hosts.stage("proof.yml", "-e proof_to=ann@example.com").expect(0);
+    assert!(sent.stdout.contains("-Subject: Test of the mail move: through the old host"), "{}", sent.stdout);
+    assert_eq!(hosts.messages(ann), ["1.own"], "exactly the test messages are taken away:\n{}", sent.stdout);
+    let lost = hosts.stage("proof.yml", "-e proof_to=nobody@example.com -e proof_seconds=2");
+    assert_eq!(lost.status, 2, "{}", lost.stdout);
+    // A host that takes what it must not is told of, and then nothing is sent.
+    hosts.program.file("old/var/qmail/control/virtualdomains", "foreign.example:9\n");
+    fs::create_dir_all(hosts.program.path("old/var/qmail/mailnames/foreign.example/zoe/Maildir")).unwrap();
+    let refused = hosts.stage("proof.yml", "-e proof_to=ann@example.com -e domains=foreign.example");
+    assert!(refused.status == 2 && refused.stdout.contains("refuses `zoe@foreign.example`: 550"), "{}", refused.stdout);
+    assert_eq!(hosts.messages(ann), ["1.own"]);
+}
+
+#[test]
+fn the_watch_reads_queue_log_and_drift_of_every_domain() {
+    let hosts = Hosts::new();
+    hosts.script("old/var/qmail/bin/qmail-qread", "printf '\\tlocal\\t7-ann@example.com\\n'");
+    hosts.script("old/var/qmail/bin/qmail-qstat", "echo 'messages in queue but not yet preprocessed: 0'");
+    hosts.program.file("current", "@400000006b08ee8a00000000 status: local 0/10 remote 0/20\n");
+    let log = hosts.program.path("current");
+    let watched = hosts.stage("watch.yml", &format!("-e qmail_logs={} -v", log.display())).expect(0);
+    for words in ["\"queued_local\": 1", "`virtualdomains` line 2 has `example.com:7`", "no route", "changed=0"] {
+        assert!(watched.stdout.contains(words), "{words} is not in\n{}", watched.stdout);
+    }
+    let silent = hosts.stage("watch.yml", "-e qmail_logs=/nonexistent/log");
+    assert!(silent.status == 2 && silent.stdout.contains("no log of qmail-send"), "{}", silent.stdout);
+}
