@@ -610,7 +610,7 @@ async fn can_be_undone(entry: &'static Entry, here: &Here, host: Option<&Host>) 
     let (changes, hidden) = journalled(&lines);
     let count = |key: &str| lines.iter().filter(|line| line.get(key).is_some()).count();
     assert_eq!((count("done"), count("failed")), (changes.len() + hidden.len(), 0), "{name}");
-    assert!(!changes.is_empty(), "{name} has an empty journal");
+    assert!(!changes.is_empty() || !hidden.is_empty(), "{name} has an empty journal");
 
     for change in &changes {
         if let Change::Path { change, .. } = change {

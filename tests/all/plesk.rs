@@ -100,6 +100,12 @@ fn an_encrypted_password_is_never_copied_but_had_from_old_and_set_anew() {
         "SELECT a.type, a.password FROM mail m JOIN accounts a ON a.id = m.account_id WHERE m.mail_name = 'dave'";
     assert_eq!(pair.query(&pair.new, dave), "plain\tdave's pass|word\n");
     assert!(pair.play("").expect(0).stdout.contains(" changed=0 "));
+    // The new panel has encrypted it with its own key meanwhile.
+    pair.query(
+        &pair.new,
+        "UPDATE accounts SET type = 'sym', password = '$AES-128-CBC$bmV3$Y3Q=' WHERE password LIKE 'dave%'",
+    );
+    assert!(pair.play("").expect(0).stdout.contains(" changed=0 "));
     // One of which old does not tell: nothing at all is done.
     pair.query(
         &pair.old,

@@ -136,6 +136,15 @@ impl Password {
         }
     }
 
+    /// Returns what it lets in, and whether that is a hash.
+    pub fn secret(&self) -> Option<(&str, bool)> {
+        match self {
+            Password::Plain(text) | Password::Sealed(Some(text)) => Some((text, false)),
+            Password::Crypt(hash) => Some((hash, true)),
+            Password::None | Password::Sealed(None) | Password::Other(_) => None,
+        }
+    }
+
     pub fn kind(&self) -> &str {
         match self {
             Password::None => "none",

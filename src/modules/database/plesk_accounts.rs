@@ -60,6 +60,8 @@ struct Wanted<'a> {
     name: &'a str,
     domain: String,
     account: &'a Account,
+    /// The password is the one that this host has already, whatever it keeps it as.
+    has_password: bool,
 }
 
 #[async_trait]
@@ -69,7 +71,7 @@ impl Module for PleskAccounts {
         let old = Panel::read(&peer, &self.there, true);
         let (old, server) = futures::future::try_join(old, panel::look(host, &self.here)).await?;
         let domains = old.select(&self.given.domains, &self.given.from)?;
-        let new = Panel::read(host, &self.here, false).await?;
+        let new = Panel::read(host, &self.here, true).await?;
         let mut problems = Vec::new();
         let mut wanted = Vec::new();
         for domain in &domains {
@@ -80,7 +82,9 @@ impl Module for PleskAccounts {
             for (name, account) in old.domains.get(domain).iter().flat_map(|domain| &domain.accounts) {
                 let address = format!("{name}@{domain}");
                 problems.extend(refused(&address, &account.password, &self.given.from));
-                wanted.push(Wanted { address, name, domain: here.id.clone(), account });
+                let ours = here.accounts.get(name).and_then(|account| account.password.secret());
+                let has_password = ours.is_some() && ours == account.password.secret();
+                wanted.push(Wanted { address, name, domain: here.id.clone(), account, has_password });
             }
         }
         if !problems.is_empty() {
@@ -226,6 +230,9 @@ impl<'a> Taking<'a> {
 
     /// Puts the password into `accounts`; returns the number of its row.
     fn account(&mut self, want: &Wanted, known: Option<String>, found: Option<Current>) -> String {
+        if let Some(known) = known.as_ref().filter(|_| want.has_password) {
+            return known.clone();
+        }
         let (kind, secret) = match &want.account.password {
             Password::Plain(secret) => ("plain", secret),
             // Set anew: this host's panel encrypts it with its own key when it next has it in hand.

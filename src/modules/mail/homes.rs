@@ -115,7 +115,8 @@ impl Module for QmailHomes {
             let Some(wanted) = wanted else { continue };
             let change = written((dest, ours), (&here, &wanted), &as_owned(0o600));
             if change.is_some() {
-                wanted.lines().filter_map(program).for_each(|program| {
+                let added = wanted.lines().filter(|line| !here.lines().any(|known| known == *line));
+                added.filter_map(program).for_each(|program| {
                     programs.entry(program.into()).or_default().insert(dest);
                 });
             }
