@@ -5,6 +5,7 @@ pub const PLAYBOOKS: &[(&str, &str)] = &[
     ("move-domain.yml", include_str!("../../playbooks/move-domain.yml")),
     ("move-fleet.yml", include_str!("../../playbooks/move-fleet.yml")),
     ("stages/accounts.yml", include_str!("../../playbooks/stages/accounts.yml")),
+    ("stages/dns.yml", include_str!("../../playbooks/stages/dns.yml")),
     ("stages/domains.yml", include_str!("../../playbooks/stages/domains.yml")),
     ("stages/door.yml", include_str!("../../playbooks/stages/door.yml")),
     ("stages/forwarding.yml", include_str!("../../playbooks/stages/forwarding.yml")),

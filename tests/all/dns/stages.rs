@@ -12,7 +12,7 @@ fn program(named: &Named, more: &str) -> Program {
     program.file(
         "hosts",
         &format!(
-            "[dns]\nhere ansible_connection=local\n[all:vars]\ndns_port={}\nold_address=10.77.0.10\n\
+            "[old]\nhere ansible_connection=local\n[new]\nthere ansible_connection=local\n[all:vars]\ndns_port={}\nold_address=10.77.0.10\n\
              new_address=10.77.0.20:25\nold_mx=old.example.net\nnew_mx=new.example.net\n{more}\n",
             named.port
         ),
@@ -84,7 +84,7 @@ fn names_are_moved_by_updates_and_not_before_their_time() {
     });
     let text = text();
     let named = Named::start(&zones.concat(), &ZONES.map(|zone| (zone, text.as_str())));
-    let program = program(&named, &format!("dns_key_name=by-hmac-sha256\ndns_key_secret={SECRET}\n"));
+    let program = program(&named, &format!("dns_server=127.0.0.1\ndns_key_name=by-hmac-sha256\ndns_key_secret={SECRET}\n"));
     move_names(&named, &program);
 }
 
