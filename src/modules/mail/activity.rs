@@ -125,6 +125,13 @@ impl Module for QmailActivity {
                 host.name
             )));
         }
+        if found.since.is_none() && found.unread > 0 {
+            return Err(ModuleError::failed(format!(
+                "the lines of `{}` have no time that says its year, so that nothing tells when mail was delivered\n\
+                 hint: qmail-send's log needs the stamps of multilog (`t`) or splogger",
+                found.logs.join("`, `")
+            )));
+        }
         let wanted = Wanted { texts: &texts, relay: self.relay.as_ref(), reread };
         let drift = self.domains.iter().map(|domain| (domain.as_str(), wanted.drift(domain))).collect();
         let mut planned = Planned::new(Vec::new(), found.results(drift));

@@ -165,6 +165,10 @@ async fn silence_of_a_host_is_not_taken_for_no_mail() {
     here.write("log/current", "", 0o644);
     let (found, _) = activity(&here, &["log/current"]).await;
     assert_eq!((&found["domains"]["example.com"]["last_local"], &found["log_since"]), (&Value::Null, &Value::Null));
+    let plain = "starting delivery 1: msg 1 to local 7-bob@example.com\ndelivery 1: success: did_1+0+0/\n";
+    here.write("log/plain", plain, 0o644);
+    let error = fails(task(&here, &["log/plain"])).await;
+    assert!(error.contains("have no time"), "{error}");
     here.write("bin/qmail-qread", "#!/bin/sh\necho 'qmail-qread: fatal: unable to chdir' >&2\nexit 111\n", 0o755);
     let error = fails(task(&here, &["log/current"])).await;
     assert!(error.contains("`qmail-qread` failed: qmail-qread: fatal"), "{error}");
