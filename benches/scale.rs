@@ -121,6 +121,7 @@ fn serve(directory: &Path, count: usize) {
                 directory: directory.into(),
                 environment: vec![("PATH".into(), "/usr/sbin:/usr/bin:/sbin:/bin".into()), ("HOME".into(), "/".into())],
                 cut_after: None,
+                reaches: Vec::new(),
             };
             let server = Server::start(options).await.unwrap();
             println!("{} {}", server.port(), server.known_hosts_line());

@@ -88,6 +88,15 @@ impl Mail {
         Ok(Mail { old: next()?, new: next()?, outside: next()?, _daemons: daemons, smtp_of_new })
     }
 
+    /// Says where connections from a host to the lab's addresses, and to its own services, really lead.
+    pub fn reaches(&self, host: &str) -> Vec<(String, SocketAddr)> {
+        let places = [&self.old, &self.new, &self.outside];
+        let own = if host == "old" { &self.old } else { &self.new };
+        let smtp = places.iter().zip(ADDRESSES).map(|(place, (_, address))| (format!("{address}:25"), place.smtp));
+        let pop3 = own.pop3.map(|pop3| ("127.0.0.1:110".to_string(), pop3));
+        smtp.chain([("127.0.0.1:25".to_string(), own.smtp)]).chain(pop3).collect()
+    }
+
     /// Ends the new host's qmail-smtpd: mail for it waits on the old one.
     pub fn stop_new(&mut self) {
         self.smtp_of_new = None;

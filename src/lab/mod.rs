@@ -91,6 +91,7 @@ impl Lab {
     /// Serves the lab that `directory` holds, and writes its inventory.
     pub async fn serve(directory: &Path) -> io::Result<Lab> {
         let client = server::kept_key(&directory.join("id_ed25519")).await?;
+        let mail = Mail::start(directory).await?;
         let mut servers = Vec::new();
         for host in HOSTS {
             let root = directory.join(host);
@@ -104,13 +105,13 @@ impl Lab {
                 directory: root.clone(),
                 environment: vec![("PATH".into(), path), ("HOME".into(), root.display().to_string())],
                 cut_after: None,
+                reaches: mail.reaches(host),
             };
             servers.push(Server::start(options).await?);
         }
         let known: String = servers.iter().map(|server| server.known_hosts_line() + "\n").collect();
         std::fs::write(directory.join("known_hosts"), known)?;
         std::fs::write(inventory(directory), inventory_text(directory, [servers[0].port(), servers[1].port()])?)?;
-        let mail = Mail::start(directory).await?;
         std::fs::write(directory.join(PID), std::process::id().to_string())?;
         Ok(Lab { directory: directory.to_path_buf(), _servers: servers, mail })
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use std::time::Duration;
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::{Algorithm, PrivateKey, PublicKey};
 use russh::server::{self, Auth, ChannelOpenHandle, Handler, Msg, Session, VerifiedPublicKey};
-use russh::{Channel, ChannelId};
+use russh::{Channel, ChannelId, ChannelOpenFailure};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -39,6 +39,8 @@ pub struct Options {
     pub environment: Vec<(String, String)>,
     /// Every connection ends after so many bytes, both ways counted together.
     pub cut_after: Option<u64>,
+    /// Where connections that clients ask for really lead (`ssh -W`), by `HOST:PORT`; others are refused.
+    pub reaches: Vec<(String, SocketAddr)>,
 }
 
 /// A running server. Dropping it ends its connections and their commands.
@@ -192,6 +194,34 @@ impl Handler for Host {
     ) -> Result<(), russh::Error> {
         self.channels.insert(channel.id(), channel);
         reply.accept().await;
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        host: &str,
+        port: u32,
+        _originator: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        let asked = format!("{host}:{port}");
+        let Some((_, to)) = self.account.options.reaches.iter().find(|(name, _)| *name == asked) else {
+            reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+            return Ok(());
+        };
+        match TcpStream::connect(to).await {
+            Ok(mut stream) => {
+                reply.accept().await;
+                tokio::spawn(
+                    async move { tokio::io::copy_bidirectional(&mut channel.into_stream(), &mut stream).await },
+                );
+            }
+            Err(_) => reply.reject(ChannelOpenFailure::ConnectFailed).await,
+        }
         Ok(())
     }
 

@@ -379,6 +379,7 @@ async fn served(pair: &Pair, name: &str, cut_after: Option<u64>) -> (Server, Str
             ("HOME".into(), directory.display().to_string()),
         ],
         cut_after,
+        reaches: Vec::new(),
     };
     let server = Server::start(options).await.unwrap();
     let known_hosts = pair.program.path("known_hosts");

@@ -38,7 +38,11 @@ const ARGUMENTS: &[Argument] = &[
         Kind::List,
         "The logs of qmail-send, as paths or patterns of them. By default the first of the usual places that has any.",
     ),
-    Argument::new("days", Kind::Int, "How many days of the logs are read, at most 3660; with 0 they need not be there. The default is 31."),
+    Argument::new(
+        "days",
+        Kind::Int,
+        "How many days of the logs are read, at most 3660; with 0 they need not be there. The default is 31.",
+    ),
     Argument::new("timeout", Kind::Int, "Seconds that reading queue and logs may take. The default is 600."),
     Argument::new(
         "qmail_send",

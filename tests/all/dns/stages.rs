@@ -84,7 +84,8 @@ fn names_are_moved_by_updates_and_not_before_their_time() {
     });
     let text = text();
     let named = Named::start(&zones.concat(), &ZONES.map(|zone| (zone, text.as_str())));
-    let program = program(&named, &format!("dns_server=127.0.0.1\ndns_key_name=by-hmac-sha256\ndns_key_secret={SECRET}\n"));
+    let program =
+        program(&named, &format!("dns_server=127.0.0.1\ndns_key_name=by-hmac-sha256\ndns_key_secret={SECRET}\n"));
     move_names(&named, &program);
 }
 

@@ -44,6 +44,7 @@ impl Embedded {
             directory: directory.path().into(),
             environment: vec![("PATH".into(), "/usr/bin:/bin".into()), ("HOME".into(), "/nowhere".into())],
             cut_after: None,
+            reaches: Vec::new(),
         };
         change(&mut options);
         Embedded { server: Server::start(options).await.expect("a server"), directory }
