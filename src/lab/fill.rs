@@ -90,6 +90,10 @@ impl Filler<'_> {
         ] {
             write(&self.qmail.join("control").join(name), text.as_bytes(), 0o644)?;
         }
+        // Unknown users are refused at once: what is taken and bounced later goes to forged senders.
+        if self.role == Role::New {
+            write(&self.qmail.join("control/rejectnonexist"), rcpthosts.as_bytes(), 0o644)?;
+        }
         // qmail-send locks this file and never writes it.
         write(&self.qmail.join("queue/lock/sendmutex"), b"", 0o600)?;
         fs::create_dir_all(self.qmail.join("active"))

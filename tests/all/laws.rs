@@ -544,6 +544,10 @@ impl Here {
     /// Makes a changed path a third thing, over which the change must not be made, and takes that back.
     async fn refuses_over_another_hand(&self, change: &Change) {
         let Change::Path { change: path, .. } = change else { return };
+        // What is gone has no mode.
+        if !path.after().exists() {
+            return;
+        }
         let path = Path::new(path.path());
         let about = path.symlink_metadata().unwrap();
         let mode = |mode: u32| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -775,7 +779,7 @@ fn every_shipped_playbook_loads_with_every_example_inventory() {
             program.run_words(&words).expect(0);
             let words = [&words[..4], &["--list-hosts"]].concat();
             let hosts = program.run_words(&words).expect(0);
-            assert!(hosts.stdout.contains(".example.com"), "{}:\n{}", playbook.display(), hosts.stdout);
+            assert!(hosts.stdout.contains(".example."), "{}:\n{}", playbook.display(), hosts.stdout);
             count += 1;
         }
     }
