@@ -15,6 +15,16 @@ pub fn of_path(change: &PathChange) -> Vec<String> {
     if path.ends_with("/tcp.smtp") && !relays_for_all(before) && relays_for_all(after) {
         dangers.push("open relay: a rule for every address sets `RELAYCLIENT`".into());
     }
+    if path.ends_with("/control/smtproutes") {
+        let (before, after) = (routes(before), routes(after));
+        let gone: Vec<&str> = before.iter().filter(|key| !after.contains(key)).map(String::as_str).collect();
+        if !gone.is_empty() {
+            let named = shown(&gone.join("`, `")).to_string();
+            dangers.push(format!(
+                "mail that waits for `{named}` loses its route: where its MX is this host it bounces (#5.4.6)"
+            ));
+        }
+    }
     if let Some(mailbox) = mailbox(path, before).filter(|_| size(after) < size(before)) {
         dangers.push(format!("the mailbox `{}` shrinks", shown(mailbox)));
     }
@@ -83,6 +93,14 @@ fn without_control(path: &str) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Returns the domains that have a route of their own (qmail-remote.8).
+fn routes(node: &Node) -> Vec<String> {
+    let Some(Body::Here(bytes)) = node.content().map(|content| &content.body) else { return Vec::new() };
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| Some(line.split_once(':')?.0.to_lowercase())).filter(|key| !key.is_empty()).collect()
 }
 
 /// Says whether a rule of tcpserver's for all addresses, whose address is empty (tcprules.1), lets them relay.

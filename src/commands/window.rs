@@ -32,8 +32,10 @@ pub struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// Note that domains are in a state that something else has brought them to
+    /// Note that domains are in a state that something else has brought them to, such as `cutover undo`
     Set(Set),
+    /// Do nothing for domains until they are let go
+    Hold(Hold),
     /// Run what is due each night: by a timer of systemd, or a line of crontab
     Install(install::Arguments),
 }
@@ -111,6 +113,18 @@ struct Set {
     #[arg(value_name = "STATE", value_parser = state_of)]
     state: State,
     #[command(flatten)]
+    fleet: FleetOf,
+}
+
+#[derive(clap::Args)]
+struct Hold {
+    /// The domains, with commas
+    #[arg(value_name = "DOMAINS", value_delimiter = ',', required = true)]
+    domains: Vec<String>,
+    /// Let them go
+    #[arg(long)]
+    release: bool,
+    #[command(flatten)]
     window: WindowOf,
 }
 
@@ -150,6 +164,7 @@ fn now() -> i64 {
 pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     match &arguments.action {
         Some(Action::Set(set)) => self::set(set),
+        Some(Action::Hold(hold)) => self::hold(hold),
         Some(Action::Install(install)) => install::run(install).await,
         None => night::run(&arguments.night).await,
     }
@@ -166,8 +181,22 @@ fn named(window: &Window, names: &[String]) -> Result<Vec<String>, Diagnostic> {
 }
 
 fn set(arguments: &Set) -> Result<u8, Stop> {
-    let (store, mut window) = Store::open(&arguments.window.path())?;
-    let names = named(&window, &arguments.domains)?;
+    let (store, mut window) = Store::open(&arguments.fleet.window.path())?;
+    if !arguments.fleet.inventory.is_empty() {
+        for listed in pairs::listed(&arguments.fleet)? {
+            // Without a list a pair has what the old host has; who sets a state knows that it is one of them.
+            let known = |name: &&String| !window.domains.iter().any(|domain| domain.name == **name);
+            let named = || arguments.domains.iter().filter(known).cloned().collect();
+            let domains = listed.domains.unwrap_or_else(named);
+            window.take_in(&listed.pair, &domains, now()).map_err(Diagnostic::new)?;
+        }
+    }
+    let names = named(&window, &arguments.domains).map_err(|error| {
+        match arguments.fleet.inventory.is_empty() && error.hint.is_none() {
+            true => error.hint("domains that no night has seen yet come from the inventory: `-i`"),
+            false => error,
+        }
+    })?;
     let mut out = anstream::stdout();
     for domain in window.domains.iter_mut().filter(|domain| names.contains(&domain.name)) {
         let was = domain.state.name();
@@ -175,6 +204,20 @@ fn set(arguments: &Set) -> Result<u8, Stop> {
         writeln!(out, "{}: {was} -> {}", domain.name, arguments.state.name()).map_err(Stop::Output)?;
     }
     store.save(&window)?;
+    Ok(0)
+}
+
+fn hold(arguments: &Hold) -> Result<u8, Stop> {
+    let (store, mut window) = Store::open(&arguments.window.path())?;
+    let names = named(&window, &arguments.domains)?;
+    window
+        .domains
+        .iter_mut()
+        .filter(|domain| names.contains(&domain.name))
+        .for_each(|domain| domain.held = !arguments.release);
+    store.save(&window)?;
+    let what = if arguments.release { "let go" } else { "held" };
+    writeln!(anstream::stdout(), "{}: {what}", names.join(", ")).map_err(Stop::Output)?;
     Ok(0)
 }
 

@@ -155,6 +155,8 @@ fn inventory_text(directory: &Path, ports: [u16; 2]) -> io::Result<String> {
     let mut old = host("old", ports[0]);
     old["vars"] = json!({
         "qmail_send": format!("cat {}", path("old/var/qmail/active/qmail-send.pid")),
+        // Where its own qmail-smtpd is, for a rollback.
+        "own_address": "192.0.2.10",
         "qmail_logs": path("old/var/qmail/active/qmail-send.log"),
     });
     let vars = json!({

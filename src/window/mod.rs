@@ -71,7 +71,8 @@ impl State {
         match self {
             State::Planned => &[],
             State::Prepared => &["name", "ttl", "preflight", "accounts", "door"],
-            State::Forwarding => &["forwarding", "proof"],
+            // What was made on the old host since is taken over, and asked for, before mail goes to the new one.
+            State::Forwarding => &["preflight", "accounts", "probe", "forwarding", "proof"],
             State::Switched => &["switch"],
             // Sessions are passed on when there is something to read.
             State::Moved => &["stored-mail", "proxies", "verification"],
@@ -81,15 +82,18 @@ impl State {
     }
 
     /// The playbooks that are run again each time while a domain is in this state: a panel may have written the control
-    /// files anew, and mail may have come late.
+    /// files anew, and mail may have come late. Before them the old host is looked at (`watch`).
     pub fn upkeep(self) -> &'static [&'static str] {
         match self {
             State::Planned | State::Prepared | State::Retired => &[],
-            State::Forwarding | State::Switched => &["watch", "forwarding"],
-            State::Moved | State::Draining => &["watch", "forwarding", "stored-mail", "verification"],
+            State::Forwarding | State::Switched => &["forwarding"],
+            State::Moved | State::Draining => &["forwarding", "stored-mail", "verification"],
         }
     }
 }
+
+/// The stage that looks at the old host.
+pub const WATCH: &[&str] = &["watch"];
 
 /// A pair of hosts, as the inventory has it: a host of the group `old`, and the one that its `new_host` names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -108,6 +112,9 @@ pub struct Domain {
     pub since: BTreeMap<State, i64>,
     #[serde(default)]
     pub known: Known,
+    /// Nothing is done for it until it is let go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     /// Why the last run did not bring it further.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -154,6 +161,7 @@ impl Domain {
             state: State::Planned,
             since: BTreeMap::from([(State::Planned, now)]),
             known: Known::default(),
+            held: false,
             error: None,
         }
     }
@@ -180,7 +188,7 @@ impl Known {
         }
         if let Some(queued) = number("queued") {
             (self.queued, self.looked) = (Some(queued), Some(now));
-            self.last_local = number("last_local").or(self.last_local);
+            self.last_local = number("last_local").max(self.last_local);
             let days = told.get("relayed").and_then(Value::as_object);
             // A log that was rotated away takes no day back.
             for (day, count) in days.into_iter().flatten().filter_map(|(day, count)| Some((day, count.as_i64()?))) {

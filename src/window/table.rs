@@ -12,7 +12,7 @@ pub struct Row {
     pub state: State,
     /// When it came to its state: `YYYY-MM-DD HH:MM`, in UTC.
     pub since: String,
-    /// Recipients in the old host's queue, and what it passed on on the last full day; `-` where nobody has looked.
+    /// Recipients in the old host's queue, and what it passed on on the last day that it was looked at; `-` where nobody has looked.
     pub queued: String,
     pub relayed: String,
     pub next: String,
@@ -27,8 +27,7 @@ pub fn rows(window: &Window, rules: &Rules, now: i64) -> Vec<Row> {
 
 fn row(domain: &Domain, rules: &Rules, now: i64) -> Row {
     let since = domain.since.get(&domain.state).map_or(String::new(), |time| gates::at(*time, "%Y-%m-%d %H:%M"));
-    let today = day_of(now);
-    let last = domain.known.relayed.range(..today).next_back().map(|(_, count)| *count);
+    let last = domain.known.relayed.range(..=day_of(now)).next_back().map(|(_, count)| *count);
     let number = |number: Option<i64>| number.map_or("-".into(), |number| number.to_string());
     let drift = domain.known.drift.iter().map(|text| format!("drift: {text}"));
     Row {
@@ -46,6 +45,9 @@ fn row(domain: &Domain, rules: &Rules, now: i64) -> Row {
 /// Says what comes next, and why not yet.
 pub fn next(domain: &Domain, rules: &Rules, now: i64) -> String {
     let Some(next) = domain.state.next() else { return "-".into() };
+    if domain.held {
+        return "held".into();
+    }
     match gates::open(domain, rules, now) {
         Ok(()) if next == State::Retired => "may be retired".into(),
         Ok(()) => format!("{} is due", next.name()),

@@ -10,7 +10,7 @@ use crate::program::{Printed, Program};
 use crate::sshd::wait_for;
 
 /// All stages there are.
-const STAGES: [&str; 14] = [
+const STAGES: [&str; 15] = [
     "name",
     "ttl",
     "preflight",
@@ -18,6 +18,7 @@ const STAGES: [&str; 14] = [
     "door",
     "forwarding",
     "proof",
+    "probe",
     "switch",
     "proxies",
     "stored-mail",
@@ -122,7 +123,10 @@ fn a_fleet_goes_from_planned_to_retired_as_its_gates_open() {
     fleet.window("--due --to moved").expect(0);
     assert_eq!(fleet.states()[3], "d.example moved");
     // Nobody is retired without being told to, nor while the old host still works.
-    let quiet = json!({"queued": 0, "relayed": {}, "drift": []});
+    let today = jiff::Timestamp::now().as_second();
+    let day = |back: i64| jiff::Timestamp::from_second(today - back * 86_400).unwrap().strftime("%Y-%m-%d").to_string();
+    let week: serde_json::Map<String, Value> = (0..10).map(|back| (day(back), json!(0))).collect();
+    let quiet = json!({"queued": 0, "relayed": week, "drift": []});
     fleet.tell("watch", json!({"old1": {"a.example": quiet, "b.example": {"queued": 1}, "c.example": quiet}}));
     fleet.later(20);
     fleet.ran();
@@ -155,10 +159,42 @@ fn a_night_has_a_budget_and_an_end() {
     assert!(night.contains("the budget is used up"), "{night}");
     assert_eq!(fleet.states()[..3], ["a.example prepared", "b.example prepared", "c.example planned"]);
     let now = jiff::Zoned::now().strftime("%H:%M").to_string();
-    // The next time that the clock shows this is tomorrow.
-    fleet.window(&format!("--due --to prepared --until {now}")).expect(0);
-    assert_eq!(fleet.states()[3], "d.example prepared");
+    // Who is late begins nothing: that was not meant for tomorrow.
+    let late = fleet.window(&format!("--due --to prepared --until {now}")).expect(0).stdout;
+    assert!(late.contains("the night is over"), "{late}");
+    assert_eq!(fleet.states()[3], "d.example planned");
     assert!(fleet.window("--due --until 25:00").expect(1).stderr.contains("is no time of day"));
+}
+
+#[test]
+fn what_is_held_is_left_alone_and_what_was_moved_by_hand_is_set() {
+    let fleet = Fleet::new();
+    let refused = fleet.0.run("window set d.example draining").expect(1).stderr;
+    assert!(refused.contains("come from the inventory: `-i`"), "{refused}");
+    fleet.0.run("window set d.example draining -i fleet.yml").expect(0);
+    fleet.window("--due --to prepared").expect(0);
+    fleet.0.run("window hold a.example,b.example").expect(0);
+    fleet.ran();
+    fleet.window("--due --to forwarding").expect(0);
+    let expected = ["a.example prepared", "b.example prepared", "c.example forwarding", "d.example draining"];
+    assert_eq!(fleet.states(), expected);
+    assert!(fleet.0.run("status").expect(0).stdout.contains("  held\n"));
+    fleet.0.run("window hold a.example --release").expect(0);
+    fleet.window("--due --to forwarding").expect(0);
+    assert_eq!(fleet.states()[..2], ["a.example forwarding", "b.example prepared"]);
+}
+
+#[test]
+fn a_host_that_does_not_answer_holds_up_no_other_pair() {
+    let fleet = Fleet::new();
+    let text = fleet
+        .0
+        .read("fleet.yml")
+        .replace("old2: {", "old2: {ansible_connection: ssh, ansible_host: 127.0.0.1, ansible_port: 1, ");
+    fleet.0.file("fleet.yml", &text);
+    fleet.window("--due --to prepared").expect(4);
+    assert_eq!(fleet.states()[..3], ["a.example prepared", "b.example prepared", "c.example prepared"]);
+    assert!(!fleet.states().contains(&"d.example prepared".to_string()));
 }
 
 #[test]
@@ -218,22 +254,30 @@ fn what_is_wrong_with_pairs_is_said_before_any_host_is_touched() {
 #[test]
 fn an_installed_window_is_shown_and_its_command_means_the_same_from_anywhere() {
     let fleet = Fleet::new();
-    let shown = fleet.window("install --timer --at 02:15 --budget 20 -C -e note=100%").stdout;
-    assert!(shown.is_empty(), "flags stand behind `install`");
-    let shown = fleet.0.run("window install -i fleet.yml --timer --at 02:15 --budget 20 -C -e note=100%").stdout;
+    fleet.0.file("100% $own.yml", "note: mine\n");
+    let install = |flags: &str| {
+        let words = ["window", "install", "-i", "fleet.yml", "--at", "02:15", "-e", "@100% $own.yml"];
+        let more: Vec<&str> = flags.split(' ').collect();
+        [&words[..], &more].concat().into_iter().map(str::to_string).collect::<Vec<String>>()
+    };
+    let words = install("--timer --budget 20 -C");
+    let shown = fleet.0.run_words(&words.iter().map(String::as_str).collect::<Vec<_>>()).stdout;
     for line in [
         "+OnCalendar=*-*-* 02:15:00",
-        "/cutover window --due -i DIR/fleet.yml -e note=100%% --playbooks DIR/playbooks --window DIR/state/window.json --until 05:30 \
-         --budget 20",
+        "+Environment=CUTOVER_STATE_DIR=DIR/state",
+        "/cutover window --due -i DIR/fleet.yml -e \"@DIR/100%% $$own.yml\" --playbooks DIR/playbooks --window DIR/state/window.json \
+         --until 05:30 --budget 20",
     ] {
         assert!(shown.contains(line), "{line}\n{shown}");
     }
+    let refused = fleet.0.run("window install -i fleet.yml --cron -C -e key=geheim").expect(1).stderr;
+    assert!(refused.contains("`-e key=...` would stand where everybody can read it") && !refused.contains("geheim"));
     crontab::made_for(&fleet.0);
-    let install = "window install -i fleet.yml --cron --at 02:15 -e note=100%";
+    let install = "window install -i fleet.yml --cron --at 02:15";
     crontab::cutover(&fleet.0, install);
     let line = fleet.0.read(&crontab::tab());
     assert!(line.starts_with("#Ansible: cutover window\n15 2 * * * cd "), "{line}");
-    assert!(line.contains(" window --due -i ") && line.contains("-e note=100\\%"), "{line}");
+    assert!(line.contains(" window --due -i ") && line.contains(" CUTOVER_STATE_DIR=/"), "{line}");
     assert!(crontab::cutover(&fleet.0, install).stdout.contains(" changed=0 "));
     crontab::cutover(&fleet.0, &format!("{install} --remove"));
     assert!(!fleet.0.path(&crontab::tab()).exists() || fleet.0.read(&crontab::tab()).is_empty());

@@ -47,6 +47,11 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         super::pairs::listed(&arguments.fleet)?;
     }
     let wrong = |what: &str, error: std::io::Error| Diagnostic::new(format!("{what}: {error}"));
+    if let Some(given) = arguments.fleet.extra_vars.iter().find(|given| !given.trim_start().starts_with('@')) {
+        let name = given.split('=').next().unwrap_or_default();
+        let error = Diagnostic::new(format!("`-e {name}=...` would stand where everybody can read it, each night"));
+        return Err(error.hint("write it into a file that only you can read: `-e @FILE`").into());
+    }
     let (hour, minute) = time_of(&arguments.at)?;
     time_of(&arguments.until)?;
     let program = std::env::current_exe().map_err(|error| wrong("this program has no path", error))?;
@@ -57,10 +62,15 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     let line = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
     let variables = json!({
         "directory": here,
-        "command_line": line,
-        // `%` begins a specifier in a unit (systemd.unit.5), and a line end in crontab(5).
-        "unit_line": line.replace('%', "%%"),
-        "cron_line": format!("cd {} && {line}", quoted(&here.display().to_string())).replace('%', "\\%"),
+        "unit_line": words.iter().map(|word| unit_word(word)).collect::<Vec<_>>().join(" "),
+        "state_directory": unit_word(&state::directory().display().to_string()),
+        // `%` is a line end in crontab(5).
+        "cron_line": format!(
+            "cd {} && CUTOVER_STATE_DIR={} {line}",
+            quoted(&here.display().to_string()),
+            quoted(&state::directory().display().to_string())
+        )
+        .replace('%', "\\%"),
         "hour": hour,
         "minute": minute,
         "timer": timer,
@@ -85,7 +95,8 @@ fn command(arguments: &Arguments, program: &std::path::Path) -> Vec<String> {
     let absolute = |path: &PathBuf| state::absolute(&path.display().to_string());
     let mut words = vec![program.display().to_string(), "window".into(), "--due".into()];
     fleet.inventory.iter().for_each(|source| words.extend(["-i".into(), state::absolute(source)]));
-    fleet.extra_vars.iter().for_each(|given| words.extend(["-e".into(), given.clone()]));
+    let files = fleet.extra_vars.iter().filter_map(|given| given.trim_start().strip_prefix('@'));
+    files.for_each(|file| words.extend(["-e".into(), format!("@{}", state::absolute(file))]));
     words.extend(["--playbooks".into(), absolute(&fleet.playbooks)]);
     words.extend(["--window".into(), absolute(&fleet.window.path())]);
     words.extend(["--until".into(), arguments.until.clone()]);
@@ -110,6 +121,16 @@ fn quoted(word: &str) -> String {
     match !word.is_empty() && word.chars().all(plain) {
         true => word.into(),
         false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
+/// Quotes a word for the command line of a unit: `%` begins a specifier there, `$` a variable (systemd.unit.5, systemd.service.5).
+fn unit_word(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:,=@+%$".contains(letter);
+    let word = word.replace('%', "%%").replace('$', "$$");
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word,
+        false => format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\"")),
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Night, named, now, pairs};
 use crate::cli::Stop;
 use crate::error::{Diagnostic, Diagnostics};
 use crate::report::{RUN, Recap};
-use crate::window::{Batch, Domain, State, Store, Window, gates, table};
+use crate::window::{Batch, Domain, State, Store, WATCH, Window, gates, table};
 
 /// A run under way.
 struct Going<'a> {
@@ -28,6 +28,8 @@ struct Going<'a> {
     worked: bool,
     /// Domains that this night does not bring further, each with its old host.
     failed: BTreeSet<(String, String)>,
+    /// The exit code of what has failed: 2, or 4 where all of it was hosts that did not answer.
+    worst: u8,
 }
 
 /// How the run of a batch's stages ended.
@@ -35,7 +37,10 @@ enum Ended {
     Well {
         changed: bool,
     },
-    Failed(String),
+    Failed {
+        why: String,
+        code: u8,
+    },
     /// By a signal, with the exit code for it.
     Told(u8),
 }
@@ -48,11 +53,19 @@ pub async fn run(night: &Night) -> Result<u8, Stop> {
         true => Store::open(&night.fleet.window.path()).map(|(store, window)| (Some(store), window))?,
         false => (None, Store::read(&night.fleet.window.path())?),
     };
-    let mut window = window;
+    let (mut window, mut silent) = (window, 0);
     for pairs::Listed { pair, domains } in listed {
         let domains = match domains {
             Some(domains) => domains,
-            None => ask_for_domains(night, &pair.old, &passwords).await?,
+            None => match ask_for_domains(night, &pair.old, &passwords).await? {
+                Ok(domains) => domains,
+                // The other pairs go on, and so do the domains of this one that are known.
+                Err(code) if [2, 4].contains(&code) => {
+                    silent = code;
+                    Vec::new()
+                }
+                Err(code) => return Ok(code),
+            },
         };
         window.take_in(&pair, &domains, now()).map_err(Diagnostic::new)?;
     }
@@ -60,15 +73,28 @@ pub async fn run(night: &Night) -> Result<u8, Stop> {
     let Some(store) = store else { return look(night, &window, &names) };
     store.save(&window)?;
     let budget = night.budget.unwrap_or(usize::MAX);
-    let mut going =
-        Going { night, passwords, store, window, names, until, budget, worked: false, failed: BTreeSet::new() };
+    let mut going = Going {
+        night,
+        passwords,
+        store,
+        window,
+        names,
+        until,
+        budget,
+        worked: false,
+        failed: BTreeSet::new(),
+        worst: 0,
+    };
     if let Some(code) = going.upkeep().await? {
         return Ok(code);
     }
     if let Some(code) = going.advance().await? {
         return Ok(code);
     }
-    going.end()
+    Ok(match going.end()? {
+        0 | 3 if silent > 0 => silent,
+        code => code,
+    })
 }
 
 /// Says what is due, and changes nothing.
@@ -90,7 +116,7 @@ fn look(night: &Night, window: &Window, names: &[String]) -> Result<u8, Stop> {
 }
 
 fn is_due(domain: &Domain, night: &Night, names: &[String]) -> bool {
-    names.contains(&domain.name) && domain.state.next().is_some_and(|next| next <= night.to)
+    !domain.held && names.contains(&domain.name) && domain.state.next().is_some_and(|next| next <= night.to)
 }
 
 /// Names a batch and where it goes: `old -> new: 3 domains to forwarding: a, b, c`.
@@ -104,15 +130,18 @@ fn told(batch: &Batch, to: State) -> String {
     format!("{} -> {}: {} {plural} to {}: {named}", pair.old, pair.new, domains.len(), to.name())
 }
 
-/// Asks an old host for its domains.
-async fn ask_for_domains(night: &Night, old: &str, passwords: &Given) -> Result<Vec<String>, Stop> {
+/// Asks an old host for its domains; an exit code instead where it does not answer.
+async fn ask_for_domains(night: &Night, old: &str, passwords: &Given) -> Result<Result<Vec<String>, u8>, Stop> {
     let mut arguments = night.play(old, &["domains"], &[]);
     arguments.extra_vars.pop();
     let ended = play::ran(&arguments, passwords).await?;
-    let told = ended.as_ref().ok().and_then(|recap| recap.stats.get(RUN)?.get("domains_of")?.get(old));
-    let names = told.and_then(Value::as_array).map(|names| names.iter().filter_map(Value::as_str).map(String::from));
-    let error = || Diagnostic::new(format!("`{old}` did not say which domains it has")).hint("give them as `domains`");
-    names.map(Iterator::collect).ok_or_else(|| error().into())
+    let recap = match ended {
+        Ok(recap) => recap,
+        Err(code) => return Ok(Err(code)),
+    };
+    let told = recap.stats.get(RUN).and_then(|stats| stats.get("domains_of")?.get(old)?.as_array());
+    let names = told.map(|names| names.iter().filter_map(Value::as_str).map(String::from).collect());
+    Ok(names.ok_or(recap.exit_code().max(2)))
 }
 
 impl Going<'_> {
@@ -128,13 +157,17 @@ impl Going<'_> {
     /// Runs again what has to stay as it is: a panel may have written the control files anew, and mail may be late.
     async fn upkeep(&mut self) -> Result<Option<u8>, Stop> {
         let names = self.names.clone();
-        let batches = self.window.batches(|domain| names.contains(&domain.name) && !domain.state.upkeep().is_empty());
+        let kept = |domain: &Domain| !domain.held && !domain.state.upkeep().is_empty();
+        let batches = self.window.batches(|domain| names.contains(&domain.name) && kept(domain));
         for batch in batches.iter().flat_map(|batch| self.parts(batch)).collect::<Vec<_>>() {
-            let stages = batch.state.upkeep();
-            if let Some(code) = self.work(&batch, stages, None).await? {
+            // What hides from it, such as a log that nobody finds, keeps nothing from being put right.
+            if let Some(code) = self.work(&batch, WATCH, None).await? {
                 return Ok(Some(code));
             }
             self.tell_drift(&batch)?;
+            if let Some(code) = self.work(&batch, batch.state.upkeep(), None).await? {
+                return Ok(Some(code));
+            }
         }
         Ok(None)
     }
@@ -187,6 +220,8 @@ impl Going<'_> {
                     for domain in self.window.of(&batch) {
                         match to {
                             Some(to) => domain.reach(to, now()),
+                            // What differed has been put right.
+                            None if stages != WATCH => (domain.error, domain.known.drift) = (None, Vec::new()),
                             None => domain.error = None,
                         }
                     }
@@ -194,12 +229,13 @@ impl Going<'_> {
                         self.say(&what)?;
                     }
                 }
-                Ended::Failed(why) => match batch.halves() {
+                Ended::Failed { why, code } => match batch.halves() {
                     Some(halves) => {
                         self.say(&format!("failed: {what}\n  {why}\n  one after the other half of them now"))?;
                         open.extend(halves);
                     }
                     None => {
+                        self.worst = if self.worst == 2 { 2 } else { code };
                         self.failed.extend(batch.domains.iter().map(|name| (batch.pair.old.clone(), name.clone())));
                         self.say(&format!("failed: {what}\n  {why}"))?;
                         self.window.of(&batch).for_each(|domain| domain.error = Some(why.clone()));
@@ -222,7 +258,10 @@ impl Going<'_> {
         }
         Ok(match recap.exit_code() {
             0 => Ended::Well { changed: changed(&recap) },
-            code => Ended::Failed(recap.failure.unwrap_or_else(|| format!("the run ended with {code}"))),
+            code => {
+                let why = recap.failure.unwrap_or_else(|| format!("the run ended with {code}"));
+                Ended::Failed { why, code }
+            }
         })
     }
 
@@ -240,10 +279,9 @@ impl Going<'_> {
         let rows: Vec<_> = table::rows(&self.window, &self.night.fleet.window.rules(), now());
         let rows: Vec<_> = rows.into_iter().filter(|row| self.names.contains(&row.domain)).collect();
         self.say(&table::sum(&rows))?;
-        Ok(match (!self.failed.is_empty(), self.worked && self.night.exit_code) {
-            (true, _) => 2,
-            (false, true) => 3,
-            (false, false) => 0,
+        Ok(match (self.worst, self.worked && self.night.exit_code) {
+            (0, true) => 3,
+            (worst, _) => worst,
         })
     }
 }
@@ -252,7 +290,10 @@ fn changed(recap: &Recap) -> bool {
     recap.hosts.values().any(|counts| counts.changed > 0)
 }
 
-/// Returns when it will next be this time of day here.
+/// The longest night, in seconds: what is further away is over.
+const LONGEST: i64 = 18 * 3600;
+
+/// Returns when it will next be this time of day here, or when it was, if that is nearer to this night.
 fn next_time(text: &str) -> Result<i64, Diagnostics> {
     let wrong = || Diagnostic::new(format!("`--until {text}` is no time of day")).hint("such as `--until 05:30`");
     let (hour, minute) = text.split_once(':').ok_or_else(wrong)?;
@@ -264,7 +305,9 @@ fn next_time(text: &str) -> Result<i64, Diagnostics> {
         true => today,
         false => today.tomorrow().map_err(|_| wrong())?,
     };
-    Ok(next.timestamp().as_second())
+    // Who is late is not early for the next night.
+    let next = next.timestamp().as_second();
+    Ok(if next - now() > LONGEST { next - 24 * 3600 } else { next })
 }
 
 #[cfg(test)]
@@ -275,7 +318,7 @@ mod tests {
     fn the_end_of_the_night_is_the_next_time_that_the_clock_shows_it() {
         for text in ["05:30", "00:00", "23:59"] {
             let next = next_time(text).unwrap();
-            assert!(next > now() && next <= now() + 25 * 3600, "{text}");
+            assert!(next > now() - 7 * 3600 && next <= now() + LONGEST, "{text}");
         }
         for text in ["25:00", "5", "aa:bb", "05:61", "-1:00"] {
             assert!(next_time(text).unwrap_err().to_string().contains("no time of day"), "{text}");

@@ -17,11 +17,24 @@ pub fn program(line: &str) -> Option<&str> {
     word.starts_with('/').then_some(word)
 }
 
-/// Returns what a file says here with the forwards of the old one that it lacks, or nothing where it has them all.
+/// Says whether a line puts the message into a mailbox of the host: a Maildir, an mbox, or Plesk's program for one.
+fn is_local(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with(['.', '/']) || program(line).is_some_and(|program| program.ends_with("/deliverquota"))
+}
+
+/// Returns what a file says here with the forwards of the old one that it lacks, or nothing where it has them all. A file
+/// without a line, which means the host's own delivery, and one that only forwards get the old file's own delivery too.
 pub fn merged(old: &str, here: &str) -> Option<String> {
     let known: Vec<String> = here.lines().filter_map(forward).collect();
     let lacks = |line: &&str| forward(line).is_some_and(|address| !known.contains(&address));
-    let added: String = old.lines().filter(lacks).map(|line| format!("{}\n", line.trim_end())).collect();
+    let mut added: String = old.lines().filter(lacks).map(|line| format!("{}\n", line.trim_end())).collect();
+    let only_forwards = !here.lines().any(is_local) && (!added.is_empty() || !known.is_empty());
+    if only_forwards && !here.lines().any(|line| line.starts_with('|') && !line.trim_end().ends_with("true")) {
+        let local: String =
+            old.lines().filter(|line| is_local(line)).map(|line| format!("{}\n", line.trim_end())).collect();
+        added.insert_str(0, &local);
+    }
     let end = if here.is_empty() || here.ends_with('\n') { "" } else { "\n" };
     (!added.is_empty()).then(|| format!("{here}{end}{added}"))
 }
@@ -50,9 +63,13 @@ fn is_of_path(letter: char) -> bool {
 /// so. Of the old file only the first line counts: what was counted there is not here.
 pub fn larger_quota(old: &str, here: Option<&str>) -> Option<String> {
     let first = |text: &str| text.lines().next().unwrap_or_default().trim().to_string();
+    // What is no quota says nothing of one.
+    if !first(old).ends_with(['S', 'C']) {
+        return None;
+    }
     let limits = limits(&first(old));
     let Some(here) = here else {
-        return (!first(old).is_empty()).then(|| format!("{}\n", written(limits)));
+        return Some(format!("{}\n", written(limits)));
     };
     let ours = self::limits(&first(here));
     let larger = (larger(limits.0, ours.0), larger(limits.1, ours.1));
@@ -90,6 +107,11 @@ mod tests {
         assert_eq!(merged(old, here), Some(expected.clone()));
         assert_eq!(merged(old, &expected), None);
         assert_eq!(merged("&a@b.example", "| true"), Some("| true\n&a@b.example\n".into()));
+        // Who has a mailbox on the old host goes on having one.
+        assert_eq!(merged("./Maildir/\n&a@b.example\n", ""), Some("./Maildir/\n&a@b.example\n".into()));
+        assert_eq!(merged("./Maildir/\n", "&a@b.example\n"), Some("&a@b.example\n./Maildir/\n".into()));
+        assert_eq!(merged("./Maildir/\n", ""), None);
+        assert_eq!(merged("./Maildir/\n", "|bouncesaying no\n"), None);
     }
 
     #[test]
@@ -108,6 +130,8 @@ mod tests {
             ("10S\n", Some("10S\n3 1\n"), None),
             ("0S\n", Some("5S\n3 1\n"), Some("0S\n3 1\n")),
             ("10S\n", Some("0S\n"), None),
+            ("", Some("10S\n"), None),
+            ("odd\n", Some("10S\n"), None),
             ("10S,5C\n", None, Some("10S,5C\n")),
             ("10S,5C\n", Some("20S\n"), None),
             ("", None, None),

@@ -210,6 +210,8 @@ impl Installation {
         facts.insert("smtproutes".into(), json!(self.smtproutes));
         let local = domains.iter().filter(|name| self.locals.contains(*name)).collect::<Vec<_>>();
         facts.insert("local_domains".into(), json!(local));
+        let is_virtual = |name: &&String| self.virtualdomains.get(*name).is_some_and(|prepend| !prepend.is_empty());
+        facts.insert("virtual_domains".into(), json!(domains.iter().filter(is_virtual).collect::<Vec<_>>()));
         facts
     }
 

@@ -95,6 +95,9 @@ impl Master {
                 "$INCLUDE" if !blank => {
                     return Err(at("it has an `$INCLUDE`, whose records are not seen from here".into()));
                 }
+                "$GENERATE" if !blank => {
+                    return Err(at("it has a `$GENERATE`, whose records are not seen from here".into()));
+                }
                 directive if !blank && directive.starts_with('$') => continue,
                 _ => {}
             }
@@ -281,6 +284,7 @@ mod tests {
             ("a A 1.2.3.4\nb TXT \"x\n", "line 2: a `\"` is not closed"),
             ("a A ( 1.2.3.4\n", "a `(` is not closed"),
             ("$INCLUDE other\n", "line 1: it has an `$INCLUDE`"),
+            ("$GENERATE 1-2 pop$ A 10.0.0.$\n", "line 1: it has a `$GENERATE`"),
             ("\tA 1.2.3.4\n", "line 1: the first record has no name"),
         ] {
             let error = Master::read(text, "example.").unwrap_err();
