@@ -279,6 +279,7 @@ fn in_namespace(pair: &Pair, script: &str) {
         .args(["sh", "-ec", &pair.placed(script), "sh", env!("CARGO_BIN_EXE_cutover")])
         .current_dir(pair.program.path(""))
         .env("CUTOVER_STATE_DIR", pair.program.path("state"))
+        .env("CUTOVER_LOCK_DIR", pair.program.locks_directory())
         .env("HOME", pair.program.path(""))
         .output()
         .unwrap();

@@ -19,7 +19,7 @@ const GUARD: &str = r#"cd "$1" && trap '' INT TERM HUP || exit
 as=
 [ "$(id -u)" != 0 ] || as=--user=root
 mariadb-install-db --no-defaults $as --datadir="$1/data" --auth-root-authentication-method=normal --skip-test-db >install 2>&1
-PATH=$PATH:/usr/sbin mariadbd --no-defaults $as --datadir="$1/data" --socket="$1/socket" --pid-file="$1/pid" --skip-networking \
+PATH=$PATH:/usr/sbin mariadbd --no-defaults $as --datadir="$1/data" --tmpdir="$1" --socket="$1/socket" --pid-file="$1/pid" --skip-networking \
     --innodb-buffer-pool-size=16M --innodb-flush-log-at-trx-commit=0 --innodb-fast-shutdown=2 >log 2>&1 &
 cat >/dev/null
 kill -KILL $!

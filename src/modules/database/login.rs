@@ -71,7 +71,7 @@ options() {
   [ -z "$shadow" ] || sed -n '1{s/[\\"]/\\&/g;s/^/password="/;s/$/"/;p;}' "$shadow"
   [ "$bytes" = 0 ] || dd bs=1 count="$bytes" <&4 2>/dev/null
 }
-client() { options | { exec 3<&0 0<&4 4<&-; exec "$client" --defaults-file=/dev/fd/3 "$@"; }; }
+client() { options | "$client" --defaults-file=/dev/fd/3 "$@" 3<&0 0<&4 4<&-; }
 "#;
 
 /// What every session starts with: the modes and letters that the quoting of values takes for granted.

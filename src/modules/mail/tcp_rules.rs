@@ -236,7 +236,8 @@ impl TcpRules {
             "{PATH}command -v tcprules >/dev/null || exit 0\n\
              cdb={} rules={}\n\
              [ -e \"$cdb\" ] || {{ echo {MISSING}; exit; }}\n\
-             new=$(mktemp -d) || exit\n\
+             new=\nfor base in \"${{TMPDIR:-/tmp}}\" /var/tmp /dev/shm; do\n\
+             new=$(mktemp -d \"$base/tcprules.XXXXXX\" 2>/dev/null) && break\ndone\n[ -d \"$new\" ] || exit\n\
              trap 'rm -rf \"$new\"' EXIT\n\
              if ! tcprules \"$new/cdb\" \"$new/tmp\" {rules} 2>&1; then :\n\
              elif cmp -s \"$new/cdb\" \"$cdb\"; then echo '{SAME}'\nelse echo '{OTHER}'\nfi",

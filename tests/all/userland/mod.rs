@@ -30,6 +30,7 @@ const MISSING_TOOLS: Refused = &[
     ("plesk_accounts", NO_CLIENT),
     ("plesk_facts", NO_CLIENT),
     ("wait_for", "`new` has neither `nc` nor `bash` to connect"),
+    ("zone_file", "rndc: not found"),
 ];
 const NO_SHADOW: Refused = &[
     ("apt", NO_APT),
@@ -43,6 +44,7 @@ const NO_SHADOW: Refused = &[
     ("plesk_accounts", NO_CLIENT),
     ("plesk_facts", NO_CLIENT),
     ("user", "`new` has no `groupadd`"),
+    ("zone_file", "rndc: not found"),
 ];
 const NO_APT: &str = "`new` has no apt, and no other package manager that is known";
 const NO_CLIENT: &str = "there is neither `mariadb` nor `mysql`, the client";

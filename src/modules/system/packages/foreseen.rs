@@ -12,7 +12,9 @@ pub enum Lists {
     New,
 }
 
-const DIRECTORY: &str = r#"new=$(mktemp -d) || exit
+const DIRECTORY: &str = r#"new=
+for base in "${TMPDIR:-/tmp}" /var/tmp /dev/shm; do new=$(mktemp -d "$base/apt.XXXXXX" 2>/dev/null) && break; done
+[ -d "$new" ] || exit
 trap 'rm -rf "$new"' EXIT
 trap 'exit 1' HUP INT TERM
 chmod 755 "$new"
