@@ -80,6 +80,14 @@ fn one_domain_moves_as_previewed_and_a_second_run_changes_nothing() {
     let before = (tree(&lab.qmail("old")), tree(&lab.qmail("new")));
     let check = lab.play("-e domains=example.com --check --diff").expect(0);
     assert!(before == (tree(&lab.qmail("old")), tree(&lab.qmail("new"))), "a check has changed something");
+    // All of it can be planned: an approved plan is applied without questions.
+    let path = lab.program.path("state/lab").display().to_string();
+    lab.program.file("pw", "any\n");
+    let words = format!(
+        "plan -i {path}/inventory.yml {path}/playbooks/move-domain.yml -e domains=all -o all.plan --vault-password-file pw"
+    );
+    let planned = lab.program.run(&words).expect(0).stderr;
+    assert!(planned.contains("plan: 15 changes on 2 hosts\n"), "{planned}");
 
     let stored: BTreeMap<String, Digest> =
         messages(&lab.qmail("old"), false).into_iter().filter(|(name, _)| name.starts_with("example.com/")).collect();

@@ -152,6 +152,9 @@ impl Pair {
             roots,
             commands,
             left_out: &[
+                "Addresses of the domains",
+                "What the new host takes from the old one",
+                "It takes every address, and none that it must not",
                 "The old host delivers nothing of them to itself any more",
                 "What is left to move",
                 "Nothing is left",
