@@ -9,6 +9,7 @@ use super::printing::Printing;
 use super::state;
 use crate::cli::Stop;
 use crate::error::Diagnostic;
+use crate::report::fleet;
 use crate::window::{Rules, State, Store, Window, table};
 
 mod install;
@@ -235,7 +236,7 @@ pub fn status(arguments: &Status) -> Result<u8, Stop> {
     }
     if let Some(path) = &arguments.html {
         let made = format!("as of {} UTC", crate::window::gates::at(now(), "%Y-%m-%d %H:%M"));
-        write_page(path, &crate::window::page::page(&rows, &made))?;
+        write_page(path, &fleet::page(&rows, &made))?;
     }
     Ok(0)
 }

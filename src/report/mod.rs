@@ -4,6 +4,7 @@ use std::io::Result;
 
 use crate::run::Event;
 
+pub mod fleet;
 pub mod html;
 pub mod human;
 pub mod jsonl;

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub mod gates;
-pub mod page;
 pub mod store;
 pub mod table;
 

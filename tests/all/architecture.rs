@@ -38,7 +38,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "yaml",
         ],
     ),
-    ("report", &["change", "modules", "provenance", "run", "transport"]),
+    ("report", &["change", "modules", "provenance", "run", "transport", "window"]),
     ("window", &["error"]),
     ("lab", &["modules", "secret"]),
     (

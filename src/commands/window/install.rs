@@ -8,6 +8,7 @@ use super::super::{play, state};
 use super::FleetOf;
 use crate::cli::Stop;
 use crate::error::Diagnostic;
+use crate::transport::command::quote;
 
 const PLAYBOOK: &str = include_str!("install.yml");
 
@@ -59,7 +60,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     let words: Vec<String> = command(arguments, &program);
     let root = rustix::process::geteuid().is_root();
     let timer = arguments.timer || (!arguments.cron && root && std::path::Path::new("/run/systemd/system").exists());
-    let line = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+    let line = words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
     let variables = json!({
         "directory": here,
         "unit_line": words.iter().map(|word| unit_word(word)).collect::<Vec<_>>().join(" "),
@@ -67,8 +68,8 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         // `%` is a line end in crontab(5).
         "cron_line": format!(
             "cd {} && CUTOVER_STATE_DIR={} {line}",
-            quoted(&here.display().to_string()),
-            quoted(&state::directory().display().to_string())
+            quote(&here.display().to_string()),
+            quote(&state::directory().display().to_string())
         )
         .replace('%', "\\%"),
         "hour": hour,
@@ -113,15 +114,6 @@ fn time_of(text: &str) -> Result<(u8, u8), Diagnostic> {
     parts
         .filter(|(hour, minute): &(u8, u8)| *hour < 24 && *minute < 60)
         .ok_or_else(|| Diagnostic::new(format!("`{text}` is no time of day")).hint("such as `01:30`"))
-}
-
-/// Quotes a word for `sh`, where it needs that.
-fn quoted(word: &str) -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:,=@+%".contains(letter);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.into(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
-    }
 }
 
 /// Quotes a word for the command line of a unit: `%` begins a specifier there, `$` a variable (systemd.unit.5, systemd.service.5).

@@ -1,10 +1,11 @@
 //! The fleet as one HTML page that needs nothing else: it works from a file, without a network, light and dark.
 
-use super::State;
-use super::table::{Row, sum};
+use super::markdown::html;
+use crate::window::State;
+use crate::window::table::{Row, sum};
 
-const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
+const STYLE: &str = include_str!("html/fleet.css");
+const SCRIPT: &str = include_str!("html/fleet.js");
 
 /// Returns the page; `made` says when.
 pub fn page(rows: &[Row], made: &str) -> String {
@@ -45,10 +46,6 @@ fn line(row: &Row) -> String {
         html(&row.relayed),
         html(&row.next),
     )
-}
-
-fn html(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
 
 #[cfg(test)]
