@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::program::{Printed, Program};
+use crate::program::{Printed, Program, done};
 use crate::sshd::{accepts, free_port, wait_for};
 
 struct Machine {
@@ -30,12 +30,7 @@ impl Machine {
     }
 
     fn done(&self) -> Printed {
-        let check = self.play("--check --diff").expect(0);
-        let run = self.play("--diff").expect(0);
-        assert_eq!(check.diffs(), run.diffs());
-        let again = self.play("").expect(0);
-        assert!(again.stdout.contains(" changed=0 "), "{}", again.stdout);
-        run
+        done(|flags| self.play(flags))
     }
 
     fn serve(&mut self, command: &mut Command) {

@@ -96,6 +96,17 @@ impl Program {
     }
 }
 
+/// Checks, runs, sees that both showed the same and that a second run has nothing to do; returns what the run printed. `play`
+/// is given flags.
+pub fn done(play: impl Fn(&str) -> Printed) -> Printed {
+    let check = play("--check --diff").expect(0);
+    let run = play("--diff").expect(0);
+    assert_eq!(check.diffs(), run.diffs());
+    let again = play("").expect(0);
+    assert!(again.stdout.contains(" changed=0 "), "{}", again.stdout);
+    run
+}
+
 impl Printed {
     /// Takes the output over with the test's own directory written as `DIR`.
     pub fn from(output: Output, directory: &Path) -> Printed {
