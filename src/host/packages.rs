@@ -29,6 +29,11 @@ impl Packages {
         to.insert(name.into());
     }
 
+    /// Says whether none would come or go.
+    pub fn is_empty(&self) -> bool {
+        self.come.is_empty() && self.go.is_empty()
+    }
+
     /// Says what may bring something that is not there: a package that would come.
     pub fn may_bring(&self, what: &str) -> Option<Arc<str>> {
         let mut names = self.come.iter();

@@ -132,6 +132,12 @@ impl Rights {
     }
 }
 
+/// The permissions of a file of the login's own.
+pub fn own(host: &View, mode: u32) -> Permissions {
+    let identity = host.identity();
+    Permissions { mode, owner: identity.user.clone(), group: identity.group.clone() }
+}
+
 /// Finds a name among owners already seen, which spares the host a question.
 fn known(name: &str, seen: [&Owner; 2]) -> Option<Owner> {
     seen.into_iter().find(|owner| owner.name == name || name.parse() == Ok(owner.id)).cloned()

@@ -32,11 +32,12 @@ struct AttachmentsCopy {
     group: Option<String>,
 }
 
+/// A directory of the other host, and the one here that it is for.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Pair {
-    source: String,
-    dest: String,
+pub(super) struct Pair {
+    pub source: String,
+    pub dest: String,
 }
 
 #[async_trait]

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use crate::change::Change;
 use crate::error::Diagnostic;
 use crate::host::View;
+use crate::modules::files::rights::own;
 use crate::modules::system::network;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results};
-use crate::transport::{Command, Content, Links, Node, Permissions, Want};
+use crate::transport::{Command, Content, Links, Node, Want};
 
 use super::dangers::{EditOf, Texts};
 use super::qmail::{self, ControlFile, Relay, Shape, Wanted};
@@ -223,7 +224,8 @@ impl Module for QmailControl {
             }
             Some(Some(new)) => {
                 after.insert(name, new.clone());
-                let permissions = node.permissions().cloned().unwrap_or_else(|| new_permissions(host));
+                // It is read by several unprivileged users of qmail.
+                let permissions = node.permissions().cloned().unwrap_or_else(|| own(host, 0o644));
                 Node::File { content: Content::here(qmail::encode(new)), permissions, modified: None }
             }
         };
@@ -356,12 +358,6 @@ impl QmailControl {
 fn named_in(hosts: &str, name: &str) -> bool {
     let lines = hosts.lines().map(|line| line.split('#').next().unwrap_or(""));
     lines.flat_map(|line| line.split_whitespace().skip(1)).any(|word| word.eq_ignore_ascii_case(name))
-}
-
-/// A control file is read by several unprivileged users of qmail.
-fn new_permissions(host: &View) -> Permissions {
-    let identity = host.identity();
-    Permissions { mode: 0o644, owner: identity.user.clone(), group: identity.group.clone() }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::host::View;
 use crate::modules::{Argument, Entry, Kind, Module, ModuleError, Planned, Results};
 use crate::transport::{Content, Links, Node, Permissions, Want};
 
+use super::attachments_copy::Pair;
 use super::delivery::{larger_quota, merged, moved, program};
 use super::qmail::{decode, encode};
 
@@ -50,13 +51,6 @@ struct QmailHomes {
     directories: Vec<Pair>,
     owner: Option<String>,
     group: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Pair {
-    source: String,
-    dest: String,
 }
 
 impl Pair {

@@ -18,6 +18,7 @@ mod qpsmtpd_whitelist;
 mod routes;
 mod send;
 mod tcp_rules;
+mod text;
 mod token;
 mod users;
 

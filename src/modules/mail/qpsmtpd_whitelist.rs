@@ -6,13 +6,12 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::change::Change;
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
-use crate::transport::{Content, Links, Node, Permissions, Want};
+use crate::transport::{Links, Node, Want};
 
-use super::qmail::{decode, encode};
+use super::text;
 
 pub const ENTRY: Entry = Entry {
     name: "qpsmtpd_whitelist",
@@ -133,28 +132,12 @@ impl Module for Whitelist {
         let asked = [(file.clone(), Links::Keep), (plugins.clone(), Links::Follow)];
         let mut nodes = host.look_all(&asked, Want::Content).await?.into_iter();
         let (node, loaded) = (nodes.next().unwrap_or(Node::Absent), nodes.next().unwrap_or(Node::Absent));
-        let text = |node: &Node| node.content().and_then(Content::bytes).map(decode);
-        let old = match (&node, text(&node)) {
-            (Node::Absent, _) => String::new(),
-            (_, Some(text)) => text,
-            (other, None) => {
-                return Err(ModuleError::failed(format!(
-                    "`{file}` is no file that can be read, but a {}",
-                    other.kind()
-                )));
-            }
-        };
+        let old = text::read(&file, &node)?;
         let new = edited(&old, &self.hosts, self.absent);
-        let mut changes = Vec::new();
-        if new != old {
-            let identity = host.identity();
-            let fresh = || Permissions { mode: 0o644, owner: identity.user.clone(), group: identity.group.clone() };
-            let permissions = node.permissions().cloned().unwrap_or_else(fresh);
-            let after = Node::File { content: Content::here(encode(&new)), permissions, modified: None };
-            changes.extend(Change::path(file.as_str(), node, after));
-        }
+        let changes = text::change(host, (&file, node, 0o644), (&old, &new)).into_iter().collect();
         let mut warnings = Vec::new();
-        if let Some(why) = without_effect(&text(&loaded).unwrap_or_default()).filter(|_| !self.absent) {
+        let loaded = text::read(&plugins, &loaded).unwrap_or_default();
+        if let Some(why) = without_effect(&loaded).filter(|_| !self.absent) {
             warnings.push(format!("`{plugins}` {why}"));
         }
         let mut result = Results::new();

@@ -7,11 +7,13 @@ use serde_json::json;
 use crate::change::{Back, Change};
 use crate::error::Diagnostic;
 use crate::host::View;
+use crate::modules::system::SCRATCH;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
 use crate::transport::command::quote;
-use crate::transport::{Command, Content, Node, Permissions, Want};
+use crate::transport::{Command, Want};
 
-use super::qmail::{decode, encode};
+use super::qmail::encode;
+use super::text;
 
 pub const ENTRY: Entry = Entry {
     name: "tcp_rules",
@@ -158,28 +160,13 @@ const SAME: &str = "made from the rules as they are";
 impl Module for TcpRules {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
         let node = host.look(&self.file, Want::Content).await?;
-        let old = match (&node, node.content().and_then(Content::bytes)) {
-            (Node::Absent, _) => String::new(),
-            (_, Some(bytes)) => decode(bytes),
-            (other, None) => {
-                return Err(ModuleError::failed(format!(
-                    "`{}` is no file that can be read, but a {}",
-                    self.file,
-                    other.kind()
-                )));
-            }
-        };
+        let old = text::read(&self.file, &node)?;
         let new = edited(&old, &self.rules, self.state);
-        let mut changes = Vec::new();
-        if new != old || !node.exists() && self.state != State::Absent {
-            let identity = host.identity();
-            let fresh = || Permissions { mode: 0o644, owner: identity.user.clone(), group: identity.group.clone() };
-            let permissions = node.permissions().cloned().unwrap_or_else(fresh);
-            let after = Node::File { content: Content::here(encode(&new)), permissions, modified: None };
-            changes.extend(Change::path(self.file.as_str(), node.clone(), after));
-        }
-        let edited = !changes.is_empty();
-        if edited || node.exists() {
+        let exists = node.exists();
+        let edit = text::change(host, (&self.file, node, 0o644), (&old, &new));
+        let edited = edit.is_some();
+        let mut changes: Vec<Change> = edit.into_iter().collect();
+        if edited || exists {
             changes.extend(self.compiled(host, edited.then_some(&new)).await?);
         }
         let mut warnings = Vec::new();
@@ -236,9 +223,7 @@ impl TcpRules {
             "{PATH}command -v tcprules >/dev/null || exit 0\n\
              cdb={} rules={}\n\
              [ -e \"$cdb\" ] || {{ echo {MISSING}; exit; }}\n\
-             new=\nfor base in \"${{TMPDIR:-/tmp}}\" /var/tmp /dev/shm; do\n\
-             new=$(mktemp -d \"$base/tcprules.XXXXXX\" 2>/dev/null) && break\ndone\n[ -d \"$new\" ] || exit\n\
-             trap 'rm -rf \"$new\"' EXIT\n\
+             {SCRATCH}\
              if ! tcprules \"$new/cdb\" \"$new/tmp\" {rules} 2>&1; then :\n\
              elif cmp -s \"$new/cdb\" \"$cdb\"; then echo '{SAME}'\nelse echo '{OTHER}'\nfi",
             quote(&self.cdb),

@@ -11,11 +11,11 @@ use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
 use crate::transport::command::quote;
-use crate::transport::{Command, Content, Links, Node, Owner, Permissions, Want};
+use crate::transport::{Command, Links, Node, Owner, Want};
 
 use super::assign::{self, Assignment};
-use super::qmail::{decode, encode};
 use super::send::later;
+use super::text::{change, read};
 
 pub const ENTRY: Entry = Entry {
     name: "qmail_users",
@@ -303,34 +303,12 @@ impl Accounts<'_> {
     }
 }
 
-/// Returns a file's text; nothing for an absent one.
-fn read(path: &str, node: &Node) -> Result<String, ModuleError> {
-    match (node, node.content().and_then(Content::bytes)) {
-        (Node::Absent, _) => Ok(String::new()),
-        (_, Some(bytes)) => Ok(decode(bytes)),
-        (Node::File { .. }, None) => {
-            Err(ModuleError::failed(format!("`{path}` cannot be read, or is larger than 1 MiB")))
-        }
-        (other, None) => Err(ModuleError::failed(format!("`{path}` is no regular file but a {}", other.kind()))),
-    }
-}
-
-/// Returns the change of a file's text. An existing file keeps its permissions; a new one gets `mode`.
-fn change(host: &View, (path, node, mode): (&str, Node, u32), (old, new): (&str, &str)) -> Option<Change> {
-    if old == new {
-        return None;
-    }
-    let identity = host.identity();
-    let fresh = || Permissions { mode, owner: identity.user.clone(), group: identity.group.clone() };
-    let permissions = node.permissions().cloned().unwrap_or_else(fresh);
-    Change::path(path, node, Node::File { content: Content::here(encode(new)), permissions, modified: None })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::change::Secrecy;
     use crate::modules::files::bench::{Bench, afters};
+    use crate::modules::mail::qmail::decode;
     use crate::modules::system::bench::Here;
 
     const CDB: &str = "cd /var/qmail/users || exit\nif [ ! -e cdb ]; then echo 'missing'; elif [ -z \"$(find cdb -newer assign)\" ]; \

@@ -22,6 +22,14 @@ mod wait_for;
 #[cfg(test)]
 pub mod bench;
 
+/// Lines of `sh` that make `$new`, a directory that goes when the script ends, wherever the host lets one be made.
+pub const SCRATCH: &str = r#"new=
+for base in "${TMPDIR:-/tmp}" /var/tmp /dev/shm; do new=$(mktemp -d "$base/cutover.XXXXXX" 2>/dev/null) && break; done
+[ -d "$new" ] || exit
+trap 'rm -rf "$new"' EXIT
+trap 'exit 1' HUP INT TERM
+"#;
+
 pub const MODULES: &[&Entry] = &[
     &packages::APT,
     &command::COMMAND,

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use crate::change::{Back, Change};
 use crate::error::Diagnostic;
 use crate::host::View;
+use crate::modules::files::rights::own;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
 use crate::transport::command::quote;
-use crate::transport::{Command, Content, Node, Permissions, Want};
+use crate::transport::{Command, Content, Node, Want};
 
 pub const PORT_FORWARD: Entry = Entry {
     name: "port_forward",
@@ -158,23 +159,14 @@ impl Module for Forward {
                 if !node.exists() && !host.plans_ahead() {
                     self.refuse_taken(host, wanted, &told)?;
                 }
-                let identity = host.identity();
-                let fresh = || Permissions { mode: 0o644, owner: identity.user.clone(), group: identity.group.clone() };
-                let permissions = node.permissions().cloned().unwrap_or_else(fresh);
+                let permissions = node.permissions().cloned().unwrap_or_else(|| own(host, 0o644));
                 let content = Content::here(text(&self.name, wanted).as_bytes());
-                Node::File { content, permissions, modified: node.modified() }
+                Node::File { content, permissions, modified: None }
             }
         };
-        let same = match (node.content(), after.content()) {
-            (Some(old), Some(new)) => old == new,
-            _ => !node.exists() && !after.exists(),
-        };
         let mut warnings = Vec::new();
-        if !same {
-            let after = match after {
-                Node::File { content, permissions, .. } => Node::File { content, permissions, modified: None },
-                other => other,
-            };
+        // What is there already has a time of its own.
+        if node.without_time() != after {
             changes.extend(Change::path(self.file.as_str(), node, after));
         }
         if told.contains(&"running") {

@@ -3,6 +3,7 @@
 use crate::transport::command::quote;
 
 use super::database::{Database, State};
+use crate::modules::system::SCRATCH;
 
 /// Which lists of packages a simulation reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,14 +12,6 @@ pub enum Lists {
     /// As an update would bring them; those that are there spare it the unchanged ones.
     New,
 }
-
-const DIRECTORY: &str = r#"new=
-for base in "${TMPDIR:-/tmp}" /var/tmp /dev/shm; do new=$(mktemp -d "$base/apt.XXXXXX" 2>/dev/null) && break; done
-[ -d "$new" ] || exit
-trap 'rm -rf "$new"' EXIT
-trap 'exit 1' HUP INT TERM
-chmod 755 "$new"
-"#;
 
 const NEW_LISTS: &str = r#"cp -Rp /var/lib/apt/lists "$new/lists" 2>/dev/null
 rm -rf "$new/lists/partial" "$new/lists/lock"
@@ -48,7 +41,8 @@ pub fn script(database: &Database, lists: Lists) -> String {
     if lists == Lists::There && database.planned.is_empty() {
         return script;
     }
-    script += DIRECTORY;
+    script += SCRATCH;
+    script += "chmod 755 \"$new\"\n";
     if lists == Lists::New {
         script += NEW_LISTS;
     }
