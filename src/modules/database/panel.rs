@@ -78,6 +78,8 @@ impl Access {
 #[derive(Clone, Debug, Default)]
 pub struct Panel {
     pub domains: BTreeMap<String, Domain>,
+    /// The highest number of a row, by table.
+    pub highest: BTreeMap<String, u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -215,6 +217,10 @@ impl Panel {
             .map(|row| (text(row, "id"), Password::new(&text(row, "type"), &text(row, "password"))))
             .collect();
         let mut panel = Panel::default();
+        for (name, rows) in rows {
+            let highest = rows.iter().filter_map(|row| text(row, "id").parse().ok()).max();
+            panel.highest.extend(highest.map(|highest| (name.to_string(), highest)));
+        }
         let mut names = BTreeMap::new();
         for row in table("domains") {
             let name = text(row, "name").to_lowercase();

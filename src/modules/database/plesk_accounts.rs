@@ -92,7 +92,9 @@ impl Module for PleskAccounts {
         }
         let tables = Tables::of(&server, &self.here.database)?;
         let found = self.found(host, &tables, &wanted).await?;
-        let planned = Taking { host, tables: &tables, next: BTreeMap::new(), rows: Vec::new() };
+        // Some servers say late what number comes next; above all that are there it is in any case.
+        let next = new.highest.iter().map(|(table, highest)| (table.clone(), highest + 1)).collect();
+        let planned = Taking { host, tables: &tables, next, rows: Vec::new() };
         let mut rows = planned.rows(&wanted, found)?;
         for table in [tables.aliases, tables.members].into_iter().flatten() {
             self.look_for(host, (&server, table), &mut rows).await?;
@@ -222,8 +224,8 @@ impl<'a> Taking<'a> {
             text.split([' ', ':']).find_map(|word| word.strip_prefix("id=")?.trim_end_matches(':').parse::<u64>().ok())
         };
         let highest = texts.filter_map(id).max().map_or(0, |id| id + 1);
-        let next = self.next.entry(table.name.clone()).or_insert_with(|| table.next.unwrap_or(1));
-        *next = (*next).max(highest);
+        let next = self.next.entry(table.name.clone()).or_insert(1);
+        *next = (*next).max(highest).max(table.next.unwrap_or(1));
         *next += 1;
         *next - 1
     }

@@ -12,7 +12,7 @@ use crate::modules::{Argument, Entry, Kind, Module, ModuleError, Planned, Result
 use crate::transport::{Content, Links, Node, Permissions, Want};
 
 use super::attachments_copy::Pair;
-use super::delivery::{larger_quota, merged, moved, program};
+use super::delivery::{called, larger_quota, left_out, merged, moved, program};
 use super::qmail::{decode, encode};
 
 pub const ENTRY: Entry = Entry {
@@ -102,21 +102,26 @@ impl Module for QmailHomes {
                 other => return Err(ModuleError::failed(format!("`{path}` is no directory but a {}", other.kind()))),
             }
         }
-        let mut programs: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        let mut programs: BTreeMap<String, BTreeSet<(String, usize)>> = BTreeMap::new();
+        let mut warnings = Vec::new();
         for (((source, dest), theirs), ours) in found.files.iter().zip(&theirs).zip(files) {
             let (old, here) = (text(source, theirs)?, text(dest, ours)?);
             let wanted = self.wanted(dest, &old, ours.exists().then_some(here.as_str()));
+            if dest.ends_with("/.qmail") {
+                let known = wanted.as_deref().unwrap_or(&here);
+                warnings.extend(left_out(&old, known).map(|line| self.told(source, line)));
+            }
             let Some(wanted) = wanted else { continue };
             let change = written((dest, ours), (&here, &wanted), &as_owned(0o600));
             if change.is_some() {
-                let added = wanted.lines().filter(|line| !here.lines().any(|known| known == *line));
-                added.filter_map(program).for_each(|program| {
-                    programs.entry(program.into()).or_default().insert(dest);
-                });
+                let lines = wanted.lines().enumerate().filter(|(_, line)| !here.lines().any(|known| known == *line));
+                for (program, number) in lines.filter_map(|(index, line)| Some((program(line)?, index + 1))) {
+                    programs.entry(program.into()).or_default().insert((dest.clone(), number));
+                }
             }
             changes.extend(change);
         }
-        let mut warnings = missing(host, &programs).await?;
+        warnings.extend(missing(host, &programs).await?);
         for (kind, paths) in [("an ezmlm list", &found.lists), ("a link of a list", &found.links)] {
             warnings.extend(paths.iter().map(|path| {
                 format!(
@@ -133,6 +138,15 @@ impl Module for QmailHomes {
 }
 
 impl QmailHomes {
+    /// Says which line of an old file does not come over, and what to do.
+    fn told(&self, source: &str, (number, line): (usize, &str)) -> String {
+        let hint = match called(line).is_some_and(|name| name.contains("responder") || name.contains("vacation")) {
+            true => "an automatic answer: the panel here writes its own line once it has the text; else set it up here",
+            false => "what it does has to be set up here: add such a line to the file here, and it is no longer told",
+        };
+        format!("`{source}` on `{}`, line {number}: `{line}` does not come over\nhint: {hint}", self.from)
+    }
+
     async fn found(&self, peer: &View) -> Result<Found, ModuleError> {
         let lists = self.directories.iter().map(|pair| peer.list(pair.ends().0, Some(3)));
         let lists = futures::future::try_join_all(lists).await?;
@@ -208,22 +222,23 @@ fn written((path, node): (&str, &Node), (old, new): (&str, &str), fresh: &Permis
     }
 }
 
-/// Says which programs of `.qmail` files this host has not: mail for them would be deferred.
-async fn missing(host: &View, programs: &BTreeMap<String, BTreeSet<&str>>) -> Result<Vec<String>, ModuleError> {
+/// Says which programs of `.qmail` files this host has not, and of each file where it is called: mail for them would be
+/// deferred.
+async fn missing(host: &View, programs: &BTreeMap<String, BTreeSet<(String, usize)>>) -> Result<Vec<String>, ModuleError> {
     let paths: Vec<_> = programs.keys().map(|path| (path.clone(), Links::Follow)).collect();
     if paths.is_empty() {
         return Ok(Vec::new());
     }
     let nodes = host.look_all(&paths, Want::Attributes).await?;
     let missing = programs.iter().zip(&nodes).filter(|(_, node)| !node.exists());
-    Ok(missing
-        .map(|((program, files), _)| {
-            let first = files.first().copied().unwrap_or_default();
-            let others = if files.len() > 1 { format!(" and {} others", files.len() - 1) } else { String::new() };
+    let told = missing.flat_map(|((program, places), _)| {
+        places.iter().map(move |(file, number)| {
             format!(
-                "`{program}`, which `{first}`{others} would call, is not on `{}`: the mail would be deferred",
+                "`{program}`, which `{file}`, line {number}, calls, is not on `{}`: the mail would be deferred\n\
+                 hint: install it there before mail comes, or take the line out on the old host",
                 host.name
             )
         })
-        .collect())
+    });
+    Ok(told.collect())
 }

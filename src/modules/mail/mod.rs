@@ -15,6 +15,7 @@ mod maildir_move;
 mod probe;
 pub mod qmail;
 mod qpsmtpd_whitelist;
+mod quota;
 mod routes;
 mod send;
 mod tcp_rules;
