@@ -11,6 +11,7 @@ mod delivery;
 mod drift;
 mod facts;
 mod homes;
+mod lists;
 mod maildir_move;
 mod probe;
 pub mod qmail;
@@ -29,6 +30,7 @@ pub const MODULES: &[&Entry] = &[
     &control::ENTRY,
     &facts::ENTRY,
     &homes::ENTRY,
+    &lists::ENTRY,
     &maildir_move::ENTRY,
     &probe::ENTRY,
     &qpsmtpd_whitelist::ENTRY,

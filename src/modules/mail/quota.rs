@@ -31,9 +31,10 @@ impl Limits {
     pub fn new(lines: &[String], (panel, maildir): (&Value, &str)) -> Limits {
         let file = lines.first().map(|line| limits(line.trim()));
         let mut parts = maildir.rsplit('/').skip(1);
-        let quota = parts.next().zip(parts.next()).and_then(|(user, domain)| {
-            panel.get(domain)?.get("accounts")?.get(user)?.get("quota")?.as_i64()
-        });
+        let quota = parts
+            .next()
+            .zip(parts.next())
+            .and_then(|(user, domain)| panel.get(domain)?.get("accounts")?.get(user)?.get("quota")?.as_i64());
         Limits {
             bytes: file.map(|(bytes, _)| bytes),
             messages: file.and_then(|(_, messages)| messages),
@@ -64,10 +65,7 @@ impl Stored<'_> {
         if let Some(limit) = limit.filter(|limit| self.bytes > *limit) {
             warnings.push(self.over(&format!("{} bytes", self.bytes), &format!("{limit} bytes")));
         }
-        let messages = will_be(
-            self.old.bytes.map(|_| self.old.messages),
-            self.here.bytes.map(|_| self.here.messages),
-        );
+        let messages = will_be(self.old.bytes.map(|_| self.old.messages), self.here.bytes.map(|_| self.here.messages));
         if let Some(limit) = messages.filter(|limit| self.messages > *limit) {
             warnings.push(self.over(&format!("{} messages", self.messages), &format!("{limit} messages")));
         }
