@@ -56,3 +56,4 @@ mod unknown;
 mod userland;
 mod weakened;
 mod window;
+mod window_standing;
