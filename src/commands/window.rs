@@ -15,6 +15,7 @@ use crate::window::{Rules, State, Store, Window, table};
 mod install;
 mod night;
 mod pairs;
+mod undone;
 
 /// Bring domains on their way from old hosts to new ones, each when it is due.
 ///
@@ -215,7 +216,7 @@ fn hold(arguments: &Hold) -> Result<u8, Stop> {
         .domains
         .iter_mut()
         .filter(|domain| names.contains(&domain.name))
-        .for_each(|domain| domain.held = !arguments.release);
+        .for_each(|domain| domain.hold(!arguments.release));
     store.save(&window)?;
     let what = if arguments.release { "let go" } else { "held" };
     writeln!(anstream::stdout(), "{}: {what}", names.join(", ")).map_err(Stop::Output)?;

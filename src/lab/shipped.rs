@@ -22,6 +22,7 @@ pub const PLAYBOOKS: &[(&str, &str)] = &[
     ("stages/proxies.yml", include_str!("../../playbooks/stages/proxies.yml")),
     ("stages/retirement.yml", include_str!("../../playbooks/stages/retirement.yml")),
     ("stages/rollback.yml", include_str!("../../playbooks/stages/rollback.yml")),
+    ("stages/state.yml", include_str!("../../playbooks/stages/state.yml")),
     ("stages/stored-mail.yml", include_str!("../../playbooks/stages/stored-mail.yml")),
     ("stages/switch.yml", include_str!("../../playbooks/stages/switch.yml")),
     ("stages/ttl.yml", include_str!("../../playbooks/stages/ttl.yml")),

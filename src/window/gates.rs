@@ -79,6 +79,9 @@ fn may_retire(domain: &Domain, rules: &Rules, now: i64) -> Result<(), Shut> {
     if !known.drift.is_empty() {
         return Shut::now("the old host is not as it should be");
     }
+    if !known.led_back.is_empty() {
+        return Shut::now("its names lead to the old host");
+    }
     if queued > 0 {
         return Shut::now(format!("{queued} recipients are in the old host's queue"));
     }
@@ -152,6 +155,7 @@ mod tests {
         assert!(with(|domain| domain.known.looked = Some(NOW - 2 * DAY)).contains("for a day"));
         assert!(with(|domain| domain.known.queued = Some(3)).contains("3 recipients"));
         assert!(with(|domain| domain.known.drift = vec!["x".into()]).contains("not as it should be"));
+        assert!(with(|domain| domain.known.led_back = vec!["x".into()]).contains("its names lead"));
         assert!(with(|domain| domain.known.last_local = Some(NOW - 71 * HOUR)).contains("mailbox of its own"));
         assert!(with(|domain| domain.since.extend([(State::Forwarding, NOW - DAY)])).contains("14 days"));
     }

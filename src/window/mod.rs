@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub mod gates;
+pub mod standing;
 pub mod store;
 pub mod table;
 
 pub use gates::Rules;
+pub use standing::Standing;
 pub use store::Store;
 
 /// How far a domain is. Each state but the first is what its stages, playbooks below `stages/`, make true.
@@ -91,7 +93,10 @@ impl State {
     }
 }
 
-/// The stage that looks at the old host.
+/// The stage that says how domains stand on both hosts and in DNS: before a night does anything.
+pub const LOOK: &[&str] = &["state"];
+
+/// The stage that reads what the old host has done.
 pub const WATCH: &[&str] = &["watch"];
 
 /// A pair of hosts, as the inventory has it: a host of the group `old`, and the one that its `new_host` names.
@@ -114,6 +119,12 @@ pub struct Domain {
     /// Nothing is done for it until it is let go.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
+    /// Why it is held, where the window has found that itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_for: Option<String>,
+    /// It was let go after somebody had taken it back: it may be forwarded again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
     /// Why the last run did not bring it further.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -136,6 +147,11 @@ pub struct Known {
     pub looked: Option<i64>,
     /// In what the old host differs from what forwarding needs, when it was looked at.
     pub drift: Vec<String>,
+    /// Names that lead to the old host again, though they were switched.
+    pub led_back: Vec<String>,
+    /// How it stands, as this night has found it.
+    #[serde(skip)]
+    pub standing: Option<Standing>,
 }
 
 /// All domains, in the order of pairs and names.
@@ -161,6 +177,8 @@ impl Domain {
             since: BTreeMap::from([(State::Planned, now)]),
             known: Known::default(),
             held: false,
+            held_for: None,
+            again: false,
             error: None,
         }
     }
@@ -173,10 +191,31 @@ impl Domain {
         self.since.insert(state, now);
         self.state = state;
         self.error = None;
+        self.again &= state < State::Forwarding;
+    }
+
+    /// Holds it, or lets it go.
+    pub fn hold(&mut self, held: bool) {
+        self.again = !held && (self.again || self.held_for.is_some());
+        (self.held, self.held_for) = (held, None);
     }
 }
 
 impl Known {
+    /// Takes in how it stands on its hosts.
+    fn stands(&mut self, told: &Value, name: &str) {
+        let of = |list: &str| told.get(list).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let Some(there) = told.get("domains").and_then(|domains| domains.get(name)) else { return };
+        let Ok(there) = serde_json::from_value::<Standing>(there.clone()) else { return };
+        let below = format!(".{name}");
+        let led_back = of("led_back").filter(|led| led.trim_end_matches('.').ends_with(&below));
+        self.standing = Some(Standing {
+            at_new: of("at_new").any(|known| known == name),
+            led_back: led_back.map(str::to_string).collect(),
+            ..there
+        });
+    }
+
     /// Takes in what a run has told. A TTL that was lowered before stays known as it was.
     fn learn(&mut self, told: &Map<String, Value>, now: i64) {
         let number = |name: &str| told.get(name).and_then(Value::as_i64);
@@ -228,6 +267,27 @@ impl Window {
                 domain.known.learn(told, now);
             }
         }
+    }
+
+    /// Takes in how domains stand: `{OLD: {domains: {DOMAIN: {...}}, at_new: [...], led_back: [...]}}`.
+    pub fn find(&mut self, told: &Value) {
+        for domain in &mut self.domains {
+            if let Some(told) = told.get(&domain.pair.old) {
+                domain.known.stands(told, &domain.name);
+            }
+        }
+    }
+
+    /// Returns the domains that are wanted, by pair.
+    pub fn pairs(&self, wanted: impl Fn(&Domain) -> bool) -> Vec<Batch> {
+        let mut batches: Vec<Batch> = Vec::new();
+        for batch in self.batches(wanted) {
+            match batches.iter_mut().find(|known| known.pair == batch.pair) {
+                Some(known) => known.domains.extend(batch.domains),
+                None => batches.push(batch),
+            }
+        }
+        batches
     }
 
     /// Returns the domains that are in these states, by pair and state; the furthest first.

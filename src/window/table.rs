@@ -30,6 +30,7 @@ fn row(domain: &Domain, rules: &Rules, now: i64) -> Row {
     let last = domain.known.relayed.range(..=day_of(now)).next_back().map(|(_, count)| *count);
     let number = |number: Option<i64>| number.map_or("-".into(), |number| number.to_string());
     let drift = domain.known.drift.iter().map(|text| format!("drift: {text}"));
+    let led_back = domain.known.led_back.iter().map(|name| format!("drift: `{name}` leads to the old host"));
     Row {
         domain: domain.name.clone(),
         pair: format!("{} -> {}", domain.pair.old, domain.pair.new),
@@ -38,7 +39,7 @@ fn row(domain: &Domain, rules: &Rules, now: i64) -> Row {
         queued: number(domain.known.queued),
         relayed: number(last),
         next: next(domain, rules, now),
-        trouble: domain.error.iter().map(|why| format!("failed: {why}")).chain(drift).collect(),
+        trouble: domain.error.iter().map(|why| format!("failed: {why}")).chain(drift).chain(led_back).collect(),
     }
 }
 
@@ -46,7 +47,7 @@ fn row(domain: &Domain, rules: &Rules, now: i64) -> Row {
 pub fn next(domain: &Domain, rules: &Rules, now: i64) -> String {
     let Some(next) = domain.state.next() else { return "-".into() };
     if domain.held {
-        return "held".into();
+        return domain.held_for.as_ref().map_or("held".into(), |why| format!("held: {why}"));
     }
     match gates::open(domain, rules, now) {
         Ok(()) if next == State::Retired => "may be retired".into(),

@@ -59,3 +59,4 @@ mod unknown;
 mod userland;
 mod weakened;
 mod window;
+mod window_standing;

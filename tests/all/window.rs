@@ -10,7 +10,8 @@ use crate::program::{Printed, Program};
 use crate::sshd::wait_for;
 
 /// All stages there are.
-const STAGES: [&str; 15] = [
+const STAGES: [&str; 16] = [
+    "state",
     "name",
     "ttl",
     "preflight",
@@ -42,6 +43,7 @@ impl Fleet {
         );
         for stage in STAGES {
             let told = match stage {
+                "state" => "    - set_stats: {data: {standing: \"{{ lookup('file', 'state.json') | from_json }}\"}}\n",
                 "ttl" => "    - set_stats: {data: {window: \"{{ lookup('file', 'ttl.json') | from_json }}\"}}\n",
                 "watch" => "    - set_stats: {data: {window: \"{{ lookup('file', 'watch.json') | from_json }}\"}}\n",
                 "domains" => "    - set_stats: {data: {domains_of: \"{{ {inventory_hostname: ['d.example']} }}\"}}\n",
@@ -57,6 +59,11 @@ impl Fleet {
         let fleet = Fleet(program);
         fleet.tell("ttl", json!({}));
         fleet.tell("watch", json!({}));
+        let forwarded = json!({"route": "192.0.2.20", "routed": true, "accepted": true});
+        let one = json!({"domains": {"a.example": forwarded, "b.example": forwarded, "c.example": forwarded},
+            "at_new": ["a.example", "b.example", "c.example"]});
+        let two = json!({"domains": {"d.example": forwarded}, "at_new": ["d.example"]});
+        fleet.tell("state", json!({"old1": one, "old2": two}));
         fleet
     }
 
@@ -105,7 +112,7 @@ fn a_fleet_goes_from_planned_to_retired_as_its_gates_open() {
     let lowered = json!({"ttl_before": 86_400});
     fleet.tell("ttl", json!({"old1": {"a.example": lowered, "b.example": lowered, "c.example": lowered}}));
     fleet.window("--due").expect(0);
-    let expected = "domains old2 |name old1 a.example,b.example,c.example|ttl old1 a.example,b.example,c.example";
+    let expected = "domains old2 |state old1 a.example,b.example,c.example|state old2 d.example|name old1 a.example,b.example,c.example|ttl old1 a.example,b.example,c.example";
     assert!(fleet.ran().join("|").starts_with(expected));
     assert_eq!(
         fleet.states(),
@@ -115,7 +122,10 @@ fn a_fleet_goes_from_planned_to_retired_as_its_gates_open() {
     assert!(status.contains("switched not before ") && status.contains("nothing is known of its TTL"), "{status}");
     // Until then each night does its upkeep, and nothing else.
     fleet.window("--due --domains a.example").expect(0);
-    assert_eq!(fleet.ran(), ["domains old2 ", "watch old1 a.example", "forwarding old1 a.example"]);
+    assert_eq!(
+        fleet.ran(),
+        ["domains old2 ", "state old1 a.example", "watch old1 a.example", "forwarding old1 a.example"]
+    );
     fleet.later(1);
     fleet.window("--due").expect(0);
     assert_eq!(fleet.states()[2..], ["c.example draining", "d.example forwarding"]);

@@ -11,7 +11,9 @@ use super::{Night, named, now, pairs};
 use crate::cli::Stop;
 use crate::error::{Diagnostic, Diagnostics};
 use crate::report::{RUN, Recap};
-use crate::window::{Batch, Domain, State, Store, WATCH, Window, gates, table};
+use crate::window::{Batch, Domain, LOOK, State, Store, WATCH, Window, gates, table};
+
+mod look;
 
 /// A run under way.
 struct Going<'a> {
@@ -85,6 +87,9 @@ pub async fn run(night: &Night) -> Result<u8, Stop> {
         failed: BTreeSet::new(),
         worst: 0,
     };
+    if let Some(code) = going.look().await? {
+        return Ok(code);
+    }
     if let Some(code) = going.upkeep().await? {
         return Ok(code);
     }
@@ -105,7 +110,7 @@ fn look(night: &Night, window: &Window, names: &[String]) -> Result<u8, Stop> {
     let mut out = anstream::stdout();
     let mut say = |text: String| writeln!(out, "{text}").map_err(Stop::Output);
     for batch in &batches {
-        say(format!("due: {}", told(batch, batch.state.next().unwrap_or(batch.state))))?;
+        say(format!("due: {}", told(batch, &format!("to {}", batch.state.next().unwrap_or(batch.state).name()))))?;
     }
     let rows: Vec<_> = table::rows(window, &rules, now).into_iter().filter(|row| names.contains(&row.domain)).collect();
     say(table::sum(&rows))?;
@@ -119,15 +124,15 @@ fn is_due(domain: &Domain, night: &Night, names: &[String]) -> bool {
     !domain.held && names.contains(&domain.name) && domain.state.next().is_some_and(|next| next <= night.to)
 }
 
-/// Names a batch and where it goes: `old -> new: 3 domains to forwarding: a, b, c`.
-fn told(batch: &Batch, to: State) -> String {
+/// Names a batch and what becomes of it: `old -> new: 3 domains to forwarding: a, b, c`.
+fn told(batch: &Batch, what: &str) -> String {
     let Batch { pair, domains, .. } = batch;
     let named = match domains.len() {
         0..=4 => domains.join(", "),
         count => format!("{}, ... and {} more", domains[..3].join(", "), count - 3),
     };
     let plural = if domains.len() == 1 { "domain" } else { "domains" };
-    format!("{} -> {}: {} {plural} to {}: {named}", pair.old, pair.new, domains.len(), to.name())
+    format!("{} -> {}: {} {plural} {what}: {named}", pair.old, pair.new, domains.len())
 }
 
 /// Asks an old host for its domains; an exit code instead where it does not answer.
@@ -157,7 +162,7 @@ impl Going<'_> {
     /// Runs again what has to stay as it is: a panel may have written the control files anew, and mail may be late.
     async fn upkeep(&mut self) -> Result<Option<u8>, Stop> {
         let names = self.names.clone();
-        let kept = |domain: &Domain| !domain.held && !domain.state.upkeep().is_empty();
+        let kept = |domain: &Domain| !domain.held && !domain.state.upkeep().is_empty() && !self.has_failed(domain);
         let batches = self.window.batches(|domain| names.contains(&domain.name) && kept(domain));
         for batch in batches.iter().flat_map(|batch| self.parts(batch)).collect::<Vec<_>>() {
             // What hides from it, such as a log that nobody finds, keeps nothing from being put right.
@@ -172,6 +177,17 @@ impl Going<'_> {
         Ok(None)
     }
 
+    fn has_failed(&self, domain: &Domain) -> bool {
+        self.failed.contains(&(domain.pair.old.clone(), domain.name.clone()))
+    }
+
+    /// Leaves domains alone for the rest of the night, and says why.
+    fn fail(&mut self, batch: &Batch, (why, code): (&str, u8)) {
+        self.worst = if self.worst == 2 { 2 } else { code };
+        self.failed.extend(batch.domains.iter().map(|name| (batch.pair.old.clone(), name.clone())));
+        self.window.of(batch).for_each(|domain| domain.error = Some(why.into()));
+    }
+
     /// Brings domains further, the furthest first, until nothing more is due.
     async fn advance(&mut self) -> Result<Option<u8>, Stop> {
         let rules = self.night.fleet.window.rules();
@@ -180,10 +196,9 @@ impl Going<'_> {
                 self.say("the night is over: nothing new is begun")?;
                 return Ok(None);
             }
-            let (night, names, failed, now) = (self.night, &self.names, &self.failed, now());
+            let (night, names, now) = (self.night, &self.names, now());
             let due = |domain: &Domain| {
-                let key = (domain.pair.old.clone(), domain.name.clone());
-                is_due(domain, night, names) && !failed.contains(&key) && gates::open(domain, &rules, now).is_ok()
+                is_due(domain, night, names) && !self.has_failed(domain) && gates::open(domain, &rules, now).is_ok()
             };
             let Some(batch) = self.window.batches(due).into_iter().next() else { return Ok(None) };
             let Some(next) = batch.state.next().filter(|_| self.budget > 0) else {
@@ -209,7 +224,11 @@ impl Going<'_> {
     async fn work(&mut self, batch: &Batch, stages: &[&str], to: Option<State>) -> Result<Option<u8>, Stop> {
         let mut open = VecDeque::from([batch.clone()]);
         while let Some(batch) = open.pop_front() {
-            let what = to.map_or_else(|| format!("{} again", told(&batch, batch.state)), |to| told(&batch, to));
+            let what = match to {
+                Some(to) => told(&batch, &format!("to {}", to.name())),
+                None if stages == LOOK => told(&batch, "looked at"),
+                None => told(&batch, &format!("to {} again", batch.state.name())),
+            };
             match self.stages(&batch, stages).await? {
                 Ended::Told(code) => {
                     self.store.save(&self.window)?;
@@ -221,7 +240,9 @@ impl Going<'_> {
                         match to {
                             Some(to) => domain.reach(to, now()),
                             // What differed has been put right.
-                            None if stages != WATCH => (domain.error, domain.known.drift) = (None, Vec::new()),
+                            None if stages != WATCH && stages != LOOK => {
+                                (domain.error, domain.known.drift) = (None, Vec::new())
+                            }
                             None => domain.error = None,
                         }
                     }
@@ -229,16 +250,15 @@ impl Going<'_> {
                         self.say(&what)?;
                     }
                 }
-                Ended::Failed { why, code } => match batch.halves() {
+                // A host that does not answer for some domains answers for none.
+                Ended::Failed { why, code } => match batch.halves().filter(|_| code != 4) {
                     Some(halves) => {
                         self.say(&format!("failed: {what}\n  {why}\n  one after the other half of them now"))?;
                         open.extend(halves);
                     }
                     None => {
-                        self.worst = if self.worst == 2 { 2 } else { code };
-                        self.failed.extend(batch.domains.iter().map(|name| (batch.pair.old.clone(), name.clone())));
+                        self.fail(&batch, (&why, code));
                         self.say(&format!("failed: {what}\n  {why}"))?;
-                        self.window.of(&batch).for_each(|domain| domain.error = Some(why.clone()));
                     }
                 },
             }
@@ -255,6 +275,9 @@ impl Going<'_> {
         };
         if let Some(told) = recap.stats.get(RUN).and_then(|stats| stats.get("window")) {
             self.window.learn(told, now());
+        }
+        if let Some(told) = recap.stats.get(RUN).and_then(|stats| stats.get("standing")) {
+            self.window.find(told);
         }
         Ok(match recap.exit_code() {
             0 => Ended::Well { changed: changed(&recap) },

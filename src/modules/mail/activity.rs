@@ -12,7 +12,7 @@ use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
 use crate::transport::{Command, Content, Links, Want};
 
-use super::drift::Wanted;
+use super::drift::{Standing, Wanted};
 use super::qmail::{self, Relay};
 use super::send::QmailSend;
 
@@ -98,7 +98,9 @@ impl Module for QmailActivity {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
         let directory = self.given.directory.as_deref().unwrap_or("/var/qmail").trim_end_matches('/');
         let control = format!("{directory}/control");
-        let paths = FILES.map(|name| (format!("{control}/{name}"), Links::Follow));
+        let paths = FILES.map(|name| format!("{control}/{name}")).into_iter();
+        let paths = paths.chain(MARKS.map(|name| format!("{directory}/{name}")));
+        let paths: Vec<(String, Links)> = paths.map(|path| (path, Links::Follow)).collect();
         let send =
             QmailSend { home: directory, control: &control, pid: self.given.qmail_send.as_deref(), service: "qmail" };
         let look = self.question(directory);
@@ -106,7 +108,7 @@ impl Module for QmailActivity {
         let (nodes, printed, reread) =
             tokio::try_join!(host.look_all(&paths, Want::Content), host.probe(&look), send.has_reread(host))?;
         let mut texts = BTreeMap::new();
-        for (name, (node, (path, _))) in FILES.iter().zip(nodes.iter().zip(&paths)) {
+        for (name, (node, (path, _))) in FILES.iter().chain(&MARKS).zip(nodes.iter().zip(&paths)) {
             if !node.exists() {
                 continue;
             }
@@ -137,8 +139,19 @@ impl Module for QmailActivity {
             )));
         }
         let wanted = Wanted { texts: &texts, relay: self.relay.as_ref(), reread };
-        let drift = self.domains.iter().map(|domain| (domain.as_str(), wanted.drift(domain))).collect();
-        let mut planned = Planned::new(Vec::new(), found.results(drift));
+        let listed = |name: &str, domain: &str| {
+            let mut lines = texts.get(name).into_iter().flat_map(|text| text.lines());
+            lines.any(|line| line.split(' ').next() == Some(domain))
+        };
+        let standing = |domain: &String| -> (String, Value) {
+            let Standing { own, route, routed, accepted } = wanted.standing(domain);
+            let value = json!({
+                "own": own, "route": route, "routed": routed, "accepted": accepted, "drift": wanted.drift(domain),
+                "taken_back": listed(MARKS[0], domain), "retired": listed(MARKS[1], domain),
+            });
+            (domain.clone(), value)
+        };
+        let mut planned = Planned::new(Vec::new(), found.results(self.domains.iter().map(standing)));
         planned.warnings = found.warnings();
         Ok(planned)
     }
@@ -146,6 +159,9 @@ impl Module for QmailActivity {
 
 /// The control files that decide where mail goes.
 const FILES: [&str; 6] = ["me", "locals", "virtualdomains", "smtproutes", "rcpthosts", "morercpthosts"];
+
+/// Below the installation's directory, what the stages `rollback` and `retirement` note: a line a domain, which begins with it.
+const MARKS: [&str; 2] = ["taken-back", "moved-domains"];
 
 impl QmailActivity {
     /// Returns the one question for queue and logs; the domains are its stdin.
@@ -297,26 +313,32 @@ impl Found {
         Ok(found)
     }
 
-    fn results(&self, drift: BTreeMap<&str, Vec<String>>) -> Results {
-        let domain = |(name, drift): (&str, Vec<String>)| -> (String, Value) {
-            let queued = |channel: &str| self.queued.get(&(channel.into(), name.into())).copied().unwrap_or_default();
+    /// Returns what is told of each domain, with how it stands.
+    fn results(&self, standing: impl Iterator<Item = (String, Value)>) -> Results {
+        let domain = |(name, mut value): (String, Value)| -> (String, Value) {
+            let queued = |channel: &str| self.queued.get(&(channel.into(), name.clone())).copied().unwrap_or_default();
             let of = |channel: &'static str| {
-                self.delivered.iter().filter(move |((found, domain, _), _)| found == channel && domain == name)
+                self.delivered.iter().filter({
+                    let name = name.clone();
+                    move |((found, domain, _), _)| found == channel && *domain == name
+                })
             };
             let quiet = self.days().map(|number| (day(number), 0));
             let busy = of("remote").map(|((_, _, number), (count, _))| (day(*number), *count));
             let relayed: BTreeMap<String, u64> = quiet.chain(busy).collect();
-            let value = json!({
+            let told = json!({
                 "queued": queued("local") + queued("remote"),
                 "queued_local": queued("local"),
                 "queued_remote": queued("remote"),
                 "last_local": of("local").map(|(_, (_, last))| last).max(),
                 "relayed": relayed,
-                "drift": drift,
             });
-            (name.into(), value)
+            if let (Value::Object(value), Value::Object(told)) = (&mut value, told) {
+                value.extend(told);
+            }
+            (name, value)
         };
-        let domains: serde_json::Map<String, Value> = drift.into_iter().map(domain).collect();
+        let domains: serde_json::Map<String, Value> = standing.map(domain).collect();
         let mut results = Results::new();
         results.insert("domains".into(), domains.into());
         results.insert("not_preprocessed".into(), self.unprocessed.into());

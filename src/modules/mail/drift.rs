@@ -26,14 +26,42 @@ pub enum Reread {
     Nowhere,
 }
 
+/// How a domain stands on an old host, without any judgement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The host keeps the domain's mail: it is local or virtual here.
+    pub own: bool,
+    /// What `smtproutes` has for it, by its own line or a wider one.
+    pub route: Option<String>,
+    /// That route leads where its mail shall go.
+    pub routed: bool,
+    /// qmail-smtpd takes mail for it.
+    pub accepted: bool,
+}
+
 impl Wanted<'_> {
-    /// Returns one text for each thing that keeps mail of `domain` here, sends it elsewhere or refuses it.
-    pub fn drift(&self, domain: &str) -> Vec<String> {
-        let tables = Tables {
+    pub fn standing(&self, domain: &str) -> Standing {
+        let fate = self.tables().fate(&format!("{}@{domain}", dangers::ANYBODY));
+        let route = qmail::route(self.text("smtproutes"), domain);
+        Standing {
+            own: fate != Fate::Remote,
+            route: route.map(str::to_string),
+            routed: self.routed_wrong(domain).is_none(),
+            accepted: self.refused(domain).is_none(),
+        }
+    }
+
+    fn tables(&self) -> Tables {
+        Tables {
             locals: self.texts.get("locals").cloned(),
             me: self.text("me").into(),
             virtualdomains: self.text("virtualdomains").into(),
-        };
+        }
+    }
+
+    /// Returns one text for each thing that keeps mail of `domain` here, sends it elsewhere or refuses it.
+    pub fn drift(&self, domain: &str) -> Vec<String> {
+        let tables = self.tables();
         let mut drift = Vec::new();
         match tables.fate(&format!("{}@{domain}", dangers::ANYBODY)) {
             Fate::Local if tables.locals.is_none() => {
@@ -169,6 +197,23 @@ mod tests {
         one(&with("smtproutes", "example.com:10.77.0.20:26\n"), &["not 10.77.0.20:25"]);
         one(&with("smtproutes", "example.com: 10.77.0.20\n"), &["leads nowhere"]);
         one(&with("smtproutes", " example.com:10.77.0.20\n"), &["no route"]);
+    }
+
+    #[test]
+    fn a_standing_says_what_is_there_and_does_not_judge_it() {
+        let standing = |texts: Vec<(&'static str, &str)>| {
+            let texts = texts.into_iter().map(|(name, text)| (name, text.to_string())).collect();
+            let relay = Relay::read("10.77.0.20").unwrap();
+            let found = Wanted { texts: &texts, relay: Some(&relay), reread: Reread::Idle }.standing("example.com");
+            (found.own, found.route, found.routed, found.accepted)
+        };
+        let route = |text: &str| Some(text.to_string());
+        assert_eq!(standing(FORWARDING.to_vec()), (false, route("10.77.0.20"), true, true));
+        let panel = with("virtualdomains", "example.com:7\n");
+        assert_eq!(standing(panel), (true, route("10.77.0.20"), true, true));
+        assert_eq!(standing(with("smtproutes", "example.com:127.0.0.1\n")), (false, route("127.0.0.1"), false, true));
+        assert_eq!(standing(with("smtproutes", "")), (false, None, false, true));
+        assert_eq!(standing(with("rcpthosts", "other.org\n")), (false, route("10.77.0.20"), true, false));
     }
 
     #[test]

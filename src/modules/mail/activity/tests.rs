@@ -85,6 +85,8 @@ async fn queue_deliveries_and_drift_of_each_domain_are_told() {
     let here = here().await;
     set_age(&here.write("queue/lock/sendmutex", "", 0o644), 5000);
     here.write("log/current", MULTILOG, 0o644);
+    here.write("taken-back", "example.com was taken back\n", 0o644);
+    here.write("moved-domains", "example.com.au has moved\n", 0o644);
     let (found, warnings) = activity(&here, &["log/current", "log/@*.s"]).await;
     let day = day(BOB / 86_400);
     let mut domain = found["domains"]["example.com"].clone();
@@ -93,6 +95,7 @@ async fn queue_deliveries_and_drift_of_each_domain_are_told() {
         domain,
         json!({
             "queued": 2, "queued_local": 1, "queued_remote": 1, "last_local": BOB, "relayed": null,
+            "own": true, "route": "10.77.0.20", "routed": true, "accepted": true, "taken_back": true, "retired": false,
             "drift": ["`virtualdomains` line 1 has `example.com:7`: its mail stays here",
                 "qmail-send has not read `locals` and `virtualdomains` since they changed"],
         })
