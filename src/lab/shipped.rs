@@ -12,6 +12,7 @@ pub const PLAYBOOKS: &[(&str, &str)] = &[
     ("stages/door.yml", include_str!("../../playbooks/stages/door.yml")),
     ("stages/forwarding.yml", include_str!("../../playbooks/stages/forwarding.yml")),
     ("stages/here.yml", include_str!("../../playbooks/stages/here.yml")),
+    ("stages/logins.yml", include_str!("../../playbooks/stages/logins.yml")),
     ("stages/look.yml", include_str!("../../playbooks/stages/look.yml")),
     ("stages/name.yml", include_str!("../../playbooks/stages/name.yml")),
     ("stages/pair.yml", include_str!("../../playbooks/stages/pair.yml")),

@@ -42,6 +42,11 @@ const ROWS: &[Row] = &[
         replaced: &[("/etc/cron.d/", "NEW/")],
         why: "the directory of the example is the machine's own",
     },
+    Row {
+        module: "mail_logins",
+        replaced: &[("logs: /var/log/mail.log", "logs: NEW/../log/current")],
+        why: "the log of the example is the machine's own",
+    },
     Row { module: "mail_probe", replaced: &[("port: 25", "port: PORT")], why: "port 25 is the machine's own" },
     Row {
         module: "dns_facts",
@@ -154,6 +159,7 @@ const READING: &[&str] = &[
     "dns_facts",
     "find",
     "gather_facts",
+    "mail_logins",
     "mail_probe",
     "mysql_query",
     "package_facts",

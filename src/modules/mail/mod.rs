@@ -11,6 +11,8 @@ mod delivery;
 mod drift;
 mod facts;
 mod homes;
+mod logins;
+mod logs;
 mod maildir_move;
 mod probe;
 pub mod qmail;
@@ -28,6 +30,7 @@ pub const MODULES: &[&Entry] = &[
     &control::ENTRY,
     &facts::ENTRY,
     &homes::ENTRY,
+    &logins::ENTRY,
     &maildir_move::ENTRY,
     &probe::ENTRY,
     &qpsmtpd_whitelist::ENTRY,
