@@ -64,6 +64,14 @@ const ROWS: &[Row] = &[
         why: "the machine's own fstab is not a test's",
     },
     Row {
+        module: "named_zone",
+        replaced: &[
+            ("/etc/bind/named.conf.local", "OLD/bind/zones.conf"),
+            ("/etc/bind/named.conf\n", "OLD/bind/named.conf\n    rndc: rndc -c OLD/bind/rndc.conf\n"),
+        ],
+        why: "the machine's own name server is not a test's",
+    },
+    Row {
         module: "nsupdate",
         replaced: &[("    zone:", "    port: DNS\n    zone:")],
         why: "port 53 is the machine's own",
@@ -177,7 +185,7 @@ const READING: &[&str] = &[
 ];
 
 /// Modules that need a name server.
-const NAMES: &[&str] = &["dns_facts", "nsupdate", "zone_file"];
+const NAMES: &[&str] = &["dns_facts", "named_zone", "nsupdate", "zone_file"];
 
 /// The configuration of a server with a zone, and its master file, below `bind`; with updates it is a copy elsewhere, to
 /// which the server adds files of its own.
@@ -250,7 +258,10 @@ impl<'a> Fixture<'a> {
             std::fs::create_dir(&bind).unwrap();
             let (zones, text) = zones(&bind, entry.name == "nsupdate");
             std::fs::write(bind.join("example.com"), &text).unwrap();
-            let named = Named::start(&zones, &[("example.com", &text)]);
+            std::fs::write(bind.join("zones.conf"), zones).unwrap();
+            let include = format!("include \"{}\";\n", bind.join("zones.conf").display());
+            let named = Named::start(&include, &[("example.com", &text)]);
+            std::fs::copy(named.path("named.conf"), bind.join("named.conf")).unwrap();
             std::fs::copy(named.path("rndc.conf"), bind.join("rndc.conf")).unwrap();
             named
         });
