@@ -12,6 +12,8 @@ mod drift;
 mod facts;
 mod homes;
 mod lists;
+mod logins;
+mod logs;
 mod maildir_move;
 mod probe;
 pub mod qmail;
@@ -31,6 +33,7 @@ pub const MODULES: &[&Entry] = &[
     &facts::ENTRY,
     &homes::ENTRY,
     &lists::ENTRY,
+    &logins::ENTRY,
     &maildir_move::ENTRY,
     &probe::ENTRY,
     &qpsmtpd_whitelist::ENTRY,
