@@ -52,6 +52,7 @@ mod stuck;
 mod terminal;
 mod torn;
 mod transport_laws;
+mod traps;
 mod unknown;
 mod userland;
 mod weakened;

@@ -12,6 +12,7 @@ mod drift;
 mod facts;
 mod homes;
 mod maildir_move;
+mod preflight;
 mod probe;
 pub mod qmail;
 mod qpsmtpd_whitelist;
@@ -20,6 +21,7 @@ mod send;
 mod tcp_rules;
 mod text;
 mod token;
+mod traps;
 mod users;
 
 pub const MODULES: &[&Entry] = &[
@@ -29,6 +31,7 @@ pub const MODULES: &[&Entry] = &[
     &facts::ENTRY,
     &homes::ENTRY,
     &maildir_move::ENTRY,
+    &preflight::ENTRY,
     &probe::ENTRY,
     &qpsmtpd_whitelist::ENTRY,
     &tcp_rules::ENTRY,
