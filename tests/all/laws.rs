@@ -134,6 +134,11 @@ const ROWS: &[Row] = &[
         why: "the default directories are the machine's own",
     },
     Row {
+        module: "qmail_preflight",
+        replaced: &[("    from:", "    directory: NEW\n    from_directory: OLD\n    from:")],
+        why: "the default directories are the machine's own",
+    },
+    Row {
         module: "qmail_homes",
         replaced: &[("source: NEW", "source: OLD")],
         why: "the two hosts are directories, each with its own path",
@@ -180,6 +185,7 @@ const READING: &[&str] = &[
     "plesk_facts",
     "qmail_activity",
     "qmail_facts",
+    "qmail_preflight",
     "raw",
     "script",
     "setup",

@@ -55,6 +55,7 @@ mod stuck;
 mod terminal;
 mod torn;
 mod transport_laws;
+mod traps;
 mod unknown;
 mod userland;
 mod weakened;

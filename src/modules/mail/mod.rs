@@ -15,6 +15,7 @@ mod lists;
 mod logins;
 mod logs;
 mod maildir_move;
+mod preflight;
 mod probe;
 pub mod qmail;
 mod qpsmtpd_whitelist;
@@ -24,6 +25,7 @@ mod send;
 mod tcp_rules;
 mod text;
 mod token;
+mod traps;
 mod users;
 
 pub const MODULES: &[&Entry] = &[
@@ -35,6 +37,7 @@ pub const MODULES: &[&Entry] = &[
     &lists::ENTRY,
     &logins::ENTRY,
     &maildir_move::ENTRY,
+    &preflight::ENTRY,
     &probe::ENTRY,
     &qpsmtpd_whitelist::ENTRY,
     &tcp_rules::ENTRY,
