@@ -5,8 +5,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::commands::{apply, doc, hostkeys, lab, plan, play, resume, runs, show, sign, window};
+use crate::commands::{
+    apply, doc, hostkeys, inventory, lab, names, plan, play, resume, runs, show, sign, vault, window,
+};
 use crate::error::Diagnostics;
+use crate::secret;
 
 /// Runs Ansible-style playbooks over its own SSH and shows every change before it makes it.
 ///
@@ -26,14 +29,16 @@ enum Cli {
     Resume(Box<resume::Arguments>),
     Window(Box<window::Arguments>),
     Status(window::Status),
+    Inventory(inventory::Arguments),
     Hostkeys(hostkeys::Arguments),
     Lab(lab::Arguments),
+    Vault(vault::Arguments),
     Doc(doc::Arguments),
 }
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse_from(lab::programs::arguments(std::env::args_os())) {
+    let cli = match Cli::try_parse_from(names::arguments(lab::programs::arguments(std::env::args_os()))) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -58,8 +63,10 @@ pub fn main() -> ExitCode {
             Cli::Undo(arguments) => runs::undo(&arguments).await,
             Cli::Window(arguments) => window::run(&arguments).await,
             Cli::Status(arguments) => window::status(&arguments),
+            Cli::Inventory(arguments) => inventory::run(&arguments),
             Cli::Hostkeys(arguments) => hostkeys::run(&arguments).await,
             Cli::Lab(arguments) => lab::run(&arguments).await,
+            Cli::Vault(arguments) => vault::run(&arguments).await,
             Cli::Doc(arguments) => doc::run(&arguments),
         }
     });
@@ -91,6 +98,6 @@ impl<E: Into<Diagnostics>> From<E> for Stop {
 
 fn fail(text: &str) -> ExitCode {
     // Where standard error is gone too, the exit code has to say it.
-    let _ = writeln!(anstream::stderr(), "{text}");
+    let _ = writeln!(anstream::stderr(), "{}", secret::mask(text));
     ExitCode::from(1)
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Diagnostic, Place, Source};
 use crate::provenance;
+use crate::vars;
 use crate::yaml::{self, Yaml};
 
 /// What was read so far, by path as asked for.
@@ -40,10 +41,8 @@ fn read_document(path: &Path) -> Result<Option<Yaml>, Diagnostic> {
         ErrorKind::PermissionDenied => cannot("permission denied"),
         _ => cannot(&error.to_string()),
     })?;
+    let bytes = vars::files::unsealed(path, bytes)?;
     let text = String::from_utf8(bytes).map_err(|_| cannot("it is not UTF-8 text"))?;
-    if text.starts_with("$ANSIBLE_VAULT;") {
-        return Err(cannot("it is encrypted with Ansible Vault, which is not supported yet"));
-    }
     parse(&Arc::new(Source { path: path.into(), text }))
 }
 

@@ -214,12 +214,13 @@ impl<'l> Reader<'l> {
 
     /// Returns where a file that a task names is looked for, the nearest first.
     pub fn places_of(&self, file: &str, keywords: &Keywords) -> Vec<PathBuf> {
-        let kind = if self.section == Section::Handlers { "handlers" } else { "tasks" };
+        // What a handler names may stand among the tasks.
+        let kinds: &[&str] = if self.section == Section::Handlers { &["handlers", "tasks"] } else { &["tasks"] };
         let mut directories = vec![keywords.directory.clone()];
-        if let Some(role) = &keywords.role {
-            directories.extend([role.path.join(kind), role.path.clone()]);
+        for base in keywords.role.as_ref().map(|role| &role.path).into_iter().chain([&self.directory]) {
+            directories.extend(kinds.iter().map(|kind| base.join(kind)));
+            directories.push(base.clone());
         }
-        directories.extend([self.directory.join(kind), self.directory.clone()]);
         directories.iter().map(|directory| normal(&directory.join(file))).collect()
     }
 
