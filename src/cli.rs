@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::commands::{
-    apply, doc, hostkeys, inventory, lab, names, plan, play, resume, runs, show, sign, vault, window,
+    adhoc, apply, doc, hostkeys, inventory, lab, names, plan, play, resume, runs, show, sign, vault, window,
 };
 use crate::error::Diagnostics;
 use crate::secret;
@@ -19,6 +19,7 @@ use crate::secret;
 #[command(name = "cutover", version, arg_required_else_help = true, max_term_width = 100)]
 enum Cli {
     Play(Box<play::Arguments>),
+    Run(Box<adhoc::Arguments>),
     Plan(Box<plan::Arguments>),
     Show(show::Arguments),
     Sign(sign::Arguments),
@@ -53,6 +54,7 @@ pub fn main() -> ExitCode {
     let ended = runtime.block_on(async {
         match cli {
             Cli::Play(arguments) => play::run(&arguments).await,
+            Cli::Run(arguments) => adhoc::run(&arguments).await,
             Cli::Plan(arguments) => plan::run(&arguments).await,
             Cli::Show(arguments) => show::run(&arguments),
             Cli::Sign(arguments) => sign::run(&arguments).await,

@@ -1,5 +1,6 @@
 //! One file a subcommand.
 
+pub mod adhoc;
 pub mod apply;
 mod conduct;
 pub mod doc;

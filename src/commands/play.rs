@@ -33,6 +33,10 @@ use crate::vars::{self, Fleet};
 #[derive(clap::Args, Clone, Default, Serialize, Deserialize)]
 #[group(skip)]
 pub struct Arguments {
+    /// The text of the one playbook, which is then no file
+    #[arg(skip)]
+    #[serde(skip)]
+    pub given: Option<String>,
     /// Playbooks to run, in order
     #[arg(required = true, value_name = "PLAYBOOK")]
     pub playbooks: Vec<PathBuf>,
@@ -249,6 +253,9 @@ pub(super) fn prepare(arguments: &Arguments) -> Result<Prepared, Diagnostics> {
     let templates = Arc::new(Templates::new());
     let fleet = Arc::new(Fleet::new(inventory, extra));
     let loader = loader(&fleet, &templates);
+    if let (Some(text), [path]) = (&arguments.given, arguments.playbooks.as_slice()) {
+        loader.give(path, text)?;
+    }
     let mut playbooks = Vec::new();
     for path in &arguments.playbooks {
         let (playbook, found) = playbook::load_all(path, &loader);
@@ -323,7 +330,8 @@ pub(super) async fn execute(
         .goes_on
         .map_or_else(Default::default, |goes_on| (Some(goes_on.with), Some(goes_on.earlier), goes_on.decisions));
     // Gone on with by itself, it would have no guard.
-    let play = if guard.is_some() { None } else { Some(recipe(arguments, &prepared.loader)?) };
+    let play =
+        if guard.is_some() || arguments.given.is_some() { None } else { Some(recipe(arguments, &prepared.loader)?) };
     let journal = Arc::new(state::journal(journal::Head { resumes, play, guarded, ..head(arguments) }, mode, vault)?);
     let run = Arc::new(Run {
         options: options(arguments, mode),

@@ -33,6 +33,8 @@ pub(super) struct Reader<'l> {
     /// Includes read ahead for their errors, each once; `None` during the run, where an include is read when it is reached.
     pub ahead: Option<HashSet<String>>,
     pub notices: Notices,
+    /// What is read stands behind a `when`, and may be for hosts whose modules are not here.
+    pub conditional: bool,
     /// The files being read, the outermost first.
     chain: Vec<PathBuf>,
     depth: usize,
@@ -61,6 +63,7 @@ impl<'l> Reader<'l> {
             roles_done: HashSet::new(),
             ahead: None,
             notices: Notices::default(),
+            conditional: false,
             chain: Vec::new(),
             depth: 0,
             steps: 0,
@@ -85,6 +88,7 @@ impl<'l> Reader<'l> {
             ahead: self.ahead.take(),
             depth: self.depth,
             steps: self.steps,
+            conditional: self.conditional,
             ..Reader::resume(self.loader, include)
         }
     }

@@ -61,7 +61,9 @@ impl Reader<'_> {
     /// Reads a task; a static import gives the steps it stands for.
     pub fn task(&mut self, node: &Yaml, parent: &Arc<Keywords>) -> Vec<Step> {
         let keywords = self.keywords(node, self.kind(), parent);
-        let Some(mut action) = self.action(node, !keywords.when.is_empty()) else { return Vec::new() };
+        let Some(mut action) = self.action(node, self.conditional || !keywords.when.is_empty()) else {
+            return Vec::new();
+        };
         if self.errors.catch(merge_args(node, &mut action)).is_none() {
             return Vec::new();
         }

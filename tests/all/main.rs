@@ -53,6 +53,7 @@ mod stuck;
 mod terminal;
 mod torn;
 mod transport_laws;
+mod unchanged;
 mod unknown;
 mod userland;
 mod vault;

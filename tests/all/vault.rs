@@ -239,12 +239,16 @@ fn what_cannot_be_decrypted_is_said_with_its_place_and_nothing_is_quoted() {
 fn the_binary_is_the_programs_of_ansible_under_their_names() {
     let program = program();
     program.file("site.yml", "- hosts: all\n  gather_facts: no\n  tasks: [ping: ]\n").file("v", "x");
-    for name in ["ansible-playbook", "ansible-vault", "ansible-doc", "ansible-inventory"] {
+    for name in ["ansible", "ansible-playbook", "ansible-vault", "ansible-doc", "ansible-inventory"] {
         symlink(env!("CARGO_BIN_EXE_cutover"), program.path(name)).unwrap();
     }
     let run = |name: &str, words: &str| {
         let mut command = Command::new(program.path(name));
-        command.args(words.split_whitespace()).current_dir(program.path("")).env_clear();
+        // A no-break space stands for one within a word.
+        command
+            .args(words.split(' ').map(|word| word.replace('\u{a0}', " ")))
+            .current_dir(program.path(""))
+            .env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", program.path(""));
         command.env("CUTOVER_STATE_DIR", program.path("state")).env("CUTOVER_LOCK_DIR", program.locks_directory());
         program.printed(command.output().unwrap()).expect(0)
@@ -252,6 +256,16 @@ fn the_binary_is_the_programs_of_ansible_under_their_names() {
     assert!(run("ansible-playbook", "-i hosts site.yml").stdout.contains("ok=1"));
     run("ansible-vault", "encrypt v --vault-id pw");
     assert!(program.read("v").starts_with("$ANSIBLE_VAULT;"));
+    program.file("here.txt", "here\n");
+    assert_eq!(run("ansible", "all -i hosts -a id\u{a0}-u").status, 0);
+    let copied =
+        run("ansible", &format!("here -i hosts -m copy -a src=here.txt\u{a0}dest={}", program.path("there").display()));
+    assert!(copied.stdout.starts_with("here | CHANGED => {\n"), "{}", copied.stdout);
+    assert_eq!(program.read("there"), "here\n");
+    assert_eq!(
+        run("ansible", "all -i hosts -m ping -o").stdout,
+        "here | SUCCESS => {\"changed\":false,\"ping\":\"pong\"}\n"
+    );
     let list = run("ansible-inventory", "-i hosts --list").stdout;
     assert!(list.contains("\"ansible_connection\": \"local\""), "{list}");
     assert!(run("ansible-doc", "-l").stdout.contains("lineinfile"));
