@@ -176,7 +176,7 @@ impl Shown<'_> {
         let children: Map<String, Value> =
             children.filter(|(_, child)| child.as_object().is_some_and(|child| !child.is_empty())).collect();
         for (part, found) in [("children", children), ("hosts", hosts)] {
-            if !found.is_empty() && !(name == "all" && part == "hosts") {
+            if !(found.is_empty() || name == "all" && part == "hosts") {
                 group.insert(part.into(), found.into());
             }
         }

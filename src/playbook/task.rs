@@ -188,7 +188,7 @@ impl Reader<'_> {
             ([(key, value)], []) => {
                 let action = read_action(key, value);
                 let action = self.errors.catch(action)?;
-                if !self.is_action(&action.name) && !(conditional && self.is_elsewhere(&action.name)) {
+                if !(self.is_action(&action.name) || conditional && self.is_elsewhere(&action.name)) {
                     self.errors.push(self.unknown_action(&action.name, &action.place));
                     return None;
                 }

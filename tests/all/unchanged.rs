@@ -5,7 +5,9 @@ use crate::program::{Printed, Program};
 fn played(files: &[(&str, &str)], flags: &str) -> Printed {
     let program = Program::new();
     program.file("hosts", "here ansible_connection=local\n");
-    files.iter().for_each(|(name, text)| drop(program.file(name, text)));
+    for (name, text) in files {
+        program.file(name, text);
+    }
     program.run(&format!("play -i hosts site.yml {flags}"))
 }
 
