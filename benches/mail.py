@@ -87,7 +87,7 @@ try:
     environment = {"PATH": os.environ["PATH"], "HOME": str(base), "CUTOVER_STATE_DIR": str(base / "state"), "CUTOVER_LOCK_DIR": str(base)}
     fill(base / "old")
     ssh = f"ssh -q -p {new_port} -i {base}/id -o StrictHostKeyChecking=no -o UserKnownHostsFile={base}/known"
-    subprocess.run(f"ssh-keyscan -q -p {old_port} 127.0.0.1 >known; ssh-keyscan -q -p {new_port} 127.0.0.1 >>known", shell=True, cwd=base, check=True)
+    subprocess.run(f"ssh-keyscan -p {old_port} 127.0.0.1 >known; ssh-keyscan -p {new_port} 127.0.0.1 >>known", shell=True, stderr=subprocess.DEVNULL, cwd=base, check=True)
     (base / "hosts").write_text(
         "".join(
             f"{name} ansible_host=127.0.0.1 ansible_port={port} ansible_user=root ansible_ssh_private_key_file={base}/id "

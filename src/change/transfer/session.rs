@@ -6,6 +6,7 @@ use crate::transport::name::{from_bytes, to_bytes};
 use crate::transport::{Command, Process, Transport, TransportError};
 
 use super::maildir::{self, Scan};
+use super::ustar;
 
 /// How long a shell that has closed its output may take to end.
 const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
@@ -180,6 +181,43 @@ impl Session {
         Ok(())
     }
 
+    /// Reads many files of directories as [`Session::send`] does, from archives; says whether each arrived whole. If not, what
+    /// `sink` got is not to be used.
+    pub async fn unpack(&mut self, files: &[Packed], sink: &mut dyn Sink) -> Result<bool, TransportError> {
+        let mut lines = Vec::new();
+        for (index, file) in files.iter().enumerate() {
+            if index == 0 || files[index - 1].directory != file.directory {
+                lines.push(format!("d{}", file.directory));
+            }
+            // No name is taken for an option.
+            lines.push(format!("f./{}", file.name));
+        }
+        let request = request("pack", lines);
+        let Session { process: Process { stdin, .. }, reader, .. } = self;
+        let write = async {
+            // A mover that has ended reads no more; what it said before tells why.
+            if stdin.write_all(&request).await.is_ok() {
+                let _ = stdin.flush().await;
+            }
+            Ok(())
+        };
+        let read = async {
+            let mut archives = Archives { reader, files, next: 0, whole: true };
+            for group in files.chunk_by(|one, other| one.directory == other.directory) {
+                for part in group.chunks(PACK) {
+                    archives.one(part.len(), sink).await?;
+                }
+            }
+            let whole = archives.whole;
+            match marker(&line(archives.reader).await?)? {
+                Marker::Done => Ok(whole),
+                Marker::Line(line) => Err(TransportError::Refused(format!("unexpected answer `{line}`"))),
+            }
+        };
+        let ((), whole) = tokio::try_join!(write, read).map_err(|error| self.named(error))?;
+        Ok(whole)
+    }
+
     /// Lets the locks go and waits until that has happened.
     pub async fn close(self) -> Result<(), TransportError> {
         let Session { process, mut reader, .. } = self;
@@ -198,6 +236,102 @@ impl Session {
             TransportError::Refused(why) => TransportError::Refused(format!("`{}`: {why}", self.host)),
             other => other,
         }
+    }
+}
+
+/// A file for [`Session::unpack`].
+pub struct Packed {
+    pub directory: String,
+    pub name: String,
+    pub size: u64,
+}
+
+/// How many files the mover puts into one archive.
+const PACK: usize = 200;
+
+/// Archives that come one after another.
+struct Archives<'a, R> {
+    reader: &'a mut R,
+    files: &'a [Packed],
+    /// The first file that is in none of those that came.
+    next: usize,
+    whole: bool,
+}
+
+impl<R: tokio::io::AsyncBufRead + Unpin> Archives<'_, R> {
+    /// Reads the one with the next `count` files, and the status of its `tar`.
+    async fn one(&mut self, count: usize, sink: &mut dyn Sink) -> Result<(), TransportError> {
+        let wanted = self.next..self.next + count;
+        self.next = wanted.end;
+        let files = self.files;
+        let by_name = wanted.map(|index| (to_bytes(&files[index].name).into_owned(), index));
+        let mut missing: std::collections::BTreeMap<Vec<u8>, usize> = by_name.collect();
+        let mut long_name = None;
+        loop {
+            match self.reader.fill_buf().await.map_err(ended)? {
+                [] => return Err(ended("the connection ended")),
+                // What fills up the end of an archive.
+                [0, rest @ ..] => {
+                    let zeros = 1 + rest.iter().take_while(|byte| **byte == 0).count();
+                    self.reader.consume(zeros);
+                }
+                [b'\n', ..] => break,
+                _ => {
+                    let mut block = [0; ustar::BLOCK];
+                    self.reader.read_exact(&mut block).await.map_err(ended)?;
+                    let entry = ustar::read(&block).ok_or_else(|| ended("the archive is damaged"))?;
+                    if entry.kind == b'L' {
+                        let mut name = vec![0; entry.size.min(1 << 16) as usize];
+                        self.reader.read_exact(&mut name).await.map_err(ended)?;
+                        self.skip(ustar::padding(entry.size).len() as u64).await?;
+                        name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
+                        long_name = Some(name);
+                        continue;
+                    }
+                    let name = long_name.take().unwrap_or(entry.name);
+                    let name = name.strip_prefix(b"./").unwrap_or(&name);
+                    let index = missing.remove(name).filter(|index| files[*index].size == entry.size);
+                    self.whole &= index.is_some() && entry.kind == b'0';
+                    match index.filter(|_| self.whole) {
+                        Some(index) => self.file(index, sink).await?,
+                        None => self.skip(entry.size).await?,
+                    }
+                    self.skip(ustar::padding(entry.size).len() as u64).await?;
+                }
+            }
+        }
+        let (empty, status) = (line(self.reader).await?, line(self.reader).await?);
+        self.whole &= empty.is_empty() && status == b"\x1e0" && missing.is_empty();
+        Ok(())
+    }
+
+    async fn file(&mut self, index: usize, sink: &mut dyn Sink) -> Result<(), TransportError> {
+        sink.begin(index).await?;
+        let mut left = self.files[index].size as usize;
+        while left > 0 {
+            let bytes = self.reader.fill_buf().await.map_err(ended)?;
+            if bytes.is_empty() {
+                return Err(ended("the end came inside a message"));
+            }
+            let count = left.min(bytes.len());
+            sink.bytes(&bytes[..count]).await?;
+            self.reader.consume(count);
+            left -= count;
+        }
+        sink.end(index).await
+    }
+
+    async fn skip(&mut self, size: u64) -> Result<(), TransportError> {
+        let mut left = size as usize;
+        while left > 0 {
+            let count = self.reader.fill_buf().await.map_err(ended)?.len().min(left);
+            if count == 0 {
+                return Err(ended("the end came inside a message"));
+            }
+            self.reader.consume(count);
+            left -= count;
+        }
+        Ok(())
     }
 }
 
@@ -277,6 +411,67 @@ mod tests {
             assert!(matches!(&error, TransportError::Refused(why) if why.contains(expected)), "{error:?}");
             let _ = session.close().await;
         }
+    }
+
+    /// Keeps what it is given.
+    #[derive(Default)]
+    struct Kept(std::collections::BTreeMap<usize, Vec<u8>>);
+
+    #[async_trait::async_trait]
+    impl Sink for Kept {
+        async fn begin(&mut self, index: usize) -> Result<(), TransportError> {
+            assert!(self.0.insert(index, Vec::new()).is_none());
+            Ok(())
+        }
+        async fn bytes(&mut self, bytes: &[u8]) -> Result<(), TransportError> {
+            self.0.values_mut().next_back().unwrap().extend(bytes);
+            Ok(())
+        }
+        async fn end(&mut self, _: usize) -> Result<(), TransportError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn archives_have_each_file_whole_under_any_name_or_say_that_they_do_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let machine = local::local(None).await.unwrap();
+        let mut session = Session::start("old", &*machine).await.unwrap();
+        let names = ["-rf", "--checkpoint-action=exec=touch bad", "a b\\c:2,S", &"long".repeat(60), "\u{fc}\t'\"$x"];
+        let mut files = Vec::new();
+        for (number, part) in (0..450).zip(["one", "two"].into_iter().cycle()) {
+            let from = directory.path().join(part);
+            std::fs::create_dir_all(&from).unwrap();
+            let name = format!("{number}{}", names[number % names.len()]);
+            let name = if number < 5 { names[number].to_string() } else { name };
+            let body = format!("text {number}\n").repeat(number * 7 % 300);
+            std::fs::write(from.join(&name), &body).unwrap();
+            files.push(Packed { directory: from.display().to_string(), name, size: body.len() as u64 });
+        }
+        files.sort_by(|one, other| one.directory.cmp(&other.directory));
+        let mut kept = Kept::default();
+        assert!(session.unpack(&files, &mut kept).await.unwrap());
+        for (index, file) in files.iter().enumerate() {
+            let there = std::fs::read(std::path::Path::new(&file.directory).join(&file.name)).unwrap();
+            assert!(kept.0[&index] == there, "{}", file.name);
+        }
+        assert!(!directory.path().join("one/bad").exists());
+        // Gone, of another size, a second name of another, no file: the session goes on all the same.
+        let path = |index: usize| std::path::Path::new(&files[index].directory).join(&files[index].name);
+        let broken: [&dyn Fn(); 3] = [
+            &|| std::fs::write(path(3), "another text, longer than it was before").unwrap(),
+            &|| {
+                std::fs::remove_file(path(3)).unwrap();
+                std::fs::hard_link(path(4), path(3)).unwrap();
+            },
+            &|| std::fs::remove_file(path(3)).unwrap(),
+        ];
+        for break_it in broken {
+            break_it();
+            assert!(!session.unpack(&files, &mut Kept::default()).await.unwrap());
+        }
+        assert!(session.unpack(&files[4..], &mut Kept::default()).await.unwrap());
+        session.close().await.unwrap();
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sha2::Digest as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufWriter};
 
 use crate::change::ApplyError;
 use crate::transport::name::to_bytes;
@@ -11,7 +11,7 @@ use crate::transport::node::hex;
 use crate::transport::{Command, Process, Transport, TransportError};
 
 use super::maildir::Spot;
-use super::session::{Session, Sink};
+use super::session::{Packed, Session, Sink};
 use super::{Mailbox, Progress, ustar};
 
 /// One file to copy.
@@ -29,6 +29,18 @@ pub struct Item {
 /// What one stream carries at most; after each the messages that came are safe from a broken connection.
 const BATCH_BYTES: u64 = 64 * 1024 * 1024;
 const BATCH_FILES: usize = 2000;
+
+/// How files are read on the old host.
+#[derive(Clone, Copy)]
+enum Way {
+    Archives,
+    Files,
+}
+
+fn packed(item: &Item) -> Packed {
+    let (directory, name) = item.source.rsplit_once('/').unwrap_or(("", &item.source));
+    Packed { directory: directory.into(), name: name.into(), size: item.size }
+}
 
 /// The two sides of a copy.
 pub struct Stage<'a> {
@@ -63,10 +75,23 @@ impl Stage<'_> {
         Ok(())
     }
 
+    /// Copies from archives; where those do not tell everything, file by file.
     async fn batch(&mut self, batch: &[Item], progress: &mut Progress) -> Result<(), ApplyError> {
-        let tar = self.machine.open(&Command::shell("umask 077; cd / && exec tar -xof -")).await?;
+        let before = *progress;
+        if !self.stream(batch, Way::Archives, progress).await? {
+            *progress = before;
+            self.stream(batch, Way::Files, progress).await?;
+        }
+        Ok(())
+    }
+
+    /// Says whether it was done.
+    async fn stream(&mut self, batch: &[Item], way: Way, progress: &mut Progress) -> Result<bool, ApplyError> {
+        let mut tar = self.machine.open(&Command::shell("umask 077; cd / && exec tar -xof -")).await?;
+        let stdin = std::mem::replace(&mut tar.stdin, Box::new(tokio::io::sink()));
         let mut receiver = Receiver {
             tar,
+            stdin: BufWriter::with_capacity(64 * 1024, stdin),
             batch,
             parts: batch.iter().map(|item| self.part(item)).collect(),
             hash: sha2::Sha256::new(),
@@ -75,15 +100,22 @@ impl Stage<'_> {
             progress,
             report: self.progress,
         };
-        let files: Vec<(String, u64)> = batch.iter().map(|item| (item.source.clone(), item.size)).collect();
-        let sent = self.old.send(&files, &mut receiver).await;
+        let sent = match way {
+            Way::Archives => self.old.unpack(&batch.iter().map(packed).collect::<Vec<_>>(), &mut receiver).await,
+            Way::Files => {
+                let files: Vec<(String, u64)> = batch.iter().map(|item| (item.source.clone(), item.size)).collect();
+                self.old.send(&files, &mut receiver).await.map(|()| true)
+            }
+        };
         let (digests, received) = receiver.finish(sent.is_ok()).await;
-        if let Err(error) = received.and(sent) {
+        match received.and(sent) {
+            Ok(true) => self.keep(batch, &digests).await.map(|()| true),
             // Frees a full disk, and there is nothing in it that cannot be copied again.
-            self.new.ask("prune", self.mailboxes.iter().map(|mailbox| format!("{}/x", mailbox.dest))).await?;
-            return Err(error.into());
+            incomplete => {
+                self.new.ask("prune", self.mailboxes.iter().map(|mailbox| format!("{}/x", mailbox.dest))).await?;
+                Ok(incomplete?)
+            }
         }
-        self.keep(batch, &digests).await
     }
 
     /// Where a file lies until it is whole.
@@ -165,6 +197,8 @@ pub fn read_digest(line: &str) -> Option<(&str, String)> {
 /// Feeds a `tar` on the new host.
 struct Receiver<'a> {
     tar: Process,
+    /// A message is many small writes, and each of them would be a packet.
+    stdin: BufWriter<Box<dyn AsyncWrite + Send + Unpin>>,
     batch: &'a [Item],
     parts: Vec<String>,
     hash: sha2::Sha256,
@@ -180,10 +214,10 @@ impl Receiver<'_> {
     async fn finish(mut self, whole: bool) -> (Vec<Option<String>>, Result<(), TransportError>) {
         if whole {
             // A `tar` that has ended already says why below.
-            let _ = self.tar.stdin.write_all(&ustar::END).await;
+            let _ = self.stdin.write_all(&ustar::END).await;
         }
-        let _ = self.tar.stdin.shutdown().await;
-        drop(self.tar.stdin);
+        let _ = self.stdin.shutdown().await;
+        drop(self.stdin);
         let mut output = Vec::new();
         let read = self.tar.stdout.read_to_end(&mut output).await;
         let result = match self.tar.end.await {
@@ -205,7 +239,7 @@ impl Receiver<'_> {
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), TransportError> {
-        let written = self.tar.stdin.write_all(bytes).await;
+        let written = self.stdin.write_all(bytes).await;
         self.broken = written.is_err();
         written.map_err(|error| TransportError::Refused(format!("the new host stopped taking messages: {error}")))
     }

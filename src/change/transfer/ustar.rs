@@ -1,6 +1,6 @@
 //! The framing of files for `tar`: POSIX ustar headers, with GNU's long names, which every `tar` reads.
 
-const BLOCK: usize = 512;
+pub const BLOCK: usize = 512;
 
 /// Returns the header of a regular file with mode 0600. `path` is relative; `modified` is in seconds since 1970.
 pub fn header(path: &[u8], size: u64, modified: u64) -> Vec<u8> {
@@ -18,6 +18,30 @@ pub fn header(path: &[u8], size: u64, modified: u64) -> Vec<u8> {
 /// Returns what fills the last block of a file.
 pub fn padding(size: u64) -> Vec<u8> {
     vec![0; (size.next_multiple_of(BLOCK as u64) - size) as usize]
+}
+
+/// A header that a `tar` wrote.
+pub struct Entry {
+    /// As far as it fits; the kind `L` before it has the whole name.
+    pub name: Vec<u8>,
+    pub size: u64,
+    /// `0` for a regular file.
+    pub kind: u8,
+}
+
+/// Reads a header; nothing if its sum is wrong, or its size is no octal number.
+pub fn read(block: &[u8; BLOCK]) -> Option<Entry> {
+    let octal = |field: &[u8]| {
+        let text = std::str::from_utf8(field).ok()?;
+        u64::from_str_radix(text.trim_matches(['\0', ' ']), 8).ok()
+    };
+    let blank = |(at, byte): (usize, &u8)| u64::from(if (148..156).contains(&at) { b' ' } else { *byte });
+    if octal(&block[148..156])? != block.iter().enumerate().map(blank).sum::<u64>() {
+        return None;
+    }
+    let name = block[..100].split(|byte| *byte == 0).next().unwrap_or_default();
+    let kind = if block[156] == 0 { b'0' } else { block[156] };
+    Some(Entry { name: name.to_vec(), size: octal(&block[124..136])?, kind })
 }
 
 /// The end of the archive.
