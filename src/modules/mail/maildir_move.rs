@@ -13,7 +13,7 @@ use crate::change::transfer::{Drain, Mailbox, Transfer, look, session};
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results};
-use crate::transport::TransportError;
+use crate::transport::{Links, TransportError, Want};
 
 use super::quota::{Limits, Stored};
 
@@ -189,7 +189,10 @@ impl Module for MaildirMove {
             let mailbox = look::preview((&pair.source, pair.dest(), &owner), old, new);
             let bytes = mailbox.iter().flat_map(|mailbox| &mailbox.folders);
             needs.push(bytes.fold((0, 0), |(bytes, count), folder| (bytes + folder.bytes, count + folder.messages)));
-            mailboxes.extend(mailbox);
+            mailboxes.extend(match mailbox {
+                Some(mailbox) => Some(with_planned(host, mailbox).await?),
+                None => None,
+            });
         }
         if problems.is_empty() {
             problems.extend(look::check_space(&new.space, &needs).err());
@@ -203,6 +206,17 @@ impl Module for MaildirMove {
         let result = if changes.is_empty() { Outcome::Known(result) } else { Outcome::Applied(result) };
         Ok(Planned { changes, result, warnings })
     }
+}
+
+/// Leaves directories out that an earlier task of a check would have made.
+async fn with_planned(host: &View, mailbox: Mailbox) -> Result<Mailbox, TransportError> {
+    let paths = mailbox.makes.iter().filter(|path| *path != ".");
+    let paths: Vec<_> = paths.map(|path| (format!("{}/{path}", mailbox.dest), Links::Keep)).collect();
+    let nodes = if paths.is_empty() { Vec::new() } else { host.look_all(&paths, Want::Attributes).await? };
+    let there: Vec<&String> =
+        paths.iter().zip(&nodes).filter(|(_, node)| node.exists()).map(|((path, _), _)| path).collect();
+    let makes = mailbox.makes.iter().filter(|path| !there.contains(&&format!("{}/{path}", mailbox.dest)));
+    Ok(Mailbox { makes: makes.cloned().collect(), ..mailbox })
 }
 
 /// What one host answered.
