@@ -77,6 +77,7 @@ fn a_dovecot_gets_the_keywords_uids_and_subscriptions_of_another_before_its_mess
 #[test]
 fn from_courier_to_dovecot_subscriptions_come_over_and_keywords_are_told() {
     let pair = Pair::new("dovecot");
+    std::fs::remove_file(pair.old.join("subscriptions")).unwrap();
     pair.old_has("courierimapsubscribed", "INBOX\nINBOX.Work\n");
     pair.old_has(".Work/courierimapuiddb", "1 1700000000 2\n1 1.a\n");
     pair.old_has(".Work/courierimapkeywords/:list", "$Label1\n\n1.a:0\n");

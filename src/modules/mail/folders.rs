@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::change::Change;
 use crate::host::View;
 use crate::modules::{Argument, Entry, Kind, Module, ModuleError, Planned, Results};
-use crate::transport::{Command, Content, Links, Node, Permissions, Want};
+use crate::transport::{Body, Command, Content, Links, Node, Permissions, Want};
 
 use super::attachments_copy::Pair;
 use super::imap::{self, Server};
@@ -66,27 +66,37 @@ struct MaildirFolders {
 /// What a Maildir has beside messages; all paths are relative to it.
 #[derive(Debug, Default)]
 struct Beside {
-    is_there: bool,
-    files: BTreeSet<String>,
-    /// Folders with messages; `.` is the inbox.
-    full: BTreeSet<String>,
+    /// `.` is the inbox.
     folders: BTreeSet<String>,
+    /// Those with messages.
+    full: BTreeSet<String>,
+    /// Files in directories of courier's keywords, which it names after messages.
+    keywords: BTreeSet<String>,
+    /// The files that are there, or that an earlier task of a check has planned.
+    files: BTreeMap<String, Node>,
     is_moved: bool,
 }
 
+/// The files of a folder, beside those that are named after messages; the first two are the inbox's alone.
+const NAMES: [&str; 6] = [
+    "subscriptions",
+    "courierimapsubscribed",
+    "dovecot-keywords",
+    "dovecot-uidlist",
+    "courierimapuiddb",
+    "courierimapkeywords/:list",
+];
+
+/// Asks for what has no fixed name.
 const SCRIPT: &str = r#"for maildir; do
 printf 'm %s\n' "$maildir"
 cd -- "$maildir" 2>/dev/null || continue
-echo there
 [ ! -f x/ledger ] || echo ledger
 for folder in . .[!.]*; do
     [ -d "$folder/cur" ] || [ -d "$folder/new" ] || continue
     printf 'd %s\n' "$folder"
     [ -z "$(ls "$folder/new" "$folder/cur" 2>/dev/null | grep -v -e ':$' -e '^$' | head -n 1)" ] || printf 'h %s\n' "$folder"
-    for name in subscriptions courierimapsubscribed dovecot-keywords dovecot-uidlist courierimapuiddb; do
-        [ ! -f "$folder/$name" ] || printf 'f %s\n' "$folder/$name"
-    done
-    for file in "$folder"/courierimapkeywords/*; do [ ! -f "$file" ] || printf 'f %s\n' "$file"; done
+    for file in "$folder"/courierimapkeywords/*; do [ ! -f "$file" ] || printf 'k %s\n' "$file"; done
 done
 done
 "#;
@@ -103,9 +113,13 @@ impl Module for MaildirFolders {
             Some(name) => host.group(name).await?,
             None => host.identity().group.clone(),
         };
-        let (theirs, ours) = tokio::try_join!(
-            look(&peer, self.mailboxes.iter().map(|pair| pair.source.as_str())),
-            look(host, self.mailboxes.iter().map(|pair| pair.dest.as_str()))
+        let sources: Vec<&str> = self.mailboxes.iter().map(|pair| pair.source.trim_end_matches('/')).collect();
+        let dests: Vec<&str> = self.mailboxes.iter().map(|pair| pair.dest.trim_end_matches('/')).collect();
+        let (mut theirs, mut ours) = tokio::try_join!(look(&peer, &sources), look(host, &dests))?;
+        let names: Vec<_> = theirs.iter().zip(&ours).map(|(old, here)| names(old, here)).collect();
+        tokio::try_join!(
+            read_all(&peer, &sources, (&names, &mut theirs)),
+            read_all(host, &dests, (&names, &mut ours))
         )?;
         let boxes = self.mailboxes.iter().zip(theirs.iter().zip(&ours));
         let boxes: Vec<_> = boxes.filter(|(_, (old, here))| !old.files.is_empty() && !here.is_moved).collect();
@@ -114,7 +128,9 @@ impl Module for MaildirFolders {
         if boxes.is_empty() {
             return Ok(Planned::new(Vec::new(), result));
         }
-        let known = ours.iter().flat_map(|here| &here.files).find_map(|file| Server::of(file));
+        let known: BTreeSet<Server> =
+            ours.iter().flat_map(|here| here.files.keys()).filter_map(|file| Server::of(file)).collect();
+        let known = known.first().copied().filter(|_| known.len() == 1);
         let Some(server) = (match self.server.or(known) {
             Some(server) => Some(server),
             None => installed(host).await?,
@@ -128,7 +144,7 @@ impl Module for MaildirFolders {
         };
         let (mut wanted, mut warnings) = (Vec::new(), Vec::new());
         for (pair, (old, here)) in &boxes {
-            let (made, told) = self.files((&peer, host), pair, (old, here, server)).await?;
+            let (made, told) = self.files(pair, (old, here), server);
             wanted.extend(made);
             warnings.extend(told);
         }
@@ -146,66 +162,63 @@ impl Module for MaildirFolders {
                 Node::Directory { permissions: permissions(0o700), modified: None },
             ));
         }
-        for ((path, _, text), node) in wanted.iter().zip(files) {
+        for ((path, _, content), node) in wanted.iter().zip(files) {
             let rights = node.permissions().cloned().unwrap_or_else(|| permissions(0o600));
-            let file = Node::File { content: Content::here(encode(text)), permissions: rights, modified: None };
+            let file = Node::File { content: content.clone(), permissions: rights, modified: None };
             changes.extend(Change::path(path, node.clone(), file));
         }
         Ok(Planned { warnings, ..Planned::new(changes, result) })
     }
 }
 
-/// A file here: its path, the Maildir that it is in, and its text.
-type Wanted = (String, String, String);
+/// A file here: its path, the Maildir that it is in, and its content.
+type Wanted = (String, String, Content);
 
 impl MaildirFolders {
-    async fn files(
-        &self,
-        (peer, host): (&View, &View),
-        pair: &Pair,
-        (old, here, server): (&Beside, &Beside, Server),
-    ) -> Result<(Vec<Wanted>, Vec<String>), ModuleError> {
+    fn files(&self, pair: &Pair, (old, here): (&Beside, &Beside), server: Server) -> (Vec<Wanted>, Vec<String>) {
         let (from, to) = (pair.source.trim_end_matches('/'), pair.dest.trim_end_matches('/'));
-        let theirs = texts(peer, from, &old.files).await?;
-        let ours = texts(host, to, &here.files).await?;
+        // What is no file that can be read is left as it is.
+        let ours = |name: &str| here.files.get(name).map_or(Some(String::new()), |node| read(name, node).ok());
         let (mut wanted, mut warnings) = (Vec::new(), Vec::new());
-        let mut want = |name: &str, text: String| {
-            if ours.get(name) != Some(&text) {
-                wanted.push((format!("{to}/{}", name.trim_start_matches("./")), to.to_string(), text));
-            }
+        let mut want = |name: &str, content: Option<Content>| {
+            wanted.extend(content.map(|content| (at(to, name), to.to_string(), content)));
         };
         let subscribed = ["./subscriptions", "./courierimapsubscribed"];
-        let names: BTreeSet<String> =
-            subscribed.iter().filter_map(|name| theirs.get(*name)).flat_map(|text| imap::subscribed(text)).collect();
+        let lists = subscribed.iter().filter_map(|name| read(name, old.files.get(*name)?).ok());
+        let names: BTreeSet<String> = lists.flat_map(|text| imap::subscribed(&text)).collect();
         if !names.is_empty() {
             let name = if server == Server::Dovecot { subscribed[0] } else { subscribed[1] };
-            want(name, imap::with_subscriptions(ours.get(name).map_or("", String::as_str), &names, server));
+            if let Some(ours) = ours(name) {
+                let text = imap::with_subscriptions(&ours, &names, server);
+                want(name, (text != ours).then(|| Content::here(encode(&text))));
+            }
         }
         let mut foreign = BTreeSet::new();
-        for (name, text) in &theirs {
-            let Some((folder, file)) = name.split_once('/') else { continue };
-            let is_empty = !here.full.contains(folder);
-            let is_ours = Server::of(name) == Some(server);
-            match file {
-                "dovecot-keywords" if is_ours => {
-                    match imap::with_keywords(ours.get(name).map_or("", String::as_str), text) {
-                        Some(text) => want(name, text),
-                        None => warnings.push(format!(
-                            "`{to}/{name}` has other keywords for letters than `{}` has: those of messages would get other names\n\
-                             hint: rename the keywords on one of the two hosts before the mail moves",
-                            self.from
-                        )),
-                    }
+        for (name, node) in &old.files {
+            let (Some(content), Some((folder, file))) = (node.content(), name.split_once('/')) else { continue };
+            if Server::of(name) != Some(server) {
+                if file.contains("keywords") && content.size > 1 {
+                    foreign.insert(folder);
                 }
-                // UIDs only come with a folder that nobody has had here; else clients read it anew.
-                "dovecot-uidlist" | "courierimapuiddb" if is_ours && is_empty && !ours.contains_key(name) => {
-                    want(name, text.clone());
+                continue;
+            }
+            if file == "dovecot-keywords"
+                && let (Some(ours), Ok(theirs)) = (ours(name), read(name, node))
+            {
+                match imap::with_keywords(&ours, &theirs) {
+                    Some(text) => want(name, (text != ours).then(|| Content::here(encode(&text)))),
+                    None => warnings.push(format!(
+                        "`{}` has other keywords for letters than `{}` has: those of messages would get other names\n\
+                         hint: rename the keywords on one of the two hosts before the mail moves",
+                        at(to, name),
+                        self.from
+                    )),
                 }
-                _ if file.starts_with("courierimapkeywords/") && is_ours && !ours.contains_key(name) => {
-                    want(name, text.clone());
-                }
-                _ if !is_ours && !text.trim().is_empty() && file.contains("keywords") => drop(foreign.insert(folder)),
-                _ => {}
+            }
+            // UIDs only come with a folder that nobody has had here; else clients read it anew.
+            let is_new = ["dovecot-uidlist", "courierimapuiddb"].contains(&file) && !here.full.contains(folder);
+            if (is_new || file.starts_with("courierimapkeywords/")) && !here.files.contains_key(name) {
+                want(name, Some(streamed(content, (&self.from, &at(from, name)))));
             }
         }
         if !foreign.is_empty() {
@@ -215,21 +228,40 @@ impl MaildirFolders {
                 self.from
             ));
         }
-        Ok((wanted, warnings))
+        (wanted, warnings)
     }
 }
 
-async fn texts(host: &View, at: &str, files: &BTreeSet<String>) -> Result<BTreeMap<String, String>, ModuleError> {
-    let paths: Vec<_> =
-        files.iter().map(|name| (format!("{at}/{}", name.trim_start_matches("./")), Links::Keep)).collect();
-    let nodes = host.look_all(&paths, Want::Content).await?;
-    // What is too large to be a list of names is a database, which is not worth a failure: clients read the folder anew.
-    let named = files.iter().zip(paths.iter().zip(&nodes));
-    Ok(named.filter_map(|(name, ((path, _), node))| Some((name.clone(), read(path, node).ok()?))).collect())
+/// Returns a content that comes from there when the change is made, if it is too large to have travelled with the look.
+fn streamed(content: &Content, (host, path): (&str, &str)) -> Content {
+    match content.bytes() {
+        Some(_) => content.clone(),
+        None => Content { body: Body::Peer { host: host.into(), path: path.into() }, ..content.clone() },
+    }
 }
 
-async fn look(host: &View, maildirs: impl Iterator<Item = &str>) -> Result<Vec<Beside>, ModuleError> {
-    let words = ["/bin/sh", "-c", SCRIPT, "sh"].into_iter().chain(maildirs);
+/// Joins a Maildir with a path in it.
+fn at(maildir: &str, name: &str) -> String {
+    format!("{maildir}/{}", name.trim_start_matches("./"))
+}
+
+/// Returns the files that either of two Maildirs may have: an earlier task of a check may have planned any. None where the mail
+/// has been moved.
+fn names(old: &Beside, here: &Beside) -> BTreeSet<String> {
+    if here.is_moved {
+        return BTreeSet::new();
+    }
+    let folders: BTreeSet<&String> = old.folders.union(&here.folders).collect();
+    let fixed = folders.into_iter().flat_map(|folder| {
+        let skipped = if folder.as_str() == "." { 0 } else { 2 };
+        NAMES.iter().skip(skipped).map(move |name| format!("{folder}/{name}"))
+    });
+    let fixed: BTreeSet<String> = fixed.collect();
+    fixed.into_iter().chain(old.keywords.union(&here.keywords).cloned()).collect()
+}
+
+async fn look(host: &View, maildirs: &[&str]) -> Result<Vec<Beside>, ModuleError> {
+    let words = ["/bin/sh", "-c", SCRIPT, "sh"].into_iter().chain(maildirs.iter().copied());
     let text = host.probe(&Command::argv(words)).await?.text();
     let mut found: Vec<Beside> = Vec::new();
     for line in text.lines() {
@@ -238,15 +270,31 @@ async fn look(host: &View, maildirs: impl Iterator<Item = &str>) -> Result<Vec<B
         }
         let Some(last) = found.last_mut() else { continue };
         match line.split_once(' ') {
-            Some(("f", name)) => drop(last.files.insert(name.into())),
-            Some(("h", name)) => drop(last.full.insert(name.into())),
             Some(("d", name)) => drop(last.folders.insert(name.into())),
-            None if line == "there" => last.is_there = true,
+            Some(("h", name)) => drop(last.full.insert(name.into())),
+            Some(("k", name)) => drop(last.keywords.insert(name.into())),
             None if line == "ledger" => last.is_moved = true,
             _ => {}
         }
     }
     Ok(found)
+}
+
+/// Reads the files of these names that are there, in one exchange.
+async fn read_all(
+    host: &View,
+    maildirs: &[&str],
+    (names, found): (&[BTreeSet<String>], &mut [Beside]),
+) -> Result<(), ModuleError> {
+    let each = maildirs.iter().zip(names);
+    let paths: Vec<_> =
+        each.flat_map(|(maildir, names)| names.iter().map(|name| (at(maildir, name), Links::Keep))).collect();
+    let mut nodes = host.look_all(&paths, Want::Content).await?.into_iter();
+    for (names, beside) in names.iter().zip(found) {
+        let files = names.iter().zip(nodes.by_ref()).filter(|(_, node)| node.exists());
+        beside.files = files.map(|(name, node)| (name.clone(), node)).collect();
+    }
+    Ok(())
 }
 
 /// Returns the server whose program the host has, if it is one of the two.
@@ -263,11 +311,11 @@ async fn installed(host: &View) -> Result<Option<Server>, ModuleError> {
     Ok(found.first().copied().filter(|_| found.len() == 1))
 }
 
-/// Returns the directories between a Maildir and a file in it.
+/// Returns the directories above a file, up to its Maildir.
 fn parents(path: &str, top: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = path;
-    while let Some((directory, _)) = rest.rsplit_once('/').filter(|(directory, _)| directory.len() > top.len()) {
+    while let Some((directory, _)) = rest.rsplit_once('/').filter(|(directory, _)| directory.len() >= top.len()) {
         found.push(directory.to_string());
         rest = directory;
     }

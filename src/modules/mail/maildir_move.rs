@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::change::Change;
 use crate::change::transfer::decide::decide;
-use crate::change::transfer::maildir::{self, Scan};
+use crate::change::transfer::maildir::{self, Directory, Scan};
 use crate::change::transfer::{Drain, Mailbox, Transfer, look, session};
 use crate::error::Diagnostic;
 use crate::host::View;
@@ -172,7 +172,8 @@ impl Module for MaildirMove {
         let peer = host.peer(&self.from).await?;
         let sources: Vec<&str> = self.pairs.iter().map(|pair| pair.source.as_str()).collect();
         let dests: Vec<&str> = self.pairs.iter().map(|pair| pair.dest()).collect();
-        let (old, new) = tokio::try_join!(Side::look(&peer, &sources), Side::look(host, &dests))?;
+        let (old, mut new) = tokio::try_join!(Side::look(&peer, &sources), Side::look(host, &dests))?;
+        with_planned(host, &dests, (&old.scans, &mut new.scans)).await?;
         let mut mailboxes = Vec::new();
         let mut problems = Vec::new();
         let mut needs = Vec::new();
@@ -189,10 +190,7 @@ impl Module for MaildirMove {
             let mailbox = look::preview((&pair.source, pair.dest(), &owner), old, new);
             let bytes = mailbox.iter().flat_map(|mailbox| &mailbox.folders);
             needs.push(bytes.fold((0, 0), |(bytes, count), folder| (bytes + folder.bytes, count + folder.messages)));
-            mailboxes.extend(match mailbox {
-                Some(mailbox) => Some(with_planned(host, mailbox).await?),
-                None => None,
-            });
+            mailboxes.extend(mailbox);
         }
         if problems.is_empty() {
             problems.extend(look::check_space(&new.space, &needs).err());
@@ -208,15 +206,28 @@ impl Module for MaildirMove {
     }
 }
 
-/// Leaves directories out that an earlier task of a check would have made.
-async fn with_planned(host: &View, mailbox: Mailbox) -> Result<Mailbox, TransportError> {
-    let paths = mailbox.makes.iter().filter(|path| *path != ".");
-    let paths: Vec<_> = paths.map(|path| (format!("{}/{path}", mailbox.dest), Links::Keep)).collect();
-    let nodes = if paths.is_empty() { Vec::new() } else { host.look_all(&paths, Want::Attributes).await? };
-    let there: Vec<&String> =
-        paths.iter().zip(&nodes).filter(|(_, node)| node.exists()).map(|((path, _), _)| path).collect();
-    let makes = mailbox.makes.iter().filter(|path| !there.contains(&&format!("{}/{path}", mailbox.dest)));
-    Ok(Mailbox { makes: makes.cloned().collect(), ..mailbox })
+/// Adds the directories that an earlier task of a check would have made to what the new host has.
+async fn with_planned(host: &View, dests: &[&str], (old, new): (&[Scan], &mut [Scan])) -> Result<(), TransportError> {
+    let missing: Vec<Vec<String>> =
+        old.iter().zip(new.iter()).map(|(old, new)| look::directories(old, new, "").0).collect();
+    let at = |dest: &str, path: &str| if path == "." { dest.into() } else { format!("{dest}/{path}") };
+    let each = dests.iter().zip(&missing);
+    let paths: Vec<_> =
+        each.flat_map(|(dest, paths)| paths.iter().map(move |path| (at(dest, path), Links::Keep))).collect();
+    if paths.is_empty() {
+        return Ok(());
+    }
+    let mut nodes = host.look_all(&paths, Want::Attributes).await?.into_iter();
+    for (paths, new) in missing.into_iter().zip(new) {
+        for (path, node) in paths.into_iter().zip(nodes.by_ref()) {
+            if let Some(rights) = node.permissions() {
+                let device = new.directories.get(".").map(|top| top.device.clone()).unwrap_or_default();
+                let owner = format!("{}:{}", rights.owner.name, rights.group.name);
+                new.directories.insert(path, Directory { device, owner, letters: "drwx------".into() });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What one host answered.
