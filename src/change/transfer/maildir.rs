@@ -67,6 +67,12 @@ pub struct Scan {
     pub ledger: Option<BTreeSet<Key>>,
     /// The lines of `maildirsize`.
     pub quota: Vec<String>,
+    /// Courier's POP3 server has numbered messages for its unique ids.
+    pub is_numbered: bool,
+    /// Dovecot has been in the Maildir.
+    pub is_dovecots: bool,
+    /// The lines of courier's lists of unique ids as they were at each hand-over, one list after the other.
+    pub uidls: Vec<String>,
     /// Names among the messages that are no regular files, and names with line feeds and tabs.
     pub odd: Vec<String>,
     /// A run that did not end, or has not ended yet, left its lock or half-received files.
@@ -182,6 +188,9 @@ impl Scan {
             "l" => drop(self.ledger.get_or_insert_default().insert(Key::parse(rest))),
             "left" => self.left = true,
             "q" => self.quota.push(rest.into()),
+            "numbered" => self.is_numbered = true,
+            "dovecot" => self.is_dovecots = true,
+            "u" => self.uidls.push(rest.into()),
             "o" => self.odd.push(rest.replace("/./", "/")),
             _ => {}
         }

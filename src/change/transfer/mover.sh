@@ -77,6 +77,9 @@ scan() (
     done
     [ ! -f x/ledger ] || { echo ledger; sed -n "s/^published$t/l /p" x/ledger; }
     [ ! -f maildirsize ] || sed 's/^/q /' maildirsize
+    [ ! -f courierpop3dsizelist ] || sed -n '1s|^/[23] .*|numbered|p' courierpop3dsizelist
+    [ ! -f dovecot-uidlist ] || echo dovecot
+    [ ! -f x-out/courierpop3dsizelist ] || sed 's/^/u /' x-out/courierpop3dsizelist
 )
 
 # Prints the paths that exist, then a line for each with the free KiB of its file system, then one with the free inodes.
@@ -131,8 +134,40 @@ else
     keep() { mv -n -- "$@" "$to/"; }
 fi
 
+# Adds lines to courier's list of POP3's unique ids, whose own lines stay. A login drops those of messages that are not shown
+# yet, so this comes before each of the renames that show some, and after the last.
+join() {
+    [ -n "$incoming" ] || return 0
+    {
+        [ ! -f "$list" ] || cat "$list"
+        echo //
+        cat "$incoming"
+    } 2>/dev/null | awk -v now="$(date +%s)" '
+        function base(line) {
+            sub(/ [0-9]+ [0-9:]+$/, "", line)
+            sub(/:.*/, "", line)
+            return line
+        }
+        $0 == "//" && !more {
+            more = 1
+            if (NR == 1) print "/2 1 " now
+            next
+        }
+        NR == 1 && !/^\/[23] [0-9]/ { exit 3 }
+        NR > 1 && !more { seen[base($0)] }
+        !more || !(base($0) in seen)
+    ' >"$incoming.list"
+    if [ $? -ne 0 ]; then
+        printf 'unique ids of POP3 could not be added to %s\n' "$list"
+        incoming=
+    elif ! cmp -s "$incoming.list" "$list"; then
+        own "$who" "$incoming.list" && mv -f -- "$incoming.list" "$list" 2>&1
+    fi
+}
+
 flush() {
     [ $# -gt 0 ] || return 0
+    join
     (cd -- "$from" && keep "$@") </dev/null 2>&1
     durable "$to" "$from"
 }
@@ -140,6 +175,7 @@ flush() {
 # Renames without overwriting; what cannot be moved stays where it is and is found there by the next scan.
 move() {
     set --
+    incoming=
     while item; do
         rest=${line#*"$t"}
         case $line in
@@ -147,13 +183,26 @@ move() {
             f*) set -- "$@" "$rest" ;;
             r*)
                 one=${rest%%"$t"*} two=${rest#*"$t"}
+                join
                 if [ ! -e "$two" ] && [ ! -h "$two" ]; then mv -- "$one" "$two" </dev/null 2>&1; fi
                 durable "${two%/*}" "${one%/*}"
                 ;;
+            k*)
+                one=${rest%%"$t"*} two=${rest#*"$t"}
+                [ ! -f "$one" ] || { { echo; cat "$one"; } >>"$two"; durable "$two"; } 2>&1
+                ;;
+            i*)
+                who=${rest%%"$t"*}
+                rest=${rest#*"$t"}
+                incoming=${rest%%"$t"*} list=${rest#*"$t"}
+                { true >"$incoming"; } 2>&1
+                ;;
+            w*) printf '%s\n' "$rest" >>"$incoming" ;;
         esac
         [ $# -lt 100 ] || { flush "$@"; set --; }
     done
     flush "$@"
+    join
 }
 
 # A file that cannot be read to its end leaves its frame broken: nothing may follow.

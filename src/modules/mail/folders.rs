@@ -298,7 +298,7 @@ async fn read_all(
 }
 
 /// Returns the server whose program the host has, if it is one of the two.
-async fn installed(host: &View) -> Result<Option<Server>, ModuleError> {
+pub(super) async fn installed(host: &View) -> Result<Option<Server>, ModuleError> {
     let programs = [
         ("/usr/sbin/dovecot", Server::Dovecot),
         ("/usr/sbin/couriertcpd", Server::Courier),

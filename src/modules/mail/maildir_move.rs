@@ -15,6 +15,8 @@ use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results};
 use crate::transport::{Links, TransportError, Want};
 
+use super::folders;
+use super::imap::Server;
 use super::quota::{Limits, Stored};
 
 pub const ENTRY: Entry = Entry {
@@ -174,6 +176,8 @@ impl Module for MaildirMove {
         let dests: Vec<&str> = self.pairs.iter().map(|pair| pair.dest()).collect();
         let (old, mut new) = tokio::try_join!(Side::look(&peer, &sources), Side::look(host, &dests))?;
         with_planned(host, &dests, (&old.scans, &mut new.scans)).await?;
+        let is_numbered = old.scans.iter().any(|scan| scan.is_numbered);
+        let server = if is_numbered { folders::installed(host).await? } else { None };
         let mut mailboxes = Vec::new();
         let mut problems = Vec::new();
         let mut needs = Vec::new();
@@ -189,6 +193,9 @@ impl Module for MaildirMove {
             let owner = Self::owner(pair, new)?;
             let mailbox = look::preview((&pair.source, pair.dest(), &owner), old, new);
             let bytes = mailbox.iter().flat_map(|mailbox| &mailbox.folders);
+            if mailbox.is_some() && old.is_numbered && (new.is_dovecots || server == Some(Server::Dovecot)) {
+                warnings.push(renumbered(pair.dest(), &self.from));
+            }
             needs.push(bytes.fold((0, 0), |(bytes, count), folder| (bytes + folder.bytes, count + folder.messages)));
             mailboxes.extend(mailbox);
         }
@@ -260,6 +267,15 @@ impl Side {
         let newest = scans.iter().flat_map(|scan| scan.live.values()).map(|message| message.modified).max();
         Ok(Side { scans, space, ahead, newest: newest.unwrap_or(0), now: now.unwrap_or(here as i64) as u64 })
     }
+}
+
+/// Says that POP3's unique ids of a mailbox will be others.
+fn renumbered(dest: &str, from: &str) -> String {
+    format!(
+        "`{dest}`: courier on `{from}` numbers messages for POP3, and dovecot here will give them other unique ids: who leaves mail on \
+         the server downloads it again\nhint: no `pop3_uidl_format` of dovecot gives these numbers; let courier serve POP3 here, or \
+         have such users take their mail before it moves"
+    )
 }
 
 /// `qmail-pop3d` does not show messages whose time is in its host's future.
