@@ -12,6 +12,7 @@ pub mod look;
 pub mod maildir;
 pub mod session;
 mod stage;
+mod uidl;
 mod ustar;
 
 pub use engine::run;

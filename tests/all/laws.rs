@@ -54,6 +54,11 @@ const ROWS: &[Row] = &[
         why: "port 53 is the machine's own",
     },
     Row {
+        module: "maildir_folders",
+        replaced: &[("source: NEW", "source: OLD")],
+        why: "the two hosts are directories, each with its own path",
+    },
+    Row {
         module: "maildir_move",
         replaced: &[("source: NEW", "source: OLD"), ("/etc/", "OLD/")],
         why: "the two hosts are directories, and this machine's logins stay open",
@@ -301,6 +306,8 @@ impl<'a> Fixture<'a> {
         {
             std::fs::write(list.join(name), text).unwrap();
         }
+        let ann = self.program.path("old/var/qmail/mailnames/example.com/ann/Maildir");
+        std::fs::write(ann.join("courierimapsubscribed"), "INBOX.Sent\n").unwrap();
         let routes = new.join("control/smtproutes");
         let text = std::fs::read_to_string(&routes).unwrap();
         std::fs::write(routes, text + "example.com:old.example.net\n").unwrap();

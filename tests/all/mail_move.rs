@@ -358,3 +358,71 @@ async fn a_session_that_does_not_end_in_time_keeps_its_mailbox_where_it_is() {
     assert!(maildir.join("new/1.a").exists());
     done(&machine, "maildir_move", given).await;
 }
+
+/// The list of courier's POP3 server with a number for each message of a Maildir's inbox.
+fn numbered(maildir: &Path) -> String {
+    let parts = ["new", "cur"].map(|part| fs::read_dir(maildir.join(part)).unwrap());
+    let names = parts.into_iter().flatten().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let line = |(index, name): (usize, String)| {
+        format!("{}:2, 100 {}:1700000000:0\n", name.split(':').next().unwrap(), index + 1)
+    };
+    format!("/3 9 1700000000\n{}", names.enumerate().map(line).collect::<String>())
+}
+
+#[tokio::test]
+async fn the_numbers_that_courier_gives_messages_for_pop3_come_over_with_them_and_those_of_the_new_host_stay() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    fill(&root.join("old"), Role::Old, ("root", "root")).unwrap();
+    let machine = local::local(None).await.unwrap();
+    for own in [Some("/3 5 1800000000\n1.here:2,S 10 4:1800000000:1\n"), None] {
+        let old = root
+            .join("old/var/qmail/mailnames/example.com")
+            .join(if own.is_some() { "ann" } else { "bob" })
+            .join("Maildir");
+        let new = root.join("new").join(old.strip_prefix(root.join("old")).unwrap());
+        fs::create_dir_all(&new).unwrap();
+        let list = numbered(&old);
+        assert!(list.lines().count() > 2, "{list}");
+        fs::write(old.join("courierpop3dsizelist"), &list).unwrap();
+        own.into_iter().for_each(|own| fs::write(new.join("courierpop3dsizelist"), own).unwrap());
+        let given = json!({"from": "old", "source": old, "dest": new, "owner": "root", "group": "root"});
+        let (_, report) = done(&machine, "maildir_move", given.clone()).await;
+        assert_eq!(report["warnings"], json!([]));
+        let made = fs::read_to_string(new.join("courierpop3dsizelist")).unwrap();
+        match own {
+            Some(own) => assert!(made.starts_with(own), "{made}"),
+            None => assert!(made.starts_with("/2 1 1"), "{made}"),
+        }
+        // Courier's names may have other flags.
+        let plain = |line: &str| {
+            let (name, numbers) = line.split_once(":2,").unwrap();
+            format!("{name} {}", numbers.split_once(' ').unwrap().1.trim_end_matches(":0"))
+        };
+        let made: Vec<String> = made.lines().skip(1).map(plain).collect();
+        assert!(list.lines().skip(1).all(|line| made.contains(&plain(line))), "{list}{made:?}");
+        // What comes later has its number too, although courier has made its list anew since.
+        fs::write(old.join("cur/9.late:2,S"), "Subject: late\n\n9\n").unwrap();
+        fs::write(old.join("courierpop3dsizelist"), "/3 10 1700000000\n9.late:2,S 20 9:1700000000:0\n").unwrap();
+        done(&machine, "maildir_move", given).await;
+        let later = fs::read_to_string(new.join("courierpop3dsizelist")).unwrap();
+        assert!(later.ends_with("\n9.late:2,S 20 9:1700000000\n"), "{later}");
+        assert_eq!(later.lines().count(), made.len() + 2, "{later}");
+    }
+}
+
+#[tokio::test]
+async fn dovecot_gives_other_unique_ids_than_courier_and_a_plan_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    fill(&root.join("old"), Role::Old, ("root", "root")).unwrap();
+    let machine = local::local(None).await.unwrap();
+    let (old, new) = (root.join("old/var/qmail/mailnames/example.com/ann/Maildir"), root.join("new/Maildir"));
+    fs::create_dir_all(&new).unwrap();
+    fs::write(new.join("dovecot-uidlist"), "3 V1 N1\n").unwrap();
+    let given = json!({"from": "old", "source": old, "dest": new, "owner": "root", "group": "root"});
+    assert_eq!(plan(&machine, "maildir_move", given.clone()).await.unwrap().warnings, Vec::<String>::new());
+    fs::write(old.join("courierpop3dsizelist"), numbered(&old)).unwrap();
+    let warnings = plan(&machine, "maildir_move", given).await.unwrap().warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("no `pop3_uidl_format` of dovecot"), "{warnings:?}");
+}

@@ -20,6 +20,7 @@ mod fidelity;
 mod guarded;
 mod homes;
 mod hostkeys;
+mod imap_folders;
 mod inventory_shown;
 mod lab;
 mod language;

@@ -14,12 +14,15 @@ use super::look;
 use super::maildir::{Scan, Spot, directory};
 use super::session::Session;
 use super::stage::{Item, Stage, read_digest, refuse_output};
-use super::{Drain, Mailbox, Progress, Transfer};
+use super::{Drain, Mailbox, Progress, Transfer, uidl};
 
 /// Passes after the drain in which messages are taken over; what still arrives then is left to a later run.
 const ROUNDS: usize = 4;
 /// Passes after those, in which what was taken over is published.
 const LAST_ROUNDS: usize = 3;
+
+/// Courier's list of POP3's unique ids in a Maildir.
+const UIDLS: &str = "courierpop3dsizelist";
 
 const CLOSING: Duration = Duration::from_secs(10);
 
@@ -106,7 +109,7 @@ impl Engine<'_> {
             if work.iter().all(Work::is_done) {
                 break;
             }
-            self.round(&work, &new).await?;
+            self.round(&work, (&old, &new)).await?;
         }
         self.verify().await
     }
@@ -233,7 +236,7 @@ impl Engine<'_> {
         }
     }
 
-    async fn round(&mut self, work: &[Work], new: &[Scan]) -> Result<(), ApplyError> {
+    async fn round(&mut self, work: &[Work], sides: (&[Scan], &[Scan])) -> Result<(), ApplyError> {
         let mut gone = Vec::new();
         for (index, work) in work.iter().enumerate() {
             self.counts[index].gone += work.drop.len() as u64;
@@ -244,12 +247,12 @@ impl Engine<'_> {
         }
         self.stage(work).await?;
         let claims = work.iter().zip(self.mailboxes).map(|(work, mailbox)| (&work.claim, mailbox.source.as_str()));
-        let moves = claims.flat_map(|(spots, source)| moves(spots, (source, &format!("{source}/x-out")))).collect();
+        let moves = claims.flat_map(|(spots, source)| claims_of(spots, source)).collect();
         self.rename(Side::Old, moves).await?;
-        self.publish(work, new).await
+        self.publish(work, sides).await
     }
 
-    async fn publish(&mut self, work: &[Work], new: &[Scan]) -> Result<(), ApplyError> {
+    async fn publish(&mut self, work: &[Work], (old, new): (&[Scan], &[Scan])) -> Result<(), ApplyError> {
         for (index, mailbox) in self.mailboxes.iter().enumerate() {
             let publish = &work[index].publish;
             if publish.is_empty() {
@@ -258,13 +261,23 @@ impl Engine<'_> {
             let (x, dest) = (format!("{}/x", mailbox.dest), &mailbox.dest);
             let digests = self.collision_digests(publish, dest).await?;
             let (mut plain, mut lines) = (Vec::new(), Vec::new());
+            let (numbers, mut numbered) = (uidl::numbers(&old[index].uidls), Vec::new());
             let (mut bytes, mut messages) = new[index].usage();
             for one in publish {
                 let from = format!("{x}/{}", one.from.path());
                 let digest = |path: &str| digests.get(path).map(String::as_str);
+                let number = numbers.get(one.to.key().base.as_str()).filter(|_| one.to.folder.is_empty());
+                let mut keep =
+                    |to: &Spot| numbered.extend(number.map(|number| format!("w\t{}", uidl::line(to, number))));
                 match &one.collision {
-                    None if one.from == one.to => plain.push(one.from.clone()),
-                    None => lines.push(format!("r\t{from}\t{dest}/{}", one.to.path())),
+                    None if one.from == one.to => {
+                        keep(&one.to);
+                        plain.push(one.from.clone());
+                    }
+                    None => {
+                        keep(&one.to);
+                        lines.push(format!("r\t{from}\t{dest}/{}", one.to.path()));
+                    }
                     Some(taken) => {
                         self.counts[index].collisions += 1;
                         let mine = digest(&from).unwrap_or_default().to_string();
@@ -272,8 +285,9 @@ impl Engine<'_> {
                         if digest(&format!("{dest}/{}", taken.path())) == Some(mine.as_str()) && !mine.is_empty() {
                             lines.push(format!("r\t{from}\t{x}/part-{}/{}", self.run, one.from.name));
                         } else {
-                            let mark = mine.get(..8).unwrap_or("moved");
-                            lines.push(format!("r\t{from}\t{dest}/{}", one.to.renamed(mark).path()));
+                            let to = one.to.renamed(mine.get(..8).unwrap_or("moved"));
+                            keep(&to);
+                            lines.push(format!("r\t{from}\t{dest}/{}", to.path()));
                         }
                     }
                 }
@@ -293,6 +307,11 @@ impl Engine<'_> {
             let part = std::iter::once(format!("d\t-\t{x}/part-{}", self.run));
             refuse_output(self.new.ask("make", part).await?)?;
             lines.extend(moves(&plain, (&x, dest)));
+            if !numbered.is_empty() {
+                let incoming = format!("{x}/part-{}/{UIDLS}", self.run);
+                numbered.insert(0, format!("i\t{}\t{incoming}\t{dest}/{UIDLS}", mailbox.owner));
+                lines.splice(..0, numbered);
+            }
             self.rename(Side::New, lines).await?;
         }
         Ok(())
@@ -375,6 +394,15 @@ fn works(old: &[Scan], new: &[Scan]) -> Vec<Work> {
 /// The line that makes a mailbox's Maildir and gives it to its owner.
 fn own(mailbox: &Mailbox) -> String {
     format!("d\t{}\t{}", mailbox.owner, mailbox.dest)
+}
+
+/// The lines that hand messages over. What POP3's users know them by is kept first: their next login drops it.
+fn claims_of(spots: &[Spot], source: &str) -> Vec<String> {
+    let mut lines = moves(spots, (source, &format!("{source}/x-out")));
+    if spots.iter().any(|spot| spot.folder.is_empty()) {
+        lines.insert(0, format!("k\t{source}/{UIDLS}\t{source}/x-out/{UIDLS}"));
+    }
+    lines
 }
 
 /// The lines that rename messages between two trees that are laid out alike.

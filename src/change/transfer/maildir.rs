@@ -67,6 +67,12 @@ pub struct Scan {
     pub ledger: Option<BTreeSet<Key>>,
     /// The lines of `maildirsize`.
     pub quota: Vec<String>,
+    /// Courier's POP3 server has numbered messages for its unique ids.
+    pub is_numbered: bool,
+    /// Dovecot has been in the Maildir.
+    pub is_dovecots: bool,
+    /// The lines of courier's lists of unique ids as they were at each hand-over, one list after the other.
+    pub uidls: Vec<String>,
     /// Names among the messages that are no regular files, and names with line feeds and tabs.
     pub odd: Vec<String>,
     /// Directories of messages that are no folders of Maildir++, whose names start with one dot and have no slash.
@@ -191,6 +197,9 @@ impl Scan {
             "n" => self.nested.push(rest.into()),
             "left" => self.left = true,
             "q" => self.quota.push(rest.into()),
+            "numbered" => self.is_numbered = true,
+            "dovecot" => self.is_dovecots = true,
+            "u" => self.uidls.push(rest.into()),
             "o" => self.odd.push(rest.replace("/./", "/")),
             _ => {}
         }

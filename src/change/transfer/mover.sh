@@ -89,6 +89,9 @@ scan() (
     done
     [ ! -f x/ledger ] || { echo ledger; sed -n "s/^published$t/l /p" x/ledger; }
     [ ! -f maildirsize ] || sed 's/^/q /' maildirsize
+    [ ! -f courierpop3dsizelist ] || sed -n '1s|^/[23] .*|numbered|p' courierpop3dsizelist
+    [ ! -f dovecot-uidlist ] || echo dovecot
+    [ ! -f x-out/courierpop3dsizelist ] || sed 's/^/u /' x-out/courierpop3dsizelist
 )
 
 # Prints the paths that exist, then a line for each with the free KiB of its file system, then one with the free inodes.
@@ -144,8 +147,40 @@ else
     keep() { mv -n -- "$@" "$to/"; }
 fi
 
+# Adds lines to courier's list of POP3's unique ids, whose own lines stay. A login drops those of messages that are not shown
+# yet, so this comes before each of the renames that show some, and after the last.
+join() {
+    [ -n "$incoming" ] || return 0
+    {
+        [ ! -f "$list" ] || cat "$list"
+        echo //
+        cat "$incoming"
+    } 2>/dev/null | awk -v now="$(date +%s)" '
+        function base(line) {
+            sub(/ [0-9]+ [0-9:]+$/, "", line)
+            sub(/:.*/, "", line)
+            return line
+        }
+        $0 == "//" && !more {
+            more = 1
+            if (NR == 1) print "/2 1 " now
+            next
+        }
+        NR == 1 && !/^\/[23] [0-9]/ { exit 3 }
+        NR > 1 && !more { seen[base($0)] }
+        !more || !(base($0) in seen)
+    ' >"$incoming.list"
+    if [ $? -ne 0 ]; then
+        printf 'unique ids of POP3 could not be added to %s\n' "$list"
+        incoming=
+    elif ! cmp -s "$incoming.list" "$list"; then
+        own "$who" "$incoming.list" && mv -f -- "$incoming.list" "$list" 2>&1
+    fi
+}
+
 flush() {
     [ $# -gt 0 ] || return 0
+    join
     (cd -- "$from" && keep "$@") </dev/null 2>&1
     case $nl$touched in *"$nl$to$nl"*) ;; *) touched=$touched$to$nl ;; esac
     case $nl$touched in *"$nl$from$nl"*) ;; *) touched=$touched$from$nl ;; esac
@@ -155,6 +190,7 @@ flush() {
 move() {
     set --
     touched=
+    incoming=
     while item; do
         rest=${line#*"$t"}
         case $line in
@@ -162,13 +198,26 @@ move() {
             f*) set -- "$@" "$rest" ;;
             r*)
                 one=${rest%%"$t"*} two=${rest#*"$t"}
+                join
                 if [ ! -e "$two" ] && [ ! -h "$two" ]; then mv -- "$one" "$two" </dev/null 2>&1; fi
                 touched=$touched${two%/*}$nl${one%/*}$nl
                 ;;
+            k*)
+                one=${rest%%"$t"*} two=${rest#*"$t"}
+                [ ! -f "$one" ] || { { echo; cat "$one"; } >>"$two"; durable "$two"; } 2>&1
+                ;;
+            i*)
+                who=${rest%%"$t"*}
+                rest=${rest#*"$t"}
+                incoming=${rest%%"$t"*} list=${rest#*"$t"}
+                { true >"$incoming"; } 2>&1
+                ;;
+            w*) printf '%s\n' "$rest" >>"$incoming" ;;
         esac
         [ $# -lt 100 ] || { flush "$@"; set --; }
     done
     flush "$@"
+    join
     IFS=$nl
     set -f
     set -- $touched

@@ -8,13 +8,15 @@ use serde_json::Value;
 
 use crate::change::Change;
 use crate::change::transfer::decide::decide;
-use crate::change::transfer::maildir::{self, Scan};
+use crate::change::transfer::maildir::{self, Directory, Scan};
 use crate::change::transfer::{Drain, Mailbox, Transfer, look, session};
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results};
-use crate::transport::TransportError;
+use crate::transport::{Links, TransportError, Want};
 
+use super::folders;
+use super::imap::Server;
 use super::quota::{Limits, Stored};
 
 pub const ENTRY: Entry = Entry {
@@ -172,8 +174,11 @@ impl Module for MaildirMove {
         let peer = host.peer(&self.from).await?;
         let sources: Vec<&str> = self.pairs.iter().map(|pair| pair.source.as_str()).collect();
         let dests: Vec<&str> = self.pairs.iter().map(|pair| pair.dest()).collect();
-        let (old, new) = tokio::try_join!(Side::look(&peer, &sources), Side::look(host, &dests))?;
+        let (old, mut new) = tokio::try_join!(Side::look(&peer, &sources), Side::look(host, &dests))?;
+        with_planned(host, &dests, (&old.scans, &mut new.scans)).await?;
         let now = new.now;
+        let is_numbered = old.scans.iter().any(|scan| scan.is_numbered);
+        let server = if is_numbered { folders::installed(host).await? } else { None };
         let mut mailboxes = Vec::new();
         let mut problems = Vec::new();
         let mut needs = Vec::new();
@@ -192,6 +197,9 @@ impl Module for MaildirMove {
             let owner = Self::owner(pair, new)?;
             let mailbox = look::preview((&pair.source, pair.dest(), &owner), old, new);
             let bytes = mailbox.iter().flat_map(|mailbox| &mailbox.folders);
+            if mailbox.is_some() && old.is_numbered && (new.is_dovecots || server == Some(Server::Dovecot)) {
+                warnings.push(renumbered(pair.dest(), &self.from));
+            }
             needs.push(bytes.fold((0, 0), |(bytes, count), folder| (bytes + folder.bytes, count + folder.messages)));
             mailboxes.extend(mailbox);
         }
@@ -207,6 +215,30 @@ impl Module for MaildirMove {
         let result = if changes.is_empty() { Outcome::Known(result) } else { Outcome::Applied(result) };
         Ok(Planned { changes, result, warnings })
     }
+}
+
+/// Adds the directories that an earlier task of a check would have made to what the new host has.
+async fn with_planned(host: &View, dests: &[&str], (old, new): (&[Scan], &mut [Scan])) -> Result<(), TransportError> {
+    let missing: Vec<Vec<String>> =
+        old.iter().zip(new.iter()).map(|(old, new)| look::directories(old, new, "").0).collect();
+    let at = |dest: &str, path: &str| if path == "." { dest.into() } else { format!("{dest}/{path}") };
+    let each = dests.iter().zip(&missing);
+    let paths: Vec<_> =
+        each.flat_map(|(dest, paths)| paths.iter().map(move |path| (at(dest, path), Links::Keep))).collect();
+    if paths.is_empty() {
+        return Ok(());
+    }
+    let mut nodes = host.look_all(&paths, Want::Attributes).await?.into_iter();
+    for (paths, new) in missing.into_iter().zip(new) {
+        for (path, node) in paths.into_iter().zip(nodes.by_ref()) {
+            if let Some(rights) = node.permissions() {
+                let device = new.directories.get(".").map(|top| top.device.clone()).unwrap_or_default();
+                let owner = format!("{}:{}", rights.owner.name, rights.group.name);
+                new.directories.insert(path, Directory { device, owner, letters: "drwx------".into() });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What one host answered.
@@ -238,6 +270,15 @@ impl Side {
         let ahead = now.map(|now| now - here as i64).filter(|_| start.elapsed().as_secs() < 600);
         Ok(Side { scans, space, ahead, now: now.unwrap_or(here as i64) as u64 })
     }
+}
+
+/// Says that POP3's unique ids of a mailbox will be others.
+fn renumbered(dest: &str, from: &str) -> String {
+    format!(
+        "`{dest}`: courier on `{from}` numbers messages for POP3, and dovecot here will give them other unique ids: who leaves mail on \
+         the server downloads it again\nhint: no `pop3_uidl_format` of dovecot gives these numbers; let courier serve POP3 here, or \
+         have such users take their mail before it moves"
+    )
 }
 
 /// `qmail-pop3d` does not show messages whose time is in its host's future.

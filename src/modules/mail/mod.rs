@@ -10,7 +10,9 @@ mod dangers;
 mod delivery;
 mod drift;
 mod facts;
+mod folders;
 mod homes;
+mod imap;
 mod lists;
 mod logins;
 mod logs;
@@ -33,6 +35,7 @@ pub const MODULES: &[&Entry] = &[
     &attachments_copy::ENTRY,
     &control::ENTRY,
     &facts::ENTRY,
+    &folders::ENTRY,
     &homes::ENTRY,
     &lists::ENTRY,
     &logins::ENTRY,

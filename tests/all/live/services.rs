@@ -148,13 +148,7 @@ impl Hosts {
         let mut accounts = Vec::new();
         for (domain, port) in domains.iter().zip([110, 110, 1110, 1110]) {
             let at = |host: &Host| SocketAddr::new(host.address.parse().unwrap(), port);
-            let mut own = traffic::accounts_of(domain, [at(&self.old), at(&self.new)]);
-            // Courier numbers messages itself: who leaves them there would get them anew from the new host.
-            own.iter_mut().filter(|account| port == 1110 && account.habit == Habit::Leave).for_each(|account| {
-                account.habit = Habit::Delete;
-                account.pop3[1] = account.pop3[0];
-            });
-            accounts.extend(own);
+            accounts.extend(traffic::accounts_of(domain, [at(&self.old), at(&self.new)]));
         }
         for account in accounts.iter_mut().filter(|account| account.habit == Habit::Leave).step_by(2) {
             account.pop3[1] = account.pop3[0];
