@@ -160,6 +160,89 @@ fn ports_of_the_old_host_lead_to_the_new_one_until_that_is_taken_back() {
 }
 
 #[test]
+fn ports_lead_to_the_new_host_by_tcpserver_where_there_is_no_xinetd() {
+    let mut machine = Machine::new();
+    // The new host says what it is told, and ends the session at QUIT.
+    let new = TcpListener::bind("127.0.0.1:0").unwrap();
+    let there = new.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut connection in new.incoming().flatten() {
+            std::thread::spawn(move || {
+                let _ = connection.write_all(b"+OK new\r\n");
+                let mut lines = std::io::BufRead::lines(std::io::BufReader::new(connection.try_clone().unwrap()));
+                while let Some(Ok(line)) = lines.next() {
+                    let _ = connection.write_all(format!("+OK {line}\r\n").as_bytes());
+                    if line == "QUIT" {
+                        let _ = connection.shutdown(std::net::Shutdown::Both);
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let here = [free_port(), free_port()];
+    for directory in ["supervise", "service"] {
+        std::fs::create_dir(machine.program.path(directory)).unwrap();
+    }
+    let mut svscan = Command::new("svscan");
+    svscan.arg(machine.program.path("service"));
+    machine.serve(&mut svscan);
+    let _ended = Supervised(machine.program.path("supervise"), here);
+
+    let task = |ports: &[u16]| {
+        let ports: Vec<String> = ports.iter().map(|port| format!("'{port}:{there}'")).collect();
+        format!(
+            "port_forward: {{by: daemontools, to: 127.0.0.1, address: 127.0.0.1, ports: [{}], supervise: DIR/supervise, services: DIR/service, name: old}}",
+            ports.join(", ")
+        )
+    };
+    let says = |index: usize| answers("127.0.0.1", here[index], "STAT\r\nQUIT\r\n");
+    machine.task(&task(&here[..1]));
+    let check = machine.play("--check --diff").expect(0);
+    assert!(!machine.program.path("supervise").join(format!("old-{}", here[0])).exists());
+    let run = machine.play("--diff").expect(0);
+    assert_eq!(check.diffs(), run.diffs());
+    assert!(wait_for(|| says(0) == "+OK new\r\n+OK STAT\r\n+OK QUIT\r\n"));
+    assert!(machine.play("").expect(0).stdout.contains(" changed=0 "));
+
+    // A second port, and the first with another command.
+    machine.program.file(&format!("supervise/old-{}/run", here[0]), "#!/bin/sh\nexec sleep 1000\n");
+    machine.task(&task(&here));
+    let run = machine.done();
+    assert!(run.diffs().contains("-runs an older command\n+runs\n"), "{}", run.stdout);
+    assert!(wait_for(|| says(0).ends_with("+OK QUIT\r\n") && says(1).ends_with("+OK QUIT\r\n")));
+
+    machine.task(&task(&here[1..]));
+    machine.done();
+    assert!(says(0).is_empty() && says(1).ends_with("+OK QUIT\r\n"));
+    machine.program.run("undo last").expect(0);
+    assert!(wait_for(|| says(0).ends_with("+OK QUIT\r\n")));
+
+    machine.task(
+        "port_forward: {by: daemontools, state: absent, supervise: DIR/supervise, services: DIR/service, name: old}",
+    );
+    machine.done();
+    assert!(says(0).is_empty() && says(1).is_empty());
+    assert!(std::fs::read_dir(machine.program.path("service")).unwrap().next().is_none());
+
+    machine.task(&task(&[there]));
+    let refused = machine.play("--check").expect(2);
+    assert!(refused.stdout.contains(&format!("somebody listens at port {there}")), "{}", refused.stdout);
+}
+
+/// Ends the services below a directory when dropped, with their supervisors.
+struct Supervised(std::path::PathBuf, [u16; 2]);
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        for port in self.1 {
+            let _ = std::fs::remove_file(self.0.with_file_name("service").join(format!("old-{port}")));
+            let _ = Command::new("svc").arg("-dx").arg(self.0.join(format!("old-{port}"))).status();
+        }
+    }
+}
+
+#[test]
 fn a_whitelisted_host_is_let_in_and_relays_and_so_do_those_whose_address_begins_like_its_own() {
     let mut machine = Machine::new();
     let port = free_port();

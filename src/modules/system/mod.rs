@@ -12,6 +12,7 @@ pub mod network;
 mod packages;
 mod ping;
 mod port_forward;
+mod port_services;
 mod run;
 mod script;
 mod service;

@@ -1,4 +1,4 @@
-//! `port_forward`: TCP ports of a host that lead to another host, by xinetd.
+//! `port_forward`: TCP ports of a host that lead to another host, by xinetd or by tcpserver below svscan.
 
 use std::net::Ipv4Addr;
 
@@ -14,9 +14,11 @@ use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Plan
 use crate::transport::command::quote;
 use crate::transport::{Command, Content, Node, Want};
 
+use super::port_services::Services;
+
 pub const PORT_FORWARD: Entry = Entry {
     name: "port_forward",
-    summary: "Lets TCP ports of a host lead to another one, by a file for xinetd, which has to be there",
+    summary: "Lets TCP ports of a host lead to another one, by xinetd or by tcpserver, whichever the host has",
     arguments: &[ARGUMENTS],
     free_form: None,
     example: "\
@@ -32,7 +34,15 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new("to", Kind::Text, "The IPv4 address of the other host. It sees all connections come from this one."),
     Argument::new("ports", Kind::Any, "A list of ports; `8110:110` leads from 8110 here to 110 there."),
     Argument::new("address", Kind::Text, "The IPv4 address of this host to listen at. The default is all of them."),
-    Argument::new("name", Kind::Text, "The name of xinetd's file. The default is `forward`."),
+    Argument::new(
+        "by",
+        Kind::Text,
+        "What passes connections on: `xinetd`, the default, or `daemontools`: a service of tcpserver and tcpclient for each port.",
+    )
+    .choices(&["xinetd", "daemontools"]),
+    Argument::new("supervise", Kind::Path, "Where services' directories are made. The default is `/var/qmail/supervise`."),
+    Argument::new("services", Kind::Path, "Where svscan looks for services. The default is `/service`."),
+    Argument::new("name", Kind::Text, "The name of xinetd's file, or the beginning of services'. The default is `forward`."),
     Argument::new("directory", Kind::Path, "Where xinetd reads its files. The default is `/etc/xinetd.d`."),
     Argument::new("pidfile", Kind::Path, "The file with the process id of xinetd. The default is `/run/xinetd.pid`."),
     Argument::new("state", Kind::Text, "Whether the ports shall lead there. The default is `present`.")
@@ -45,6 +55,9 @@ struct Fields {
     #[serde(default)]
     ports: Vec<Value>,
     address: Option<String>,
+    by: Option<String>,
+    supervise: Option<String>,
+    services: Option<String>,
     name: Option<String>,
     directory: Option<String>,
     pidfile: Option<String>,
@@ -60,11 +73,11 @@ struct Forward {
     pidfile: String,
 }
 
-struct Wanted {
-    to: Ipv4Addr,
-    address: Option<Ipv4Addr>,
+pub(super) struct Wanted {
+    pub to: Ipv4Addr,
+    pub address: Option<Ipv4Addr>,
     /// From here, to there.
-    ports: Vec<(u16, u16)>,
+    pub ports: Vec<(u16, u16)>,
 }
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
@@ -75,9 +88,20 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
         return Err(Diagnostic::new(format!("`{name}` is no name of a file that xinetd reads"))
             .hint("letters, digits, `-` and `_`"));
     }
+    let wanted = if fields.state.as_deref() == Some("absent") { None } else { Some(wanted(&fields)?) };
+    if fields.by.as_deref() == Some("daemontools") {
+        let path =
+            |given: &Option<String>, usual: &str| given.as_deref().unwrap_or(usual).trim_end_matches('/').to_string();
+        return Ok(Box::new(Services {
+            wanted,
+            name,
+            supervise: path(&fields.supervise, "/var/qmail/supervise"),
+            services: path(&fields.services, "/service"),
+        }));
+    }
     let directory = fields.directory.clone().unwrap_or_else(|| "/etc/xinetd.d".into());
     Ok(Box::new(Forward {
-        wanted: if fields.state.as_deref() == Some("absent") { None } else { Some(wanted(&fields)?) },
+        wanted,
         file: format!("{}/{name}", directory.trim_end_matches('/')),
         pidfile: fields.pidfile.unwrap_or_else(|| "/run/xinetd.pid".into()),
         directory,
@@ -129,14 +153,16 @@ fn text(name: &str, wanted: &Wanted) -> String {
     services.collect()
 }
 
-/// Prints whether xinetd is there and runs, whether it has read its files, and the ports that somebody listens at.
-const LOOK: &str = r#"PATH=$PATH:/sbin:/usr/sbin
-command -v xinetd >/dev/null && echo there
-read -r pid <"$pidfile" && kill -s 0 "$pid" && echo running
-for table in /proc/net/tcp /proc/net/tcp6; do
+/// Prints the ports that somebody listens at.
+pub(super) const PORTS: &str = r#"for table in /proc/net/tcp /proc/net/tcp6; do
   while read -r _ local _ state _; do [ "$state" = 0A ] && echo "port ${local##*:}"; done <"$table"
 done
 :"#;
+
+/// Prints whether xinetd is there and runs.
+const LOOK: &str = r#"PATH=$PATH:/sbin:/usr/sbin
+command -v xinetd >/dev/null && echo there
+read -r pid <"$pidfile" && kill -s 0 "$pid" && echo running"#;
 
 const READ: &str = "has read its files";
 const UNREAD: &str = "has older files";
@@ -144,7 +170,7 @@ const UNREAD: &str = "has older files";
 #[async_trait]
 impl Module for Forward {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
-        let look = Command::shell(format!("pidfile={}\n{{ {LOOK}\n}} 2>/dev/null", quote(&self.pidfile)));
+        let look = Command::shell(format!("pidfile={}\n{{ {LOOK}\n{PORTS}\n}} 2>/dev/null", quote(&self.pidfile)));
         let told = host.probe(&look).await?.text();
         let told: Vec<&str> = told.lines().collect();
         if self.wanted.is_some() && !told.contains(&"there") {
@@ -157,7 +183,7 @@ impl Module for Forward {
             None => Node::Absent,
             Some(wanted) => {
                 if !node.exists() && !host.plans_ahead() {
-                    self.refuse_taken(host, wanted, &told)?;
+                    refuse_taken(host, wanted.ports.iter().map(|(here, _)| *here), &told)?;
                 }
                 let permissions = node.permissions().cloned().unwrap_or_else(|| own(host, 0o644));
                 let content = Content::here(text(&self.name, wanted).as_bytes());
@@ -180,19 +206,22 @@ impl Module for Forward {
     }
 }
 
-impl Forward {
-    /// xinetd would only log that a port is taken.
-    fn refuse_taken(&self, host: &View, wanted: &Wanted, told: &[&str]) -> Result<(), ModuleError> {
-        let taken = |port: &&(u16, u16)| told.contains(&format!("port {:04X}", port.0).as_str());
-        match wanted.ports.iter().find(taken) {
-            None => Ok(()),
-            Some((port, _)) => Err(ModuleError::failed(format!(
-                "somebody listens at port {port} of `{}`\nhint: stop that first, with `service` or by its file for xinetd",
-                host.name
-            ))),
-        }
+/// xinetd would only log that a port is taken, and tcpserver be started again for ever.
+pub(super) fn refuse_taken(
+    host: &View,
+    mut ports: impl Iterator<Item = u16>,
+    told: &[&str],
+) -> Result<(), ModuleError> {
+    match ports.find(|port| told.contains(&format!("port {port:04X}").as_str())) {
+        None => Ok(()),
+        Some(port) => Err(ModuleError::failed(format!(
+            "somebody listens at port {port} of `{}`\nhint: stop that first, with `service` or by its file for xinetd",
+            host.name
+        ))),
     }
+}
 
+impl Forward {
     /// Returns the change by which xinetd reads its files. The file with its process id, which it writes when it starts, is
     /// stamped with the time of each reload.
     async fn reload(&self, host: &View, edited: bool) -> Result<Option<Change>, ModuleError> {
