@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::cli::Stop;
 use crate::error::Diagnostic;
-use crate::lab::traffic::{Plan, Traffic};
+use crate::lab::traffic::{self, Plan, Traffic};
 use crate::lab::{self, Lab, mail};
 
 use super::{play, state};
@@ -62,16 +62,20 @@ async fn demonstrate(arguments: &Arguments) -> Result<u8, Stop> {
     let directory = temp.path().join("hosts");
     let program = std::env::current_exe().map_err(|error| broken(&directory, &error))?;
     let lab = Lab::start(&directory, &program).await.map_err(|error| broken(&directory, &error))?;
-    let plan = Plan { messages: arguments.messages, span: SPAN, domains: domains(&arguments.extra_vars) };
-    let traffic = Traffic::start(lab.mail(), plan).map_err(|error| broken(&directory, &error))?;
+    let places = &lab.mail().places;
+    let accounts = traffic::accounts(&domains(&arguments.extra_vars), places);
+    let part = |part: f64| (arguments.messages as f64 * part) as u64;
+    let pause = SPAN.div_f64(arguments.messages.max(1) as f64);
+    let plan = Plan { messages: arguments.messages, pause, accounts };
+    let traffic = Traffic::start(places, plan).map_err(|error| broken(&directory, &error))?;
     let mut code = 0;
     let steps = [
         (0.1, "1. A check: what the move would change on each host. Nothing is touched.", true),
         (0.4, "2. The real run: the same changes, made, while mail comes in and users read.", false),
         (0.7, "3. The second run: everything is as asked, so nothing changes.", false),
     ];
-    for (part, title, check) in steps {
-        traffic.until(part).await;
+    for (of_all, title, check) in steps {
+        traffic.until(part(of_all)).await;
         headline(title)?;
         let arguments = play::Arguments {
             playbooks: vec![lab.playbook()],
@@ -88,6 +92,7 @@ async fn demonstrate(arguments: &Arguments) -> Result<u8, Stop> {
     }
     if code == 0 {
         headline("4. The count: every message by its Message-ID and the digest of its text.")?;
+        traffic.until(arguments.messages).await;
         let report = traffic.end().await.map_err(|error| broken(&directory, &error))?;
         say(&format!("{report}\n"))?;
         code = if report.is_clean() { 0 } else { 2 };

@@ -188,6 +188,21 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
         let what = if back == 1 { "1 change has".into() } else { format!("{back} changes have") };
         writeln!(anstream::stderr(), "{what} been taken back before").map_err(Stop::Output)?;
     }
+    // Messages cannot be taken back, for they may have been read or answered: without the rest they would stand alone.
+    let is_meant = |host: &str| arguments.host.is_empty() || arguments.host.iter().any(|meant| meant == host);
+    let mut handed_over = record.handed_over().filter(|(old, new)| is_meant(old) || is_meant(new));
+    if let (Some((old, new)), None) = (handed_over.next(), &arguments.task)
+        && record.entries.iter().filter(|entry| wanted(entry) && !is_back(entry)).count() > 1
+    {
+        let error = Diagnostic::new(format!(
+            "run {} has handed over mail from `{old}` to `{new}`, and that stays; what belongs to it (accounts, forwarding, \
+             attachments) is not taken from it",
+            record.id
+        ));
+        return Err(error
+            .hint("`--task TEXT` takes single tasks back; a domain goes back by the playbook `stages/rollback.yml`")
+            .into());
+    }
     let (plan, left) = record.undone(|entry| wanted(entry) && !is_back(entry));
     let head = Head {
         format: FORMAT,

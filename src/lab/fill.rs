@@ -8,8 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::qmail::password::md5_crypt;
 
-/// The domains with their numbers on the old and on the new host (`psa.domains.id`), and their accounts.
-pub const DOMAINS: &[(&str, u32, u32, &[&str])] = &[
+/// A domain: its name, its numbers on the old and on the new host (`psa.domains.id`), and its accounts.
+pub type Domain = (&'static str, u32, u32, &'static [&'static str]);
+
+pub const DOMAINS: &[Domain] = &[
     ("example.com", 7, 31, &["ann", "bob", "carol"]),
     ("example.net", 12, 8, &["info", "sales"]),
     ("example.org", 13, 40, &["dave"]),
@@ -23,22 +25,49 @@ pub enum Role {
     New,
 }
 
+/// Where stored messages lie, with their flags and modes, in turn.
+const PLACES: &[(&str, &str, u32)] = &[
+    ("new", "", 0o600),
+    ("new", "", 0o600),
+    ("cur", ":2,S", 0o600),
+    ("cur", ":2,RS", 0o644),
+    ("cur", ":2,FS", 0o600),
+    (".Sent/cur", ":2,S", 0o600),
+    (".Archive.2024/cur", ":2,S", 0o640),
+    (".Archive.2024/new", "", 0o600),
+];
+
 /// The password of every account, for POP3.
 pub const PASSWORD: &str = "lab";
 
 const HOUR: u64 = 3600;
 
+/// How much there is on the two hosts.
+#[derive(Clone, Copy, Debug)]
+pub struct Content {
+    pub domains: &'static [Domain],
+    /// Messages in each mailbox of the old host.
+    pub stored: usize,
+}
+
+/// What the lab has.
+const LAB: Content = Content { domains: DOMAINS, stored: PLACES.len() };
+
 /// Fills `root`, below which `var/qmail` is made; `user` and `group` own the mailboxes, by name.
-pub fn fill(root: &Path, role: Role, (user, group): (&str, &str)) -> io::Result<()> {
-    let qmail = root.join("var/qmail");
-    let filler = Filler { role, owner: format!("{user}:{group}"), qmail: &qmail, now: seconds() };
-    filler.control()?;
-    filler.programs()?;
-    filler.users()?;
-    for domain in DOMAINS {
-        filler.domain(domain)?;
+pub fn fill(root: &Path, role: Role, owner: (&str, &str)) -> io::Result<()> {
+    LAB.fill(root, role, owner)
+}
+
+impl Content {
+    /// As [`fill`], with this much.
+    pub fn fill(&self, root: &Path, role: Role, (user, group): (&str, &str)) -> io::Result<()> {
+        let qmail = root.join("var/qmail");
+        let filler = Filler { content: *self, role, owner: format!("{user}:{group}"), qmail: &qmail, now: seconds() };
+        filler.control()?;
+        filler.programs()?;
+        filler.users()?;
+        self.domains.iter().try_for_each(|domain| filler.domain(domain))
     }
-    Ok(())
 }
 
 /// Writes the program that closes the logins to the domains it is given, and then waits until the mail for them that
@@ -63,6 +92,7 @@ fn seconds() -> u64 {
 }
 
 struct Filler<'a> {
+    content: Content,
     role: Role,
     /// `USER:GROUP`.
     owner: String,
@@ -71,15 +101,15 @@ struct Filler<'a> {
 }
 
 impl Filler<'_> {
-    fn id(&self, (_, old, new, _): &(&str, u32, u32, &[&str])) -> u32 {
+    fn id(&self, (_, old, new, _): &Domain) -> u32 {
         if self.role == Role::Old { *old } else { *new }
     }
 
     fn control(&self) -> io::Result<()> {
         let me = if self.role == Role::Old { "old.lab.example" } else { "new.lab.example" };
         let virtualdomains: String =
-            DOMAINS.iter().map(|domain| format!("{}:{}\n", domain.0, self.id(domain))).collect();
-        let rcpthosts: String = DOMAINS.iter().map(|domain| format!("{}\n", domain.0)).collect();
+            self.content.domains.iter().map(|domain| format!("{}:{}\n", domain.0, self.id(domain))).collect();
+        let rcpthosts: String = self.content.domains.iter().map(|domain| format!("{}\n", domain.0)).collect();
         let header = "# written by the panel\n";
         for (name, text) in [
             ("me", format!("{me}\n")),
@@ -121,7 +151,7 @@ done <assign >cdb.tmp && mv cdb.tmp cdb
         let (user, group) = self.owner.split_once(':').unwrap_or((&self.owner, ""));
         let (uid, gid) = (number_of("/etc/passwd", user), number_of("/etc/group", group));
         // The new host has the domains already, and no accounts in them.
-        for domain in DOMAINS.iter().filter(|_| self.role == Role::Old) {
+        for domain in self.content.domains.iter().filter(|_| self.role == Role::Old) {
             let (name, id) = (domain.0, self.id(domain));
             let home = self.qmail.join("mailnames").join(name);
             for account in domain.3 {
@@ -145,7 +175,7 @@ done <assign >cdb.tmp && mv cdb.tmp cdb
         write(&self.qmail.join("users/poppasswd"), passwords.as_bytes(), 0o600)
     }
 
-    fn domain(&self, domain: &(&str, u32, u32, &[&str])) -> io::Result<()> {
+    fn domain(&self, domain: &Domain) -> io::Result<()> {
         let home = self.qmail.join("mailnames").join(domain.0);
         let fallback = match domain.0 {
             "example.net" => "&info@example.net\n",
@@ -155,7 +185,7 @@ done <assign >cdb.tmp && mv cdb.tmp cdb
         for (index, account) in domain.3.iter().enumerate() {
             let home = home.join(account);
             write(&home.join(".qmail"), b"| true\n| /usr/bin/deliverquota ./Maildir\n", 0o600)?;
-            for part in ["new", "cur", "tmp"] {
+            for part in ["", "new", "cur", "tmp"] {
                 directory(&home.join("Maildir").join(part))?;
             }
             directory(&home.join("@attachments"))?;
@@ -170,17 +200,7 @@ done <assign >cdb.tmp && mv cdb.tmp cdb
     /// Mail in every state there is: unread, read, answered, flagged, in folders, with odd modes and 8-bit text.
     fn mail(&self, home: &Path, address: &str, index: usize) -> io::Result<()> {
         let maildir = home.join("Maildir");
-        let places: &[(&str, &str, u64)] = &[
-            ("new", "", 0o600),
-            ("new", "", 0o600),
-            ("cur", ":2,S", 0o600),
-            ("cur", ":2,RS", 0o644),
-            ("cur", ":2,FS", 0o600),
-            (".Sent/cur", ":2,S", 0o600),
-            (".Archive.2024/cur", ":2,S", 0o640),
-            (".Archive.2024/new", "", 0o600),
-        ];
-        for (number, (part, flags, mode)) in places.iter().enumerate() {
+        for (number, (part, flags, mode)) in PLACES.iter().cycle().take(self.content.stored).enumerate() {
             let age = (number as u64 + 1) * 7 * HOUR + index as u64 * 60;
             let text = message(address, number, self.now - age);
             let name = format!(
@@ -190,13 +210,13 @@ done <assign >cdb.tmp && mv cdb.tmp cdb
                 text.len()
             );
             let path = maildir.join(part).join(name);
-            for sibling in ["new", "cur", "tmp"] {
+            for sibling in ["", "new", "cur", "tmp"] {
                 directory(&path.parent().and_then(Path::parent).unwrap_or(&maildir).join(sibling))?;
             }
-            write(&path, &text, *mode as u32)?;
+            write(&path, &text, *mode)?;
             let time = UNIX_EPOCH + Duration::from_secs(self.now - age);
             fs::File::options().write(true).open(&path)?.set_modified(time)?;
-            if number == 6 {
+            if number % PLACES.len() == 6 {
                 oddly_owned(&path)?;
             }
         }
@@ -223,7 +243,7 @@ fn message(address: &str, number: usize, time: u64) -> Vec<u8> {
         date.unwrap_or_default()
     )
     .into_bytes();
-    for line in 0..=number * 3 {
+    for line in 0..=number * 3 % 100 {
         text.extend(format!("Line {line} of message {number}.\n").as_bytes());
     }
     if number % 2 == 1 {

@@ -17,11 +17,18 @@ pub struct Place {
     pub pop3: Option<SocketAddr>,
 }
 
-/// The mail services of a lab; they end when this is dropped.
-pub struct Mail {
+/// The hosts of a lab.
+#[derive(Clone, Debug)]
+pub struct Places {
     pub old: Place,
     pub new: Place,
+    /// Bounces go there.
     pub outside: Place,
+}
+
+/// The mail services of a lab; they end when this is dropped.
+pub struct Mail {
+    pub places: Places,
     _daemons: Vec<Daemon>,
     /// The new host's qmail-smtpd; nothing while it is stopped.
     smtp_of_new: Option<Daemon>,
@@ -85,13 +92,15 @@ impl Mail {
         let missing = || io::Error::other("a host is missing");
         let mut places = places.into_iter();
         let mut next = || places.next().ok_or_else(missing);
-        Ok(Mail { old: next()?, new: next()?, outside: next()?, _daemons: daemons, smtp_of_new })
+        let places = Places { old: next()?, new: next()?, outside: next()? };
+        Ok(Mail { places, _daemons: daemons, smtp_of_new })
     }
 
     /// Says where connections from a host to the lab's addresses, and to its own services, really lead.
     pub fn reaches(&self, host: &str) -> Vec<(String, SocketAddr)> {
-        let places = [&self.old, &self.new, &self.outside];
-        let own = if host == "old" { &self.old } else { &self.new };
+        let Places { old, new, outside } = &self.places;
+        let places = [old, new, outside];
+        let own = if host == "old" { old } else { new };
         let smtp = places.iter().zip(ADDRESSES).map(|(place, (_, address))| (format!("{address}:25"), place.smtp));
         let pop3 = own.pop3.map(|pop3| ("127.0.0.1:110".to_string(), pop3));
         smtp.chain([("127.0.0.1:25".to_string(), own.smtp)]).chain(pop3).collect()
@@ -104,8 +113,9 @@ impl Mail {
 
     /// Starts it again where it was.
     pub async fn start_new(&mut self) -> io::Result<()> {
-        let at = self.new.smtp.to_string();
-        self.smtp_of_new = Some(listener(&self.new.home, ("qmail-smtpd", &at)).await?.0);
+        let new = &self.places.new;
+        let at = new.smtp.to_string();
+        self.smtp_of_new = Some(listener(&new.home, ("qmail-smtpd", &at)).await?.0);
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ pub const PLAYBOOKS: &[(&str, &str)] = &[
     ("stages/look.yml", include_str!("../../playbooks/stages/look.yml")),
     ("stages/name.yml", include_str!("../../playbooks/stages/name.yml")),
     ("stages/pair.yml", include_str!("../../playbooks/stages/pair.yml")),
+    ("stages/panels.yml", include_str!("../../playbooks/stages/panels.yml")),
     ("stages/preflight.yml", include_str!("../../playbooks/stages/preflight.yml")),
     ("stages/probe.yml", include_str!("../../playbooks/stages/probe.yml")),
     ("stages/proof.yml", include_str!("../../playbooks/stages/proof.yml")),

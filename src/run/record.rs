@@ -287,6 +287,18 @@ impl Record {
         self.entries.iter().rev().find(|entry| entry.step == Some((step, change)))
     }
 
+    /// Returns the hosts between which mail was handed over, the one that it left first.
+    pub fn handed_over(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries.iter().filter_map(|entry| match (&entry.what, &entry.end) {
+            (_, End::Refused(_)) => None,
+            (What::Change(change), _) => match &**change {
+                Change::Transfer(transfer) => Some((transfer.from.as_str(), entry.host.as_str())),
+                _ => None,
+            },
+            (What::Hidden { .. }, _) => None,
+        })
+    }
+
     /// Returns the plan that takes the run's changes back, the last one first, and what cannot be taken back with the
     /// reason.
     pub fn undone(&self, wanted: impl Fn(&Entry) -> bool) -> (Plan, Vec<Left>) {

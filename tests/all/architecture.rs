@@ -40,7 +40,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("report", &["change", "modules", "provenance", "run", "transport", "window"]),
     ("window", &["error"]),
-    ("lab", &["modules", "secret"]),
+    ("lab", &["dns", "modules", "secret", "transport"]),
     (
         "commands",
         &[

@@ -29,7 +29,7 @@ fn mode(path: &std::path::Path) -> u32 {
 }
 
 #[test]
-fn forwards_catch_alls_quotas_and_directories_come_over_and_a_list_is_told() {
+fn forwards_catch_alls_quotas_and_directories_come_over_and_what_does_not_is_told() {
     let (program, [old, new]) = hosts();
     let (old, new) = (old.join("mailnames/example.com"), new.join("mailnames/example.com"));
     let write = |path: PathBuf, text: &str| {
@@ -49,10 +49,7 @@ fn forwards_catch_alls_quotas_and_directories_come_over_and_a_list_is_told() {
     write(old.join("ann/Maildir/maildirsize"), "20971520S,500C\n4711 12\n");
     write(new.join("bob/Maildir/maildirsize"), "99999999S,1000C\n1 1\n");
     write(old.join(".qmail-default"), "&ann@example.com\n");
-    for part in ["subscribers/x", "outlocal", "config"] {
-        write(old.join("list").join(part), "list\n");
-    }
-    symlink(old.join("list/editor"), old.join(".qmail-list")).unwrap();
+    symlink("/etc/aliases", old.join(".qmail-odd")).unwrap();
     let play = format!(
         "- hosts: new\n  gather_facts: no\n  tasks:\n    - qmail_homes: {{from: old, owner: root, group: root, directories: [{{source: {}, dest: {}}}]}}\n",
         old.display(),
@@ -75,11 +72,11 @@ fn forwards_catch_alls_quotas_and_directories_come_over_and_a_list_is_told() {
     assert_eq!(read("ann/Maildir/maildirsize"), "20971520S,1000C\n");
     assert_eq!(read("bob/Maildir/maildirsize"), "99999999S,1000C\n1 1\n");
     let said = format!("{}{}", run.stdout, run.stderr);
-    for piece in ["/list` on `old` is an ezmlm list", "`/no/such/filter`", "/.qmail-list` on `old` is a link of a list"]
+    for piece in
+        ["`/no/such/filter`, which `", "/carol/.qmail`, line 3, calls, is not on", "/.qmail-odd` on `old` is a link"]
     {
         assert!(said.contains(piece), "no `{piece}` in\n{said}");
     }
-    assert!(!new.join("list").exists());
     let again = program.run("play -i hosts play.yml --diff").expect(0);
     assert!(again.stdout.contains(" changed=0 "), "{}", again.stdout);
     program.run("undo last").expect(0);
@@ -129,4 +126,55 @@ fn the_stage_of_accounts_serves_hosts_with_a_panel_and_a_second_run_changes_noth
     assert_eq!(accounts, "info\tplain\t-1\nann\tcrypt\t20971520\nbob\tplain\t-1\ncarol\tNULL\t-1\n");
     assert!(std::fs::read_to_string(new.join("users/assign")).unwrap().contains("=31-ann:root:0:0:"));
     assert!(play("").stdout.contains(" changed=0 "));
+}
+
+#[test]
+fn where_the_panel_has_a_program_the_stage_leaves_qmails_files_to_it_and_tells_what_it_does_not_know() {
+    let (program, [old, new]) = hosts();
+    let server = Mariadb::get();
+    const MORE: &str =
+        "CREATE TABLE mail_redir (id int AUTO_INCREMENT PRIMARY KEY, mn_id int, address varchar(255)) ENGINE=InnoDB;\n";
+    let databases = [server.database(PSA_OLD), server.database(&format!("{PSA}{MORE}"))];
+    let inventory = databases.iter().fold(program.read("hosts"), |text, name| {
+        text.replacen("panel_database=none", &format!("panel_database={name}"), 1)
+    });
+    program.file("hosts", &inventory).file("pw", "vault\n");
+    let etc = Etc::below(&program.path(""));
+    std::fs::create_dir_all(program.path("etc/psa")).unwrap();
+    std::fs::write(program.path("etc/psa/.psa.shadow"), "it's \"a\\b\" #1\n").unwrap();
+    std::fs::create_dir_all(program.path("etc/mysql")).unwrap();
+    let options = program.path("etc/mysql/my.cnf");
+    let _ = std::fs::remove_file(&options);
+    std::fs::write(options, format!("[client]\nsocket={}\n", server.socket())).unwrap();
+    for name in ["mail", "autoresponder", "mail_auth_view"] {
+        program.file(&format!("psa/{name}"), include_str!("../corpus/plesk-bin.sh"));
+        std::fs::set_permissions(program.path("psa").join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mailnames = new.join("mailnames");
+    program.file("psa/settings", &format!(
+        "client='mariadb --no-defaults --user=root --batch --raw --skip-column-names --socket={}'\ndatabase={}\nmailnames={}\n",
+        server.socket(), databases[1], mailnames.display()
+    ));
+    std::fs::write(old.join("mailnames/example.com/bob/.qmail"), "| true\n&bob@partner.example\n").unwrap();
+    let assign = std::fs::read_to_string(new.join("users/assign")).unwrap();
+    let stage = concat!(env!("CARGO_MANIFEST_DIR"), "/playbooks/stages/accounts.yml");
+    let play = |flags: &str| {
+        let mut command = program.command();
+        let psa = program.path("psa").display().to_string();
+        let words = format!(
+            "play -i hosts {stage} -e mail_owner=root -e domains=example.com -e panel_programs={psa} -e mail_auth_view={psa}/mail_auth_view \
+             --vault-password-file pw --diff {flags}"
+        );
+        command.args(words.split_whitespace());
+        program.printed(etc.around(&command).output().unwrap()).expect(0)
+    };
+    let check = play("--check");
+    let run = play("");
+    assert_eq!(check.diffs(), run.diffs());
+    assert!(mailnames.join("example.com/carol").is_dir(), "the program has made her");
+    assert_eq!(std::fs::read_to_string(new.join("users/assign")).unwrap(), assign);
+    let again = play("");
+    assert!(again.stdout.contains(" changed=0 "), "{}", again.stdout);
+    let said = again.stdout + &again.stderr;
+    assert!(said.contains("/bob/.qmail` lacks `&bob@partner.example` of the old host"), "{said}");
 }

@@ -136,6 +136,11 @@ const ROWS: &[Row] = &[
         why: "the two hosts are directories, each with its own path",
     },
     Row {
+        module: "ezmlm_lists",
+        replaced: &[("source: NEW", "source: OLD")],
+        why: "the two hosts are directories, each with its own path",
+    },
+    Row {
         module: "qpsmtpd_whitelist",
         replaced: &[("    hosts:", "    directory: NEW\n    hosts:")],
         why: "the default directory is the machine's own",
@@ -276,6 +281,13 @@ impl<'a> Fixture<'a> {
         std::fs::set_permissions(home, std::fs::Permissions::from_mode(0o700)).unwrap();
         let bob = self.program.path("old/var/qmail/mailnames/example.com/bob/.qmail");
         std::fs::write(bob, "| true\n&bob@partner.example\n").unwrap();
+        let list = self.program.path("old/var/qmail/mailnames/example.com/news");
+        std::fs::create_dir_all(list.join("subscribers")).unwrap();
+        for (name, text) in
+            [("key", "secret"), ("inlocal", "7-news\n"), ("outlocal", "news\n"), ("subscribers/A", "Ta@b.example\0")]
+        {
+            std::fs::write(list.join(name), text).unwrap();
+        }
         let routes = new.join("control/smtproutes");
         let text = std::fs::read_to_string(&routes).unwrap();
         std::fs::write(routes, text + "example.com:old.example.net\n").unwrap();

@@ -9,7 +9,7 @@ use std::time::Duration;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_cutover");
 
 /// Waits for what comes soon.
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..1500 {
         if is_so() {
             return;
@@ -54,14 +54,14 @@ impl Drop for Running {
 }
 
 /// An installation with the mailboxes bob and carol in example.com, which is virtual with the number 7.
-struct Qmail {
+pub struct Qmail {
     directory: tempfile::TempDir,
     send: Option<Running>,
     smtp: Running,
 }
 
 impl Qmail {
-    fn start(me: &str) -> Qmail {
+    pub fn start(me: &str) -> Qmail {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         let id = |flag: &str| {
@@ -102,7 +102,7 @@ impl Qmail {
         qmail
     }
 
-    fn root(&self) -> &Path {
+    pub fn root(&self) -> &Path {
         self.directory.path()
     }
 
@@ -132,7 +132,7 @@ impl Qmail {
     }
 
     /// Hands one message over by SMTP; it has to be taken.
-    fn send(&self, from: &str, to: &str, subject: &str) {
+    pub fn send(&self, from: &str, to: &str, subject: &str) {
         let mut stream = TcpStream::connect(self.smtp.address()).unwrap();
         let lines = format!("HELO x\nMAIL FROM:<{from}>\nRCPT TO:<{to}>\nDATA\nSubject: {subject}\n\nhello\n.\nQUIT\n");
         stream.write_all(lines.replace('\n', "\r\n").as_bytes()).unwrap();
@@ -150,7 +150,7 @@ impl Qmail {
         self.run("qmail-qread").1
     }
 
-    fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.run("qmail-qstat").1.starts_with("messages in queue: 0\n")
     }
 

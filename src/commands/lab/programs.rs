@@ -1,12 +1,13 @@
 //! The lab's stand-ins for qmail's programs: by `cutover lab NAME DIRECTORY`, or by a link named so in its `bin`.
 
 use std::ffi::OsString;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use crate::lab::qmail::inject::{self, Given};
 use crate::lab::qmail::listen::{self, Service};
-use crate::lab::qmail::queue::Queue;
+use crate::lab::qmail::queue::{Envelope, Queue};
 use crate::lab::qmail::{Home, PROGRAMS, local, pop3d, send, users};
 
 /// One of qmail's programs. DIRECTORY is the installation's, such as /var/qmail; exit code 111 is a temporary failure.
@@ -56,9 +57,21 @@ pub enum Program {
     /// Print how many messages are in the queue
     #[command(hide = true)]
     QmailQstat { directory: PathBuf },
+    /// Queue the message on descriptor 0 with the envelope on descriptor 1 (qmail-queue.8)
+    #[command(hide = true)]
+    QmailQueue { directory: PathBuf },
     /// Deliver the message on stdin as this user; qmail-send starts this as root
     #[command(hide = true)]
     QmailLocal { job: String },
+}
+
+/// qmail-queue: what calls it has the message on descriptor 0, and then the envelope on descriptor 1, which is read.
+fn queue(home: &Home) -> io::Result<()> {
+    let mut message = Vec::new();
+    io::stdin().read_to_end(&mut message)?;
+    let mut envelope = Vec::new();
+    std::fs::File::from(io::stdout().as_fd().try_clone_to_owned()?).read_to_end(&mut envelope)?;
+    Queue::of(home).add(&message, &Envelope::read(&envelope)?).map(|_| ())
 }
 
 /// Returns the arguments of `cutover`, given those of this process: called by a link named as one of qmail's programs, it
@@ -105,6 +118,7 @@ pub async fn run(program: &Program) -> u8 {
         Program::QmailNewmrh { directory } => ("qmail-newmrh", users::newmrh(&home(directory)).map(|()| 0)),
         Program::QmailQread { directory } => ("qmail-qread", print(&Queue::of(&home(directory)).listing())),
         Program::QmailQstat { directory } => ("qmail-qstat", print(&Queue::of(&home(directory)).counts())),
+        Program::QmailQueue { directory } => ("qmail-queue", queue(&home(directory)).map(|()| 0)),
         Program::QmailLocal { job } => (
             "qmail-local",
             match local::main(job).await {

@@ -17,7 +17,7 @@ pub mod listen;
 pub mod local;
 mod maildir;
 mod message;
-mod network;
+pub mod network;
 pub mod password;
 pub mod pop3d;
 pub mod queue;
@@ -34,6 +34,7 @@ pub const PROGRAMS: &[&str] = &[
     "qmail-pop3d",
     "qmail-qread",
     "qmail-qstat",
+    "qmail-queue",
     "qmail-send",
     "qmail-smtpd",
 ];

@@ -1,12 +1,15 @@
 //! What stands for the network of a host: names, MX records, own addresses and where connections really go.
 //!
 //! The file `active/network` has lines `a NAME ADDRESS`, `mx DOMAIN PREFERENCE HOST`, `fail NAME` (its servers do not
-//! answer), `own ADDRESS` and `to ADDRESS:PORT ADDRESS:PORT`. Without the file no name is known, and mail to names waits.
+//! answer), `own ADDRESS`, `to ADDRESS:PORT ADDRESS:PORT` and `dns ADDRESS:PORT`, a server that knows names the other lines
+//! do not. Without the file no name is known, and mail to names waits.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use super::Home;
+use crate::dns::{Answer, Client, Question};
+use crate::transport::{Address, TransportError};
 
 #[derive(Debug, Default)]
 pub struct Network {
@@ -44,7 +47,30 @@ impl Network {
         Network { rows: text.lines().map(words).collect(), is_known: true }
     }
 
-    /// Returns the addresses of a name, as `dns_ip` has them: A records, never a hosts file. The place for real queries.
+    /// Asks the server of a `dns` line, if there is one, for the exchangers and addresses of a name: they are lines from now on.
+    pub async fn learn(&mut self, name: &str) {
+        let server = self.rows.iter().find(|row| row.len() == 2 && row[0] == "dns").map(|row| row[1].clone());
+        let Some(server) = server.and_then(|server| server.parse().ok()) else { return };
+        if name.parse::<Ipv4Addr>().is_ok() || name.starts_with('[') {
+            return;
+        }
+        let learnt = async {
+            let found = ask(server, &[name], &["MX", "A"]).await?;
+            let exchangers: Vec<String> =
+                rows(&found, name, "MX").into_iter().filter_map(|row| row.get(3).cloned()).collect();
+            let names: Vec<&str> = exchangers.iter().map(String::as_str).collect();
+            let addresses = if names.is_empty() { Vec::new() } else { ask(server, &names, &["A"]).await? };
+            let of_names = names.iter().flat_map(|name| rows(&addresses, name, "A"));
+            let own = ["MX", "A"].into_iter().flat_map(|kind| rows(&found, name, kind));
+            Ok::<_, TransportError>(own.chain(of_names).collect::<Vec<_>>())
+        };
+        match learnt.await {
+            Ok(learnt) => self.rows.extend(learnt),
+            Err(_) => self.rows.push(vec!["fail".into(), name.into()]),
+        }
+    }
+
+    /// Returns the addresses of a name, as `dns_ip` has them: A records, never a hosts file.
     pub fn addresses(&self, name: &str) -> Result<Vec<Ipv4Addr>, Lookup> {
         let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
         if let Ok(address) = bare.parse() {
@@ -99,6 +125,27 @@ impl Network {
         let row = self.rows.iter().find(|row| row.len() == 3 && row[0] == "to" && row[1] == name);
         row.and_then(|row| row[2].parse().ok()).unwrap_or(address)
     }
+}
+
+/// Asks a server for records of each type of each name.
+async fn ask(server: SocketAddr, names: &[&str], kinds: &[&str]) -> Result<Vec<Answer>, TransportError> {
+    let absolute = |name: &&str| format!("{}.", name.trim_end_matches('.'));
+    let questions: Vec<Question> =
+        names.iter().flat_map(|name| kinds.iter().map(move |kind| Question::new(&absolute(name), kind))).collect();
+    let address = Address::new(server.ip().to_string(), server.port());
+    let refused = |error: io::Error| TransportError::Refused(error.to_string());
+    let (read, write) = tokio::net::TcpStream::connect(server).await.map_err(refused)?.into_split();
+    let stream: crate::transport::Stream = tokio::io::join(Box::new(read), Box::new(write));
+    Client::new(stream, &address, None).ask(&questions).await
+}
+
+/// The records of one type of a name as lines of the file.
+fn rows(answers: &[Answer], name: &str, kind: &str) -> Vec<Vec<String>> {
+    let absolute = format!("{}.", name.trim_end_matches('.'));
+    let records = answers.iter().flat_map(|answer| &answer.records);
+    let own = records.filter(|record| record.kind == kind && record.name.eq_ignore_ascii_case(&absolute));
+    let words = own.map(|record| record.value.trim_end_matches('.').split(' ').map(str::to_string));
+    words.map(|words| [kind.to_lowercase(), name.into()].into_iter().chain(words).collect()).collect()
 }
 
 #[cfg(test)]

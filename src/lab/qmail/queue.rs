@@ -22,6 +22,18 @@ pub struct Envelope {
     pub recipients: Vec<String>,
 }
 
+impl Envelope {
+    /// Reads the form in which qmail-queue takes it: `F` and the sender, `T` and each recipient, each with a NUL, and one more.
+    pub fn read(bytes: &[u8]) -> io::Result<Envelope> {
+        let bad = || io::Error::new(io::ErrorKind::InvalidData, "bad envelope");
+        let text = decode(bytes.strip_suffix(b"\0\0").ok_or_else(bad)?);
+        let mut fields = text.split('\0');
+        let sender = fields.next().and_then(|field| field.strip_prefix('F')).ok_or_else(bad)?.to_string();
+        let recipients = fields.map(|field| field.strip_prefix('T').map(str::to_string)).collect::<Option<Vec<_>>>();
+        Ok(Envelope { sender, recipients: recipients.filter(|found| !found.is_empty()).ok_or_else(bad)? })
+    }
+}
+
 /// The two ways out of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Channel {

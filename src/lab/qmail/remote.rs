@@ -56,11 +56,14 @@ pub async fn deliver(home: &Home, sender: &str, recipient: &str, text: &[u8]) ->
         let limits = (seconds("timeoutconnect", 60)?, seconds("timeoutremote", 1200)?);
         Ok::<_, std::io::Error>((Network::read(home)?, routes, home.line("helohost")?, limits))
     })();
-    let (network, routes, helo, limits) = match settings {
+    let (mut network, routes, helo, limits) = match settings {
         Ok(settings) => settings,
         Err(error) => return Outcome::Deferral(format!("Unable to read control files: {error}. (#4.3.0)")),
     };
-    let targets = match targets(&network, &routes, message::domain(recipient).unwrap_or_default()) {
+    let host = message::domain(recipient).unwrap_or_default();
+    let relay = route(&routes, host).filter(|relay| !relay.is_empty());
+    network.learn(relay.map_or(host, |relay| split(relay).0)).await;
+    let targets = match targets(&network, &routes, host) {
         Ok(targets) => targets,
         Err(outcome) => return outcome,
     };

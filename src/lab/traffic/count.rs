@@ -1,6 +1,6 @@
 //! The count: which message arrived, which did twice, and which did not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::reader::Habit;
 use super::{Tally, digest};
@@ -48,6 +48,8 @@ pub struct Ledger {
     downloads: [u64; 2],
     /// Messages that no host took.
     pub refused: Vec<String>,
+    /// The numbers of messages of which a connection was lost after their text: SMTP itself may have doubled them.
+    doubts: BTreeSet<u64>,
 }
 
 /// The end of a move, in numbers of messages.
@@ -79,6 +81,8 @@ pub struct Part {
     pub lost: Vec<String>,
     /// More than once.
     pub doubled: Vec<String>,
+    /// More than once by SMTP itself, which sends again what it has no answer for (RFC 1047).
+    pub by_smtp: Vec<String>,
     /// With another text.
     pub damaged: Vec<String>,
     /// Only in a Maildir of the old host, which nobody reads any more.
@@ -99,6 +103,16 @@ impl Report {
 impl Ledger {
     pub fn expect_sent(&mut self, id: &str, account: &str, digest: String) {
         self.sent.insert((id.into(), account.into()), digest);
+    }
+
+    /// A connection was lost after the text of this message.
+    pub fn doubt(&mut self, number: u64) {
+        self.doubts.insert(number);
+    }
+
+    /// Does so for each message of which a host's qmail-send logs a `Possible duplicate`.
+    pub fn note_doubts(&mut self, log: &str) {
+        self.doubts.extend(doubts(log));
     }
 
     pub fn expect_stored(&mut self, copy: Copy) {
@@ -144,7 +158,8 @@ impl Ledger {
                     _ => part.arrived += 1,
                 }
                 if copies > 1 || of(&self.read, id) > 1 {
-                    part.doubled.push(id.0.clone());
+                    let by_smtp = number(&id.0).is_some_and(|number| self.doubts.contains(&number));
+                    if by_smtp { &mut part.by_smtp } else { &mut part.doubled }.push(id.0.clone());
                 }
             }
             part
@@ -160,6 +175,37 @@ impl Ledger {
             ..Report::default()
         }
     }
+}
+
+/// The number in a Message-ID of a sender here.
+fn number(id: &str) -> Option<u64> {
+    id.strip_prefix('<')?.split_once('.')?.0.parse().ok()
+}
+
+/// The numbers of the messages that a log of qmail-send calls possibly duplicated; their senders are `NUMBER@outside.example`.
+fn doubts(log: &str) -> Vec<u64> {
+    let (mut senders, mut deliveries) = (BTreeMap::new(), BTreeMap::new());
+    let mut found = Vec::new();
+    for line in log.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        // A log may have times before its lines.
+        let after = |mark: &[&str]| words.windows(mark.len()).position(|own| own == mark).map(|at| at + mark.len());
+        if let Some(at) = after(&["info", "msg"]) {
+            let sender = words.iter().position(|word| *word == "from").and_then(|from| words.get(from + 1));
+            senders
+                .insert(words.get(at).map_or("", |id| id.trim_end_matches(':')), sender.copied().unwrap_or_default());
+        } else if let Some(at) = after(&["starting", "delivery"]) {
+            let message = words.iter().position(|word| *word == "msg").and_then(|msg| words.get(msg + 1));
+            let sender = message.and_then(|message| senders.get(message)).copied().unwrap_or_default();
+            deliveries.insert(words.get(at).map_or("", |id| id.trim_end_matches(':')), sender);
+        } else if line.contains("Possible_duplicate!")
+            && let Some(at) = after(&["delivery"])
+        {
+            let sender = deliveries.get(words.get(at).map_or("", |id| id.trim_end_matches(':'))).copied();
+            found.extend(sender.and_then(|sender| sender.strip_prefix('<')?.split_once('@')?.0.parse::<u64>().ok()));
+        }
+    }
+    found
 }
 
 /// The sentence that the lab ends with, and what stands below it.
@@ -201,6 +247,10 @@ impl std::fmt::Display for Report {
             grouped(old),
             grouped(new)
         )?;
+        let by_smtp = (sent.by_smtp.len() + stored.by_smtp.len()) as u64;
+        if by_smtp > 0 {
+            write!(f, "\n{} came twice by SMTP itself: a connection was lost after their text", grouped(by_smtp))?;
+        }
         let others = [(self.queued, "WAIT in a queue"), (self.strange, "were sent by NOBODY")];
         for (count, what) in others.iter().filter(|(count, _)| *count > 0) {
             write!(f, "\n{} {what}", grouped(*count))?;
@@ -277,6 +327,22 @@ mod tests {
         assert!(texts(&ledger(&[]).report(&[copy("a", "1")], &[])).contains("1 were sent by NOBODY"));
         let bounced = Report { bounced: 2, ..ledger(&["a"]).report(&[copy("a", "1")], &[]) };
         assert!(texts(&bounced).contains("1 arrived, none twice, 2 BOUNCED"));
+    }
+
+    #[test]
+    fn what_smtp_itself_may_have_doubled_is_counted_apart() {
+        let log = "@4 info msg 77: bytes 5 from <3@outside.example> qp 24 uid 0\n\
+            @4 starting delivery 12: msg 77 to remote ann@example.com\n\
+            @4 info msg 78: bytes 5 from <4@outside.example> qp 24 uid 0\n\
+            @4 starting delivery 13: msg 78 to remote ann@example.com\n\
+            @4 delivery 13: success: did\n\
+            @4 delivery 12: deferral: 10.0.0.1_connected_but_connection_died._Possible_duplicate!_(#4.4.2)\n";
+        assert_eq!(doubts(log), [3]);
+        let mut one = ledger(&["3.1@x", "4.1@x"]);
+        one.note_doubts(log);
+        let copies = ["3.1@x", "4.1@x"].map(|id| [copy(id, "1"), copy(id, "2")]).concat();
+        let report = one.report(&copies, &[]);
+        assert_eq!((report.sent.by_smtp, report.sent.doubled), (vec!["<3.1@x>".into()], vec!["<4.1@x>".to_string()]));
     }
 
     #[test]

@@ -11,6 +11,8 @@ use tokio::net::TcpStream;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sent {
     Taken,
+    /// The connection was lost after its text had gone: it may have been taken, and is sent again.
+    Doubtful,
     /// It can be tried again.
     Later(String),
     Refused(String),
@@ -38,22 +40,30 @@ pub fn message(id: &str, to: &str, body: &[u8]) -> Vec<u8> {
 }
 
 /// Hands a message over, whose text is as it goes over the wire.
-pub async fn hand_over(server: SocketAddr, to: &str, text: &[u8]) -> Sent {
-    match tokio::time::timeout(LIMIT * 2, talk(server, to, text)).await {
+pub async fn hand_over(server: SocketAddr, number: u64, to: &str, text: &[u8]) -> Sent {
+    let mut given = false;
+    match tokio::time::timeout(LIMIT * 2, talk(server, [&envelope(number), to], text, &mut given)).await {
         Ok(Ok(sent)) => sent,
+        _ if given => Sent::Doubtful,
         Ok(Err(error)) => Sent::Later(error.to_string()),
         Err(_) => Sent::Later("no answer".into()),
     }
 }
 
-async fn talk(server: SocketAddr, to: &str, text: &[u8]) -> io::Result<Sent> {
+/// The sender in a message's envelope, which qmail's log names.
+pub fn envelope(number: u64) -> String {
+    format!("{number}@outside.example")
+}
+
+/// `given` comes to say whether the text has gone without an answer.
+async fn talk(server: SocketAddr, [from, to]: [&str; 2], text: &[u8], given: &mut bool) -> io::Result<Sent> {
     let stream = TcpStream::connect(server).await?;
     stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);
     let steps = [
         Vec::new(),
         b"HELO mail.outside.example\r\n".to_vec(),
-        b"MAIL FROM:<sender@outside.example>\r\n".to_vec(),
+        format!("MAIL FROM:<{from}>\r\n").into_bytes(),
         format!("RCPT TO:<{to}>\r\n").into_bytes(),
         b"DATA\r\n".to_vec(),
         text.to_vec(),
@@ -61,6 +71,7 @@ async fn talk(server: SocketAddr, to: &str, text: &[u8]) -> io::Result<Sent> {
     ];
     let mut taken = false;
     for (number, step) in steps.iter().enumerate() {
+        *given = number == 5;
         stream.write_all(step).await?;
         let mut line = String::new();
         if tokio::time::timeout(LIMIT, stream.read_line(&mut line)).await?? == 0 && !taken {
@@ -68,7 +79,10 @@ async fn talk(server: SocketAddr, to: &str, text: &[u8]) -> io::Result<Sent> {
         }
         match line.as_bytes().first() {
             _ if taken => break,
-            Some(b'2' | b'3') => taken = number == 5,
+            Some(b'2' | b'3') => {
+                taken = number == 5;
+                *given = false;
+            }
             Some(b'5') => return Ok(Sent::Refused(line.trim_end().into())),
             _ => return Ok(Sent::Later(line.trim_end().into())),
         }

@@ -84,6 +84,12 @@ impl Login {
         self.script(&format!("client {}\n", self.flags(format)), &format!("{SESSION}{sql}"))
     }
 
+    /// The same with a script that reads the answer and prints another; it knows `$salt`.
+    pub fn filtered(&self, sql: &str, script: &str) -> Command {
+        let body = format!("client {} | {{\n{script}\n}}\n", self.flags(Format::Plain));
+        self.script(&body, &format!("{SESSION}{sql}"))
+    }
+
     /// Returns the command for `sql` in the server's own modes, as its writer expects them.
     pub fn own_modes(&self, sql: &str, format: Format) -> Command {
         let names = SESSION.split_once('\n').map_or("", |(names, _)| names);

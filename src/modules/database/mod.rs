@@ -9,7 +9,9 @@ mod mysql_rows;
 mod panel;
 mod planned;
 mod plesk_accounts;
+mod plesk_answers;
 mod plesk_facts;
+mod plesk_program;
 pub mod rows;
 pub mod schema;
 

@@ -22,7 +22,8 @@ pub const PANEL: &[&[Argument]] = &[
         Argument::new(
             "mail_auth_view",
             Kind::Path,
-            "The panel's program that shows encrypted passwords. The default is `/usr/local/psa/admin/sbin/mail_auth_view`.",
+            "The panel's program that shows encrypted passwords. The default is `/usr/local/psa/admin/sbin/mail_auth_view`, or the same \
+             below `/opt/psa`.",
         ),
     ],
     LOGIN,
@@ -59,6 +60,10 @@ impl Access {
         login
     }
 
+    pub fn mail_auth_view(&self) -> &str {
+        &self.mail_auth_view
+    }
+
     /// The same with another database, where one is named.
     pub fn with_database(&self, name: Option<&str>) -> Access {
         Access { database: name.unwrap_or(&self.database).into(), ..self.clone() }
@@ -78,6 +83,8 @@ impl Access {
 #[derive(Clone, Debug, Default)]
 pub struct Panel {
     pub domains: BTreeMap<String, Domain>,
+    /// The highest number of a row, by table.
+    pub highest: BTreeMap<String, u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -100,9 +107,22 @@ pub struct Account {
     pub group: BTreeSet<String>,
     pub is_group: bool,
     pub autoresponder: bool,
+    /// Automatic answers, where the panel keeps them in a table that is known.
+    pub answers: Vec<Answer>,
     pub password: Password,
     /// The columns of its row in `mail`.
     pub row: Cells,
+}
+
+/// An automatic answer (`mail_resp`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    pub is_on: bool,
+    pub subject: String,
+    pub text: String,
+    pub is_html: bool,
+    /// What a message must have in its subject or body to be answered; empty is nothing.
+    pub condition: String,
 }
 
 /// A password as the panel keeps it (`accounts.type`).
@@ -210,11 +230,26 @@ impl Panel {
             found
         };
         let (aliases, members) = (several("mail_aliases", "alias"), several("mail_redir", "address"));
+        let mut answers: BTreeMap<String, Vec<Answer>> = BTreeMap::new();
+        for row in table("mail_resp") {
+            let answer = Answer {
+                is_on: flag(row, "resp_on"),
+                subject: text(row, "subject"),
+                text: text(row, "text"),
+                is_html: text(row, "content_type").to_lowercase().contains("html"),
+                condition: text(row, "keystr").trim().to_string(),
+            };
+            answers.entry(text(row, "mn_id")).or_default().push(answer);
+        }
         let passwords: BTreeMap<String, Password> = table("accounts")
             .iter()
             .map(|row| (text(row, "id"), Password::new(&text(row, "type"), &text(row, "password"))))
             .collect();
         let mut panel = Panel::default();
+        for (name, rows) in rows {
+            let highest = rows.iter().filter_map(|row| text(row, "id").parse().ok()).max();
+            panel.highest.extend(highest.map(|highest| (name.to_string(), highest)));
+        }
         let mut names = BTreeMap::new();
         for row in table("domains") {
             let name = text(row, "name").to_lowercase();
@@ -236,6 +271,7 @@ impl Panel {
                 is_group: flag(row, "mail_group"),
                 group: members.get(&id).cloned().unwrap_or_default(),
                 autoresponder: flag(row, "autoresponder"),
+                answers: answers.get(&id).cloned().unwrap_or_default(),
                 password: passwords.get(&text(row, "account_id")).cloned().unwrap_or_default(),
                 row: row.clone(),
             };
@@ -289,7 +325,7 @@ impl Domain {
 
 /// Asks the panel's own program for passwords: `| address | flags | password |`. Only those without flags can be had again.
 async fn auth_table(host: &View, program: &str) -> Result<BTreeMap<String, String>, ModuleError> {
-    let script = "[ ! -x \"$1\" ] || exec \"$1\"";
+    let script = "for view in \"$1\" /opt/psa/admin/sbin/mail_auth_view; do [ ! -x \"$view\" ] || exec \"$view\"; done";
     let output = host.probe(&Command::argv(["/bin/sh", "-c", script, "sh", program])).await?;
     if !output.success() {
         let said = output.error_text();

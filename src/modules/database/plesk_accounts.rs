@@ -1,4 +1,4 @@
-//! `plesk_accounts`: mail accounts of another host's panel are taken over into this one's database, in one transaction.
+//! `plesk_accounts`: mail accounts of another host's panel are taken over by this one's program, or else into its database.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,15 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::change::Change;
 use crate::host::View;
 use crate::modules::{Argument, Entry, Kind, Module, ModuleError, Planned, Results};
 
 use super::literal::Cell;
 use super::panel::{self, Access, Account, PANEL, Panel, Password, text};
 use super::planned::{self, Current};
+use super::plesk_answers;
+use super::plesk_program::{self, Programs, State};
 use super::rows::{self, Cells, Row, of};
 use super::schema::{Default, Server, Table};
 
@@ -38,6 +41,20 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new("from", Kind::Text, "The host of the inventory whose accounts this one is to take over.").required(),
     Argument::new("domains", Kind::List, "Their domains; `all`, the default, means all that `from` has."),
     Argument::new("from_database", Kind::Text, "The panel's database on `from`; `database` unless given."),
+    Argument::new(
+        "way",
+        Kind::Text,
+        "How accounts are made here: by the panel's `program`, which writes the tables and qmail's files itself, or in its \
+         `tables`, all in one transaction. The default, `auto`, is the program where there is one that takes passwords from its \
+         environment (it knows `-forwarding-addresses`).",
+    )
+    .choices(&["auto", "program", "tables"]),
+    Argument::new(
+        "programs",
+        Kind::Path,
+        "The directory of the panel's programs `mail` and `autoresponder` here; `/usr/local/psa/bin` or `/opt/psa/bin` unless given.",
+    ),
+    Argument::new("mailnames", Kind::Path, "Where the mailboxes lie here; `/var/qmail/mailnames` unless given."),
 ];
 
 #[derive(Deserialize)]
@@ -46,6 +63,19 @@ struct Given {
     #[serde(default)]
     domains: Vec<String>,
     from_database: Option<String>,
+    #[serde(default)]
+    way: Way,
+    programs: Option<String>,
+    mailnames: Option<String>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Way {
+    #[default]
+    Auto,
+    Program,
+    Tables,
 }
 
 struct PleskAccounts {
@@ -90,17 +120,53 @@ impl Module for PleskAccounts {
         if !problems.is_empty() {
             return Err(ModuleError::failed(problems.join("\n")));
         }
+        let programs = match self.given.way {
+            Way::Tables => None,
+            way => match plesk_program::find(host, self.given.programs.as_deref()).await? {
+                None if way == Way::Program => {
+                    let message =
+                        format!("`{}` has no program of a panel that takes passwords from its environment", host.name);
+                    return Err(ModuleError::failed(format!(
+                        "{message}\nhint: `way: tables` writes into the panel's tables"
+                    )));
+                }
+                directory => directory,
+            },
+        };
+        let mut result = Results::new();
+        result.insert("accounts".into(), json!(wanted.iter().map(|want| &want.address).collect::<Vec<_>>()));
+        result.insert("way".into(), json!(if programs.is_some() { "program" } else { "tables" }));
+        if let Some(directory) = programs {
+            let mailnames = self.given.mailnames.clone().unwrap_or_else(|| "/var/qmail/mailnames".into());
+            let programs = Programs { directory, mailnames };
+            let (changes, warnings) = self.by_program(host, (&server, &new), (&programs, &wanted))?;
+            return Ok(Planned { warnings, ..Planned::new(changes, result) });
+        }
+        let mut warnings = Vec::new();
+        for want in &wanted {
+            let here = new.domains.get(domain_of(&want.address)).and_then(|domain| domain.accounts.get(want.name));
+            let (answer, told) = plesk_answers::of(&want.address, want.account);
+            warnings.extend(told);
+            let is_here = answer.is_some_and(|answer| here.is_some_and(|here| here.answers.contains(answer)));
+            if answer.is_some() && !is_here {
+                warnings.push(format!(
+                    "the automatic answer of `{}` does not come over: only the panel's program makes one work\nhint: set it up in \
+                     the panel of `{}`; `mail_resp` on `{}` has its text",
+                    want.address, host.name, self.given.from
+                ));
+            }
+        }
         let tables = Tables::of(&server, &self.here.database)?;
         let found = self.found(host, &tables, &wanted).await?;
-        let planned = Taking { host, tables: &tables, next: BTreeMap::new(), rows: Vec::new() };
+        // Some servers say late what number comes next; above all that are there it is in any case.
+        let next = new.highest.iter().map(|(table, highest)| (table.clone(), highest + 1)).collect();
+        let planned = Taking { host, tables: &tables, next, rows: Vec::new() };
         let mut rows = planned.rows(&wanted, found)?;
         for table in [tables.aliases, tables.members].into_iter().flatten() {
             self.look_for(host, (&server, table), &mut rows).await?;
         }
         let changes = rows::change(&server, &self.here.login(), &rows).into_iter().collect();
-        let mut result = Results::new();
-        result.insert("accounts".into(), json!(wanted.iter().map(|want| &want.address).collect::<Vec<_>>()));
-        Ok(Planned::new(changes, result))
+        Ok(Planned { warnings, ..Planned::new(changes, result) })
     }
 }
 
@@ -142,6 +208,47 @@ impl<'a> Tables<'a> {
 
 /// What this host has of the accounts: the row in `mail`, and that in `accounts`.
 type Found = Vec<(Option<Current>, Option<Current>)>;
+
+impl PleskAccounts {
+    /// Returns the calls of the panel's program, and what has to be told.
+    fn by_program(
+        &self,
+        host: &View,
+        (server, new): (&Server, &Panel),
+        (programs, wanted): (&Programs, &[Wanted<'_>]),
+    ) -> Result<(Vec<Change>, Vec<String>), ModuleError> {
+        let (mut changes, mut warnings, mut answering) = (Vec::new(), Vec::new(), Vec::new());
+        if let Some(row) = host.planned_parts_of(&format!("row {}.", self.here.database)).first() {
+            return Err(ModuleError::Unknown(format!("`{row}`, which an earlier task changes").into()));
+        }
+        let place = (&self.here, server);
+        for want in wanted {
+            let here = new.domains.get(domain_of(&want.address)).and_then(|domain| domain.accounts.get(want.name));
+            let state = here.map(State::of);
+            let nothing = State { quota: 0, ..State::default() };
+            let after = state.as_ref().unwrap_or(&nothing).with(&State::of(want.account));
+            changes.extend(plesk_program::change(place, programs, &want.address, (state.as_ref(), &after))?);
+            let (answer, told) = plesk_answers::of(&want.address, want.account);
+            warnings.extend(told);
+            let Some(answer) = answer else { continue };
+            let on = here.and_then(|here| here.answers.iter().find(|answer| answer.is_on));
+            answering.extend(plesk_answers::change(place, programs, &want.address, (on, answer))?);
+        }
+        if !answering.is_empty() {
+            warnings.push(format!(
+                "automatic answers come over with subject and text; their attachments are files in `@attachments`, which come with the \
+                 mail: attach them in the panel of `{}` again",
+                host.name
+            ));
+        }
+        changes.extend(answering);
+        Ok((changes, warnings))
+    }
+}
+
+fn domain_of(address: &str) -> &str {
+    address.rsplit_once('@').map_or("", |(_, domain)| domain)
+}
 
 impl PleskAccounts {
     async fn found(&self, host: &View, tables: &Tables<'_>, wanted: &[Wanted<'_>]) -> Result<Found, ModuleError> {
@@ -222,8 +329,8 @@ impl<'a> Taking<'a> {
             text.split([' ', ':']).find_map(|word| word.strip_prefix("id=")?.trim_end_matches(':').parse::<u64>().ok())
         };
         let highest = texts.filter_map(id).max().map_or(0, |id| id + 1);
-        let next = self.next.entry(table.name.clone()).or_insert_with(|| table.next.unwrap_or(1));
-        *next = (*next).max(highest);
+        let next = self.next.entry(table.name.clone()).or_insert(1);
+        *next = (*next).max(highest).max(table.next.unwrap_or(1));
         *next += 1;
         *next - 1
     }

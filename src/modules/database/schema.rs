@@ -69,6 +69,10 @@ pub struct Server {
     pub tables: BTreeMap<String, Table>,
 }
 
+/// MySQL 8 answers for `auto_increment` with what it was up to a day ago (`information_schema_stats_expiry`, from 8.0.3);
+/// MariaDB passes over comments of versions from 50700 to 99999.
+const FRESH: &str = "/*!80003 SET SESSION information_schema_stats_expiry = 0 */;\n";
+
 impl Server {
     /// Looks at the tables of one database by name; those that are not there are left out.
     pub async fn look(host: &View, login: &Login, (database, tables): (&str, &[&str])) -> Result<Server, ModuleError> {
@@ -92,7 +96,7 @@ impl Server {
             "c.column_key",
         ];
         let sql = format!(
-            "SELECT {};\nSELECT {} FROM information_schema.columns c JOIN information_schema.tables t \
+            "{FRESH}SELECT {};\nSELECT {} FROM information_schema.columns c JOIN information_schema.tables t \
              ON t.table_schema = c.table_schema AND t.table_name = c.table_name \
              WHERE c.table_schema = {} AND c.table_name IN ({}) ORDER BY c.table_name, c.ordinal_position;\n",
             printing(&head.map(str::to_string)),

@@ -17,6 +17,22 @@ pub fn program(line: &str) -> Option<&str> {
     word.starts_with('/').then_some(word)
 }
 
+/// Returns the lines of an old file that give mail to programs which the file here does not call, each with its number. What
+/// the panel here delivers with is its own affair.
+pub fn left_out<'a>(old: &'a str, here: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
+    let called: Vec<&str> = here.lines().filter_map(called).collect();
+    let lines = old.lines().enumerate().map(|(index, line)| (index + 1, line.trim_end()));
+    lines.filter(move |(_, line)| {
+        self::called(line).is_some_and(|name| !["true", "deliverquota"].contains(&name) && !called.contains(&name))
+    })
+}
+
+/// Returns the name of the program that a line calls, without its directory.
+pub fn called(line: &str) -> Option<&str> {
+    let word = line.strip_prefix('|')?.split_whitespace().next()?;
+    Some(word.rsplit('/').next().unwrap_or(word))
+}
+
 /// Says whether a line puts the message into a mailbox of the host: a Maildir, an mbox, or Plesk's program for one.
 fn is_local(line: &str) -> bool {
     let line = line.trim_start();
@@ -77,8 +93,8 @@ pub fn larger_quota(old: &str, here: Option<&str>) -> Option<String> {
     (larger != ours).then(|| format!("{}\n{rest}", written(larger)))
 }
 
-/// Bytes and messages that `10485760S,1000C` allows; nothing is no limit, as 0 is.
-fn limits(line: &str) -> (Option<u64>, Option<u64>) {
+/// Bytes and messages that the first line of `maildirsize` allows, `10485760S,1000C`; nothing is no limit, as 0 is.
+pub fn limits(line: &str) -> (Option<u64>, Option<u64>) {
     let of = |letter: char| {
         let number = line.split(',').find_map(|part| part.trim().strip_suffix(letter)?.parse::<u64>().ok());
         number.filter(|number| *number > 0)
@@ -86,7 +102,7 @@ fn limits(line: &str) -> (Option<u64>, Option<u64>) {
     (of('S'), of('C'))
 }
 
-fn larger(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+pub fn larger(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     one.zip(other).map(|(one, other)| one.max(other))
 }
 
@@ -112,6 +128,14 @@ mod tests {
         assert_eq!(merged("./Maildir/\n", "&a@b.example\n"), Some("&a@b.example\n./Maildir/\n".into()));
         assert_eq!(merged("./Maildir/\n", ""), None);
         assert_eq!(merged("./Maildir/\n", "|bouncesaying no\n"), None);
+    }
+
+    #[test]
+    fn a_program_that_is_not_called_here_is_left_out_and_told() {
+        let old = "| true\n| /usr/bin/deliverquota ./Maildir\n|/opt/psa/bin/autoresponder ann\n&a@b.example\n|/old/filter x\n";
+        let told = |here: &'static str| left_out(old, here).collect::<Vec<_>>();
+        assert_eq!(told(""), [(3, "|/opt/psa/bin/autoresponder ann"), (5, "|/old/filter x")]);
+        assert_eq!(told("| /usr/local/psa/bin/autoresponder ann\n"), [(5, "|/old/filter x")]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::modules::{Argument, Entry, Kind, Module, ModuleError, Planned, Result
 use crate::transport::{Content, Links, Node, Permissions, Want};
 
 use super::attachments_copy::Pair;
-use super::delivery::{larger_quota, merged, moved, program};
+use super::delivery::{called, larger_quota, left_out, merged, moved, program};
 use super::qmail::{decode, encode};
 
 pub const ENTRY: Entry = Entry {
@@ -43,6 +43,12 @@ const ARGUMENTS: &[Argument] = &[
     .required(),
     Argument::new("owner", Kind::Text, "The user of the mailboxes here, by name; the connection's unless given."),
     Argument::new("group", Kind::Text, "The group of the mailboxes here, by name; the connection's unless given."),
+    Argument::new(
+        "panel",
+        Kind::Bool,
+        "A panel here writes mailboxes, their `.qmail` and `maildirsize`, and `.qmail-default` itself: they are compared, and what \
+         they lack is told, but not written.",
+    ),
 ];
 
 #[derive(Deserialize)]
@@ -51,6 +57,8 @@ struct QmailHomes {
     directories: Vec<Pair>,
     owner: Option<String>,
     group: Option<String>,
+    #[serde(default)]
+    panel: bool,
 }
 
 impl Pair {
@@ -59,15 +67,16 @@ impl Pair {
     }
 }
 
+/// The files of a list of ezmlm that `.qmail` links lead to.
+const OF_LISTS: [&str; 6] = ["editor", "manager", "moderator", "bouncer", "owner", "confirmer"];
+
 /// What is found below the old host's directories, by its path there and here.
 #[derive(Default)]
 struct Found {
     /// A mailbox and the directories of its Maildir.
     directories: Vec<String>,
     files: Vec<(String, String)>,
-    /// Directories of ezmlm's lists, on the old host.
-    lists: Vec<String>,
-    /// `.qmail` files that are links, as those of lists are.
+    /// `.qmail` files that are links, but not of lists of ezmlm, which [`super::lists`] takes over.
     links: Vec<String>,
 }
 
@@ -94,6 +103,7 @@ impl Module for QmailHomes {
         let mut changes = Vec::new();
         for (path, node) in found.directories.iter().zip(directories) {
             match node {
+                Node::Absent if self.panel => {}
                 Node::Absent => {
                     let made = Node::Directory { permissions: as_owned(0o700), modified: None };
                     changes.extend(Change::path(path, Node::Absent, made));
@@ -102,37 +112,54 @@ impl Module for QmailHomes {
                 other => return Err(ModuleError::failed(format!("`{path}` is no directory but a {}", other.kind()))),
             }
         }
-        let mut programs: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        let mut programs: BTreeMap<String, BTreeSet<(String, usize)>> = BTreeMap::new();
+        let mut warnings = Vec::new();
         for (((source, dest), theirs), ours) in found.files.iter().zip(&theirs).zip(files) {
             let (old, here) = (text(source, theirs)?, text(dest, ours)?);
             let wanted = self.wanted(dest, &old, ours.exists().then_some(here.as_str()));
+            if dest.ends_with("/.qmail") {
+                let known = wanted.as_deref().unwrap_or(&here);
+                warnings.extend(left_out(&old, known).map(|line| self.told(source, line)));
+            }
             let Some(wanted) = wanted else { continue };
+            if self.panel && is_of_panel(dest) {
+                // What is not there yet is made by the panel before this is looked at in a run.
+                warnings.extend(ours.exists().then(|| lacking(dest, &here, &wanted)).flatten());
+                continue;
+            }
             let change = written((dest, ours), (&here, &wanted), &as_owned(0o600));
             if change.is_some() {
-                let added = wanted.lines().filter(|line| !here.lines().any(|known| known == *line));
-                added.filter_map(program).for_each(|program| {
-                    programs.entry(program.into()).or_default().insert(dest);
-                });
+                let lines = wanted.lines().enumerate().filter(|(_, line)| !here.lines().any(|known| known == *line));
+                for (program, number) in lines.filter_map(|(index, line)| Some((program(line)?, index + 1))) {
+                    programs.entry(program.into()).or_default().insert((dest.clone(), number));
+                }
             }
             changes.extend(change);
         }
-        let mut warnings = missing(host, &programs).await?;
-        for (kind, paths) in [("an ezmlm list", &found.lists), ("a link of a list", &found.links)] {
-            warnings.extend(paths.iter().map(|path| {
-                format!(
-                    "`{path}` on `{}` is {kind}, with absolute paths and host names in it: make the list here anew",
-                    self.from
-                )
-            }));
-        }
+        warnings.extend(missing(host, &programs).await?);
+        warnings.extend(found.links.iter().map(|path| {
+            let hint = "hint: look where it leads, and make it here by hand";
+            format!(
+                "`{path}` on `{}` is a link, which does not come over unless it is that of a list\n{hint}",
+                self.from
+            )
+        }));
         let mut result = Results::new();
         result.insert("files".into(), json!(found.files.iter().map(|(_, dest)| dest).collect::<Vec<_>>()));
-        result.insert("lists".into(), json!(found.lists));
         Ok(Planned { warnings, ..Planned::new(changes, result) })
     }
 }
 
 impl QmailHomes {
+    /// Says which line of an old file does not come over, and what to do.
+    fn told(&self, source: &str, (number, line): (usize, &str)) -> String {
+        let hint = match called(line).is_some_and(|name| name.contains("responder") || name.contains("vacation")) {
+            true => "an automatic answer: the panel here writes its own line once it has the text; else set it up here",
+            false => "what it does has to be set up here: add such a line to the file here, and it is no longer told",
+        };
+        format!("`{source}` on `{}`, line {number}: `{line}` does not come over\nhint: {hint}", self.from)
+    }
+
     async fn found(&self, peer: &View) -> Result<Found, ModuleError> {
         let lists = self.directories.iter().map(|pair| peer.list(pair.ends().0, Some(3)));
         let lists = futures::future::try_join_all(lists).await?;
@@ -147,11 +174,8 @@ impl QmailHomes {
                 let last = parts.last().copied().unwrap_or_default();
                 let is_dot_qmail = parts.len() <= 2 && (last == ".qmail" || last.starts_with(".qmail-"));
                 let is_quota = parts.len() == 3 && parts[1] == "Maildir" && last == "maildirsize";
-                let is_list = parts.len() == 1
-                    && names.contains(&format!("{name}/subscribers"))
-                    && names.contains(&format!("{name}/outlocal"));
+                let is_of_list = |target: &str| target.rsplit('/').next().is_some_and(|file| OF_LISTS.contains(&file));
                 match &entry.node {
-                    Node::Directory { .. } if is_list => found.lists.push(entry.path.clone()),
                     Node::Directory { .. } if parts.len() == 1 && names.contains(&format!("{name}/.qmail")) => {
                         found.directories.push(format!("{to}/{name}"));
                         if names.contains(&format!("{name}/Maildir")) {
@@ -162,7 +186,9 @@ impl QmailHomes {
                     Node::File { .. } if is_dot_qmail || is_quota => {
                         found.files.push((entry.path.clone(), format!("{to}/{name}")));
                     }
-                    Node::Link { .. } if is_dot_qmail => found.links.push(entry.path.clone()),
+                    Node::Link { target, .. } if is_dot_qmail && !is_of_list(target) => {
+                        found.links.push(entry.path.clone());
+                    }
                     _ => {}
                 }
             }
@@ -183,6 +209,19 @@ impl QmailHomes {
             _ => Some(old),
         }
     }
+}
+
+/// Says whether a panel writes a file itself, from what its database says.
+fn is_of_panel(path: &str) -> bool {
+    [".qmail", ".qmail-default", "maildirsize"].contains(&path.rsplit('/').next().unwrap_or_default())
+}
+
+/// Says what a file of the panel's lacks here.
+fn lacking(dest: &str, here: &str, wanted: &str) -> Option<String> {
+    let lines: Vec<&str> = wanted.lines().filter(|line| !here.lines().any(|known| known == *line)).collect();
+    let hint = "hint: the panel writes that file: set it up there, and it is no longer told";
+    (!lines.is_empty() && !dest.ends_with("/maildirsize"))
+        .then(|| format!("`{dest}` lacks `{}` of the old host\n{hint}", lines.join("`, `")))
 }
 
 fn text(path: &str, node: &Node) -> Result<String, ModuleError> {
@@ -208,22 +247,26 @@ fn written((path, node): (&str, &Node), (old, new): (&str, &str), fresh: &Permis
     }
 }
 
-/// Says which programs of `.qmail` files this host has not: mail for them would be deferred.
-async fn missing(host: &View, programs: &BTreeMap<String, BTreeSet<&str>>) -> Result<Vec<String>, ModuleError> {
+/// Says which programs of `.qmail` files this host has not, and of each file where it is called: mail for them would be
+/// deferred.
+async fn missing(
+    host: &View,
+    programs: &BTreeMap<String, BTreeSet<(String, usize)>>,
+) -> Result<Vec<String>, ModuleError> {
     let paths: Vec<_> = programs.keys().map(|path| (path.clone(), Links::Follow)).collect();
     if paths.is_empty() {
         return Ok(Vec::new());
     }
     let nodes = host.look_all(&paths, Want::Attributes).await?;
     let missing = programs.iter().zip(&nodes).filter(|(_, node)| !node.exists());
-    Ok(missing
-        .map(|((program, files), _)| {
-            let first = files.first().copied().unwrap_or_default();
-            let others = if files.len() > 1 { format!(" and {} others", files.len() - 1) } else { String::new() };
+    let told = missing.flat_map(|((program, places), _)| {
+        places.iter().map(move |(file, number)| {
             format!(
-                "`{program}`, which `{first}`{others} would call, is not on `{}`: the mail would be deferred",
+                "`{program}`, which `{file}`, line {number}, calls, is not on `{}`: the mail would be deferred\n\
+                 hint: install it there before mail comes, or take the line out on the old host",
                 host.name
             )
         })
-        .collect())
+    });
+    Ok(told.collect())
 }

@@ -15,6 +15,8 @@ use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results};
 use crate::transport::TransportError;
 
+use super::quota::{Limits, Stored};
+
 pub const ENTRY: Entry = Entry {
     name: "maildir_move",
     summary: "Moves the messages of Maildirs from another host to this one, each exactly once",
@@ -48,6 +50,12 @@ const ARGUMENTS: &[Argument] = &[
         Kind::Text,
         "A shell command for the host `from` that stops new logins before the hand-over.",
     ),
+    Argument::new(
+        "panels",
+        Kind::Any,
+        "What `plesk_facts` says of the domains on `from`, and of those on this host, as a list of both: their quotas are \
+         compared with what is stored, as those of `maildirsize` are.",
+    ),
     Argument::new("drain_timeout", Kind::Int, "How many seconds to wait for open sessions to end; 1200 unless given."),
 ];
 
@@ -62,6 +70,8 @@ struct Given {
     group: Option<String>,
     drain: Option<String>,
     drain_timeout: Option<u64>,
+    #[serde(default)]
+    panels: Vec<Value>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -83,11 +93,14 @@ struct MaildirMove {
     from: String,
     pairs: Vec<Pair>,
     drain: Drain,
+    /// Of the other host and of this one.
+    panels: [Value; 2],
 }
 
 impl MaildirMove {
     fn new(arguments: &Arguments) -> Result<MaildirMove, Diagnostic> {
-        let Given { from, mailboxes, source, dest, owner, group, drain, drain_timeout } = arguments.read()?;
+        let given: Given = arguments.read()?;
+        let Given { from, mailboxes, source, dest, owner, group, drain, drain_timeout, panels } = given;
         let mut pairs = mailboxes;
         match (source, dest) {
             (Some(source), dest) => pairs.push(Pair { source, dest, owner: None, group: None }),
@@ -112,7 +125,23 @@ impl MaildirMove {
             pair.group = pair.group.take().or(group.clone());
         }
         let drain = Drain { command: drain, timeout: drain_timeout.unwrap_or(1200) };
-        Ok(MaildirMove { from, pairs, drain })
+        let mut panels = panels.into_iter();
+        let panels = [(); 2].map(|()| panels.next().unwrap_or_default());
+        Ok(MaildirMove { from, pairs, drain, panels })
+    }
+
+    /// Says where a quota is smaller than it was, or than what is stored.
+    fn quotas(&self, pair: &Pair, (old, new): (&Scan, &Scan)) -> Vec<String> {
+        let (stored, here) = (old.usage(), new.usage());
+        let stored = Stored {
+            mailbox: pair.dest(),
+            from: &self.from,
+            bytes: stored.0 + here.0,
+            messages: stored.1 + here.1,
+            old: Limits::new(&old.quota, (&self.panels[0], &pair.source)),
+            here: Limits::new(&new.quota, (&self.panels[1], pair.dest())),
+        };
+        stored.warnings()
     }
 
     /// Returns `USER:GROUP` for a mailbox, by name.
@@ -155,6 +184,7 @@ impl Module for MaildirMove {
                 continue;
             }
             warnings.extend(look::twice(&pair.source, &decide(old, new)));
+            warnings.extend(self.quotas(pair, (old, new)));
             let owner = Self::owner(pair, new)?;
             let mailbox = look::preview((&pair.source, pair.dest(), &owner), old, new);
             let bytes = mailbox.iter().flat_map(|mailbox| &mailbox.folders);

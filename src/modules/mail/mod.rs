@@ -14,10 +14,12 @@ mod delivery;
 mod drift;
 mod facts;
 mod homes;
+mod lists;
 mod maildir_move;
 mod probe;
 pub mod qmail;
 mod qpsmtpd_whitelist;
+mod quota;
 mod routes;
 mod send;
 mod tcp_rules;
@@ -33,6 +35,7 @@ pub const MODULES: &[&Entry] = &[
     &daemon::ENTRY,
     &facts::ENTRY,
     &homes::ENTRY,
+    &lists::ENTRY,
     &maildir_move::ENTRY,
     &probe::ENTRY,
     &qpsmtpd_whitelist::ENTRY,

@@ -1,0 +1,196 @@
+//! The whole move while mail flows, between hosts with the real programs: by the window, killed again and again, with
+//! connections that are cut, the new host's mail server gone for a while, and its disk full once.
+//!
+//! Small here; `benches/live.sh` makes it large.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use cutover::lab::fill::{Content, Domain};
+use cutover::lab::qmail::queue::Queue;
+use cutover::lab::traffic::{Plan, Traffic};
+use serde_json::json;
+
+use crate::named::SECRET;
+use crate::program::{Printed, Program};
+use crate::sshd::wait_for;
+
+mod hosts;
+mod services;
+
+use hosts::in_a_network_of_its_own;
+use services::{FEW, Hosts, MANY};
+
+/// How much, and how often.
+struct Size {
+    domains: &'static [Domain],
+    /// In each mailbox.
+    stored: usize,
+    /// Sent meanwhile, at least.
+    messages: u64,
+    pause: Duration,
+    /// How often the controller is killed, or its connections are.
+    kills: u32,
+}
+
+const SMALL: Size = Size { domains: FEW, stored: 12, messages: 500, pause: Duration::from_millis(60), kills: 14 };
+const LARGE: Size = Size { domains: MANY, stored: 500, messages: 3000, pause: Duration::from_millis(50), kills: 110 };
+
+/// A controller, and the hosts that it works on.
+struct Controller<'a> {
+    program: Program,
+    hosts: &'a Hosts,
+}
+
+impl Controller<'_> {
+    fn new(hosts: &Hosts) -> Controller<'_> {
+        let program = Program::new();
+        let id = hosts.network.path("id").display().to_string();
+        let known = [&hosts.old, &hosts.new].map(|host| host.known_hosts_line()).concat();
+        program.file("known_hosts", &known);
+        let inventory = json!({"all": {
+            "vars": {
+                "ansible_user": "root",
+                "ansible_ssh_private_key_file": id,
+                "ansible_ssh_known_hosts_file": program.path("known_hosts"),
+                "mail_owner": "popuser",
+                "old_address": "10.77.0.10",
+                "new_address": "10.77.0.20",
+                "door": "daemontools",
+                "door_services": "/var/service",
+                "dns_server": "10.77.0.53",
+                "dns_key_name": "mover",
+                "dns_key_secret": SECRET,
+                "switch_ttl": 1,
+                "ttl_margin": 1,
+                "proxy_ports": [110, 143, 1110],
+                "close_logins": "/var/qmail/bin/close-reading {{ mail.domains | join(' ') }}",
+                "qmail_send": "cat /var/qmail/active/qmail-send.pid",
+            },
+            "children": {
+                "old": {"hosts": {"old.lab.example": {
+                    "ansible_host": "10.77.0.10", "new_host": "new.lab.example", "own_address": "127.0.0.1",
+                    "qmail_logs": "/var/qmail/active/qmail-send.log",
+                }}},
+                "new": {"hosts": {"new.lab.example": {"ansible_host": "10.77.0.20"}}},
+            },
+        }});
+        program.file("inventory.json", &inventory.to_string());
+        Controller { program, hosts }
+    }
+
+    fn command(&self, flags: &str) -> Command {
+        let playbooks = concat!(env!("CARGO_MANIFEST_DIR"), "/playbooks");
+        let mut command = self.program.command();
+        // Each host has places of its own for locks.
+        command.env_remove("CUTOVER_LOCK_DIR");
+        command.args(["window", "-i", "inventory.json", "--playbooks", playbooks, "--batch", "2"]);
+        command.args(flags.split_whitespace());
+        command
+    }
+
+    fn window(&self, flags: &str) -> Printed {
+        self.program.printed(self.command(flags).output().unwrap())
+    }
+
+    /// Runs what is due, and breaks it off at moments that come later and later: the controller is killed, or, every fourth
+    /// time, its connections are. Then it comes to its end.
+    fn broken(&self, flags: &str, times: u32) {
+        for time in 0..times {
+            let mut child = self.command(flags).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(150 + u64::from(time * 379 % 1700)));
+            match time % 4 {
+                3 => {
+                    let host = if time % 8 == 3 { &self.hosts.old } else { &self.hosts.new };
+                    host.cut_sessions();
+                }
+                _ => child.kill().unwrap(),
+            }
+            child.wait().unwrap();
+            // What runs on a host comes to its end before somebody else's turn.
+            for host in [&self.hosts.old, &self.hosts.new] {
+                assert!(
+                    wait_for(|| host.run("ls -A /tmp").matches(".cutover.lock.").count() == 0),
+                    "{}",
+                    host.run("ls -lA /tmp")
+                );
+            }
+        }
+        self.window(flags).expect(0);
+    }
+}
+
+#[test]
+fn four_domains_move_while_mail_flows_and_everything_breaks_and_nothing_is_lost_or_doubled() {
+    let name = "live::four_domains_move_while_mail_flows_and_everything_breaks_and_nothing_is_lost_or_doubled";
+    in_a_network_of_its_own(name, || {
+        let large = std::env::var("CUTOVER_LIVE").is_ok_and(|size| size == "large");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(the_move(&if large { LARGE } else { SMALL }));
+    });
+}
+
+// What a large run prints is its result.
+#[allow(clippy::disallowed_macros)]
+async fn the_move(size: &Size) {
+    let content = Content { domains: size.domains, stored: size.stored };
+    let hosts = Hosts::start(content);
+    let places = hosts.places();
+    let accounts = hosts.accounts(size.domains);
+    let mailboxes = accounts.len();
+    let traffic = Traffic::start(&places, Plan { messages: 1_000_000, pause: size.pause, accounts }).unwrap();
+    let controller = Controller::new(&hosts);
+    // What blocks does so beside the traffic.
+    let does = |what: &dyn Fn(&Controller)| tokio::task::block_in_place(|| what(&controller));
+
+    // By day, and in the first night.
+    does(&|it| drop(it.window("--due --to prepared").expect(0)));
+    traffic.until(size.messages / 10).await;
+    does(&|it| it.broken("--due --to forwarding", size.kills / 2));
+    // The new host takes nothing for a while; what is for it waits.
+    does(&|it| it.hosts.stop_smtp_of_new());
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(!Queue::of(&places.old.home).is_empty(), "{}", tokio::task::block_in_place(|| hosts.logs()));
+    does(&|it| {
+        it.hosts.start_smtp_of_new();
+        it.hosts.open_door_again();
+        assert!(wait_for(|| it.hosts.new.answers(25) && it.hosts.new.answers(2525)));
+        it.hosts.flush();
+    });
+    // Its disk is full: what would be moved stays where it is.
+    does(&|it| {
+        it.hosts.new.run("dd if=/dev/zero of=/var/qmail/full bs=64k 2>/dev/null; dd if=/dev/zero of=/var/qmail/fuller bs=1 2>/dev/null; :");
+        let full = it.window("--due --to moved");
+        assert_ne!(full.status, 0, "{}{}", full.stdout, it.program.run("status").stdout);
+        it.hosts.new.run("rm /var/qmail/full /var/qmail/fuller");
+        it.hosts.flush();
+    });
+    does(&|it| it.broken("--due", size.kills - size.kills / 2));
+    traffic.until(size.messages).await;
+    // Each night collects what came late, and finds nothing else to do.
+    does(&|it| drop(it.window("--due").expect(0)));
+    let report = traffic.end().await.unwrap();
+    does(&|it| drop(it.window("--due").expect(0)));
+    let status = controller.program.run("status").expect(0).stdout;
+    assert!(status.contains("4 domains: 4 draining\n"), "{status}");
+    println!("{mailboxes} mailboxes, {} times broken off\n{report}", size.kills);
+    assert!(report.is_clean(), "{report}\n{status}\n{}", tokio::task::block_in_place(|| hosts.logs()));
+    assert!(
+        report.downloads.iter().all(|count| *count > 0),
+        "{report}\n{}",
+        tokio::task::block_in_place(|| hosts.logs())
+    );
+    assert!(report.sent.count >= size.messages);
+    assert_eq!(report.stored.count, (mailboxes * size.stored) as u64);
+    tokio::task::block_in_place(|| only_its_user_reads(&hosts));
+}
+
+/// All messages and directories of the new host's mailboxes are of the user that delivers there, for that user alone.
+fn only_its_user_reads(hosts: &Hosts) {
+    let odd = hosts.new.run(
+        "cd /var/qmail/mailnames && \
+         find */*/Maildir \\( -type d -o -path '*/new/*' -o -path '*/cur/*' \\) -perm /077 -exec ls -ld {} + && \
+         find */*/Maildir -path '*/x' -prune -o \\( ! -user popuser -o ! -group popuser \\) -exec ls -ld {} +",
+    );
+    assert_eq!(odd, "");
+}
