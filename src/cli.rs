@@ -5,8 +5,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::commands::{apply, doc, hostkeys, lab, plan, play, resume, runs, show, sign, window};
+use crate::commands::{
+    adhoc, apply, doc, hostkeys, inventory, lab, names, plan, play, resume, runs, show, sign, vault, window,
+};
 use crate::error::Diagnostics;
+use crate::secret;
 
 /// Runs Ansible-style playbooks over its own SSH and shows every change before it makes it.
 ///
@@ -16,6 +19,7 @@ use crate::error::Diagnostics;
 #[command(name = "cutover", version, arg_required_else_help = true, max_term_width = 100)]
 enum Cli {
     Play(Box<play::Arguments>),
+    Run(Box<adhoc::Arguments>),
     Plan(Box<plan::Arguments>),
     Show(show::Arguments),
     Sign(sign::Arguments),
@@ -26,14 +30,16 @@ enum Cli {
     Resume(Box<resume::Arguments>),
     Window(Box<window::Arguments>),
     Status(window::Status),
+    Inventory(inventory::Arguments),
     Hostkeys(hostkeys::Arguments),
     Lab(lab::Arguments),
+    Vault(vault::Arguments),
     Doc(doc::Arguments),
 }
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse_from(lab::programs::arguments(std::env::args_os())) {
+    let cli = match Cli::try_parse_from(names::arguments(lab::programs::arguments(std::env::args_os()))) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -48,6 +54,7 @@ pub fn main() -> ExitCode {
     let ended = runtime.block_on(async {
         match cli {
             Cli::Play(arguments) => play::run(&arguments).await,
+            Cli::Run(arguments) => adhoc::run(&arguments).await,
             Cli::Plan(arguments) => plan::run(&arguments).await,
             Cli::Show(arguments) => show::run(&arguments),
             Cli::Sign(arguments) => sign::run(&arguments).await,
@@ -58,8 +65,10 @@ pub fn main() -> ExitCode {
             Cli::Undo(arguments) => runs::undo(&arguments).await,
             Cli::Window(arguments) => window::run(&arguments).await,
             Cli::Status(arguments) => window::status(&arguments),
+            Cli::Inventory(arguments) => inventory::run(&arguments),
             Cli::Hostkeys(arguments) => hostkeys::run(&arguments).await,
             Cli::Lab(arguments) => lab::run(&arguments).await,
+            Cli::Vault(arguments) => vault::run(&arguments).await,
             Cli::Doc(arguments) => doc::run(&arguments),
         }
     });
@@ -91,6 +100,6 @@ impl<E: Into<Diagnostics>> From<E> for Stop {
 
 fn fail(text: &str) -> ExitCode {
     // Where standard error is gone too, the exit code has to say it.
-    let _ = writeln!(anstream::stderr(), "{text}");
+    let _ = writeln!(anstream::stderr(), "{}", secret::mask(text));
     ExitCode::from(1)
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::secret;
+
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
 /// A text that was read from a file, kept so that an error can quote it.
@@ -93,9 +95,16 @@ impl Diagnostic {
 /// The drawn form: `error: ...`, the excerpt with a caret, `hint: ...`; no colour, no final newline.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let title = Level::ERROR.primary_title(self.message.as_str());
+        let (message, hint) = (secret::mask(&self.message), self.hint.as_deref().map(secret::mask));
+        let title = Level::ERROR.primary_title(&*message);
         let path;
         let mut group = match &self.place {
+            // A decrypted file is quoted by nobody.
+            Some(place) if secret::is_noted_file(&place.source.path) => {
+                path = place.source.path.display().to_string();
+                let origin = annotate_snippets::Origin::path(path.as_str());
+                title.element(origin.line(place.line as usize).char_column(place.column as usize))
+            }
             Some(place) => {
                 let start = place.offset();
                 let word = place.source.text[start..]
@@ -110,8 +119,8 @@ impl fmt::Display for Diagnostic {
             }
             None => annotate_snippets::Group::with_title(title),
         };
-        if let Some(hint) = &self.hint {
-            group = group.element(Level::HELP.with_name("hint").message(hint.as_str()));
+        if let Some(hint) = &hint {
+            group = group.element(Level::HELP.with_name("hint").message(&**hint));
         }
         write!(f, "{}", Renderer::plain().render(&[group]))
     }

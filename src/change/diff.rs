@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 use similar::TextDiff;
 
+use crate::secret;
 use crate::transport::command::{Program, quote};
 use crate::transport::name::{printable, shown};
 use crate::transport::{Command, Content, Digest, Node, PathChange, Permissions};
@@ -57,11 +58,17 @@ impl Line {
         }
     }
 
-    /// Takes away what would make further lines of it, or colour a terminal.
+    /// Takes away what would make further lines of it, colour a terminal, or tell a secret.
     fn on_one_line(self) -> Line {
-        let safe = |text: String| match printable(&text) {
-            Cow::Borrowed(_) if !text.contains('\n') => text,
-            safe => safe.replace('\n', "\\n"),
+        let safe = |text: String| {
+            let text = match secret::mask(&text) {
+                Cow::Borrowed(_) => text,
+                Cow::Owned(masked) => masked,
+            };
+            match printable(&text) {
+                Cow::Borrowed(_) if !text.contains('\n') => text,
+                safe => safe.replace('\n', "\\n"),
+            }
         };
         match self {
             Line::Header(text) => Line::Header(safe(text)),

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::secret;
 use crate::transport::{Command, Node, PathChange};
 
 pub mod apply;
@@ -150,7 +151,34 @@ impl Change {
             Change::Path { change, .. } if change.secret_field().is_some() => Secrecy::Hidden,
             Change::State(state) if state.secret => Secrecy::Hidden,
             Change::Records(records) if records.has_key() => Secrecy::Hidden,
+            _ if self.holds_secret() => Secrecy::Hidden,
             _ => asked,
+        }
+    }
+
+    /// Says whether a text that was decrypted stands in it as it is.
+    fn holds_secret(&self) -> bool {
+        let node = |node: &Node| match node {
+            Node::File { content, .. } => content.bytes().is_some_and(secret::holds),
+            Node::Link { target, .. } => secret::holds(target.as_bytes()),
+            _ => false,
+        };
+        let command = |command: &Command| {
+            let environment = serde_json::to_vec(&(&command.program, &command.environment)).unwrap_or_default();
+            secret::holds(&environment) || secret::holds(&command.stdin)
+        };
+        match self {
+            Change::Path { change, .. } => {
+                secret::holds(change.path().as_bytes()) || node(change.before()) || node(change.after())
+            }
+            Change::State(state) => {
+                [&state.what, &state.before, &state.after].iter().any(|text| secret::holds(text.as_bytes()))
+                    || std::iter::once(&state.probe).chain(&state.by).any(command)
+            }
+            Change::Records(_) | Change::Transfer(_) => {
+                serde_json::to_vec(self).is_ok_and(|bytes| secret::holds(&bytes))
+            }
+            Change::Run { command: run } => command(run),
         }
     }
 

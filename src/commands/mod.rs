@@ -1,10 +1,14 @@
 //! One file a subcommand.
 
+pub mod adhoc;
 pub mod apply;
 mod conduct;
 pub mod doc;
 pub mod hostkeys;
+pub mod inventory;
+mod keys;
 pub mod lab;
+pub mod names;
 mod passwords;
 pub mod plan;
 pub mod play;
@@ -17,4 +21,5 @@ pub mod sign;
 mod signals;
 mod state;
 mod terminal;
+pub mod vault;
 pub mod window;

@@ -33,6 +33,10 @@ use crate::vars::{self, Fleet};
 #[derive(clap::Args, Clone, Default, Serialize, Deserialize)]
 #[group(skip)]
 pub struct Arguments {
+    /// The text of the one playbook, which is then no file
+    #[arg(skip)]
+    #[serde(skip)]
+    pub given: Option<String>,
     /// Playbooks to run, in order
     #[arg(required = true, value_name = "PLAYBOOK")]
     pub playbooks: Vec<PathBuf>,
@@ -96,6 +100,14 @@ pub struct Arguments {
     /// Become this user
     #[arg(long, value_name = "USER")]
     pub become_user: Option<String>,
+    /// Run notified handlers even on hosts that failed
+    #[arg(long, env = "ANSIBLE_FORCE_HANDLERS", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_value = "false", default_missing_value = "true", require_equals = true, hide_env_values = true)]
+    #[serde(default)]
+    pub force_handlers: bool,
+    /// Accepted for Ansible's sake: facts are kept for one run only
+    #[arg(long)]
+    #[serde(skip)]
+    pub flush_cache: bool,
     /// Start at the first task with this name
     #[arg(long, value_name = "NAME")]
     pub start_at_task: Option<String>,
@@ -231,6 +243,8 @@ pub(super) struct GoesOn {
 
 /// Reads and checks all input, and reports all errors in it at once.
 pub(super) fn prepare(arguments: &Arguments) -> Result<Prepared, Diagnostics> {
+    // What is encrypted is read with everything else.
+    arguments.passwords.vault.read()?;
     let mut errors = Diagnostics::default();
     let mut take = |result: Result<_, Diagnostics>| result.map_err(|found| errors.extend(found)).ok();
     let extra = take(vars::extra(&arguments.extra_vars)).unwrap_or_default();
@@ -239,6 +253,9 @@ pub(super) fn prepare(arguments: &Arguments) -> Result<Prepared, Diagnostics> {
     let templates = Arc::new(Templates::new());
     let fleet = Arc::new(Fleet::new(inventory, extra));
     let loader = loader(&fleet, &templates);
+    if let (Some(text), [path]) = (&arguments.given, arguments.playbooks.as_slice()) {
+        loader.give(path, text)?;
+    }
     let mut playbooks = Vec::new();
     for path in &arguments.playbooks {
         let (playbook, found) = playbook::load_all(path, &loader);
@@ -255,7 +272,10 @@ pub(super) fn loader(fleet: &Arc<Fleet>, templates: &Arc<Templates>) -> Loader {
     let (fleet, templates) = (fleet.clone(), templates.clone());
     let mut loader = Loader::new(run::verify::actions());
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    loader.roles_path = Loader::default_roles_path(home.as_deref());
+    loader.roles_path = match std::env::var_os("ANSIBLE_ROLES_PATH").filter(|paths| !paths.is_empty()) {
+        Some(paths) => std::env::split_paths(&paths).collect(),
+        None => Loader::default_roles_path(home.as_deref()),
+    };
     loader.render = Some(Box::new(move |node, vars| {
         let scope = fleet.extra_scope().over(Arc::new(vars));
         match templates.render(node, &scope) {
@@ -310,7 +330,8 @@ pub(super) async fn execute(
         .goes_on
         .map_or_else(Default::default, |goes_on| (Some(goes_on.with), Some(goes_on.earlier), goes_on.decisions));
     // Gone on with by itself, it would have no guard.
-    let play = if guard.is_some() { None } else { Some(recipe(arguments, &prepared.loader)?) };
+    let play =
+        if guard.is_some() || arguments.given.is_some() { None } else { Some(recipe(arguments, &prepared.loader)?) };
     let journal = Arc::new(state::journal(journal::Head { resumes, play, guarded, ..head(arguments) }, mode, vault)?);
     let run = Arc::new(Run {
         options: options(arguments, mode),
@@ -395,6 +416,7 @@ fn options(arguments: &Arguments, mode: Mode) -> Options {
         start_at: arguments.start_at_task.clone(),
         forks: arguments.forks,
         verbosity: arguments.printing.verbose,
+        force_handlers: arguments.force_handlers,
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 
 use crate::error::Diagnostic;
-use crate::report::{Human, JsonLines, Junit, Quiet, Recap, Reporter};
+use crate::report::{Human, JsonLines, Junit, Minimal, Quiet, Recap, Reporter};
 use crate::run::{Event, Mode};
 
 /// The flags that every run has.
@@ -37,9 +37,23 @@ enum Output {
     Human,
     /// For programs: one event a line, in JSON
     Json,
+    /// A block for each host and nothing around it, as `ansible` prints
+    Minimal,
+    /// A line for each host
+    Oneline,
 }
 
 impl Printing {
+    /// Prints for people.
+    pub fn human(verbose: u8) -> Printing {
+        Printing { verbose, ..Printing::default() }
+    }
+
+    /// Prints what `ansible` prints.
+    pub fn minimal(one_line: bool, verbose: u8) -> Printing {
+        Printing { output: if one_line { Output::Oneline } else { Output::Minimal }, verbose, ..Printing::default() }
+    }
+
     /// Leaves out the differences, which have been shown already.
     pub fn without_diffs(&self) -> Printing {
         Printing { no_diff: true, ..self.clone() }
@@ -80,6 +94,8 @@ impl Printing {
         let out = anstream::stdout();
         let first: Box<dyn Reporter> = match self.output {
             Output::Json => Box::new(JsonLines::new(out, mode, name)?),
+            Output::Minimal => Box::new(Minimal::new(out, false)),
+            Output::Oneline => Box::new(Minimal::new(out, true)),
             Output::Human if self.quiet => Box::new(Quiet::new(out, mode, name.into())),
             Output::Human => Box::new(Human::new(out, mode, (self.verbose, !self.no_diff), progress)),
         };

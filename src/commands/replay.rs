@@ -52,7 +52,15 @@ pub async fn replay(replay: Replay) -> Result<u8, Stop> {
     let (sender, events) = mpsc::unbounded_channel();
     let journal = Arc::new(state::journal(journal, mode, vault)?);
     let run = Arc::new(Run {
-        options: Options { mode, limit, tags: Selection::default(), start_at: None, forks, verbosity },
+        options: Options {
+            mode,
+            limit,
+            tags: Selection::default(),
+            start_at: None,
+            forks,
+            verbosity,
+            force_handlers: false,
+        },
         fleet,
         templates,
         connections: Arc::new(connections),

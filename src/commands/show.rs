@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use super::passwords::VaultPassword;
+use super::keys::VaultPassword;
 use super::sign::Verification;
 use crate::cli::Stop;
 use crate::report::{self, review};

@@ -1,5 +1,6 @@
 //! One connection to a server: many questions in one go, or an update.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use hickory_proto::op::{Message, ResponseCode};
@@ -102,6 +103,47 @@ impl<'a> Client<'a> {
         rrsets.collect()
     }
 
+    /// Returns all records of a zone as the server transfers them (RFC 5936), a line each, with names in lower case.
+    pub async fn transfer(&mut self, zone: &str) -> Result<BTreeSet<String>, TransportError> {
+        let message = wire::query(1, &Question::new(zone, "AXFR")).map_err(TransportError::Refused)?;
+        let late = || Trouble::Lost(format!("the zone is not there within {} s", LIMIT.as_secs()));
+        let all = tokio::time::timeout(LIMIT, self.all_of(message)).await.unwrap_or_else(|_| Err(late()));
+        all.map_err(|trouble| self.refused(&trouble))
+    }
+
+    async fn all_of(&mut self, message: Message) -> Result<BTreeSet<String>, Trouble> {
+        let bytes = message.to_vec().map_err(|error| Trouble::Wrong(error.to_string()))?;
+        let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+        self.stream.write_all(&[&length.to_be_bytes()[..], &bytes].concat()).await?;
+        self.stream.flush().await?;
+        let (mut lines, mut ends) = (BTreeSet::new(), 0);
+        // A transfer begins and ends with the zone's SOA.
+        while ends < 2 {
+            let answer = self.read().await?.1;
+            match answer.metadata.response_code {
+                ResponseCode::NoError if !answer.answers.is_empty() => {}
+                ResponseCode::NoError => return Err(Trouble::Wrong("it transfers nothing".into())),
+                code => return Err(Trouble::Wrong(format!("it does not transfer the zone ({})", wire::code(code)))),
+            }
+            for record in &answer.answers {
+                let kind = record.record_type().to_string();
+                ends += usize::from(kind == "SOA");
+                let name = record.name.to_string().to_lowercase();
+                lines.insert(format!("{name} {} {kind} {}", record.ttl, record.data));
+            }
+        }
+        Ok(lines)
+    }
+
+    async fn read(&mut self) -> Result<(Vec<u8>, Message), Trouble> {
+        let mut length = [0; 2];
+        self.stream.read_exact(&mut length).await?;
+        let mut bytes = vec![0; u16::from_be_bytes(length).into()];
+        self.stream.read_exact(&mut bytes).await?;
+        let message = Message::from_vec(&bytes).map_err(|error| Trouble::Wrong(error.to_string()))?;
+        Ok((bytes, message))
+    }
+
     /// Turns each first set into the second, all or none, if the server has all of the first ones.
     pub async fn update(&mut self, zone: &str, pairs: &[(Rrset, Rrset)]) -> Result<Updated, TransportError> {
         let message = wire::update(zone, pairs).map_err(TransportError::Refused)?;
@@ -156,11 +198,7 @@ impl<'a> Client<'a> {
         self.stream.flush().await?;
         let mut answers: Vec<Option<Message>> = signatures.iter().map(|_| None).collect();
         while answers.iter().any(Option::is_none) {
-            let mut length = [0; 2];
-            self.stream.read_exact(&mut length).await?;
-            let mut bytes = vec![0; u16::from_be_bytes(length).into()];
-            self.stream.read_exact(&mut bytes).await?;
-            let answer = Message::from_vec(&bytes).map_err(|error| Trouble::Wrong(error.to_string()))?;
+            let (bytes, answer) = self.read().await?;
             let place = signatures.iter().position(|(id, _)| *id == answer.metadata.id);
             let place = place.ok_or_else(|| Trouble::Wrong("it answers what was not asked".into()))?;
             if let Some(key) = self.key {

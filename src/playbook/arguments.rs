@@ -75,7 +75,8 @@ pub fn read(action: &str, node: &Yaml) -> Result<Line, Diagnostic> {
     if bare.is_empty() {
         return Ok(line);
     }
-    if let (false, Some(word)) = (FREE_FORM.contains(&action), first_bare) {
+    let whole = line.arguments.is_empty() && bare.starts_with("{{") && bare.ends_with("}}");
+    if let (false, false, Some(word)) = (FREE_FORM.contains(&action), whole, first_bare) {
         let message = format!("`{action}` takes arguments as `key=value`, and `{word}` is not one");
         let hint = "quote a value that has spaces, or write the arguments as a mapping";
         return Err(Diagnostic::new(message).at(&place_of(node, word)).hint(hint));
@@ -140,7 +141,9 @@ fn words(text: &str) -> Result<Vec<(usize, usize)>, &'static str> {
 fn option(word: &str) -> Option<(&str, &str)> {
     let at = word.char_indices().find(|(at, c)| *c == '=' && *at > 0 && !word[..*at].ends_with('\\'))?.0;
     let key = &word[..at];
-    (!key.contains(['"', '\'', '{'])).then_some((key, &word[at + 1..]))
+    // `{{ item }}=value` names the variable that `set_fact` sets; the `=` of `{{ a == b }}` parts nothing.
+    let open = key.matches('{').count() != key.matches('}').count();
+    (!key.contains(['"', '\'']) && !open).then_some((key, &word[at + 1..]))
 }
 
 fn unquote(text: &str) -> String {

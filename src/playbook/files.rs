@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Diagnostic, Place, Source};
 use crate::provenance;
+use crate::vars;
 use crate::yaml::{self, Yaml};
 
 /// What was read so far, by path as asked for.
@@ -20,6 +21,13 @@ impl Files {
     pub fn document(&self, path: &Path) -> Result<Option<Yaml>, Diagnostic> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         read.entry(path.into()).or_insert_with(|| read_document(path)).clone()
+    }
+
+    /// Takes `text` for what stands in the file at `path`.
+    pub fn give(&self, path: &Path, text: &str) -> Result<(), Diagnostic> {
+        let document = parse(&Arc::new(Source { path: path.into(), text: text.into() }))?;
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(path.into(), Ok(document));
+        Ok(())
     }
 
     /// Returns the paths of the files that were read so far, sorted.
@@ -40,10 +48,8 @@ fn read_document(path: &Path) -> Result<Option<Yaml>, Diagnostic> {
         ErrorKind::PermissionDenied => cannot("permission denied"),
         _ => cannot(&error.to_string()),
     })?;
+    let bytes = vars::files::unsealed(path, bytes)?;
     let text = String::from_utf8(bytes).map_err(|_| cannot("it is not UTF-8 text"))?;
-    if text.starts_with("$ANSIBLE_VAULT;") {
-        return Err(cannot("it is encrypted with Ansible Vault, which is not supported yet"));
-    }
     parse(&Arc::new(Source { path: path.into(), text }))
 }
 

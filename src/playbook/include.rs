@@ -128,6 +128,7 @@ impl Reader<'_> {
             return;
         }
         let mut aside = self.aside(&include);
+        aside.conditional |= !task.keywords.when.is_empty();
         if task.action == "include_tasks" {
             aside.included_tasks(&include, &named.key(), &Layer::new(), &named.place);
         } else {

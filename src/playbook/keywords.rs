@@ -126,7 +126,11 @@ const PLAY: &[Keyword] = &[
     row("pre_tasks", Shape::List, "Tasks before the roles."),
     row("roles", Shape::List, "Roles, which run before `tasks`."),
     row("serial", Shape::Any, "Batch sizes: a number, a percentage, or a list of both."),
-    row("strategy", Shape::Text, "`linear`: a task ends on all hosts before the next one starts."),
+    row(
+        "strategy",
+        Shape::Text,
+        "`linear`: a task ends on all hosts before the next one starts; so it does with `free` and `host_pinned`, which allow it.",
+    ),
     row("tasks", Shape::List, "Tasks, after the roles."),
     row("user", Shape::Text, "The old name of `remote_user`."),
     refused("validate_argspec", "check the arguments with `assert`"),

@@ -33,6 +33,11 @@ impl Loader {
         Loader { actions, ..Loader::default() }
     }
 
+    /// Takes `text` for what stands in the file at `path`.
+    pub fn give(&self, path: &Path, text: &str) -> Result<(), Diagnostic> {
+        self.files.give(path, text)
+    }
+
     /// Returns the files that were read so far: playbooks, tasks, what roles have; sorted.
     pub fn read(&self) -> Vec<PathBuf> {
         self.files.paths()

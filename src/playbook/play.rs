@@ -12,6 +12,9 @@ use super::keywords::{Kind, is_template};
 use super::reader::{Notices, Reader, normal};
 use super::{Keywords, Play};
 
+/// The names of the one thing.
+const IMPORTS: [&str; 3] = ["import_playbook", "ansible.builtin.import_playbook", "ansible.legacy.import_playbook"];
+
 /// What an `import_playbook` gives to the plays it stands for; its variables are stronger than theirs.
 #[derive(Clone, Default)]
 pub(super) struct Imported {
@@ -55,7 +58,7 @@ impl Reader<'_> {
             self.errors.push(Diagnostic::new(message).at(&node.place).hint("a play begins with `- hosts: ...`"));
             return Vec::new();
         }
-        let import = ["import_playbook", "ansible.builtin.import_playbook"].into_iter().find_map(|key| node.get(key));
+        let import = IMPORTS.iter().find_map(|key| node.get(key));
         if let Some(file) = import {
             return self.import_playbook(node, file, imported);
         }
@@ -91,7 +94,7 @@ impl Reader<'_> {
     fn import_playbook(&mut self, node: &Yaml, file: &Yaml, imported: &Imported) -> Vec<Play> {
         for (key, _) in node.as_map().unwrap_or(&[]) {
             let name = key.key();
-            let name = name.strip_prefix("ansible.builtin.").unwrap_or(&name);
+            let name = name.strip_prefix("ansible.builtin.").or(name.strip_prefix("ansible.legacy.")).unwrap_or(&name);
             if Kind::ImportPlaybook.find(name).is_none() {
                 let message = format!("`{name}` is not a keyword of `import_playbook`");
                 let wrong = Diagnostic::new(message).at(&key.place);
@@ -221,10 +224,13 @@ fn check_hosts(hosts: &Yaml) -> Result<(), Diagnostic> {
 
 fn check_strategy(strategy: Option<Yaml>) -> Result<(), Diagnostic> {
     let Some(strategy) = strategy else { return Ok(()) };
-    match strategy.key().as_str() {
-        "linear" | "ansible.builtin.linear" => Ok(()),
+    let name = strategy.key();
+    // Hosts in step are one of the orders that `free` and `host_pinned` allow.
+    match name.strip_prefix("ansible.builtin.").unwrap_or(&name) {
+        "linear" | "free" | "host_pinned" => Ok(()),
+        text if is_template(text) => Ok(()),
         other => {
-            let message = format!("strategy `{other}` is not supported yet");
+            let message = format!("strategy `{other}` is not supported");
             Err(Diagnostic::new(message).at(&strategy.place).hint("leave it out: `linear` is used"))
         }
     }

@@ -33,6 +33,8 @@ pub(super) struct Reader<'l> {
     /// Includes read ahead for their errors, each once; `None` during the run, where an include is read when it is reached.
     pub ahead: Option<HashSet<String>>,
     pub notices: Notices,
+    /// What is read stands behind a `when`, and may be for hosts whose modules are not here.
+    pub conditional: bool,
     /// The files being read, the outermost first.
     chain: Vec<PathBuf>,
     depth: usize,
@@ -61,6 +63,7 @@ impl<'l> Reader<'l> {
             roles_done: HashSet::new(),
             ahead: None,
             notices: Notices::default(),
+            conditional: false,
             chain: Vec::new(),
             depth: 0,
             steps: 0,
@@ -85,6 +88,7 @@ impl<'l> Reader<'l> {
             ahead: self.ahead.take(),
             depth: self.depth,
             steps: self.steps,
+            conditional: self.conditional,
             ..Reader::resume(self.loader, include)
         }
     }
@@ -214,12 +218,13 @@ impl<'l> Reader<'l> {
 
     /// Returns where a file that a task names is looked for, the nearest first.
     pub fn places_of(&self, file: &str, keywords: &Keywords) -> Vec<PathBuf> {
-        let kind = if self.section == Section::Handlers { "handlers" } else { "tasks" };
+        // What a handler names may stand among the tasks.
+        let kinds: &[&str] = if self.section == Section::Handlers { &["handlers", "tasks"] } else { &["tasks"] };
         let mut directories = vec![keywords.directory.clone()];
-        if let Some(role) = &keywords.role {
-            directories.extend([role.path.join(kind), role.path.clone()]);
+        for base in keywords.role.as_ref().map(|role| &role.path).into_iter().chain([&self.directory]) {
+            directories.extend(kinds.iter().map(|kind| base.join(kind)));
+            directories.push(base.clone());
         }
-        directories.extend([self.directory.join(kind), self.directory.clone()]);
         directories.iter().map(|directory| normal(&directory.join(file))).collect()
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Diagnostic, Place};
-use crate::vars::{Layer, layer_of};
+use crate::vars::{Layer, files, layer_of};
 use crate::yaml::{Data, Yaml};
 
 use super::files::{all_files, first_file, not_found};
@@ -149,6 +149,7 @@ impl Reader<'_> {
     pub fn vars_of(&mut self, file: &Path, place: &Place) -> Layer {
         let document = self.loader.files.document(file).map_err(|error| error.or_at(place));
         let Some(Some(root)) = self.errors.catch(document) else { return Layer::new() };
+        files::hide_values(file, &root);
         if root.as_map().is_none() {
             let message = format!("a file of variables should be a mapping, not {}", root.kind());
             self.errors.push(Diagnostic::new(message).at(&root.place).hint("write `name: value`, without `- `"));
@@ -356,7 +357,7 @@ mod tests {
         let error = tree.load().unwrap_err();
         assert_eq!(
             error,
-            "error: cannot read `roles/a/defaults/main.yml`: it is encrypted with Ansible Vault, which is not supported yet\n --> site.yml:3:7\n  |\n3 |     - a\n  |       ^\n\nerror: a file of variables should be a mapping, not a list\n --> roles/a/vars/main.yml:1:1\n  |\n1 | - a\n  | ^\n  |\n  = hint: write `name: value`, without `- `\n\nerror: unknown module or keyword `cpoy`\n --> roles/a/tasks/main.yml:1:3\n  |\n1 | - cpoy: x\n  |   ^^^^\n  |\n  = hint: did you mean `copy`?"
+            "error: this was encrypted with ansible-vault, and no password was given\n --> roles/a/defaults/main.yml:1:1\n  |\n1 | $ANSIBLE_VAULT;1.1;AES256\n  | ^^^^^^^^^^^^^^^^^^^^^^^^^\n  |\n  = hint: `--vault-id ID@FILE`, `--vault-password-file FILE` or `--ask-vault-pass`\n\nerror: a file of variables should be a mapping, not a list\n --> roles/a/vars/main.yml:1:1\n  |\n1 | - a\n  | ^\n  |\n  = hint: write `name: value`, without `- `\n\nerror: unknown module or keyword `cpoy`\n --> roles/a/tasks/main.yml:1:3\n  |\n1 | - cpoy: x\n  |   ^^^^\n  |\n  = hint: did you mean `copy`?"
         );
     }
 }

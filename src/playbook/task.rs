@@ -43,6 +43,9 @@ const INCLUDE_KEYWORDS: &[&str] = &[
     "listen",
 ];
 
+/// Modules of ansible-core whose names are near to those of modules that are here.
+const OTHER_MODULES: &[&str] = &["dnf", "dnf5", "yum", "yum_repository", "apk", "pkgng", "zypper", "pip", "expect"];
+
 impl Reader<'_> {
     pub fn is_action(&self, name: &str) -> bool {
         self.loader.actions.contains(&short(name)) || IMPORTS.contains(&short(name))
@@ -58,7 +61,9 @@ impl Reader<'_> {
     /// Reads a task; a static import gives the steps it stands for.
     pub fn task(&mut self, node: &Yaml, parent: &Arc<Keywords>) -> Vec<Step> {
         let keywords = self.keywords(node, self.kind(), parent);
-        let Some(mut action) = self.action(node) else { return Vec::new() };
+        let Some(mut action) = self.action(node, self.conditional || !keywords.when.is_empty()) else {
+            return Vec::new();
+        };
         if self.errors.catch(merge_args(node, &mut action)).is_none() {
             return Vec::new();
         }
@@ -164,8 +169,8 @@ impl Reader<'_> {
         None
     }
 
-    /// Finds the one key that is the action.
-    fn action(&mut self, node: &Yaml) -> Option<Action> {
+    /// Finds the one key that is the action. One that is for other hosts, behind a `when`, may be no module of ours.
+    fn action(&mut self, node: &Yaml, conditional: bool) -> Option<Action> {
         let map = node.as_map().unwrap_or(&[]);
         let is_keyword = |name: &str| self.kind().find(name).is_some() || with_lookup(name).is_some();
         let mut named: Vec<&(Yaml, Yaml)> = Vec::new();
@@ -183,7 +188,7 @@ impl Reader<'_> {
             ([(key, value)], []) => {
                 let action = read_action(key, value);
                 let action = self.errors.catch(action)?;
-                if !self.is_action(&action.name) {
+                if !(self.is_action(&action.name) || conditional && self.is_elsewhere(&action.name)) {
                     self.errors.push(self.unknown_action(&action.name, &action.place));
                     return None;
                 }
@@ -211,6 +216,11 @@ impl Reader<'_> {
                 self.errors.push(Diagnostic::new(message).at(&node.place).hint(hint));
                 None
             }
+            ([], [key]) if conditional && self.is_elsewhere(&key.key()) => {
+                let value = map.iter().find(|(name, _)| name.place == key.place).map(|(_, value)| value)?;
+                let action = read_action(key, value);
+                self.errors.catch(action)
+            }
             ([], unknown) => {
                 for key in unknown {
                     self.errors.push(self.unknown_action(&key.key(), &key.place));
@@ -218,6 +228,12 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    /// Says whether a name may be that of a module that is not here, rather than one of ours that is written wrongly.
+    fn is_elsewhere(&self, name: &str) -> bool {
+        let known = self.loader.actions.iter().copied().chain(IMPORTS.iter().copied()).chain(self.kind().names());
+        OTHER_MODULES.contains(&short(name)) || name.matches('.').count() >= 2 || nearest(short(name), known).is_none()
     }
 
     fn unknown_action(&self, name: &str, place: &Place) -> Diagnostic {

@@ -10,6 +10,7 @@ pub mod human;
 pub mod jsonl;
 pub mod junit;
 pub mod markdown;
+pub mod minimal;
 pub mod plain;
 pub mod quiet;
 pub mod recap;
@@ -18,6 +19,7 @@ pub mod review;
 pub use human::Human;
 pub use jsonl::JsonLines;
 pub use junit::Junit;
+pub use minimal::Minimal;
 pub use quiet::Quiet;
 pub use recap::{RUN, Recap};
 

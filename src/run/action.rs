@@ -178,12 +178,25 @@ impl Doing<'_> {
                 .into());
         }
         let hosts = self.fact_hosts()?;
+        let arguments = self.with_names(arguments)?;
         for (name, value) in &arguments {
             for host in &hosts {
                 self.batch.run.fleet.set_fact(host, name, Var::Known(value.clone()));
             }
         }
         Ok(with("ansible_facts", Value::Object(arguments)))
+    }
+
+    /// Renders names of variables: `set_fact: {"{{ item }}": 1}`.
+    fn with_names(&self, arguments: Map<String, Value>) -> Result<Map<String, Value>, Trouble> {
+        let named = arguments.into_iter().map(|(name, value)| {
+            if !name.contains("{{") {
+                return Ok((name, value));
+            }
+            let rendered = self.templates().render(&Yaml::text_at(name, &self.task.action_place), &self.scope)?;
+            Ok((text_of(&rendered), value))
+        });
+        named.collect()
     }
 
     fn set_stats(&self, mut arguments: Map<String, Value>) -> Result<Done, Trouble> {

@@ -399,6 +399,14 @@ impl<'a> Doing<'a> {
             };
             rendered.insert(name.into(), value.into());
         }
+        if let (None, Some(text), true) = (free_form, &self.task.free_form, rendered.is_empty()) {
+            let value = self.templates().render(text, &self.scope)?;
+            let Value::Object(arguments) = value else {
+                let message = format!("the arguments of `{}` should be a mapping, not {value}", self.task.action);
+                return Err(Diagnostic::new(message).at(&text.place).into());
+            };
+            rendered.extend(arguments);
+        }
         Ok(rendered)
     }
 

@@ -1,8 +1,11 @@
 //! What just happened, as data without formatting; reporters, statistics and the exit code are folds over it.
 
+use std::borrow::Cow;
+
 use crate::change::Diff;
 use crate::change::transfer::Progress;
 use crate::modules::Results;
+use crate::secret;
 
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -71,6 +74,42 @@ pub enum Event {
         why: String,
         hosts: Vec<String>,
     },
+}
+
+impl Event {
+    /// Masks what was decrypted in all that is told; diffs have done so themselves. Hosts keep their names.
+    pub(super) fn hide_secrets(&mut self) {
+        let hide = |text: &mut String| {
+            if let Cow::Owned(masked) = secret::mask(text) {
+                *text = masked;
+            }
+        };
+        match self {
+            Event::PlayStarted { name } | Event::TaskStarted { name, .. } => hide(name),
+            Event::Finished { subject, result, .. } => {
+                subject.item.iter_mut().for_each(hide);
+                result.values_mut().for_each(secret::mask_json);
+            }
+            Event::Retrying { subject, name, .. } => {
+                subject.item.iter_mut().for_each(hide);
+                hide(name);
+            }
+            Event::Planned { subject, .. } | Event::Progress { subject, .. } => subject.item.iter_mut().for_each(hide),
+            Event::Decided { subject, why } => {
+                subject.item.iter_mut().for_each(hide);
+                hide(why);
+            }
+            Event::Included { what, item, .. } => {
+                item.iter_mut().for_each(hide);
+                hide(what);
+            }
+            Event::Uncertain(uncertain) => {
+                [&mut uncertain.task, &mut uncertain.change, &mut uncertain.why].into_iter().for_each(hide);
+            }
+            Event::Warning(text) => hide(text),
+            Event::PlayWithoutHosts | Event::Rescued { .. } | Event::Interrupted(_) | Event::Weakened { .. } => {}
+        }
+    }
 }
 
 /// A change of which it is unknown whether it was applied.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::change::{Applied, Change, Secrecy};
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 use crate::transport::{INLINE_LIMIT, Output};
 use crate::vault;
 
@@ -281,6 +281,9 @@ fn after(newest: &str, now: jiff::Timestamp) -> String {
 fn ran(Applied { output, times, .. }: &Applied) -> Value {
     let Some(Output { status, stdout, stderr, dropped }) = output else { return Value::Null };
     if (stdout.len() + stderr.len()) as u64 > INLINE_LIMIT || *dropped != (0, 0) {
+        return Value::Null;
+    }
+    if secret::holds(stdout) || secret::holds(stderr) {
         return Value::Null;
     }
     let times = times.as_ref().map(|(start, end)| [start.to_string(), end.to_string()]);

@@ -70,6 +70,8 @@ pub struct Options {
     /// How many hosts work on one task at once.
     pub forks: usize,
     pub verbosity: u8,
+    /// Notified handlers run even on hosts that failed, in plays that do not say otherwise.
+    pub force_handlers: bool,
 }
 
 /// Everything one run shares.
@@ -156,7 +158,8 @@ impl Run {
         })
     }
 
-    fn send(&self, event: Event) {
+    fn send(&self, mut event: Event) {
+        event.hide_secrets();
         // A reporter that is gone has said so; the run goes on.
         let _ = self.events.send(event);
     }

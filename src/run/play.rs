@@ -274,7 +274,7 @@ impl Batch {
                 going = self.flush_handlers(going).await?;
             }
         }
-        if self.truth(play.force_handlers.as_ref())?.unwrap_or(false) {
+        if self.truth(play.force_handlers.as_ref())?.unwrap_or(self.run.options.force_handlers) {
             let failed: Vec<String> = lock(&self.state).failed.iter().cloned().collect();
             self.flush_handlers(failed).await?;
         }

@@ -97,6 +97,7 @@ const LOOKING: &[&str] = &[
     "fetch",
     "find",
     "gather_facts",
+    "mail_logins",
     "mail_probe",
     "ping",
     "plesk_facts",

@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use minijinja::value::{Enumerator, Object, ObjectRepr, Serde, Value};
 use minijinja::{Environment, Error, ErrorKind};
 
 use crate::error::Diagnostic;
-use crate::vars::{Fleet, Scope, Var};
+use crate::secret;
+use crate::vars::{Fleet, Scope, Var, files};
+use crate::vault;
 use crate::yaml::{Data, Yaml};
 
 use super::fault::{Fault, Origin, raise};
@@ -36,7 +39,12 @@ struct Run {
     notes: Mutex<HashMap<String, Diagnostic>>,
     /// As in the scope; for the variables of other hosts too.
     only_asks: bool,
+    /// Whether a secret was decrypted for it.
+    secret: AtomicBool,
 }
+
+/// A shorter text than this, in bytes, that was rendered with a secret is rather a choice by it.
+const MADE_OF_SECRET: usize = 8;
 
 impl Context {
     pub fn new(environment: &Arc<Environment<'static>>, scope: &Scope) -> Arc<Context> {
@@ -46,6 +54,7 @@ impl Context {
             done: Mutex::default(),
             notes: Mutex::default(),
             only_asks: scope.only_asks,
+            secret: AtomicBool::default(),
         };
         Arc::new(Context { scope: scope.clone(), prefix: String::new(), run: Arc::new(run) })
     }
@@ -83,9 +92,37 @@ impl Context {
     /// Renders what was written under `path`: `None` if that needs something undefined.
     pub fn written(self: &Arc<Context>, path: &str, yaml: &Yaml) -> Option<Value> {
         match &*yaml.data {
+            Data::Text(text) if is_vault(yaml) => Some(self.decrypted(text, yaml)),
             _ if !has_template(yaml) => Some(Value::from(Serde(yaml.to_value()))),
             Data::Text(text) => self.text(path, text, yaml),
             _ => Some(Value::from_object(Written { context: self.clone(), path: path.into(), yaml: yaml.clone() })),
+        }
+    }
+
+    /// Decrypts a `!vault` text, which is not rendered: a password may have braces.
+    pub fn decrypted(&self, text: &str, yaml: &Yaml) -> Value {
+        let fail = |diagnostic| raise(Failure::Wrong(diagnostic)).into();
+        let plain = match vault::open(text) {
+            Ok(plain) => plain,
+            Err(error) => return fail(files::wrong(&error, &yaml.place)),
+        };
+        let Ok(plain) = std::str::from_utf8(&plain) else {
+            let message = "what this `!vault` value was made of is not UTF-8 text";
+            return fail(
+                Diagnostic::new(message).at(&yaml.place).hint("keep binary content in a vault file, and `copy` it"),
+            );
+        };
+        secret::note(plain);
+        self.run.secret.store(true, Ordering::Relaxed);
+        // Nothing is escaped here, so that this only marks it, for `is vault_encrypted`.
+        Value::from_safe_string(plain.into())
+    }
+
+    /// Notes what was made of a secret, such as a digest of it: it is one too.
+    pub fn made_of_secret(&self, value: &serde_json::Value) {
+        let text = value.as_str().filter(|text| text.len() >= MADE_OF_SECRET && !secret::holds(text.as_bytes()));
+        if let Some(text) = text.filter(|_| self.run.secret.load(Ordering::Relaxed)) {
+            secret::note(text);
         }
     }
 
@@ -214,13 +251,18 @@ impl Object for HostVars {
     }
 }
 
-/// Says whether anything below `yaml` is a template. `!unsafe` text never is.
+/// Says whether a node is a text that ansible-vault has encrypted.
+pub(super) fn is_vault(yaml: &Yaml) -> bool {
+    matches!(yaml.tag.as_deref(), Some("!vault" | "!vault-encrypted"))
+}
+
+/// Says whether anything below `yaml` is a template or to be decrypted. `!unsafe` text never is.
 pub(super) fn has_template(yaml: &Yaml) -> bool {
     if yaml.tag.as_deref() == Some("!unsafe") {
         return false;
     }
     match &*yaml.data {
-        Data::Text(text) => is_template(text),
+        Data::Text(text) => is_template(text) || is_vault(yaml),
         Data::List(list) => list.iter().any(has_template),
         Data::Map(map) => map.iter().any(|(_, value)| has_template(value)),
         _ => false,

@@ -9,8 +9,10 @@ use minijinja::{Environment, Error, Value};
 
 use crate::error::{Diagnostic, Source};
 use crate::host::TemplateOptions;
-use crate::vars::Scope;
+use crate::secret;
+use crate::vars::{Scope, files};
 
+use super::Failure;
 use super::call::{Call, Role, Row, list, register as register_row, text, wrong};
 use super::context::Context;
 use super::fault::raise;
@@ -65,6 +67,7 @@ const LOOKUPS: &[(&str, Lookup)] = &[
     ("subelements", subelements),
     ("template", template),
     ("together", together),
+    ("unvault", unvault),
     ("varnames", varnames),
     ("vars", vars),
 ];
@@ -74,7 +77,6 @@ pub(super) const REFUSED: &[(&str, &str)] = &[
     ("config", "write the value as a variable"),
     ("inventory_hostnames", "use `groups['name']`"),
     ("password", "create the password once and keep it in a variable"),
-    ("unvault", "vaulted variables are decrypted when they are read"),
     ("url", "fetch it in a task of its own: `lookup('pipe', 'curl ...')`"),
 ];
 
@@ -168,6 +170,7 @@ fn query(call: &mut Call) -> Result<Value, Error> {
 pub(super) fn read(path: &Path) -> Result<String, Error> {
     let bytes = crate::provenance::content(path)
         .map_err(|error| wrong(format!("cannot read `{}`: {error}", path.display())))?;
+    let bytes = files::unsealed(path, bytes).map_err(|error| raise(Failure::Wrong(error)))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -213,11 +216,25 @@ fn env(terms: &mut Terms) -> Result<Vec<Value>, Error> {
 fn file(terms: &mut Terms) -> Result<Vec<Value>, Error> {
     let (left, right) = (terms.flag("lstrip", false), terms.flag("rstrip", true));
     let contents = terms.texts().into_iter().map(|name| {
-        let content = read(&terms.need("files", &name)?)?;
+        let content = secret_of(&terms.need("files", &name)?)?;
         let content = if left { content.trim_start() } else { &content };
         Ok(Value::from(if right { content.trim_end() } else { content }))
     });
     contents.collect()
+}
+
+/// The content of files, encrypted or not, as it is.
+fn unvault(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    terms.texts().into_iter().map(|name| secret_of(&terms.need("files", &name)?).map(Value::from)).collect()
+}
+
+/// Reads a file, of which what was encrypted is a secret.
+fn secret_of(path: &Path) -> Result<String, Error> {
+    let content = read(path)?;
+    if secret::is_noted_file(path) {
+        secret::note(&content);
+    }
+    Ok(content)
 }
 
 fn file_glob(terms: &mut Terms) -> Result<Vec<Value>, Error> {

@@ -30,7 +30,7 @@ mod tables;
 mod tests;
 mod values;
 
-use context::{Context, has_template, is_template};
+use context::{Context, has_template, is_template, is_vault};
 use fault::{Broken, Fault, Origin};
 pub use lookups::commands_run;
 use prepared::Prepared;
@@ -88,6 +88,10 @@ impl Templates {
     fn below(&self, node: &Yaml, context: &Arc<Context>, wanted: Use) -> Result<Option<Value>, Failure> {
         Ok(Some(match &*node.data {
             _ if !has_template(node) => node.to_value(),
+            Data::Text(text) if is_vault(node) => {
+                let fail = |error| Fault::new(&Broken::whole(error), &Origin::Node(node), context).failure();
+                values::json(&context.decrypted(text, node)).map_err(fail)?
+            }
             Data::Text(text) => {
                 let fail = |broken: Broken| Fault::new(&broken, &Origin::Node(node), context).failure();
                 let value = native::render_for(wanted, &self.environment, (text, context.value())).map_err(fail)?;
@@ -95,7 +99,9 @@ impl Templates {
                     return Ok(None);
                 }
                 let broken = |error| fail(Broken::whole(error));
-                values::json(&value).map_err(broken)?
+                let value = values::json(&value).map_err(broken)?;
+                context.made_of_secret(&value);
+                value
             }
             Data::List(list) => {
                 let mut items = Vec::with_capacity(list.len());
@@ -195,7 +201,7 @@ impl Templates {
     }
 
     fn check_below(&self, node: &Yaml, syntax: Syntax, found: &mut Diagnostics) {
-        if node.tag.as_deref() == Some("!unsafe") {
+        if node.tag.as_deref() == Some("!unsafe") || is_vault(node) {
             return;
         }
         match &*node.data {

@@ -164,6 +164,7 @@ fn text_filters() {
         ("{{ 'yes' | bool }}", json!(true)),
         ("{{ 'off' | bool }}", json!(false)),
         ("{{ 1 | bool }}", json!(true)),
+        ("{{ ['123 == 321' | bool, 2 | bool] }}", json!([false, false])),
         ("{{ '12' | int + 1 }}", json!(13)),
         ("{{ 'x' | int(7) }}", json!(7)),
         ("{{ '1.5' | float }}", json!(1.5)),

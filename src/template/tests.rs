@@ -6,9 +6,10 @@ use std::path::Path;
 use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, Value};
 
-use super::call::{Call, Role, Row, list, register as register_row, wrong};
+use super::call::{Call, Role, Row, list, register as register_row, text, wrong};
 use super::filters::pattern;
 use super::values::{as_bool, items};
+use crate::vault;
 
 const TESTS: &[Row] = &[
     ("abs", |call| path(call, Path::is_absolute)),
@@ -57,10 +58,13 @@ const TESTS: &[Row] = &[
     ("uri", |call| scheme(call, |scheme, _| !scheme.is_empty())),
     ("url", |call| scheme(call, |scheme, rest| !scheme.is_empty() && rest.starts_with("//") && rest.len() > 2)),
     ("urn", |call| scheme(call, |scheme, _| scheme.eq_ignore_ascii_case("urn"))),
-    ("vault_encrypted", |call| Ok(call.text()?.starts_with("$ANSIBLE_VAULT;").into())),
+    ("vault_encrypted", |call| {
+        let value = call.value()?;
+        Ok((value.is_safe() || vault::is_sealed(text(&value).as_bytes())).into())
+    }),
     ("vaulted_file", |call| {
         let text = std::fs::read(call.text()?).unwrap_or_default();
-        Ok(text.starts_with(b"$ANSIBLE_VAULT;").into())
+        Ok(vault::is_sealed(&text).into())
     }),
     ("version", version),
     ("version_compare", version),

@@ -1,12 +1,13 @@
 //! Variables files: one YAML or JSON mapping each, as `vars_files`, `include_vars` and `group_vars/` read them.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Diagnostic, Place, Source};
 use crate::provenance;
-use crate::yaml::{self, Data, Yaml};
+use crate::secret;
+use crate::vault::{self, VaultError};
+use crate::yaml::{self, Yaml};
 
 use super::{Layer, layer_of};
 
@@ -15,7 +16,8 @@ pub fn read(path: &Path) -> Result<Layer, Diagnostic> {
     layer(&text(path, provenance::content)?)
 }
 
-/// Reads a text file of the user's that says what is to be done, so that errors can quote it.
+/// Reads a text file of the user's that says what is to be done, so that errors can quote it; one that is encrypted with
+/// ansible-vault is decrypted, and quoted by no error.
 pub fn source(path: &Path) -> Result<Arc<Source>, Diagnostic> {
     text(path, provenance::definition)
 }
@@ -26,6 +28,7 @@ fn text(path: &Path, read: impl Fn(&Path) -> std::io::Result<Vec<u8>>) -> Result
         std::io::ErrorKind::NotFound => Diagnostic::new(format!("`{}` does not exist", path.display())),
         _ => cannot(&error),
     })?;
+    let bytes = unsealed(path, bytes)?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
         cannot(&format!("line {} is not UTF-8", line + 1)).hint("save the file as UTF-8")
@@ -49,43 +52,60 @@ pub fn layer(source: &Arc<Source>) -> Result<Layer, Diagnostic> {
     }
 }
 
-/// Reads the single YAML document of `source`; `None` where it holds nothing.
-///
-/// Vault content is refused wherever it stands.
-pub fn document(source: &Arc<Source>) -> Result<Option<Yaml>, Diagnostic> {
-    if source.text.starts_with("$ANSIBLE_VAULT") {
-        let message =
-            format!("`{}` is encrypted with Ansible Vault, which is not supported yet", source.path.display());
-        return Err(Diagnostic::new(message).at(&Place::new(source, 1, 1)).hint(DECRYPT));
+/// Returns the content of a file of the controller, decrypted where it is encrypted with ansible-vault.
+pub fn unsealed(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, Diagnostic> {
+    if !vault::is_sealed(&bytes) {
+        return Ok(bytes);
     }
+    let text = String::from_utf8_lossy(&bytes);
+    let opened = vault::open(&text).map_err(|error| {
+        let source = Arc::new(Source { path: path.into(), text: text.to_string() });
+        wrong(&error, &Place::new(&source, 1, 1))
+    })?;
+    secret::note_file(path);
+    Ok(opened.to_vec())
+}
+
+/// Returns the error for a vault text at `place`.
+pub fn wrong(error: &VaultError, place: &Place) -> Diagnostic {
+    Diagnostic::new(error.to_string()).at(place).hint(error.hint())
+}
+
+/// Reads the single YAML document of `source`; `None` where it holds nothing. The values of a file that was decrypted are
+/// secrets.
+pub fn document(source: &Arc<Source>) -> Result<Option<Yaml>, Diagnostic> {
     let mut documents = yaml::load(source)?.into_iter();
     let first = documents.next();
     if let Some(second) = documents.next() {
         let message = format!("`{}` holds more than one YAML document", source.path.display());
         return Err(Diagnostic::new(message).at(&second.place).hint("remove the `---` between them"));
     }
-    match first.as_ref().and_then(|root| vaulted(root, &mut HashSet::new())) {
-        Some(place) => {
-            Err(Diagnostic::new("`!vault` values are not supported yet").at(&place).hint("decrypt the value first"))
-        }
-        None => Ok(first),
+    if let Some(root) = &first {
+        hide_values(&source.path, root);
+    }
+    Ok(first)
+}
+
+/// Notes the values of a file as secrets where it was decrypted.
+pub fn hide_values(path: &Path, root: &Yaml) {
+    if secret::is_noted_file(path) {
+        note_values(&root.to_value());
     }
 }
 
-const DECRYPT: &str = "decrypt the file first: `ansible-vault decrypt`";
-
-/// Finds the first `!vault` value. `seen` holds the collections already searched, because aliases share them.
-fn vaulted(node: &Yaml, seen: &mut HashSet<*const Data>) -> Option<Place> {
-    if matches!(node.tag.as_deref(), Some("!vault" | "!vault-encrypted")) {
-        return Some(node.place.clone());
-    }
-    match &*node.data {
-        Data::List(_) | Data::Map(_) if !seen.insert(Arc::as_ptr(&node.data)) => None,
-        Data::List(list) => list.iter().find_map(|item| vaulted(item, seen)),
-        Data::Map(map) => map.iter().find_map(|(_, value)| vaulted(value, seen)),
-        _ => None,
+/// Notes the texts and long numbers of a decrypted file. A short text is rather a name or a switch, and stands everywhere.
+fn note_values(value: &serde_json::Value) {
+    match value {
+        serde_json::Value::Array(list) => list.iter().for_each(note_values),
+        serde_json::Value::Object(map) => map.values().for_each(note_values),
+        serde_json::Value::String(text) if text.len() >= SHORTEST && !text.contains("{{") => secret::note(text),
+        serde_json::Value::Number(number) if number.to_string().len() >= SHORTEST => secret::note(&number.to_string()),
+        _ => {}
     }
 }
+
+/// In bytes.
+const SHORTEST: usize = 6;
 
 #[cfg(test)]
 mod tests {
@@ -111,11 +131,11 @@ mod tests {
     }
 
     #[test]
-    fn vault_content_is_refused_with_its_place() {
-        let file = read_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n").unwrap_err();
-        assert!(file.contains("`vars.yml` is encrypted with Ansible Vault") && file.contains("vars.yml:1:1"), "{file}");
-        let value = read_text("a: 1\nb:\n  - c: !vault |\n      $ANSIBLE_VAULT;1.1;AES256\n      6162\n").unwrap_err();
-        assert!(value.contains("`!vault` values are not supported yet") && value.contains("vars.yml:3:8"), "{value}");
+    fn a_vault_file_without_a_password_is_refused_with_its_place() {
+        let text = "$ANSIBLE_VAULT;1.2;AES256;nobodys\n6162\n".as_bytes().to_vec();
+        let error = unsealed(Path::new("vars.yml"), text).unwrap_err().to_string();
+        assert!(error.contains("under the id `nobodys`") && error.contains("vars.yml:1:1"), "{error}");
+        assert!(error.contains("--vault-id"), "{error}");
     }
 
     #[test]

@@ -159,6 +159,16 @@ impl Fleet {
         self.scope(host, &TaskLayers::default())
     }
 
+    /// Returns what the inventory and the variables files say of a host, and the extra vars: levels 3 to 10, and 22.
+    pub fn inventory_vars(&self, host: &str) -> Layer {
+        let known = self.known();
+        let mut vars = Layer::new();
+        for layer in known.hosts.get(host).unwrap_or(&known.all).iter().rev().chain([&self.extra]) {
+            vars.extend(layer.iter().map(|(name, var)| (name.clone(), var.clone())));
+        }
+        vars
+    }
+
     /// Returns the names of all hosts of the inventory, in its order.
     pub fn hosts(&self) -> Vec<String> {
         self.read().inventory.members("all").into_iter().map(str::to_owned).collect()

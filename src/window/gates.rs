@@ -8,7 +8,7 @@ const DAY: i64 = 24 * HOUR;
 /// How long to wait, and for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Hours without a delivery into a mailbox of the old host before it is retired.
+    /// Hours without a delivery into a mailbox of the old host, and without a login there, before it is retired.
     pub quiet_hours: u32,
     /// Days that the old host forwards at least.
     pub days: u32,
@@ -89,6 +89,11 @@ fn may_retire(domain: &Domain, rules: &Rules, now: i64) -> Result<(), Shut> {
     if let Some(last) = known.last_local.filter(|last| last + quiet > now) {
         return Shut::until("the old host has delivered mail to a mailbox of its own", last + quiet);
     }
+    let users = domain.on_old(now - quiet);
+    if let Some((user, last)) = users.first() {
+        let more = if users.len() > 1 { format!(" and {} more", users.len() - 1) } else { String::new() };
+        return Shut::until(format!("{user}{more} logged in on the old host"), last + quiet);
+    }
     let busiest = known.relayed.values().copied().max().unwrap_or(0);
     // A whole week: a quiet Sunday proves nothing, and neither does a log that does not go back so far.
     let week: Vec<i64> = (1..=7).filter_map(|days| known.relayed.get(&day_of(now - days * DAY)).copied()).collect();
@@ -157,6 +162,17 @@ mod tests {
         assert!(with(|domain| domain.known.drift = vec!["x".into()]).contains("not as it should be"));
         assert!(with(|domain| domain.known.led_back = vec!["x".into()]).contains("its names lead"));
         assert!(with(|domain| domain.known.last_local = Some(NOW - 71 * HOUR)).contains("mailbox of its own"));
+        let users = |last: &[i64]| {
+            let users = last.iter().zip(["ann@a.example", "bob@a.example"]);
+            Some(users.map(|(last, user)| (user.to_string(), *last)).collect())
+        };
+        let mut used = quiet.clone();
+        used.known.logins = users(&[NOW - HOUR, NOW - 2 * HOUR]);
+        let gate = open(&used, &Rules::default(), NOW).unwrap_err();
+        assert_eq!(gate.why, "ann@a.example and 1 more logged in on the old host");
+        assert_eq!(gate.until, Some(NOW + 71 * HOUR));
+        used.known.logins = users(&[NOW - 72 * HOUR]);
+        assert_eq!(open(&used, &Rules::default(), NOW), Ok(()));
         assert!(with(|domain| domain.since.extend([(State::Forwarding, NOW - DAY)])).contains("14 days"));
     }
 

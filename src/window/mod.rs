@@ -141,6 +141,8 @@ pub struct Known {
     pub queued: Option<i64>,
     /// When the old host has last delivered a message of the domain to a mailbox of its own.
     pub last_local: Option<i64>,
+    /// Who logged in at the old host, or through it, and when last; nothing where no log tells.
+    pub logins: Option<BTreeMap<String, i64>>,
     /// Messages that the old host has passed on, by day (`YYYY-MM-DD`).
     pub relayed: BTreeMap<String, i64>,
     /// When the old host was looked at.
@@ -181,6 +183,14 @@ impl Domain {
             again: false,
             error: None,
         }
+    }
+
+    /// Returns who has logged in at the old host after `time`, the one that came last first.
+    pub fn on_old(&self, time: i64) -> Vec<(&str, i64)> {
+        let users = self.known.logins.iter().flatten().map(|(user, last)| (user.as_str(), *last));
+        let mut users: Vec<(&str, i64)> = users.filter(|(_, last)| *last > time).collect();
+        users.sort_by_key(|(user, last)| (-last, *user));
+        users
     }
 
     /// Notes that it is in another state now.
@@ -233,6 +243,9 @@ impl Known {
                 let known = self.relayed.entry(day.clone()).or_default();
                 *known = (*known).max(count);
             }
+            let users = told.get("logins").and_then(Value::as_object);
+            let users = users.map(|users| users.iter().filter_map(|(user, last)| Some((user.clone(), last.as_i64()?))));
+            self.logins = users.map(Iterator::collect);
             let texts = told.get("drift").and_then(Value::as_array);
             self.drift = texts.into_iter().flatten().filter_map(Value::as_str).map(str::to_string).collect();
         }
@@ -358,13 +371,15 @@ mod tests {
         window.take_in(&pair("old"), &names(&["a.example"]), 1).unwrap();
         window.learn(&json!({"old": {"a.example": {"ttl_before": 86400, "ttl_lowered": 100}}}), 120);
         window.learn(&json!({"old": {"a.example": {"ttl_before": 900, "ttl_lowered": 500}}}), 520);
-        let told = json!({"queued": 2, "last_local": 90, "relayed": {"2026-01-02": 5}, "drift": ["x"]});
+        let told = json!({"queued": 2, "last_local": 90, "relayed": {"2026-01-02": 5}, "drift": ["x"],
+            "logins": {"ann@a.example": 50, "bob@a.example": 70, "zoe@a.example": 70}});
         window.learn(&json!({"old": {"a.example": told}, "else": {"a.example": {"queued": 9}}}), 600);
+        assert_eq!(window.domains[0].on_old(50), [("bob@a.example", 70), ("zoe@a.example", 70)]);
         window.learn(&json!({"old": {"a.example": {"queued": 0, "relayed": {"2026-01-02": 3}}}}), 700);
         let known = &window.domains[0].known;
         assert_eq!((known.ttl_before, known.ttl_lowered), (Some(86400), Some(100)));
         assert_eq!((known.queued, known.last_local, known.looked), (Some(0), Some(90), Some(700)));
-        assert_eq!((known.relayed["2026-01-02"], known.drift.len()), (5, 0));
+        assert_eq!((known.relayed["2026-01-02"], known.drift.len(), &known.logins), (5, 0, &None));
     }
 
     #[test]

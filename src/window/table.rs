@@ -31,6 +31,7 @@ fn row(domain: &Domain, rules: &Rules, now: i64) -> Row {
     let number = |number: Option<i64>| number.map_or("-".into(), |number| number.to_string());
     let drift = domain.known.drift.iter().map(|text| format!("drift: {text}"));
     let led_back = domain.known.led_back.iter().map(|name| format!("drift: `{name}` leads to the old host"));
+    let failed = domain.error.iter().map(|why| format!("failed: {why}"));
     Row {
         domain: domain.name.clone(),
         pair: format!("{} -> {}", domain.pair.old, domain.pair.new),
@@ -39,8 +40,23 @@ fn row(domain: &Domain, rules: &Rules, now: i64) -> Row {
         queued: number(domain.known.queued),
         relayed: number(last),
         next: next(domain, rules, now),
-        trouble: domain.error.iter().map(|why| format!("failed: {why}")).chain(drift).chain(led_back).collect(),
+        trouble: failed.chain(drift).chain(led_back).chain(still_there(domain)).collect(),
     }
+}
+
+/// How many users of a domain a line names.
+const NAMED: usize = 5;
+
+/// Says who has come to the old host since its names lead to the new one.
+fn still_there(domain: &Domain) -> Option<String> {
+    let switched = domain.since.get(&State::Switched).filter(|_| domain.state != State::Retired)?;
+    let users = domain.on_old(*switched);
+    let named = users.iter().take(NAMED).map(|(user, last)| format!("{user} ({})", gates::at(*last, "%Y-%m-%d %H:%M")));
+    let mut named: Vec<String> = named.collect();
+    if users.len() > NAMED {
+        named.push(format!("and {} more", users.len() - NAMED));
+    }
+    (!named.is_empty()).then(|| format!("still on the old host: {}", named.join(", ")))
 }
 
 /// Says what comes next, and why not yet.
@@ -97,6 +113,7 @@ pub fn sum(rows: &[Row]) -> String {
     let rest = [
         count(|row| row.trouble.iter().any(|text| text.starts_with("failed")), "failed"),
         count(|row| row.trouble.iter().any(|text| text.starts_with("drift")), "with drift"),
+        count(|row| row.trouble.iter().any(|text| text.starts_with("still")), "with users on the old host"),
         count(|row| row.next == "may be retired", "may be retired"),
     ];
     let parts: Vec<String> = states.chain(rest.into_iter().flatten()).collect();
@@ -131,5 +148,25 @@ mod tests {
                 "2 domains: 1 planned, 1 forwarding, 1 with drift",
             ]
         );
+    }
+
+    #[test]
+    fn who_still_comes_to_the_old_host_after_the_switch_is_named() {
+        let mut window = Window::default();
+        let pair = Pair { old: "old".into(), new: "new".into() };
+        window.take_in(&pair, &["a.example".into()], 1_800_000_000).unwrap();
+        let domain = &mut window.domains[0];
+        let users = ["ann", "bob", "kim", "tom", "uwe", "zoe"].into_iter().zip(1_800_000_000 - 60..);
+        domain.known.logins = Some(users.map(|(user, last)| (format!("{user}@a.example"), last)).collect());
+        domain.reach(State::Forwarding, 1_799_000_000);
+        assert_eq!(still_there(domain), None);
+        domain.reach(State::Switched, 1_800_000_000 - 59);
+        let said = still_there(domain).unwrap();
+        assert!(said.starts_with("still on the old host: zoe@a.example (2027-01-15 07:59), uwe@a.example"), "{said}");
+        assert!(!said.contains("ann@") && !said.contains("bob@") && !said.contains("more"), "{said}");
+        domain.reach(State::Moved, 1_800_000_000);
+        domain.since.insert(State::Switched, 0);
+        assert!(still_there(domain).unwrap().ends_with(", and 1 more"));
+        assert!(sum(&rows(&window, &Rules::default(), 1_800_000_000)).contains("1 with users on the old host"));
     }
 }

@@ -5,20 +5,20 @@ use std::path::{Path, PathBuf};
 
 /// Each part and the parts it may name. A part may always name itself.
 const MAY_NAME: &[(&str, &[&str])] = &[
-    ("error", &[]),
+    ("error", &["secret"]),
     ("secret", &[]),
     ("provenance", &[]),
     ("yaml", &["error"]),
     ("transport", &["error", "secret"]),
     ("vault", &["secret", "transport"]),
     ("dns", &["secret", "transport"]),
-    ("change", &["dns", "transport"]),
+    ("change", &["dns", "secret", "transport"]),
     ("host", &["change", "dns", "error", "transport"]),
     ("inventory", &["error", "vars", "yaml"]),
-    ("vars", &["error", "inventory", "provenance", "yaml"]),
-    ("template", &["error", "host", "provenance", "vars", "yaml"]),
+    ("vars", &["error", "inventory", "provenance", "secret", "vault", "yaml"]),
+    ("template", &["error", "host", "provenance", "secret", "vars", "vault", "yaml"]),
     ("playbook", &["error", "provenance", "vars", "yaml"]),
-    ("modules", &["change", "dns", "error", "host", "provenance", "secret", "transport"]),
+    ("modules", &["change", "dns", "error", "host", "provenance", "secret", "transport", "vault"]),
     (
         "run",
         &[
@@ -58,11 +58,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "template",
             "transport",
             "vars",
+            "vault",
             "window",
             "yaml",
         ],
     ),
-    ("cli", &["commands", "error"]),
+    ("cli", &["commands", "error", "secret"]),
 ];
 
 /// Words that stand only below the given paths of `src`.
@@ -75,7 +76,13 @@ const HOMES: &[(&str, &[&str])] = &[
     // `lookup('pipe')`, `Match exec` and a process that outlives `lab up` are the only ones that no transport runs.
     (
         "std::process::Command",
-        &["commands/lab.rs", "commands/passwords.rs", "template/lookups.rs", "transport/ssh/config/commands.rs"],
+        &[
+            "commands/lab.rs",
+            "commands/keys.rs",
+            "commands/vault/edit.rs",
+            "template/lookups.rs",
+            "transport/ssh/config/commands.rs",
+        ],
     ),
     (
         "tokio::process",

@@ -42,6 +42,11 @@ const ROWS: &[Row] = &[
         replaced: &[("/etc/cron.d/", "NEW/")],
         why: "the directory of the example is the machine's own",
     },
+    Row {
+        module: "mail_logins",
+        replaced: &[("logs: /var/log/mail.log", "logs: NEW/../log/current")],
+        why: "the log of the example is the machine's own",
+    },
     Row { module: "mail_probe", replaced: &[("port: 25", "port: PORT")], why: "port 25 is the machine's own" },
     Row {
         module: "dns_facts",
@@ -57,6 +62,14 @@ const ROWS: &[Row] = &[
         module: "mount",
         replaced: &[("fstab: /etc/fstab", "fstab: NEW/fstab")],
         why: "the machine's own fstab is not a test's",
+    },
+    Row {
+        module: "named_zone",
+        replaced: &[
+            ("/etc/bind/named.conf.local", "OLD/bind/zones.conf"),
+            ("/etc/bind/named.conf\n", "OLD/bind/named.conf\n    rndc: rndc -c OLD/bind/rndc.conf\n"),
+        ],
+        why: "the machine's own name server is not a test's",
     },
     Row {
         module: "nsupdate",
@@ -131,6 +144,11 @@ const ROWS: &[Row] = &[
         why: "the default directories are the machine's own",
     },
     Row {
+        module: "qmail_preflight",
+        replaced: &[("    from:", "    directory: NEW\n    from_directory: OLD\n    from:")],
+        why: "the default directories are the machine's own",
+    },
+    Row {
         module: "qmail_homes",
         replaced: &[("source: NEW", "source: OLD")],
         why: "the two hosts are directories, each with its own path",
@@ -169,6 +187,7 @@ const READING: &[&str] = &[
     "dns_facts",
     "find",
     "gather_facts",
+    "mail_logins",
     "mail_probe",
     "mysql_query",
     "package_facts",
@@ -176,6 +195,7 @@ const READING: &[&str] = &[
     "plesk_facts",
     "qmail_activity",
     "qmail_facts",
+    "qmail_preflight",
     "raw",
     "script",
     "setup",
@@ -186,7 +206,7 @@ const READING: &[&str] = &[
 ];
 
 /// Modules that need a name server.
-const NAMES: &[&str] = &["dns_facts", "nsupdate", "zone_file"];
+const NAMES: &[&str] = &["dns_facts", "named_zone", "nsupdate", "zone_file"];
 
 /// The configuration of a server with a zone, and its master file, below `bind`; with updates it is a copy elsewhere, to
 /// which the server adds files of its own.
@@ -259,7 +279,10 @@ impl<'a> Fixture<'a> {
             std::fs::create_dir(&bind).unwrap();
             let (zones, text) = zones(&bind, entry.name == "nsupdate");
             std::fs::write(bind.join("example.com"), &text).unwrap();
-            let named = Named::start(&zones, &[("example.com", &text)]);
+            std::fs::write(bind.join("zones.conf"), zones).unwrap();
+            let include = format!("include \"{}\";\n", bind.join("zones.conf").display());
+            let named = Named::start(&include, &[("example.com", &text)]);
+            std::fs::copy(named.path("named.conf"), bind.join("named.conf")).unwrap();
             std::fs::copy(named.path("rndc.conf"), bind.join("rndc.conf")).unwrap();
             named
         });

@@ -202,3 +202,159 @@ async fn messages_that_the_old_host_does_not_let_go_are_an_error() {
     assert!(error.contains("could not be handed over: mv: Operation not permitted"), "{error}");
     assert!(root.join("old/Maildir/cur/1.a:2,S").exists());
 }
+
+/// An old Maildir whose names or contents a reader would take for something else, or that cannot be moved.
+fn planted(root: &Path, plant: &dyn Fn(&Path)) -> Value {
+    let given = maildirs(root, &[(b"cur/1.a,S=4:2,S", "one\n")]);
+    plant(root);
+    given
+}
+
+#[tokio::test]
+async fn mailboxes_that_would_lose_mail_are_refused_with_the_path_and_what_to_do() {
+    let machine = local::local(None).await.unwrap();
+    type Plant = fn(&Path);
+    let rows: [(Plant, &[&str]); 7] = [
+        (
+            |root| {
+                fs::create_dir_all(root.join("old/Maildir/Sent/cur")).unwrap();
+                fs::write(root.join("old/Maildir/Sent/cur/1.b:2,S"), "two\n").unwrap();
+            },
+            &["/old/Maildir/Sent`", "no folder of Maildir++", "make it `.Name`"],
+        ),
+        (|root| fs::create_dir_all(root.join("old/Maildir/.Sent/.Old/new")).unwrap(), &["/.Sent/.Old`"]),
+        (
+            |root| {
+                // As a copy by hand leaves it.
+                fs::create_dir_all(root.join("new/Maildir/x/new")).unwrap();
+                fs::write(root.join("new/Maildir/x/new/1.a,S=4"), "on").unwrap();
+            },
+            &["/new/Maildir/x/new/1.a,S=4`", "no ledger", "out of the way"],
+        ),
+        (|root| fs::write(root.join("new/Maildir/x"), "").unwrap(), &["/new/Maildir/x` is no directory"]),
+        (|root| fs::write(root.join("old/Maildir/x-out"), "").unwrap(), &["/old/Maildir/x-out` is no directory"]),
+        (
+            |root| std::os::unix::fs::symlink("1.a,S=4:2,S", root.join("old/Maildir/cur/1.b:2,S")).unwrap(),
+            &["cur/1.b:2,S` is no regular file"],
+        ),
+        (|root| fs::write(root.join("old/Maildir/cur/1.b\n:2,S"), "").unwrap(), &["cur/1.b?:2,S`", "a line feed"]),
+    ];
+    for (plant, words) in rows {
+        let directory = tempfile::tempdir().unwrap();
+        let given = planted(directory.path(), &plant);
+        let error = plan(&machine, "maildir_move", given).await.err().unwrap();
+        assert!(words.iter().all(|word| error.contains(word)), "no {words:?} in: {error}");
+    }
+    // Two mailboxes that are one, on either host.
+    for (source, dest) in [("ann", "new/Maildir"), ("old/Maildir", "ann")] {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        maildirs(root, &[(b"cur/1.a:2,S", "one\n")]);
+        let target = if source == "ann" { "old/Maildir" } else { "new/Maildir" };
+        std::os::unix::fs::symlink(root.join(target), root.join("ann")).unwrap();
+        fs::create_dir_all(root.join("other/Maildir/new")).unwrap();
+        let second = if source == "ann" { ("old/Maildir", "other/Maildir") } else { ("other/Maildir", "new/Maildir") };
+        let given = json!({"from": "old", "mailboxes": [
+            {"source": root.join(source), "dest": root.join(dest)}, {"source": root.join(second.0), "dest": root.join(second.1)}]});
+        let error = plan(&machine, "maildir_move", given).await.err().unwrap();
+        assert!(error.contains("are one directory"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn messages_that_a_reader_takes_for_something_else_are_told_of_and_moved_as_they_are() {
+    let machine = local::local(None).await.unwrap();
+    type Plant = fn(&Path);
+    let rows: [(Plant, &[&str]); 3] = [
+        (
+            |root| {
+                fs::write(root.join("old/Maildir/new/1.b,S=9"), "two\n").unwrap();
+                fs::write(root.join("old/Maildir/new/1.c,S=3"), "two\n").unwrap();
+            },
+            &["/old/Maildir/new/1.b,S=9` and 1 more have a size", "dovecot ends the session"],
+        ),
+        (
+            |root| {
+                let file = fs::File::options().write(true).open(root.join("old/Maildir/cur/1.a,S=4:2,S")).unwrap();
+                file.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(7200)).unwrap();
+            },
+            &["cur/1.a,S=4:2,S` has a time in the future", "`touch` them"],
+        ),
+        (|root| fs::write(root.join("old/Maildir/cur/1.b:2,Sac"), "").unwrap(), &["1.b:2,Sac` has keywords"]),
+    ];
+    for (plant, words) in rows {
+        let directory = tempfile::tempdir().unwrap();
+        let given = planted(directory.path(), &plant);
+        let planned = plan(&machine, "maildir_move", given.clone()).await.unwrap();
+        let told = words.iter().all(|word| planned.warnings.len() == 1 && planned.warnings[0].contains(word));
+        assert!(told, "{:?} is not one with {words:?}", planned.warnings);
+        let (_, report) = done(&machine, "maildir_move", given).await;
+        assert_eq!((&report["late"], &report["collisions"]), (&json!(0), &json!(0)));
+    }
+}
+
+#[tokio::test]
+async fn odd_names_second_names_and_holes_are_moved_as_they_are() {
+    let machine = local::local(None).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let names =
+        ["cur/-rf:2,S", "cur/1.a b\\c$(x)'\"*:2,", "new/1.c,S=4", "cur/1.d", "cur/1.e:1,x", ".a b/cur/1.f:2,FS"];
+    let messages: Vec<(&[u8], &str)> = names.iter().map(|name| (name.as_bytes(), "one\n")).collect();
+    let given = maildirs(directory.path(), &messages);
+    let old = directory.path().join("old/Maildir");
+    fs::hard_link(old.join("cur/1.d"), old.join("cur/1.g:2,S")).unwrap();
+    // Closed at once: an open file is a session, which the move would wait for.
+    fs::File::create(old.join("cur/1.h:2,S")).unwrap().set_len(300_000).unwrap();
+    // What no reader sees is no message.
+    fs::write(old.join("cur/.hidden"), "").unwrap();
+    fs::write(old.join("tmp/1.half"), "").unwrap();
+    let (_, report) = done(&machine, "maildir_move", given).await;
+    assert_eq!((&report["moved"], &report["late"]), (&json!(8), &json!(0)));
+    for name in names.iter().chain(&["cur/1.g:2,S"]) {
+        let new = directory.path().join("new/Maildir").join(name);
+        assert_eq!(fs::read_to_string(&new).unwrap_or_else(|error| panic!("{name}: {error}")), "one\n");
+    }
+    assert_eq!(fs::metadata(directory.path().join("new/Maildir/cur/1.h:2,S")).unwrap().len(), 300_000);
+    assert!(old.join("cur/.hidden").exists() && old.join("tmp/1.half").exists());
+}
+
+#[tokio::test]
+async fn of_two_messages_with_one_name_equal_ones_are_kept_once_and_others_both() {
+    let machine = local::local(None).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let given = maildirs(directory.path(), &[(b"cur/1.a,S=4:2,S", "one\n"), (b"new/1.b,S=4", "two\n")]);
+    let new = directory.path().join("new/Maildir");
+    fs::create_dir(new.join("new")).unwrap();
+    fs::write(new.join("new/1.a,S=4"), "one\n").unwrap();
+    fs::write(new.join("new/1.b,S=4"), "TWO\n").unwrap();
+    let (diff, _) = done(&machine, "maildir_move", given).await;
+    assert!(diff.iter().any(|line| line.contains("2 names are taken on the new host")), "{diff:?}");
+    let all: Vec<_> = ["new", "cur"].iter().flat_map(|part| fs::read_dir(new.join(part)).unwrap()).collect();
+    let mut found: Vec<String> =
+        all.iter().map(|entry| fs::read_to_string(entry.as_ref().unwrap().path()).unwrap()).collect();
+    found.sort();
+    assert_eq!(found, ["TWO\n", "one\n", "two\n"]);
+}
+
+#[tokio::test]
+async fn a_session_that_does_not_end_in_time_keeps_its_mailbox_where_it_is() {
+    let machine = local::local(None).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let mut given = maildirs(directory.path(), &[(b"new/1.a", "one\n")]);
+    given["drain_timeout"] = json!(0);
+    let planned = plan(&machine, "maildir_move", given.clone()).await.unwrap();
+    // As qmail-pop3d does, whose working directory is the Maildir.
+    let maildir = directory.path().join("old/Maildir");
+    let mut reader = std::process::Command::new("sleep").arg("60").current_dir(&maildir).spawn().unwrap();
+    let here = Here(machine.clone());
+    let reach = Reach { host: &*machine, controller: &*machine, machines: &here, progress: &|_| {} };
+    let error = apply(&planned.changes[0], reach).await.unwrap_err().to_string();
+    reader.kill().unwrap();
+    reader.wait().unwrap();
+    assert!(
+        error.contains(&format!("process {}", reader.id())) && error.contains("nothing was handed over"),
+        "{error}"
+    );
+    assert!(maildir.join("new/1.a").exists());
+    done(&machine, "maildir_move", given).await;
+}

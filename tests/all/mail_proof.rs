@@ -326,8 +326,23 @@ fn the_watch_reads_queue_log_and_drift_of_every_domain() {
     hosts.script("old/var/qmail/bin/qmail-qstat", "echo 'messages in queue but not yet preprocessed: 0'");
     hosts.program.file("current", "@400000006b08ee8a00000000 status: local 0/10 remote 0/20\n");
     let log = hosts.program.path("current");
-    let watched = hosts.stage("watch.yml", &format!("-e qmail_logs={} -v", log.display())).expect(0);
-    for words in ["\"queued_local\": 1", "`virtualdomains` line 2 has `example.com:7`", "no route", "changed=0"] {
+    let stamp = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
+    let lines = ["bob@example.com>, rip=198.51.100.7", "ann@example.com>, rip=10.77.0.10"];
+    let lines =
+        lines.map(|line| format!("{stamp} mail dovecot: pop3-login: Login: user=<{line}, lip=10.77.0.20, TLS\n"));
+    hosts.program.file("logins", &lines.concat());
+    let logins = hosts.program.path("logins");
+    let flags = "-e old_address=10.77.0.10 -e proxy_ports=110";
+    let flags = format!("-e qmail_logs={} -e login_logs={} {flags} -v", log.display(), logins.display());
+    let watched = hosts.stage("watch.yml", &flags).expect(0);
+    for words in [
+        "bob@example.com: 1 session, the last ",
+        "through it, at the new host:\",\n    \"1 user, 1 session since ",
+        "\"queued_local\": 1",
+        "`virtualdomains` line 2 has `example.com:7`",
+        "no route",
+        "changed=0",
+    ] {
         assert!(watched.stdout.contains(words), "{words} is not in\n{}", watched.stdout);
     }
     let silent = hosts.stage("watch.yml", "-e qmail_logs=/nonexistent/log");

@@ -123,6 +123,7 @@ impl Printed {
             "would change: [",
             "skipping: [",
             "fatal: [",
+            "FAILED - RETRYING: [",
             "PLAY",
             "TASK",
             "RUNNING",

@@ -18,8 +18,8 @@ const OTHERWISE: [(&str, &str); 7] = [
     ("cutover hostkeys scan -i", "cutover play --list-hosts LAB/playbooks/move-domain.yml -i"),
 ];
 
-/// Commands that need what the lab's hosts do not have: an xinetd of their own.
-const NOT_HERE: [&str; 1] = ["stage proxies"];
+/// Commands that need what the lab's hosts do not have: an xinetd of their own, two name servers.
+const NOT_HERE: [&str; 2] = ["stage proxies", "stage promotion"];
 
 /// Returns the runbook's commands, without remarks, in order.
 fn commands() -> Vec<String> {

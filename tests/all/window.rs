@@ -282,6 +282,11 @@ fn an_installed_window_is_shown_and_its_command_means_the_same_from_anywhere() {
     }
     let refused = fleet.0.run("window install -i fleet.yml --cron -C -e key=geheim").expect(1).stderr;
     assert!(refused.contains("`-e key=...` would stand where everybody can read it") && !refused.contains("geheim"));
+    if !std::path::Path::new("/run/systemd/system").exists() {
+        let refused = fleet.0.run("window install -i fleet.yml --timer").expect(1);
+        assert!(refused.stderr.contains("systemd does not run here") && refused.stderr.contains("`--cron` instead"));
+        assert_eq!(refused.stdout, "", "nothing is shown that would not be done");
+    }
     crontab::made_for(&fleet.0);
     let install = "window install -i fleet.yml --cron --at 02:15";
     crontab::cutover(&fleet.0, install);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::decide::{Work, decide};
-use super::maildir::{self, Scan};
+use super::maildir::{self, Message, Scan};
 use super::{Folder, Mailbox};
 use crate::transport::name::shown;
 
@@ -65,6 +65,51 @@ pub fn twice(source: &str, work: &Work) -> Option<String> {
     Some(format!("{count} messages of `{source}` have {why} to have them moved (the first is `{first}`)"))
 }
 
+/// Returns warnings of messages that are moved as they are, and that a reader will not take for what they are. `now` is
+/// the new host's time, in seconds since 1970.
+pub fn readers(source: &str, old: &Scan, now: u64) -> Vec<String> {
+    type Odd = fn(&Message, u64) -> bool;
+    const ODD: [(Odd, &str); 3] = [
+        (
+            |message, _| message.spot.size().is_some_and(|size| size != message.size),
+            "a size in the name (`,S=`) that is not theirs: dovecot ends the session over it, qmail-pop3d does not care; \
+             rename them before the move where dovecot reads them (their POP3 clients download them again)",
+        ),
+        (
+            |message, now| message.modified > now,
+            "a time in the future: qmail-pop3d hides them until then; `touch` them, or set the clock that wrote them",
+        ),
+        (
+            |message, _| message.spot.flags().contains(|flag: char| flag.is_ascii_lowercase()),
+            "keywords (small letters among their flags), whose names stay on the old host (`dovecot-keywords`): a dovecot here \
+             takes the letters for keywords of its own",
+        ),
+    ];
+    let told = ODD.iter().filter_map(|(is_odd, why)| {
+        let mut odd = old.live.values().filter(|message| is_odd(message, now));
+        let first = odd.next()?;
+        let first = format!("`{source}/{}`", shown(&first.spot.path()));
+        Some(match odd.count() {
+            0 => format!("{first} has {why}"),
+            more => format!("{first} and {more} more have {why}"),
+        })
+    });
+    told.collect()
+}
+
+/// Says which mailboxes of one host are one directory in truth, whatever links lead to it.
+pub fn same(scans: &[Scan], paths: &[&str]) -> Option<String> {
+    let mut seen = BTreeMap::new();
+    scans.iter().zip(paths).find_map(|(scan, path)| {
+        let real = scan.path.as_deref()?;
+        let other = seen.insert(real, *path)?;
+        Some(format!(
+            "`{path}` and `{other}` are one directory, `{}`: its messages can go to one mailbox only; take one of the links away",
+            shown(real)
+        ))
+    })
+}
+
 /// Says why a mailbox cannot be moved as it is.
 pub fn check((source, dest): (&str, &str), old: &Scan, new: &Scan) -> Result<(), String> {
     if old.path.is_none() {
@@ -86,6 +131,22 @@ pub fn check((source, dest): (&str, &str), old: &Scan, new: &Scan) -> Result<(),
     if !old.claimed.is_empty() && new.path.is_some() && new.ledger.is_none() {
         let why = "messages were handed over already, but the ledger that says which ones were published is gone";
         return Err(format!("`{dest}/x/ledger`: {why}; put it back, or move `{source}/x-out` out of the way"));
+    }
+    for (scan, path, part) in [(old, source, "x-out"), (new, dest, "x")] {
+        if scan.directories.get(part).is_some_and(|found| !found.letters.starts_with('d')) {
+            return Err(format!("`{path}/{part}` is no directory, and the move needs one; move it out of the way"));
+        }
+    }
+    // What a run has received it has noted in the ledger first; anything else may be half a message.
+    if let (Some(first), None) = (new.staged.values().next(), &new.ledger) {
+        return Err(format!(
+            "`{dest}/x/{}` was not put there by a move: there is no ledger beside it; move `{dest}/x` out of the way",
+            shown(&first.spot.path())
+        ));
+    }
+    if let Some(name) = old.nested.first() {
+        let why = "has messages and is no folder of Maildir++, so that they would stay behind; make it `.Name` in the Maildir";
+        return Err(format!("`{source}/{}` {why}", shown(name)));
     }
     if let Some(name) = old.odd.first() {
         let why = "is no regular file, or has a line feed or a tab in its name; move it out of the way";

@@ -69,6 +69,8 @@ pub struct Scan {
     pub quota: Vec<String>,
     /// Names among the messages that are no regular files, and names with line feeds and tabs.
     pub odd: Vec<String>,
+    /// Directories of messages that are no folders of Maildir++, whose names start with one dot and have no slash.
+    pub nested: Vec<String>,
     /// A run that did not end, or has not ended yet, left its lock or half-received files.
     pub left: bool,
 }
@@ -112,6 +114,12 @@ impl Spot {
     /// Returns the flags of the info suffix: `FS` of `:2,FS`.
     pub fn flags(&self) -> &str {
         self.name.split_once(":2,").map_or("", |(_, flags)| flags)
+    }
+
+    /// Returns the size that the name says (`,S=SIZE`), in bytes.
+    pub fn size(&self) -> Option<u64> {
+        let digits = self.name.split(":2,").next()?.split_once(",S=")?.1;
+        digits.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
     }
 
     /// Returns the same place under another, still unique name, for a name that a different message has already.
@@ -180,6 +188,7 @@ impl Scan {
             }
             "ledger" => drop(self.ledger.get_or_insert_default()),
             "l" => drop(self.ledger.get_or_insert_default().insert(Key::parse(rest))),
+            "n" => self.nested.push(rest.into()),
             "left" => self.left = true,
             "q" => self.quota.push(rest.into()),
             "o" => self.odd.push(rest.replace("/./", "/")),

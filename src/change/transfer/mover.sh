@@ -52,6 +52,15 @@ scan() (
         fi
     done
     stat "$stat" "d $directory" "$@" 2>/dev/null
+    # Folders that no Maildir++ has: nobody would look into them.
+    for f in [!.]*/ .[!.]*/[!.]*/ .[!.]*/.[!.]*/; do
+        case $f in x/ | x-out/ | new/ | cur/ | tmp/) continue ;; esac
+        if [ -d "$f/new" ] || [ -d "$f/cur" ]; then
+            printf 'n '
+            printf %s "${f%/}" | tr '\n' '?'
+            echo
+        fi
+    done
     set --
     for base in '' x/; do
         for part in new cur; do

@@ -1,6 +1,6 @@
 //! `cutover window install`: what runs the window each night, made as any other change is: shown, journalled, undone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -11,6 +11,9 @@ use crate::error::Diagnostic;
 use crate::transport::command::quote;
 
 const PLAYBOOK: &str = include_str!("install.yml");
+
+/// Is there while systemd runs (sd_booted.3).
+const RUNNING: &str = "/run/systemd/system";
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -59,7 +62,12 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     let here = std::env::current_dir().map_err(|error| wrong("the current directory", error))?;
     let words: Vec<String> = command(arguments, &program);
     let root = rustix::process::geteuid().is_root();
-    let timer = arguments.timer || (!arguments.cron && root && std::path::Path::new("/run/systemd/system").exists());
+    let systemd = Path::new(RUNNING).exists();
+    if arguments.timer && !systemd && !arguments.check {
+        let error = Diagnostic::new(format!("systemd does not run here: there is no `{RUNNING}`"));
+        return Err(error.hint("`--cron` instead of `--timer` writes a line of crontab").into());
+    }
+    let timer = arguments.timer || (!arguments.cron && root && systemd);
     let line = words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
     let variables = json!({
         "directory": here,
@@ -91,7 +99,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
 }
 
 /// Returns the words of a night's command, with paths that mean the same from anywhere.
-fn command(arguments: &Arguments, program: &std::path::Path) -> Vec<String> {
+fn command(arguments: &Arguments, program: &Path) -> Vec<String> {
     let fleet = &arguments.fleet;
     let absolute = |path: &PathBuf| state::absolute(&path.display().to_string());
     let mut words = vec![program.display().to_string(), "window".into(), "--due".into()];

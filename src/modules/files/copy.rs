@@ -16,10 +16,7 @@ use super::install::{INSTALLING, Install};
 use super::json::python_json;
 use super::place::{Place, WRITING, Writing, absolute, base_name, join, make_directories, parent};
 use super::rights::{New, RIGHTS, Rights};
-use super::source::{Item, What, is_small, local, remote, sha1_of};
-
-/// How a file that ansible-vault has encrypted begins.
-const VAULT: &[u8] = b"$ANSIBLE_VAULT;";
+use super::source::{Item, What, is_small, local, remote, sha1_of, unsealed};
 
 pub const COPY: Entry = Entry {
     name: "copy",
@@ -109,7 +106,11 @@ impl Module for Copy {
                 if host.only_asks && !is_small(&path) {
                     return Ok(Planned::new(Vec::new(), Results::new()));
                 }
-                local(&path, links)?
+                let mut items = local(&path, links)?;
+                if self.decrypt.unwrap_or(true) {
+                    unsealed(&mut items, src)?;
+                }
+                items
             }
         };
         let mut planned = match items.as_slice() {
@@ -167,15 +168,8 @@ impl Copy {
         install.plan(host, content).await
     }
 
-    /// Refuses a source that is encrypted, or not the one that was meant.
+    /// Refuses a source that is not the one that was meant.
     fn accept(&self, src: &str, content: &Content) -> Result<(), ModuleError> {
-        let sealed = !self.remote_src && content.bytes().is_some_and(|bytes| bytes.starts_with(VAULT));
-        if sealed && self.decrypt.unwrap_or(true) {
-            let error = Diagnostic::new(format!("`{src}` is encrypted with ansible-vault"));
-            let hint =
-                "keep secrets in vaulted variables and write them with `content`; `decrypt: false` copies it as it is";
-            return Err(error.hint(hint).into());
-        }
         match (&self.checksum, sha1_of(content)) {
             (Some(wanted), Some(found)) if !wanted.eq_ignore_ascii_case(&found) => {
                 Err(ModuleError::failed(format!("`{src}` has the checksum {found}, not {wanted}")))

@@ -3,12 +3,15 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::ModuleError;
 use crate::provenance;
+use crate::secret;
 use crate::transport::name::{from_local, to_local};
 use crate::transport::node::hex;
 use crate::transport::{Body, Content, Digest, INLINE_LIMIT, Links, Node, Want};
+use crate::vault;
 
 use super::place::{Place, bytes_of};
 
@@ -111,6 +114,26 @@ pub fn sha1_of(content: &Content) -> Option<String> {
         Body::There | Body::Peer { .. } | Body::Own { .. } | Body::Unknown { .. } => return None,
     }
     Some(hex(&sha1::Digest::finalize(digest)))
+}
+
+/// Decrypts what ansible-vault has encrypted of a source, as `decrypt` asks for, and says whether there was any; what was in it is a secret.
+pub fn unsealed(items: &mut [Item], source: &str) -> Result<bool, ModuleError> {
+    let mut any = false;
+    for item in items {
+        let What::File { content, .. } = &mut item.what else { continue };
+        let Some(text) = content.bytes().filter(|bytes| vault::is_sealed(bytes)) else { continue };
+        let name = if item.name.is_empty() { source.to_string() } else { format!("{source}/{}", item.name) };
+        let plain = vault::open(&String::from_utf8_lossy(text)).map_err(|error| {
+            let hint = format!("{}; `decrypt: false` takes it as it is", error.hint());
+            Diagnostic::new(format!("`{name}` cannot be decrypted: {error}")).hint(hint)
+        })?;
+        if let Ok(text) = std::str::from_utf8(&plain) {
+            secret::note(text);
+        }
+        *content = Content::here(plain.to_vec());
+        any = true;
+    }
+    Ok(any)
 }
 
 /// Reads a file of the host, or a tree with everything below it, sorted by name. The root is always followed.

@@ -6,12 +6,13 @@ use serde::Deserialize;
 use crate::error::Diagnostic;
 use crate::host::{TemplateOptions, View};
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned};
+use crate::secret;
 use crate::transport::{Content, Links};
 
 use super::install::{INSTALLING, Install};
 use super::place::{WRITING, Writing, base_name};
 use super::rights::RIGHTS;
-use super::source::{What, local};
+use super::source::{What, local, unsealed};
 
 pub const TEMPLATE: Entry = Entry {
     name: "template",
@@ -74,7 +75,10 @@ impl Module for Template {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
         let controller = host.controller();
         let path = controller.find("templates", &self.src)?;
-        let items = local(&path, Links::Follow)?;
+        let mut items = local(&path, Links::Follow)?;
+        if unsealed(&mut items, &self.src)? {
+            secret::note_file(&path);
+        }
         let (content, mode) = match items.into_iter().next().map(|item| item.what) {
             Some(What::File { content, mode }) => (content, mode),
             _ => return Err(Diagnostic::new(format!("the template `{}` is no file", path.display())).into()),

@@ -13,6 +13,7 @@ use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Plan
 use crate::transport::{Command, Content, Links, Want};
 
 use super::drift::{Standing, Wanted};
+use super::logs;
 use super::qmail::{self, Relay};
 use super::send::QmailSend;
 
@@ -167,7 +168,14 @@ impl QmailActivity {
     /// Returns the one question for queue and logs; the domains are its stdin.
     fn question(&self, directory: &str) -> Command {
         let days = self.given.days.unwrap_or(31).min(3660).to_string();
-        let mut words = vec!["/bin/sh".into(), "-c".into(), format!("{LOOK}\n"), "sh".into(), directory.into(), days];
+        let mut words = vec![
+            "/bin/sh".into(),
+            "-c".into(),
+            format!("{LOOK}{}{READ}\n", logs::FIND),
+            "sh".into(),
+            directory.into(),
+            days,
+        ];
         match self.given.logs.is_empty() {
             true => words.extend(PLACES.map(|places| places.replace(' ', "\n"))),
             false => words.push(self.given.logs.join("\n")),
@@ -181,7 +189,8 @@ impl QmailActivity {
     }
 }
 
-/// Prints lines of fields with tabs between: what is in the queue (`q`), what the logs say (`d`), and how far that goes.
+/// Prints lines of fields with tabs between: what is in the queue (`q`), and, with what follows it, what the logs say (`d`) and
+/// how far that goes.
 ///
 /// It counts there, because logs have gigabytes. `qmail-qread` needs root, and says nothing of messages that qmail-send
 /// has not taken up yet. A delivery's number is its own until its end is logged (`qmail-log.5`).
@@ -202,28 +211,13 @@ END { for (key in count) print "q\t" key "\t" count[key] }'
 { "$home/bin/qmail-qstat" || echo '!failed'; } | awk '
 $1 == "!failed" { print "e\tqmail-qstat" }
 /not yet preprocessed/ { print "u\t" $NF }'
-IFS='
-'
-logs=
-for place do
-  [ -z "$logs" ] && [ "$days" -gt 0 ] || break
-  logs=$(for file in $place; do [ ! -f "$file" ] || printf '%s\n' "$file"; done)
-done
-[ -n "$logs" ] || exit 0
-set -f
-logs=$(find -L $logs -prune -type f -mtime "-$days")
-[ -z "$logs" ] || logs=$(ls -1Ltr -- $logs)
-readable=
-for file in $logs; do
-  case $file in *.gz) command -v gzip >/dev/null || { printf 'z\t%s\n' "$file"; continue; };; esac
-  if [ -r "$file" ]; then readable="$readable$file$IFS"; printf 'f\t%s\n' "$file"; else printf 'z\t%s\n' "$file"; fi
-done
-[ -n "$logs" ] || printf 'f\t\n'
-[ -n "$readable" ] || exit 0
-{
+"#;
+
+/// Reads the logs that [`logs::FIND`] has found.
+const READ: &str = r#"{
   feed
   for file in $readable; do
-    case $file in *.gz) gzip -dc -- "$file";; *) cat -- "$file";; esac
+    unpack "$file"
   done
 } | awk -v since="$since" '
 function seconds(text,  n, at) {

@@ -346,9 +346,15 @@ impl QmailControl {
                     host.name
                 )));
             }
-            if relay.address().is_none() && named_in(&hosts, &relay.host) {
-                warnings
-                    .push(format!("`{}` is in /etc/hosts, which qmail-remote never reads: it asks DNS", relay.host));
+            if relay.address().is_none() && !here {
+                let name = &relay.host;
+                warnings.push(match named_in(&hosts, name) {
+                    true => format!("`{name}` is in /etc/hosts, which qmail-remote never reads: it asks DNS"),
+                    false => format!(
+                        "`{name}` is a name: where DNS has no address for it, mail bounces at once and for good (#5.1.2); write \
+                         its IPv4 address"
+                    ),
+                });
             }
         }
         Ok(warnings)
@@ -444,12 +450,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_relay_known_to_etc_hosts_alone_is_warned_of() {
+    async fn a_relay_known_to_etc_hosts_alone_and_one_by_a_name_are_warned_of() {
         let bench = bench();
         bench.host.file("/etc/hosts", "10.77.0.20 new.example new # lab\n", 0o644);
         let planned =
             bench.plan("qmail_control", task("smtproutes", json!(["a.example:new.example"]), "present")).await;
         assert!(planned.unwrap().warnings[0].contains("asks DNS"));
+        let typo = bench.plan("qmail_control", task("smtproutes", json!(["a.example:nwe.example"]), "present")).await;
+        assert!(typo.unwrap().warnings[0].contains("#5.1.2"));
     }
 
     #[tokio::test]

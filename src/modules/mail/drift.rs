@@ -131,12 +131,7 @@ impl Wanted<'_> {
         if !self.texts.contains_key("rcpthosts") {
             return Some("there is no `rcpthosts`: qmail-smtpd relays for everybody".into());
         }
-        let dots = domain.match_indices('.').map(|(at, _)| &domain[at..]);
-        let listed = |name: &str| {
-            let mut names = std::iter::once(domain).chain(dots.clone());
-            names.any(|domain| qmail::contains(self.text(name), domain))
-        };
-        let accepted = listed("rcpthosts") || listed("morercpthosts");
+        let accepted = qmail::accepts(Some(self.text("rcpthosts")), self.text("morercpthosts"), domain);
         (!accepted).then(|| "`rcpthosts` lacks it: its mail is refused here".to_string())
     }
 }

@@ -11,6 +11,8 @@ use crate::host::View;
 use crate::modules::{Argument, Entry, HIDDEN, Kind, Module, ModuleError, Planned, Results};
 use crate::transport::{Command, Links, Node, TransportError, Want};
 
+use super::qmail;
+
 pub const ENTRY: Entry = Entry {
     name: "qmail_facts",
     summary: "Reads the domains, accounts and mailboxes of a qmail/Plesk host, and what a host that takes them over needs",
@@ -57,7 +59,9 @@ struct QmailFacts {
 struct Installation {
     mailnames: String,
     locals: BTreeSet<String>,
-    rcpthosts: BTreeSet<String>,
+    /// `None`: there is no such file, so that mail for every domain is taken.
+    rcpthosts: Option<String>,
+    morercpthosts: String,
     virtualdomains: BTreeMap<String, String>,
     smtproutes: BTreeMap<String, String>,
     assign: Vec<Assignment>,
@@ -108,8 +112,16 @@ impl Module for QmailFacts {
 impl Installation {
     /// Reads everything; the files and the list of mailboxes at the same time.
     async fn read(host: &View, directory: &str, mailnames: Option<&str>) -> Result<Installation, TransportError> {
-        const FILES: [&str; 7] =
-            ["locals", "rcpthosts", "virtualdomains", "smtproutes", "assign", "poppasswd", "databytes"];
+        const FILES: [&str; 8] = [
+            "locals",
+            "rcpthosts",
+            "virtualdomains",
+            "smtproutes",
+            "assign",
+            "poppasswd",
+            "databytes",
+            "morercpthosts",
+        ];
         let directory = directory.trim_end_matches('/');
         let mailnames = mailnames.map_or(format!("{directory}/mailnames"), |path| path.trim_end_matches('/').into());
         let paths = FILES.map(|name| {
@@ -124,7 +136,7 @@ impl Installation {
         let (nodes, listed) = tokio::try_join!(host.look_all(&paths, Want::Content), host.probe(&list))?;
         let text = |index: usize| -> String {
             let bytes = nodes.get(index).and_then(Node::content).and_then(|content| content.bytes());
-            String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
+            qmail::decode(bytes.unwrap_or_default())
         };
         if !nodes[2].exists() && !nodes[0].exists() {
             let why = format!("`{}` has no qmail: there is no `{}`", host.name, paths[2].0);
@@ -139,11 +151,12 @@ impl Installation {
         }
         let listed = listed.text();
         Ok(Installation {
-            locals: lines(&text(0)).map(str::to_lowercase).collect(),
-            rcpthosts: lines(&text(1)).map(str::to_lowercase).collect(),
+            locals: qmail::entries(&text(0)).map(str::to_lowercase).collect(),
+            rcpthosts: nodes[1].exists().then(|| text(1)),
+            morercpthosts: text(7),
             virtualdomains: pairs(&text(2)),
             smtproutes: pairs(&text(3)),
-            assign: text(4).lines().filter_map(Assignment::parse).collect(),
+            assign: assignments(&text(4)),
             hashes: pairs(&text(5)).into_iter().map(|(key, rest)| (key, first_field(&rest))).collect(),
             mailboxes: listed
                 .lines()
@@ -151,16 +164,14 @@ impl Installation {
                 .map(|line| (line[1..].to_string(), line.starts_with('+')))
                 .collect(),
             dot_qmails: listed.lines().filter_map(|line| line.strip_prefix('.')).map(String::from).collect(),
-            databytes: lines(&text(6)).next().and_then(|line| line.parse().ok()).unwrap_or_default(),
+            databytes: qmail::number(&text(6)).unwrap_or_default(),
             mailnames,
         })
     }
 
     /// Returns every domain that has mail here: those of `virtualdomains`, and those with mailboxes.
     fn domains(&self) -> BTreeSet<&str> {
-        let named = self.virtualdomains.iter().filter(|(name, prefix)| {
-            !name.is_empty() && !name.contains('@') && !name.starts_with('.') && !prefix.is_empty()
-        });
+        let named = self.virtualdomains.iter().filter(|(name, prefix)| qmail::is_domain(name) && !prefix.is_empty());
         let on_disk = self.mailboxes.keys().filter_map(|path| path.split('/').next());
         named.map(|(name, _)| name.as_str()).chain(on_disk).collect()
     }
@@ -205,14 +216,25 @@ impl Installation {
         facts.insert("addresses".into(), json!(addresses));
         facts.insert("domains".into(), json!(domains));
         facts.insert("locals".into(), json!(self.locals));
-        facts.insert("rcpthosts".into(), json!(self.rcpthosts));
+        let rcpthosts: BTreeSet<String> =
+            self.rcpthosts.iter().flat_map(|text| qmail::entries(text)).map(str::to_lowercase).collect();
+        facts.insert("rcpthosts".into(), json!(rcpthosts));
         facts.insert("virtualdomains".into(), json!(self.virtualdomains));
         facts.insert("smtproutes".into(), json!(self.smtproutes));
         let local = domains.iter().filter(|name| self.locals.contains(*name)).collect::<Vec<_>>();
         facts.insert("local_domains".into(), json!(local));
         let is_virtual = |name: &&String| self.virtualdomains.get(*name).is_some_and(|prepend| !prepend.is_empty());
         facts.insert("virtual_domains".into(), json!(domains.iter().filter(is_virtual).collect::<Vec<_>>()));
+        let caught = domains.iter().filter(|name| self.is_caught(name)).collect::<Vec<_>>();
+        facts.insert("caught_domains".into(), json!(caught));
         facts
+    }
+
+    /// Says whether a wider entry of `virtualdomains` keeps a domain here that has none of its own (`qmail-send.8`).
+    fn is_caught(&self, domain: &str) -> bool {
+        let dots = domain.match_indices('.').map(|(at, _)| &domain[at..]).filter(|suffix| suffix.len() < domain.len());
+        let found = dots.chain([""]).find_map(|key| self.virtualdomains.get(key));
+        found.is_some_and(|prepend| !prepend.is_empty())
     }
 
     /// Returns what `here` must be given, made with its own numbers of domains.
@@ -234,7 +256,7 @@ impl Installation {
                     .push(format!("`{domain}` is not in virtualdomains of the new host: make the domain there first"));
                 continue;
             };
-            if !here.rcpthosts.contains(domain) {
+            if !qmail::accepts(here.rcpthosts.as_deref(), &here.morercpthosts, domain) {
                 problems.push(format!("`{domain}` is not in rcpthosts of the new host: it would refuse the mail"));
             }
             if let Some(route) = here.smtproutes.get(domain) {
@@ -306,16 +328,18 @@ impl Assignment {
     }
 }
 
-/// The entries of a control file: trailing blanks cut, comments and empty lines left out (`qmail-control.5`).
-fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.lines()
-        .map(|line| line.trim_end_matches([' ', '\t']))
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+/// The assignments of a text up to its last line, the first of each key (`qmail-users.5`).
+fn assignments(text: &str) -> Vec<Assignment> {
+    let mut seen = BTreeSet::new();
+    let lines = text.split('\n').take_while(|line| !line.starts_with('.'));
+    let first = lines.filter(|line| seen.insert(line.split(':').next().unwrap_or_default().to_lowercase()));
+    first.filter_map(Assignment::parse).collect()
 }
 
 /// The entries of a `key:value` file; of several with one key the last is what qmail uses.
 fn pairs(text: &str) -> BTreeMap<String, String> {
-    lines(text).filter_map(|line| line.split_once(':')).map(|(key, value)| (key.to_lowercase(), value.into())).collect()
+    let entries = qmail::entries(text).filter_map(|line| line.split_once(':'));
+    entries.map(|(key, value)| (key.to_lowercase(), value.into())).collect()
 }
 
 fn first_field(rest: &str) -> String {
@@ -330,10 +354,10 @@ mod tests {
         Installation {
             mailnames: "/m".into(),
             virtualdomains: pairs("# x\nExample.com:7\nbob@example.com:\n"),
-            assign: "=7-ann:popuser:110:31:/m/example.com/ann:::\n+7-:popuser:110:31:/m/example.com:-::\n.\n"
-                .lines()
-                .filter_map(Assignment::parse)
-                .collect(),
+            assign: assignments(
+                "=7-ann:popuser:110:31:/m/example.com/ann:::\n=7-Ann:popuser:110:31:/m/example.com/zoe:::\n\
+                 +7-:popuser:110:31:/m/example.com:-::\n.\n=7-late:popuser:110:31:/m/example.com/late:::\n",
+            ),
             hashes: pairs("ann@example.com:$1$a$b:x\nzoe@other.example:$1$c$d\n")
                 .into_iter()
                 .map(|(key, rest)| (key, first_field(&rest)))
@@ -351,7 +375,8 @@ mod tests {
         let here = Installation {
             mailnames: "/n".into(),
             virtualdomains: pairs("example.com:31\n"),
-            rcpthosts: ["example.com".to_string()].into(),
+            rcpthosts: Some("other.org\n".into()),
+            morercpthosts: ".COM\n".into(),
             ..Installation::default()
         };
         let given = Given {
@@ -380,6 +405,22 @@ mod tests {
         assert!(facts["problems"][0].as_str().unwrap().contains("at most 1000 bytes (`databytes`)"), "{facts:?}");
         let facts = old().handed_to(&Installation::default(), &["example.com".into()], &given);
         assert!(facts["problems"][0].as_str().unwrap().contains("virtualdomains of the new host"));
+    }
+
+    #[test]
+    fn a_wider_entry_keeps_a_domain_here_and_a_carriage_return_is_part_of_an_entry() {
+        for (text, caught) in [
+            ("example.com:7\n", false),
+            ("example.com:7\n:all\n", true),
+            ("example.com:\n.com:all\n", true),
+            (".com:\n:all\n", false),
+            ("com:all\n", false),
+        ] {
+            let host = Installation { virtualdomains: pairs(text), ..Installation::default() };
+            assert_eq!(host.is_caught("example.com"), caught, "{text}");
+        }
+        assert_eq!(pairs("example.com:7\r\n")["example.com"], "7\r");
+        assert_eq!((qmail::number("10M\n"), qmail::number("many")), (Some(10), None));
     }
 
     #[test]

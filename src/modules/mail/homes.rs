@@ -121,6 +121,7 @@ impl Module for QmailHomes {
                 let known = wanted.as_deref().unwrap_or(&here);
                 warnings.extend(left_out(&old, known).map(|line| self.told(source, line)));
             }
+            let wanted = wanted.or_else(|| is_deferred(dest, ours).then(|| here.clone()));
             let Some(wanted) = wanted else { continue };
             if self.panel && is_of_panel(dest) {
                 // What is not there yet is made by the panel before this is looked at in a run.
@@ -232,12 +233,19 @@ fn text(path: &str, node: &Node) -> Result<String, ModuleError> {
     }
 }
 
+/// Says whether qmail-local defers mail for a `.qmail` file's mode: programs and mailboxes of one with an x bit, everything
+/// of one that others may write (`dot-qmail.5`).
+fn is_deferred(path: &str, node: &Node) -> bool {
+    let mode = node.permissions().map_or(0, |permissions| permissions.mode);
+    mode & 0o122 != 0 && node.exists() && !path.ends_with("/maildirsize")
+}
+
 /// Returns the change of a file here. One that is there keeps its owner; with an x bit or for others to write it would be
 /// deferred or forward only (`dot-qmail.5`).
 fn written((path, node): (&str, &Node), (old, new): (&str, &str), fresh: &Permissions) -> Option<Change> {
     let mut permissions = node.permissions().unwrap_or(fresh).clone();
     permissions.mode = fresh.mode;
-    match node.exists() && old == new {
+    match node.exists() && old == new && !is_deferred(path, node) {
         true => None,
         false => Change::path(
             path,

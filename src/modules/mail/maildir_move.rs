@@ -173,10 +173,13 @@ impl Module for MaildirMove {
         let sources: Vec<&str> = self.pairs.iter().map(|pair| pair.source.as_str()).collect();
         let dests: Vec<&str> = self.pairs.iter().map(|pair| pair.dest()).collect();
         let (old, new) = tokio::try_join!(Side::look(&peer, &sources), Side::look(host, &dests))?;
+        let now = new.now;
         let mut mailboxes = Vec::new();
         let mut problems = Vec::new();
         let mut needs = Vec::new();
-        let mut warnings = clock_warnings(&old, &new);
+        problems.extend(look::same(&old.scans, &sources));
+        problems.extend(look::same(&new.scans, &dests));
+        let mut warnings: Vec<String> = clock_warning(&old, &new).into_iter().collect();
         for (index, pair) in self.pairs.iter().enumerate() {
             let (old, new) = (&old.scans[index], &new.scans[index]);
             if let Err(problem) = look::check((&pair.source, pair.dest()), old, new) {
@@ -185,6 +188,7 @@ impl Module for MaildirMove {
             }
             warnings.extend(look::twice(&pair.source, &decide(old, new)));
             warnings.extend(self.quotas(pair, (old, new)));
+            warnings.extend(look::readers(&pair.source, old, now));
             let owner = Self::owner(pair, new)?;
             let mailbox = look::preview((&pair.source, pair.dest(), &owner), old, new);
             let bytes = mailbox.iter().flat_map(|mailbox| &mailbox.folders);
@@ -211,7 +215,7 @@ struct Side {
     space: Vec<String>,
     /// How many seconds its clock is ahead of this machine's.
     ahead: Option<i64>,
-    newest: u64,
+    /// Its time, in seconds since 1970.
     now: u64,
 }
 
@@ -232,23 +236,17 @@ impl Side {
         let now: Option<i64> = clock.first().and_then(|line| line.parse().ok());
         // The clock is read at the end of the exchange; only a slow answer blurs it.
         let ahead = now.map(|now| now - here as i64).filter(|_| start.elapsed().as_secs() < 600);
-        let newest = scans.iter().flat_map(|scan| scan.live.values()).map(|message| message.modified).max();
-        Ok(Side { scans, space, ahead, newest: newest.unwrap_or(0), now: now.unwrap_or(here as i64) as u64 })
+        Ok(Side { scans, space, ahead, now: now.unwrap_or(here as i64) as u64 })
     }
 }
 
 /// `qmail-pop3d` does not show messages whose time is in its host's future.
-fn clock_warnings(old: &Side, new: &Side) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if let (Some(old), Some(new)) = (old.ahead, new.ahead)
-        && (old - new).abs() > 1
-    {
-        warnings.push(format!("the clock of the old host is {} s ahead of the new one's; set both", old - new));
-    }
-    if old.newest > new.now {
-        warnings.push("some messages have times in the future: qmail-pop3d hides them until then".into());
-    }
-    warnings
+fn clock_warning(old: &Side, new: &Side) -> Option<String> {
+    let ahead = old.ahead? - new.ahead?;
+    (ahead.abs() > 1).then(|| {
+        let (first, second) = if ahead > 0 { ("old", "new") } else { ("new", "old") };
+        format!("the clock of the {first} host is {} s ahead of the {second} one's; set both", ahead.abs())
+    })
 }
 
 fn counts(mailboxes: &[Mailbox], (bytes, messages): (u64, u64)) -> Results {
@@ -270,6 +268,15 @@ mod tests {
     fn build(arguments: Value) -> Result<MaildirMove, Diagnostic> {
         let Value::Object(map) = arguments else { panic!("a mapping") };
         MaildirMove::new(&ENTRY.arguments(map)?)
+    }
+
+    #[test]
+    fn clocks_that_differ_by_more_than_a_second_are_told() {
+        let side = |ahead| Side { scans: Vec::new(), space: Vec::new(), ahead, now: 0 };
+        let told = |old, new| clock_warning(&side(old), &side(new));
+        assert!(told(Some(5), Some(-3)).unwrap().contains("the old host is 8 s ahead of the new one's"));
+        assert!(told(Some(0), Some(30)).unwrap().contains("the new host is 30 s ahead of the old one's"));
+        assert_eq!((told(Some(1), Some(2)), told(None, Some(9))), (None, None));
     }
 
     #[test]

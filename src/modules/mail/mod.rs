@@ -15,7 +15,10 @@ mod drift;
 mod facts;
 mod homes;
 mod lists;
+mod logins;
+mod logs;
 mod maildir_move;
+mod preflight;
 mod probe;
 pub mod qmail;
 mod qpsmtpd_whitelist;
@@ -25,6 +28,7 @@ mod send;
 mod tcp_rules;
 mod text;
 mod token;
+mod traps;
 mod users;
 
 pub const MODULES: &[&Entry] = &[
@@ -36,7 +40,9 @@ pub const MODULES: &[&Entry] = &[
     &facts::ENTRY,
     &homes::ENTRY,
     &lists::ENTRY,
+    &logins::ENTRY,
     &maildir_move::ENTRY,
+    &preflight::ENTRY,
     &probe::ENTRY,
     &qpsmtpd_whitelist::ENTRY,
     &tcp_rules::ENTRY,

@@ -94,7 +94,7 @@ pub fn entry(line: &str) -> Option<&str> {
     (!line.is_empty() && !line.starts_with('#')).then_some(line)
 }
 
-fn entries(text: &str) -> impl DoubleEndedIterator<Item = &str> {
+pub fn entries(text: &str) -> impl DoubleEndedIterator<Item = &str> {
     text.split('\n').filter_map(entry)
 }
 
@@ -112,6 +112,32 @@ pub fn value<'t>(text: &'t str, key: &str) -> Option<&'t str> {
 /// Returns the keys of a `key:value` file, in order, duplicates too.
 pub fn keys(text: &str) -> impl Iterator<Item = &str> {
     entries(text).filter_map(|line| line.split_once(':')).map(|(key, _)| key)
+}
+
+/// Says whether qmail-smtpd takes mail for a domain (`qmail-smtpd.8`): the files have it or a suffix of it, or there is no
+/// `rcpthosts`, whatever `morercpthosts` says.
+pub fn accepts(rcpthosts: Option<&str>, morercpthosts: &str, domain: &str) -> bool {
+    let Some(rcpthosts) = rcpthosts else { return true };
+    let dots = domain.match_indices('.').map(|(at, _)| &domain[at..]);
+    std::iter::once(domain).chain(dots).any(|name| contains(rcpthosts, name) || contains(morercpthosts, name))
+}
+
+/// Says whether a key of `virtualdomains` is a domain: not an address, a suffix, everything, or none that mail can have.
+pub fn is_domain(key: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    !key.is_empty() && !key.starts_with('.') && key.bytes().all(letter)
+}
+
+/// Returns the number at the start of a file of one value, as `control_readint` reads it: `10M` is 10.
+pub fn number(text: &str) -> Option<u64> {
+    let line = first_line(text);
+    line.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Returns each entry of a file with the number of its line.
+pub fn numbered(text: &str) -> impl DoubleEndedIterator<Item = (usize, &str)> {
+    let lines: Vec<&str> = text.split('\n').collect();
+    lines.into_iter().enumerate().filter_map(|(index, line)| Some((index + 1, entry(line)?)))
 }
 
 /// Where qmail-send and qmail-remote would take an address.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::problems::{self, Seen};
+use super::sending::{self, Sending};
 use crate::change::records::DIAL;
 use crate::dns::{Answer, Client, Question, Record, Rrset, absolute};
 use crate::error::Diagnostic;
@@ -44,7 +45,27 @@ const ARGUMENTS: &[Argument] = &[
         "A server that asks others: it knows zones, their name servers and names elsewhere. Needed without `servers`.",
     ),
     Argument::new("port", Kind::Int, "The port of them all; 53 unless given."),
-    Argument::new("senders", Kind::List, "The addresses that send the domains' mail: a domain's SPF is to allow them."),
+    Argument::new(
+        "whole",
+        Kind::Bool,
+        "Compare all records of each zone, too, as its servers transfer them to the host; one that does not is a problem.",
+    ),
+    Argument::new(
+        "senders",
+        Kind::List,
+        "The addresses that send the domains' mail: a domain's SPF is to allow them, and with a `resolver` a name that leads to \
+         each is to lead back from it (PTR).",
+    ),
+    Argument::new(
+        "greetings",
+        Kind::List,
+        "The names that they greet with (HELO), which a `resolver` is to know as theirs.",
+    ),
+    Argument::new(
+        "selectors",
+        Kind::List,
+        "The selectors of the keys that they sign with (DKIM), which each zone is to have.",
+    ),
 ];
 
 #[derive(Deserialize)]
@@ -55,7 +76,13 @@ struct Given {
     resolver: Option<String>,
     port: Option<u16>,
     #[serde(default)]
+    whole: bool,
+    #[serde(default)]
     senders: Vec<String>,
+    #[serde(default)]
+    greetings: Vec<String>,
+    #[serde(default)]
+    selectors: Vec<String>,
 }
 
 struct DnsFacts {
@@ -64,7 +91,8 @@ struct DnsFacts {
     servers: Vec<Address>,
     resolver: Option<Address>,
     port: u16,
-    senders: Vec<String>,
+    whole: bool,
+    sending: Sending,
 }
 
 /// The types that are asked for.
@@ -80,6 +108,8 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     if let Some(wrong) = given.senders.iter().find(|sender| sender.parse::<std::net::IpAddr>().is_err()) {
         return Err(Diagnostic::new(format!("`{wrong}` among `senders` is no address")));
     }
+    let greetings = given.greetings.iter().map(|name| absolute(name, ".")).collect::<Result<Vec<_>, _>>();
+    let greetings = greetings.map_err(Diagnostic::new)?;
     let port = given.port.unwrap_or(53);
     let address = |server: &String| match server.split_once(':').map(|(host, own)| (host, own.parse())) {
         Some((host, Ok(own))) => Address::new(host, own),
@@ -91,7 +121,8 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
         servers,
         resolver: given.resolver.as_ref().map(address),
         port,
-        senders: given.senders,
+        whole: given.whole,
+        sending: Sending { senders: given.senders, greetings, selectors: given.selectors, known: None },
     }))
 }
 
@@ -102,11 +133,18 @@ impl Module for DnsFacts {
         let mut seen = Vec::new();
         for (zone, names) in &zones {
             let servers = self.servers_of(host, zone).await?;
-            let asked = servers.iter().map(|server| see(host, server, (zone, names)));
-            seen.extend(join_all(asked).await);
+            let policies = self.sending.policies(zone);
+            let asked = servers.iter().map(|server| see(host, server, (zone, names, &policies)));
+            let mut asked = join_all(asked).await;
+            if self.whole {
+                let all = join_all(servers.iter().map(|server| whole(host, server, zone))).await;
+                asked.iter_mut().zip(all).for_each(|(seen, all)| seen.whole = Some(all));
+            }
+            seen.extend(asked);
         }
         let elsewhere = self.exchanges(host, &seen).await;
-        let problems = problems::all(&seen, &elsewhere, &self.senders);
+        let sending = Sending { known: self.leading_back(host).await?, ..self.sending.clone() };
+        let problems = problems::all(&seen, &elsewhere, &sending);
         Ok(Planned::new(Vec::new(), results(&zones, &seen, &problems)))
     }
 }
@@ -153,6 +191,23 @@ impl DnsFacts {
         }
     }
 
+    /// Asks what leads back from the senders' addresses, and where that and what they greet with lead.
+    async fn leading_back(&self, host: &View) -> Result<Option<Vec<Record>>, ModuleError> {
+        let Some(resolver) = self.resolver.as_ref().filter(|_| !self.sending.senders.is_empty()) else {
+            return Ok(None);
+        };
+        let reverse = self.sending.senders.iter().filter_map(|sender| sending::reverse(sender));
+        let questions: Vec<Question> = reverse.map(|name| question(&name, "PTR")).collect();
+        let answers = ask(host, resolver, &questions).await.map_err(ModuleError::failed)?;
+        let mut known: Vec<Record> = answers.into_iter().flat_map(|answer| answer.records).collect();
+        let back = known.iter().filter(|record| record.kind == "PTR").map(|record| &record.value);
+        let names = back.chain(&self.sending.greetings).flat_map(|name| ["A", "AAAA"].map(|kind| question(name, kind)));
+        let names: Vec<Question> = names.collect();
+        let answers = ask(host, resolver, &names).await.map_err(ModuleError::failed)?;
+        known.extend(answers.into_iter().flat_map(|answer| answer.records));
+        Ok(Some(known))
+    }
+
     /// Asks for what mail exchangers are, where somebody knows it.
     async fn exchanges(&self, host: &View, seen: &[Seen]) -> Vec<Record> {
         let mx = seen.iter().flat_map(|seen| &seen.records).filter(|record| record.kind == "MX");
@@ -174,13 +229,20 @@ async fn ask(host: &View, server: &Address, questions: &[Question]) -> Result<Ve
     Client::new(stream, server, None).ask(questions).await.map_err(|error| error.to_string())
 }
 
+/// Has one server transfer a zone.
+async fn whole(host: &View, server: &Address, zone: &str) -> Result<BTreeSet<String>, String> {
+    let stream = host.dial(server, DIAL).await.map_err(|error| error.to_string())?;
+    Client::new(stream, server, None).transfer(zone).await.map_err(|error| error.to_string())
+}
+
 /// Asks one server for all that it should know of a zone.
-async fn see(host: &View, server: &Address, (zone, names): (&String, &[String])) -> Seen {
+async fn see(host: &View, server: &Address, (zone, names, policies): (&String, &[String], &[String])) -> Seen {
     let name = if server.port == 53 { server.host.clone() } else { format!("{}:{}", server.host, server.port) };
     let mut seen = Seen { server: name, zone: zone.clone(), names: names.to_vec(), ..Seen::default() };
     let own = ["SOA", "NS"].map(|kind| Question::new(zone, kind));
     let all = names.iter().flat_map(|name| KINDS.map(|kind| Question::new(name, kind)));
-    let questions: Vec<Question> = own.into_iter().chain(all).collect();
+    let policies = policies.iter().map(|name| Question::new(name, "TXT"));
+    let questions: Vec<Question> = own.into_iter().chain(all).chain(policies).collect();
     match ask(host, server, &questions).await {
         Err(why) => seen.lame = Some(why),
         Ok(answers) => {

@@ -1,8 +1,8 @@
 //! What is wrong with records for mail: servers that differ, exchangers that are aliases, senders that are not allowed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
+use super::sending::Sending;
 use crate::dns::{Record, Rrset};
 
 /// What one server says of a zone.
@@ -15,6 +15,8 @@ pub struct Seen {
     /// Why it is of no use.
     pub lame: Option<String>,
     pub records: Vec<Record>,
+    /// All lines of the zone, or why it is not transferred; nothing where nobody asked for them.
+    pub whole: Option<Result<BTreeSet<String>, String>>,
 }
 
 impl Seen {
@@ -23,14 +25,14 @@ impl Seen {
         soa.value.split(' ').nth(2)?.parse().ok()
     }
 
-    fn set(&self, name: &str, kind: &str) -> Rrset {
+    pub fn set(&self, name: &str, kind: &str) -> Rrset {
         Rrset::among(&self.records, name, kind)
     }
 }
 
-/// Returns all problems. `exchanges` are the records of the names that mail goes to; `senders` are addresses.
-pub fn all(seen: &[Seen], exchanges: &[Record], senders: &[String]) -> Vec<String> {
-    let mut found = Vec::new();
+/// Returns all problems. `exchanges` are the records of the names that mail goes to.
+pub fn all(seen: &[Seen], exchanges: &[Record], sending: &Sending) -> Vec<String> {
+    let mut found = sending.back();
     let mut zones: BTreeMap<&str, Vec<&Seen>> = BTreeMap::new();
     for one in seen {
         zones.entry(&one.zone).or_default().push(one);
@@ -46,18 +48,43 @@ pub fn all(seen: &[Seen], exchanges: &[Record], senders: &[String]) -> Vec<Strin
             let each = well.iter().map(|seen| format!("{} on `{}`", seen.serial().unwrap_or(0), seen.server));
             found.push(format!("{}: serials differ: {}", dotless(zone), each.collect::<Vec<_>>().join(", ")));
         }
+        found.extend(transferred(&well, zone));
         let Some(first) = well.first() else { continue };
         for name in &first.names {
             found.extend(differing(&well, name));
             found.extend(for_mail(first, name, exchanges));
-            let allowed = senders.iter().filter_map(|sender| spf(first, name, sender));
-            found.extend(allowed);
+            found.extend(sending.allowed(first, name));
         }
     }
     found
 }
 
-fn dotless(name: &str) -> &str {
+/// Says where the zones that were transferred differ; the first server is the one that the others are held against.
+fn transferred(servers: &[&Seen], zone: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut first: Option<(&str, &BTreeSet<String>)> = None;
+    for seen in servers {
+        match (&seen.whole, first) {
+            (None, _) => {}
+            (Some(Err(why)), _) => found.push(format!("{}: {why}", dotless(zone))),
+            (Some(Ok(lines)), None) => first = Some((&seen.server, lines)),
+            (Some(Ok(lines)), Some((server, others))) => {
+                if let Some(line) = others.symmetric_difference(lines).next() {
+                    let has = if others.contains(line) { server } else { &seen.server };
+                    let count = others.symmetric_difference(lines).count();
+                    found.push(format!(
+                        "{}: `{server}` and `{}` differ in {count} records; `{has}` alone has `{line}`",
+                        dotless(zone),
+                        seen.server
+                    ));
+                }
+            }
+        }
+    }
+    found
+}
+
+pub fn dotless(name: &str) -> &str {
     name.trim_end_matches('.')
 }
 
@@ -113,69 +140,11 @@ fn for_mail(seen: &Seen, name: &str, exchanges: &[Record]) -> Vec<String> {
     found
 }
 
-/// Says whether a domain's SPF (RFC 7208) lets an address send: terms are read in order, and the first that fits decides.
-fn spf(seen: &Seen, name: &str, sender: &str) -> Option<String> {
-    let text = |value: &String| value.replace("\" \"", "").trim_matches('"').to_string();
-    let policies = seen.set(name, "TXT").values;
-    let policies: Vec<String> =
-        policies.iter().map(text).filter(|text| text == "v=spf1" || text.starts_with("v=spf1 ")).collect();
-    let bare = dotless(name);
-    let policy = match policies.as_slice() {
-        [] => return None,
-        [policy] => policy,
-        _ => return Some(format!("{bare}: it has several SPF policies, which is as good as a wrong one")),
-    };
-    let address: IpAddr = sender.parse().ok()?;
-    let is = |name: &str, kind: &str| seen.set(name, kind).values.iter().any(|value| *value == sender);
-    for term in policy.split_whitespace().skip(1) {
-        let (sign, term) = match term.strip_prefix(['+', '-', '~', '?']) {
-            Some(rest) => (&term[..1], rest),
-            None => ("+", term),
-        };
-        let (mechanism, of) = term.split_once([':', '=']).unwrap_or((term, ""));
-        let target = if of.is_empty() { name.to_string() } else { format!("{}.", dotless(&of.to_lowercase())) };
-        let fits = match mechanism.to_lowercase().as_str() {
-            "ip4" | "ip6" => within(address, of),
-            "a" => is(&target, "A") || is(&target, "AAAA"),
-            "mx" => seen
-                .set(&target, "MX")
-                .values
-                .iter()
-                .any(|mx| mx.split(' ').nth(1).is_some_and(|exchange| is(exchange, "A") || is(exchange, "AAAA"))),
-            "all" => true,
-            "include" | "redirect" | "exists" | "ptr" => {
-                return Some(format!("{bare}: whether its SPF lets {sender} send depends on `{term}`: look there"));
-            }
-            _ => false,
-        };
-        match (fits, sign) {
-            (false, _) => {}
-            (true, "+" | "?") => return None,
-            (true, _) => return Some(format!("{bare}: its SPF does not let {sender} send: `{sign}{term}`")),
-        }
-    }
-    None
-}
-
-/// Says whether an address is in a range such as `10.0.0.0/8`, or is the one that stands there.
-fn within(address: IpAddr, range: &str) -> bool {
-    let (base, length) =
-        range.split_once('/').map_or((range, None), |(base, length)| (base, length.parse::<u32>().ok()));
-    let bits = |address: IpAddr| match address {
-        IpAddr::V4(address) => (u128::from(u32::from(address)) << 96, 32),
-        IpAddr::V6(address) => (u128::from(address), 128),
-    };
-    let Ok(base) = base.parse::<IpAddr>() else { return false };
-    let ((one, width), (other, its)) = (bits(address), bits(base));
-    let length = length.unwrap_or(width).min(width);
-    width == its && (length == 0 || (one ^ other) >> (128 - length) == 0)
-}
-
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn seen(server: &str, records: &[(&str, &str, &str)]) -> Seen {
+    pub fn seen(server: &str, records: &[(&str, &str, &str)]) -> Seen {
         let records = records.iter().map(|(name, kind, value)| Record {
             name: format!("{name}x.example."),
             ttl: 60,
@@ -183,11 +152,11 @@ mod tests {
             value: (*value).into(),
         });
         let names = vec!["x.example.".into(), "mail.x.example.".into()];
-        Seen { server: server.into(), zone: "x.example.".into(), names, lame: None, records: records.collect() }
+        Seen { server: server.into(), zone: "x.example.".into(), names, records: records.collect(), ..Seen::default() }
     }
 
-    const MX: (&str, &str, &str) = ("", "MX", "10 mail.x.example.");
-    const MAIL: (&str, &str, &str) = ("mail.", "A", "10.0.0.1");
+    pub const MX: (&str, &str, &str) = ("", "MX", "10 mail.x.example.");
+    pub const MAIL: (&str, &str, &str) = ("mail.", "A", "10.0.0.1");
 
     #[test]
     fn servers_that_differ_and_lame_ones_are_named() {
@@ -195,7 +164,7 @@ mod tests {
         let other = seen("ns2", &[MX, ("mail.", "A", "10.0.0.2"), ("", "SOA", "ns. root. 6 1 1 1 1")]);
         let lame = Seen { lame: Some("no connection".into()), ..seen("ns3", &[]) };
         assert_eq!(
-            all(&[one, other, lame], &[], &[]),
+            all(&[one, other, lame], &[], &Sending::default()),
             [
                 "x.example: name server `ns3`: no connection",
                 "x.example: serials differ: 7 on `ns1`, 6 on `ns2`",
@@ -205,40 +174,31 @@ mod tests {
     }
 
     #[test]
+    fn zones_that_differ_as_a_whole_and_ones_that_are_not_transferred_are_named() {
+        let whole = |server: &str, lines: &[&str]| Seen {
+            whole: Some(Ok(lines.iter().map(|line| line.to_string()).collect())),
+            ..seen(server, &[MX, MAIL])
+        };
+        let closed =
+            Seen { whole: Some(Err("it does not transfer the zone (REFUSED)".into())), ..seen("ns3", &[MX, MAIL]) };
+        let said = all(&[whole("ns1", &["a", "b"]), whole("ns2", &["b", "c"]), closed], &[], &Sending::default());
+        assert_eq!(
+            said,
+            [
+                "x.example: `ns1` and `ns2` differ in 2 records; `ns1` alone has `a`",
+                "x.example: it does not transfer the zone (REFUSED)",
+            ]
+        );
+        assert_eq!(all(&[whole("ns1", &["a"]), whole("ns2", &["a"])], &[], &Sending::default()), [""; 0]);
+    }
+
+    #[test]
     fn what_holds_mail_up_is_named() {
-        let said = |records: &[(&str, &str, &str)]| all(&[seen("ns", records)], &[], &[]).join("\n");
+        let said = |records: &[(&str, &str, &str)]| all(&[seen("ns", records)], &[], &Sending::default()).join("\n");
         assert_eq!(said(&[MX, MAIL]), "");
         assert!(said(&[MX, ("mail.", "CNAME", "y.x.example.")]).contains("is an alias (CNAME)"));
         assert!(said(&[MX, MAIL, ("mail.", "AAAA", "::1")]).contains("its MX `mail.x.example` has an IPv6 address"));
         assert!(said(&[("", "A", "10.0.0.1")]).contains("it has no MX, so its mail goes to its own address"));
         assert!(said(&[MAIL]).contains("neither MX nor A"));
-    }
-
-    #[test]
-    fn a_policy_is_read_in_its_order() {
-        let refused = |policy: &str| {
-            let policy = format!("\"{policy}\"");
-            let zone = seen("ns", &[MX, MAIL, ("", "TXT", &policy)]);
-            all(&[zone], &[], &["10.0.0.1".into()]).join("\n")
-        };
-        for policy in [
-            "v=spf1 ip4:10.0.0.1 -all",
-            "v=spf1 ip4:10.0.0.0/24 -all",
-            "v=spf1 mx -all",
-            "v=spf1 a:mail.x.example -all",
-            "v=spf1 ?all",
-            "v=spf1",
-            "other",
-        ] {
-            assert_eq!(refused(policy), "", "{policy}");
-        }
-        for (policy, says) in [
-            ("v=spf1 ip4:10.0.1.0/24 -all", "does not let 10.0.0.1 send: `-all`"),
-            ("v=spf1 a ~all", "`~all`"),
-            ("v=spf1 -ip4:10.0.0.1 +all", "`-ip4:10.0.0.1`"),
-            ("v=spf1 include:other.example -all", "depends on `include:other.example`"),
-        ] {
-            assert!(refused(policy).contains(says), "{policy}: {}", refused(policy));
-        }
     }
 }

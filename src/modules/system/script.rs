@@ -7,9 +7,11 @@ use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
 use crate::provenance;
+use crate::secret;
 use crate::transport::command::quote;
 use crate::transport::name::{from_local, to_local};
 use crate::transport::{Command, Content, INLINE_LIMIT, Links, Want};
+use crate::vault;
 
 use super::run::{self, CONDITIONS, Conditions};
 
@@ -30,8 +32,7 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new("_raw_params", Kind::Text, "The script's path on the controller and its arguments, as bare text."),
     Argument::new("cmd", Kind::Text, "The script's path on the controller and its arguments."),
     Argument::new("executable", Kind::Text, "What runs the script. The default is its `#!` line, else `/bin/sh`."),
-    Argument::new("decrypt", Kind::Bool, "")
-        .refused("scripts are not decrypted; keep the secret in a variable instead"),
+    Argument::new("decrypt", Kind::Bool, "`false` runs a file that ansible-vault has encrypted as it is."),
 ];
 
 #[derive(Deserialize)]
@@ -40,6 +41,7 @@ struct Fields {
     raw: Option<String>,
     cmd: Option<String>,
     executable: Option<String>,
+    decrypt: Option<bool>,
     #[serde(flatten)]
     conditions: Conditions,
 }
@@ -48,6 +50,7 @@ struct Script {
     name: String,
     arguments: Vec<String>,
     executable: Option<String>,
+    decrypt: bool,
     conditions: Conditions,
 }
 
@@ -63,8 +66,8 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     };
     let mut words = run::words(&line)?.into_iter();
     let name = words.next().ok_or_else(|| Diagnostic::new("`script` names no script"))?;
-    let (executable, conditions) = (fields.executable, fields.conditions);
-    Ok(Box::new(Script { name, arguments: words.collect(), executable, conditions }))
+    let (executable, decrypt, conditions) = (fields.executable, fields.decrypt.unwrap_or(true), fields.conditions);
+    Ok(Box::new(Script { name, arguments: words.collect(), executable, decrypt, conditions }))
 }
 
 #[async_trait]
@@ -77,6 +80,16 @@ impl Module for Script {
             Diagnostic::new(format!("the script `{path}` cannot be read, or is larger than {limit} KiB"))
         })?;
         provenance::content_as(&to_local(&path), bytes);
+        let opened = match self.decrypt && vault::is_sealed(bytes) {
+            true => Some(vault::open(&String::from_utf8_lossy(bytes)).map_err(|error| {
+                Diagnostic::new(format!("the script `{path}` cannot be decrypted: {error}")).hint(error.hint())
+            })?),
+            false => None,
+        };
+        let bytes = opened.as_ref().map_or(bytes, |opened| opened.as_slice());
+        if opened.is_some() {
+            secret::note(&String::from_utf8_lossy(bytes));
+        }
         let interpreter = match &self.executable {
             Some(line) => run::words(line)?,
             None => interpreter(bytes),

@@ -11,6 +11,7 @@ mod paths;
 pub(super) mod pattern;
 mod sets;
 mod text;
+mod vault;
 mod yaml;
 
 pub(super) use collections::pairs_below;
@@ -25,6 +26,7 @@ const FILTERS: &[&[Row]] = &[
     sets::FILTERS,
     encoding::FILTERS,
     numbers::FILTERS,
+    vault::FILTERS,
     ENGINE,
 ];
 
@@ -34,8 +36,6 @@ const ENGINE: &[Row] = &[("_get", get), ("_percent", percent)];
 /// Filters that Ansible has and Cutover refuses by name.
 pub(super) const REFUSED: &[(&str, &str)] = &[
     ("password_hash", "keep the hash itself in a variable"),
-    ("vault", "encrypt with `ansible-vault encrypt_string`"),
-    ("unvault", "vaulted variables are decrypted when they are read"),
     ("to_datetime", "compare ISO dates as text, or seconds: `now().timestamp()`"),
     ("win_basename", "hosts need a POSIX `sh`; use `basename`"),
     ("win_dirname", "hosts need a POSIX `sh`; use `dirname`"),

@@ -25,9 +25,8 @@ fn bool(call: &mut Call) -> Result<Value, Error> {
     if value.is_none() {
         return Ok(Value::from(()));
     }
-    as_bool(&value).map(Value::from).ok_or_else(|| {
-        wrong(format!("`{value}` is neither true nor false\nhint: `bool` knows yes/no, on/off, true/false, 1/0"))
-    })
+    // ansible-core 2.19 takes everything else for false.
+    Ok(as_bool(&value).unwrap_or(false).into())
 }
 
 fn center(call: &mut Call) -> Result<Value, Error> {

@@ -29,8 +29,10 @@ fn problems(facts: &Value) -> Vec<&str> {
 fn every_server_is_asked_and_what_differs_or_holds_mail_up_is_named() {
     let records = "mail 7200 IN A 10.77.0.10\nmail IN AAAA 2001:db8::1\n@ IN MX 10 mail\n\
                    @ IN MX 20 alias\nalias IN CNAME mail\n@ IN TXT \"v=spf1 ip4:10.77.0.10 -all\"\n";
-    let zones = "zone example.com { type primary; file \"example.com\"; update-policy { grant * zonesub ANY; }; };\n";
-    let primary = Named::start(zones, &[("example.com", &zone(records))]);
+    let zones = "zone example.com { type primary; file \"example.com\"; update-policy { grant * zonesub ANY; }; };\n\
+                 zone 0.77.10.in-addr.arpa { type primary; file \"reverse\"; };\n";
+    let reverse = zone("10 IN PTR mail.example.com.\n");
+    let primary = Named::start(zones, &[("example.com", &zone(records)), ("reverse", &reverse)]);
     let port = primary.port;
     // It is never told of changes, and hears of them in an hour.
     let zones =
@@ -38,7 +40,10 @@ fn every_server_is_asked_and_what_differs_or_holds_mail_up_is_named() {
     let secondary = Named::start(&zones, &[]);
     assert!(wait_for(|| secondary.serial("example.com") == 10));
 
-    let asked = format!("names: [example.com, mail.example.com], port: {port}, senders: [10.77.0.10, 10.77.0.20]");
+    let asked = format!(
+        "names: [example.com, mail.example.com], port: {port}, senders: [10.77.0.10, 10.77.0.20], \
+         greetings: ns.example.com, selectors: s1"
+    );
     // The primary stands in for a resolver: it knows this zone.
     let seen = facts(&format!("{{{asked}, resolver: 127.0.0.1}}"));
     let expected = [
@@ -46,11 +51,16 @@ fn every_server_is_asked_and_what_differs_or_holds_mail_up_is_named() {
         "example.com: its MX `alias.example.com` is an alias (CNAME), which RFC 2181, 10.3 forbids",
         "example.com: its SPF does not let 10.77.0.20 send: `-all`",
         "mail.example.com: it has an IPv6 address (AAAA), and qmail listens on IPv4 only",
+        "10.77.0.20: no name leads back from it (PTR), and many servers take no mail from such",
+        "`ns.example.com`, which 10.77.0.10, 10.77.0.20 greets with (HELO), does not lead there",
+        "example.com: it has no DKIM key `s1._domainkey.example.com`",
     ];
     let found = problems(&seen);
     assert!(expected.iter().all(|problem| found.contains(problem)), "{found:#?}");
     assert!(
-        !found.iter().any(|problem| problem.contains("differ") || problem.contains("10.77.0.10 send")),
+        !found.iter().any(|problem| problem.contains("differ")
+            || problem.contains("10.77.0.10 send")
+            || problem.starts_with("10.77.0.10:")),
         "{found:#?}"
     );
     let zone = &seen["zones"][0];
@@ -74,6 +84,11 @@ fn every_server_is_asked_and_what_differs_or_holds_mail_up_is_named() {
     ] {
         assert!(found.contains(&says.as_str()), "{found:#?}");
     }
+    // As a whole, too: what is asked for by name is the same here, but not the rest.
+    primary.nsupdate("update add other.example.com. 900 CAA 0 issue \"ca.example\"");
+    let seen = facts(&format!("{{names: example.com, whole: true, servers: [127.0.0.1:{port}, 127.0.0.1:{second}]}}"));
+    let whole = problems(&seen).into_iter().find(|problem| problem.contains("differ in")).unwrap_or_default();
+    assert!(whole.contains("differ in 5 records; `"), "two SOA, two A, one CAA: {whole}");
     let dead = format!("example.com: name server `127.0.0.1:{closed}`: no connection");
     assert!(found.iter().any(|problem| problem.starts_with(&dead)), "{found:#?}");
 }

@@ -1,0 +1,134 @@
+//! `cutover run`: one task on hosts of a pattern, with the flags of `ansible`.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::passwords::Passwords;
+use super::printing::Printing;
+use super::{play, state};
+use crate::cli::Stop;
+
+/// Run one task on the hosts of a pattern, as `ansible` does.
+///
+/// With --check it shows what would change and changes nothing; a plain run is in the journal, and `cutover undo` takes it back.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  cutover run web -a uptime\n  cutover run all -m service -a 'name=xinetd state=restarted' -b\n  \
+    cutover run 'mx*:!mx3' -m copy -a '{\"dest\": \"/etc/motd\", \"content\": \"moved\\n\"}' --check"
+)]
+pub struct Arguments {
+    /// The hosts: names, groups, globs, as a play's `hosts`
+    pattern: String,
+    /// The module
+    #[arg(short, long, value_name = "NAME", default_value = "command")]
+    module_name: String,
+    /// Its arguments: `key=value` words, JSON, or a command line
+    #[arg(short, long, value_name = "ARGS", default_value = "", allow_hyphen_values = true)]
+    args: String,
+    /// Inventory: a file, a directory, or hosts with a comma (`web1,`); may be repeated
+    #[arg(short, long, value_name = "INVENTORY", env = "ANSIBLE_INVENTORY")]
+    inventory: Vec<String>,
+    /// Only these hosts, a pattern
+    #[arg(short, long, value_name = "PATTERN")]
+    limit: Option<String>,
+    /// Variables stronger than all others: `k=v`, JSON or YAML, `@FILE`; may be repeated
+    #[arg(short, long, value_name = "VARS")]
+    extra_vars: Vec<String>,
+    /// Change nothing; show what would change
+    #[arg(short = 'C', long)]
+    check: bool,
+    /// Show the difference of every change, as a play is printed
+    #[arg(short = 'D', long)]
+    diff: bool,
+    /// How many hosts work at once
+    #[arg(short, long, default_value_t = 50, value_name = "N")]
+    forks: usize,
+    /// Log in as this user
+    #[arg(short, long, value_name = "USER")]
+    user: Option<String>,
+    /// Log in with this private key
+    #[arg(long, visible_alias = "key-file", value_name = "FILE")]
+    private_key: Option<PathBuf>,
+    #[command(flatten)]
+    passwords: Passwords,
+    #[command(flatten)]
+    locking: state::Locking,
+    /// Connection of hosts that do not say: `ssh` or `local`
+    #[arg(short, long, value_name = "CONNECTION")]
+    connection: Option<String>,
+    /// Seconds to wait for a connection
+    #[arg(short = 'T', long, value_name = "SECONDS")]
+    timeout: Option<u64>,
+    /// Flags of `ssh` for hosts that do not say: -o -J -i -p -l -F -C -4 -6 -b
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    ssh_common_args: Option<String>,
+    /// Further flags of `ssh`
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    ssh_extra_args: Option<String>,
+    /// Become another user (root unless --become-user says)
+    #[arg(short, long)]
+    r#become: bool,
+    /// How to become: `sudo`, `su` or `doas`
+    #[arg(long, value_name = "METHOD")]
+    become_method: Option<String>,
+    /// Become this user
+    #[arg(long, value_name = "USER")]
+    become_user: Option<String>,
+    /// Print each host in one line
+    #[arg(short, long)]
+    one_line: bool,
+    /// List the hosts and stop
+    #[arg(long)]
+    list_hosts: bool,
+    /// Say more; twice also says where tasks stand
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
+    let Arguments { inventory, limit, extra_vars, user, private_key, connection, .. } = arguments;
+    let play = play::Arguments {
+        playbooks: vec!["ad-hoc".into()],
+        given: Some(playbook(arguments)),
+        inventory: inventory.clone(),
+        limit: limit.clone(),
+        extra_vars: extra_vars.clone(),
+        check: arguments.check,
+        forks: arguments.forks,
+        user: user.clone(),
+        private_key: private_key.clone(),
+        passwords: arguments.passwords.clone(),
+        locking: arguments.locking,
+        connection: connection.clone(),
+        timeout: arguments.timeout,
+        ssh_common_args: arguments.ssh_common_args.clone(),
+        ssh_extra_args: arguments.ssh_extra_args.clone(),
+        r#become: arguments.r#become,
+        become_method: arguments.become_method.clone(),
+        become_user: arguments.become_user.clone(),
+        list_hosts: arguments.list_hosts,
+        printing: match arguments.diff {
+            true => Printing::human(arguments.verbose),
+            false => Printing::minimal(arguments.one_line, arguments.verbose),
+        },
+        ..play::Arguments::default()
+    };
+    play::run(&play).await
+}
+
+/// Returns the playbook of one task; JSON is YAML.
+fn playbook(arguments: &Arguments) -> String {
+    let mapping = serde_json::from_str(&arguments.args).ok().filter(Value::is_object);
+    let given = mapping.unwrap_or_else(|| match arguments.args.as_str() {
+        "" => Value::Null,
+        text => text.into(),
+    });
+    let play = json!([{
+        "name": "Ansible Ad-Hoc",
+        "hosts": arguments.pattern,
+        "gather_facts": false,
+        "tasks": [{ &arguments.module_name: given }],
+    }]);
+    play.to_string()
+}
