@@ -221,6 +221,11 @@ fn the_proof_asks_every_address_and_its_test_messages_come_and_go() {
     assert_eq!(hosts.messages(ann), ["1.own"]);
 }
 
+fn newu(program: &Program, host: &str) {
+    let newu = program.path(&format!("state/lab/{host}/var/qmail/bin/qmail-newu"));
+    assert!(Command::new(newu).status().unwrap().success());
+}
+
 #[test]
 fn every_class_of_address_gets_its_message_both_ways_and_backscatter_and_full_mailboxes_are_measured() {
     let program = Program::new();
@@ -231,15 +236,29 @@ fn every_class_of_address_gets_its_message_both_ways_and_backscatter_and_full_ma
             "play -i {lab}/inventory.yml {lab}/playbooks/stages/{name}.yml -e domains=example.com {flags}"
         ))
     };
-    let old = "state/lab/old/var/qmail/mailnames/example.com";
+    let answered = program.path("answered").display().to_string();
+    // As the panel has them: each an account with a directory of its own.
+    let qmail = "state/lab/old/var/qmail";
+    let mut assign = program.read(&format!("{qmail}/users/assign"));
+    let own = assign.lines().find(|line| line.starts_with("=7-ann:")).unwrap().to_string();
     for (name, text) in [
-        (".qmail-team", "&ann@example.com\n&bob@example.com\n"),
-        (".qmail-out", "&x@partner.example\n"),
-        (".qmail-one", "&bob@example.com\n"),
-        (".qmail-postmaster", "&ann@example.com\n"),
+        ("team", "&ann@example.com\n&bob@example.com\n"),
+        ("out", "&x@partner.example\n"),
+        ("one", "&bob@example.com\n"),
+        ("news", "|/usr/bin/ezmlm-send '/var/qmail/lists/news'\n"),
+        ("away", "|AUTORESPONDER\n&bob@example.com\n"),
     ] {
-        program.file(&format!("{old}/{name}"), text);
+        let text = text.replace("AUTORESPONDER", &format!("{}/autoresponder", program.path("").display()));
+        program.file(&format!("{qmail}/mailnames/example.com/{name}/.qmail"), &text);
+        assign =
+            format!("{}\n{assign}", own.replace("/ann:", &format!("/{name}:")).replace("-ann:", &format!("-{name}:")));
     }
+    // Another name of Ann's.
+    assign = format!("{}\n{assign}", own.replace("-ann:", "-anna:"));
+    program.file(&format!("{qmail}/users/assign"), &assign);
+    newu(&program, "old");
+    program.file("autoresponder", &format!("#!/bin/sh\n[ -z \"$SENDER\" ] || echo \"$SENDER\" >>{answered}\n"));
+    fs::set_permissions(program.path("autoresponder"), fs::Permissions::from_mode(0o755)).unwrap();
     stage("accounts", "").expect(0);
     stage("forwarding", "").expect(0);
     let messages = || {
@@ -253,13 +272,16 @@ fn every_class_of_address_gets_its_message_both_ways_and_backscatter_and_full_ma
     for words in [
         "team@example.com",
         "one@example.com",
+        "anna@example.com",
+        "away@example.com",
         "postmaster@example.com",
-        "out@example.com`: it leads to x@partner.example",
+        "list `news@example.com`: a test message would go to its subscribers",
     ] {
         assert!(proof.stdout.contains(words), "{words} is not in\n{}", proof.stdout);
     }
     assert_eq!(messages(), before, "the test messages are taken away");
     assert!(!proof.stdout.contains("item=out@example.com"), "{}", proof.stdout);
+    assert!(!Path::new(&answered).exists(), "the autoresponder has answered");
 
     // Carol's mailbox is full, and qmail's deliverquota bounces.
     let new = "state/lab/new/var/qmail/mailnames/example.com/carol";
@@ -286,8 +308,8 @@ fn the_retirement_undoes_the_door_and_the_whitelist_and_leaves_a_record() {
     let root = hosts.program.path("");
     let root = root.display();
     let flags = format!(
-        "-e old_address=127.0.0.30 -e whitelist=true -e whitelist_may_relay=true -e qpsmtpd_dir={root}/qpsmtpd -e door_services={root}/service \
-         -e door_xinetd={root}/xinetd.d"
+        "-e new_address=192.0.2.20 -e qmail_send=true -e old_address=127.0.0.30 -e whitelist=true -e whitelist_may_relay=true \
+         -e qpsmtpd_dir={root}/qpsmtpd -e door_services={root}/service -e door_xinetd={root}/xinetd.d"
     );
     for directory in ["service", "xinetd.d"] {
         fs::create_dir(hosts.program.path(directory)).unwrap();
@@ -298,7 +320,7 @@ fn the_retirement_undoes_the_door_and_the_whitelist_and_leaves_a_record() {
     assert!(link.symlink_metadata().is_ok() && hosts.program.read("qpsmtpd/whitelisthosts") == "127.0.0.30\n");
     let rules = hosts.program.read("new/var/qmail/control/door.rules");
     assert!(rules.contains("127.0.0.30:allow"), "{rules}");
-    hosts.stage("forwarding.yml", "-e domains=example.com").expect(0);
+    hosts.stage("forwarding.yml", &format!("{flags} -e domains=example.com")).expect(0);
     hosts.program.file("xinetd.d/smtp-door", "service smtp-door\n{\n    only_from   = 127.0.0.30 127.0.0.31\n}\n");
     let check =
         hosts.stage("retirement.yml", &format!("{flags} -e door=xinetd -e domains=example.com --check")).expect(0);
