@@ -149,12 +149,13 @@ fn inventory_text(directory: &Path, ports: [u16; 2]) -> io::Result<String> {
     let (user, group) = account()?;
     let path = |name: &str| directory.join(name).display().to_string();
     let host = |name: &str, port: u16| {
-        let vars = json!({ "ansible_port": port, "qmail_dir": path(&format!("{name}/var/qmail")) });
+        let qmail = path(&format!("{name}/var/qmail"));
+        let pid = format!("cat {qmail}/active/qmail-send.pid");
+        let vars = json!({ "ansible_port": port, "qmail_dir": qmail, "qmail_send": pid });
         json!({ "hosts": { format!("{name}.lab.example"): vars } })
     };
     let mut old = host("old", ports[0]);
     old["vars"] = json!({
-        "qmail_send": format!("cat {}", path("old/var/qmail/active/qmail-send.pid")),
         // Where its own qmail-smtpd is, for a rollback.
         "own_address": "192.0.2.10",
         "qmail_logs": path("old/var/qmail/active/qmail-send.log"),

@@ -6,6 +6,8 @@ pub const PLAYBOOKS: &[(&str, &str)] = &[
     ("move-fleet.yml", include_str!("../../playbooks/move-fleet.yml")),
     ("stages/accounts.yml", include_str!("../../playbooks/stages/accounts.yml")),
     ("stages/ask.yml", include_str!("../../playbooks/stages/ask.yml")),
+    ("stages/backscatter.yml", include_str!("../../playbooks/stages/backscatter.yml")),
+    ("stages/daemons.yml", include_str!("../../playbooks/stages/daemons.yml")),
     ("stages/dns-look.yml", include_str!("../../playbooks/stages/dns-look.yml")),
     ("stages/dns-same.yml", include_str!("../../playbooks/stages/dns-same.yml")),
     ("stages/dns.yml", include_str!("../../playbooks/stages/dns.yml")),

@@ -203,6 +203,7 @@ fn text_filters() {
         ("{{ 'k=v' | regex_search('(\\\\w)=(\\\\w)', '\\\\1', '\\\\2') }}", json!(["k", "v"])),
         ("{{ 'k=v' | regex_search('(?P<k>\\\\w)=', '\\\\g<k>') }}", json!(["k"])),
         ("{{ 'a1b22' | regex_findall('[0-9]+') }}", json!(["1", "22"])),
+        ("{{ 'a=1\\nb\\na=2\\n' | regex_findall('(?m)^a=(.*)$') }}", json!(["1", "2"])),
         ("{{ 'k=v,l=w' | regex_findall('(\\\\w)=(\\\\w)') }}", json!([["k", "v"], ["l", "w"]])),
         ("{{ 'a.b*' | regex_escape }}", json!("a\\.b\\*")),
         ("{{ 'a.b+' | regex_escape('posix_basic') }}", json!("a\\.b+")),

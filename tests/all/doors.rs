@@ -224,6 +224,12 @@ fn ports_lead_to_the_new_host_by_tcpserver_where_there_is_no_xinetd() {
     machine.done();
     assert!(says(0).is_empty() && says(1).is_empty());
     assert!(std::fs::read_dir(machine.program.path("service")).unwrap().next().is_none());
+
+    let somebody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = somebody.local_addr().unwrap().port();
+    machine.task(&task(&[port]));
+    let refused = machine.play("--check").expect(2);
+    assert!(refused.stdout.contains(&format!("somebody listens at port {port}")), "{}", refused.stdout);
 }
 
 /// Ends the services below a directory when dropped, with their supervisors.

@@ -119,6 +119,16 @@ const ROWS: &[Row] = &[
         why: "the server and its database are the tests' own",
     },
     Row {
+        module: "mail_addresses",
+        replaced: &[("    domains:", "    directory: NEW\n    domains:")],
+        why: "the default directory is the machine's own",
+    },
+    Row {
+        module: "qmail_daemon",
+        replaced: &[("    ports:", "    directory: NEW\n    qmail_send: 'true'\n    ports:")],
+        why: "the default directory is the machine's own",
+    },
+    Row {
         module: "port_forward",
         replaced: &[("    to:", "    directory: NEW\n    pidfile: NEW/xinetd.pid\n    to:")],
         why: "the default directory is the machine's own, and so is its xinetd",
@@ -182,6 +192,7 @@ const READING: &[&str] = &[
     "dns_facts",
     "find",
     "gather_facts",
+    "mail_addresses",
     "mail_logins",
     "mail_probe",
     "mysql_query",
@@ -189,6 +200,7 @@ const READING: &[&str] = &[
     "ping",
     "plesk_facts",
     "qmail_activity",
+    "qmail_daemon",
     "qmail_facts",
     "qmail_preflight",
     "raw",

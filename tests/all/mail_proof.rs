@@ -180,7 +180,8 @@ impl Hosts {
 
     fn stage(&self, name: &str, flags: &str) -> Printed {
         let stage = Path::new(env!("CARGO_MANIFEST_DIR")).join("playbooks/stages").join(name);
-        let address = format!("new_address=127.0.0.1:{}", self.smtp.port);
+        // There is no qmail-send.
+        let address = format!("new_address=127.0.0.1:{} -e daemons=false", self.smtp.port);
         self.program.run(&format!("play -i hosts {} -e {address} {flags}", stage.display()))
     }
 
@@ -218,6 +219,126 @@ fn the_proof_asks_every_address_and_its_test_messages_come_and_go() {
     let refused = hosts.stage("proof.yml", "-e proof_to=ann@example.com -e domains=foreign.example");
     assert!(refused.status == 2 && refused.stdout.contains("refuses `zoe@foreign.example`: 550"), "{}", refused.stdout);
     assert_eq!(hosts.messages(ann), ["1.own"]);
+}
+
+fn newu(program: &Program, host: &str) {
+    let newu = program.path(&format!("state/lab/{host}/var/qmail/bin/qmail-newu"));
+    assert!(Command::new(newu).status().unwrap().success());
+}
+
+#[test]
+fn every_class_of_address_gets_its_message_both_ways_and_backscatter_and_full_mailboxes_are_measured() {
+    let program = Program::new();
+    program.run("lab up").expect(0);
+    let lab = program.path("state/lab").display().to_string();
+    let stage = |name: &str, flags: &str| {
+        program.run(&format!(
+            "play -i {lab}/inventory.yml {lab}/playbooks/stages/{name}.yml -e domains=example.com {flags}"
+        ))
+    };
+    let answered = program.path("answered").display().to_string();
+    // As the panel has them: each an account with a directory of its own.
+    let qmail = "state/lab/old/var/qmail";
+    let mut assign = program.read(&format!("{qmail}/users/assign"));
+    let own = assign.lines().find(|line| line.starts_with("=7-ann:")).unwrap().to_string();
+    for (name, text) in [
+        ("team", "&ann@example.com\n&bob@example.com\n"),
+        ("out", "&x@partner.example\n"),
+        ("one", "&bob@example.com\n"),
+        ("news", "|/usr/bin/ezmlm-send '/var/qmail/lists/news'\n"),
+        ("away", "|AUTORESPONDER\n&bob@example.com\n"),
+    ] {
+        let text = text.replace("AUTORESPONDER", &format!("{}/autoresponder", program.path("").display()));
+        program.file(&format!("{qmail}/mailnames/example.com/{name}/.qmail"), &text);
+        assign =
+            format!("{}\n{assign}", own.replace("/ann:", &format!("/{name}:")).replace("-ann:", &format!("-{name}:")));
+    }
+    // Another name of Ann's.
+    assign = format!("{}\n{assign}", own.replace("-ann:", "-anna:"));
+    program.file(&format!("{qmail}/users/assign"), &assign);
+    newu(&program, "old");
+    program.file("autoresponder", &format!("#!/bin/sh\n[ -z \"$SENDER\" ] || echo \"$SENDER\" >>{answered}\n"));
+    fs::set_permissions(program.path("autoresponder"), fs::Permissions::from_mode(0o755)).unwrap();
+    stage("accounts", "").expect(0);
+    stage("forwarding", "").expect(0);
+    let messages = || {
+        let find =
+            Command::new("find").arg(program.path("state/lab/new/var/qmail/mailnames/example.com")).output().unwrap();
+        let text = String::from_utf8(find.stdout).unwrap();
+        text.lines().filter(|line| line.contains("/new/") || line.contains("/cur/")).count()
+    };
+    let before = messages();
+    let proof = stage("proof", "-e proof_to=classes -e proof_seconds=60").expect(0);
+    for words in [
+        "team@example.com",
+        "one@example.com",
+        "anna@example.com",
+        "away@example.com",
+        "postmaster@example.com",
+        "list `news@example.com`: a test message would go to its subscribers",
+    ] {
+        assert!(proof.stdout.contains(words), "{words} is not in\n{}", proof.stdout);
+    }
+    assert_eq!(messages(), before, "the test messages are taken away");
+    assert!(!proof.stdout.contains("item=out@example.com"), "{}", proof.stdout);
+    assert!(!Path::new(&answered).exists(), "the autoresponder has answered");
+
+    // Carol's mailbox is full, and qmail's deliverquota bounces.
+    let new = "state/lab/new/var/qmail/mailnames/example.com/carol";
+    program.file(&format!("{new}/.qmail"), "| true\n| /usr/bin/deliverquota ./Maildir\n");
+    program.file(&format!("{new}/Maildir/maildirsize"), "10S\n10 1\n");
+    let flags = "-e proof_sender=ann@example.com -e proof_full=carol@example.com -e proof_seconds=60";
+    let measured = stage("proof", flags).expect(0);
+    for words in ["1 unknown users through the old host 1 bounces came", "it came back as a bounce: raise the quota"] {
+        assert!(measured.stdout.contains(words), "{words} is not in\n{}", measured.stdout);
+    }
+    assert_eq!(messages(), before, "bounces are taken away, too");
+    // What holds mail up is said before anything is sent.
+    program.file("state/lab/old/var/qmail/control/concurrencyremote", "0\n");
+    let held = stage("proof", "-e proof_to=classes").expect(2);
+    assert!(held.stdout.contains("old host: `concurrencyremote` is 0: nothing is sent"), "{}", held.stdout);
+    program.run("lab down").expect(0);
+}
+
+#[test]
+fn the_retirement_undoes_the_door_and_the_whitelist_and_leaves_a_record() {
+    let hosts = Hosts::new();
+    hosts.script("old/var/qmail/bin/qmail-qread", ":");
+    hosts.script("old/var/qmail/bin/qmail-qstat", "echo 'messages in queue but not yet preprocessed: 0'");
+    let root = hosts.program.path("");
+    let root = root.display();
+    let flags = format!(
+        "-e new_address=192.0.2.20 -e qmail_send=true -e old_address=127.0.0.30 -e whitelist=true -e whitelist_may_relay=true \
+         -e qpsmtpd_dir={root}/qpsmtpd -e door_services={root}/service -e door_xinetd={root}/xinetd.d"
+    );
+    for directory in ["service", "xinetd.d"] {
+        fs::create_dir(hosts.program.path(directory)).unwrap();
+    }
+    hosts.program.file("qpsmtpd/plugins", "whitelist\nrcpt_ok\n").file("new/var/qmail/control/door.rules", ":deny\n");
+    hosts.stage("door.yml", &format!("{flags} -e door=daemontools")).expect(0);
+    let link = hosts.program.path("service/qmail-smtpd-door");
+    assert!(link.symlink_metadata().is_ok() && hosts.program.read("qpsmtpd/whitelisthosts") == "127.0.0.30\n");
+    let rules = hosts.program.read("new/var/qmail/control/door.rules");
+    assert!(rules.contains("127.0.0.30:allow"), "{rules}");
+    hosts.stage("forwarding.yml", &format!("{flags} -e domains=example.com")).expect(0);
+    hosts.program.file("xinetd.d/smtp-door", "service smtp-door\n{\n    only_from   = 127.0.0.30 127.0.0.31\n}\n");
+    let check =
+        hosts.stage("retirement.yml", &format!("{flags} -e door=xinetd -e domains=example.com --check")).expect(0);
+    let expected = "-    only_from   = 127.0.0.30 127.0.0.31\n+    only_from   = 127.0.0.31\n";
+    assert!(check.stdout.contains(expected) && !check.stdout.contains("-service smtp-door"), "{}", check.stdout);
+    hosts.program.file("xinetd.d/smtp-door", "service smtp-door\n{\n    only_from   = 127.0.0.30\n}\n");
+    let check =
+        hosts.stage("retirement.yml", &format!("{flags} -e door=xinetd -e domains=example.com --check")).expect(0);
+    assert!(check.stdout.contains("-service smtp-door\n"), "{}", check.stdout);
+
+    let retired =
+        hosts.stage("retirement.yml", &format!("{flags} -e door=daemontools -e domains=example.com")).expect(0);
+    assert!(link.symlink_metadata().is_err(), "{}", retired.stdout);
+    assert!(!hosts.program.read("new/var/qmail/control/door.rules").contains("127.0.0.30"));
+    assert_eq!(hosts.program.read("qpsmtpd/whitelisthosts"), "");
+    assert!(hosts.program.read("old/var/qmail/moved-domains").starts_with("example.com has moved to new-host"));
+    let again = hosts.stage("retirement.yml", &format!("{flags} -e door=daemontools -e domains=example.com")).expect(0);
+    assert!(again.stdout.contains(" changed=0 "), "{}", again.stdout);
 }
 
 #[test]

@@ -31,6 +31,7 @@ mod logins;
 mod mail_move;
 mod mail_proof;
 mod maildir_kill;
+mod many_domains;
 mod mariadb;
 mod mounts;
 mod named;

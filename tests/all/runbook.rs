@@ -6,10 +6,11 @@ use std::process::Command;
 use crate::program::{Printed, Program};
 
 /// What the lab has otherwise than the runbook's hosts: what is written, and what stands for it there.
-const OTHERWISE: [(&str, &str); 6] = [
+const OTHERWISE: [(&str, &str); 7] = [
     ("inventory/mine.ini", "LAB/inventory.yml"),
     ("playbooks/", "LAB/playbooks/"),
     ("proof_to=test@example.com", "proof_to=ann@example.com"),
+    ("proof_sender=test@example.com", "proof_sender=ann@example.com"),
     ("--ask-vault-pass", "--vault-password-file pw"),
     // The lab's inventory has a `close_logins` of its own.
     (" -e '{\"close_logins\": \"svc -d /service/qmail-pop3d\"}'", ""),

@@ -3,9 +3,12 @@
 use super::Entry;
 
 mod activity;
+mod addresses;
 pub mod assign;
 mod attachments_copy;
+mod classes;
 mod control;
+mod daemon;
 mod dangers;
 mod delivery;
 mod drift;
@@ -32,8 +35,10 @@ mod users;
 
 pub const MODULES: &[&Entry] = &[
     &activity::ENTRY,
+    &addresses::ENTRY,
     &attachments_copy::ENTRY,
     &control::ENTRY,
+    &daemon::ENTRY,
     &facts::ENTRY,
     &folders::ENTRY,
     &homes::ENTRY,

@@ -18,7 +18,7 @@ const FIND: &str = "ps -A -o pid= -o comm= | while read -r pid name; do case $na
 
 /// `unread FILE`: says whether a process in `$pids` started before the last change of a file, or perhaps did: `ps` counts
 /// in whole seconds and rounds, so what is within two of them is taken for unread.
-const TIMES: &str = r#"started() {
+pub(super) const TIMES: &str = r#"started() {
   ps -o etime= -p "$1" 2>/dev/null | awk -v now="$(date +%s)" 'NF {
     n = split($1, part, /[-:]/); s = part[n] + 60 * part[n - 1]
     if (n > 2) s += 3600 * part[n - 2]
@@ -103,8 +103,13 @@ impl QmailSend<'_> {
         })
     }
 
+    /// Returns the command that prints the ids of its processes.
+    pub(super) fn find(&self) -> &str {
+        self.pid.unwrap_or(FIND)
+    }
+
     fn preamble(&self) -> String {
-        let find = self.pid.unwrap_or(FIND);
+        let find = self.find();
         format!("pids=$({find})\n[ -n \"$pids\" ] || {{ echo '{IDLE}'; exit 0; }}\n")
     }
 
@@ -143,7 +148,7 @@ impl QmailSend<'_> {
     /// Stops, waits, starts: a second qmail-send exits at once while the first still finishes its deliveries. The pause
     /// puts the start well after the change, which is how the probe tells them apart.
     fn restart(&self) -> Command {
-        let (service, find) = (quote(self.service), self.pid.unwrap_or(FIND));
+        let (service, find) = (quote(self.service), self.find());
         Command::shell(format!(
             "pids() {{ {find}; }}\nold=$(pids)\nsleep 5\nif [ -d /service/{service} ]; then svc -t /service/{service} || exit\n\
              else service {service} stop || exit; fi\n\

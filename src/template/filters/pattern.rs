@@ -10,6 +10,9 @@ pub(super) const FILTERS: &[Row] =
 
 /// Compiles a Python pattern.
 pub fn compile(pattern: &str, ignore_case: bool, multiline: bool) -> Result<Regex, Error> {
+    // Flags for the whole pattern stand at its start.
+    let flags = pattern.strip_prefix("(?").and_then(|rest| rest.split_once(')')).map_or("", |(flags, _)| flags);
+    let multiline = multiline || (flags.contains('m') && flags.bytes().all(|byte| byte.is_ascii_alphabetic()));
     let mut builder = RegexBuilder::new(&translated(pattern, multiline));
     builder.case_insensitive(ignore_case).multi_line(multiline).backtrack_limit(1_000_000);
     builder.build().map_err(|error| wrong(format!("the pattern `{pattern}` is wrong: {error}")))
