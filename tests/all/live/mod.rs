@@ -169,6 +169,11 @@ async fn the_move(size: &Size) {
     traffic.until(size.messages).await;
     // Each night collects what came late, and finds nothing else to do.
     does(&|it| drop(it.window("--due").expect(0)));
+    // What was put off while something was broken would wait for minutes.
+    for _ in 0..3 {
+        does(&|it| it.hosts.flush());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
     let report = traffic.end().await.unwrap();
     does(&|it| drop(it.window("--due").expect(0)));
     let status = controller.program.run("status").expect(0).stdout;
