@@ -61,6 +61,8 @@ def serve(name):
     (base / f"{name}.conf").write_text(
         f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {base}/host_key\nPidFile none\nUsePAM no\nStrictModes no\n"
         f"PermitRootLogin yes\nMaxSessions 100\nAuthorizedKeysFile {base}/id.pub\n"
+        # A start-up file of a shell would be read for every session.
+        f"SetEnv HOME={base}\n"
     )
     os.makedirs("/run/sshd", exist_ok=True)
     log = open(base / f"{name}.log", "wb")

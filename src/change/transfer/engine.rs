@@ -193,6 +193,8 @@ impl Engine<'_> {
         if items.is_empty() {
             return Ok(());
         }
+        // Files of one directory come in one archive and are renamed by one process.
+        items.sort_by_cached_key(|item| (item.mailbox, item.spot.directory()));
         let mut stage = Stage {
             old: &mut self.old,
             new: &mut self.new,
@@ -409,8 +411,9 @@ fn claims_of(spots: &[Spot], source: &str) -> Vec<String> {
 fn moves(spots: &[Spot], (from, to): (&str, &str)) -> Vec<String> {
     let mut lines = Vec::new();
     let mut last = None;
-    for spot in spots {
-        let directory = spot.directory();
+    let mut spots: Vec<_> = spots.iter().map(|spot| (spot.directory(), spot)).collect();
+    spots.sort_by(|one, other| one.0.cmp(&other.0));
+    for (directory, spot) in spots {
         if last.as_ref() != Some(&directory) {
             lines.push(format!("d\t{from}/{directory}\t{to}/{directory}"));
             last = Some(directory);
