@@ -289,7 +289,12 @@ impl<'a> Fixture<'a> {
             std::fs::write(bind.join("zones.conf"), zones).unwrap();
             let include = format!("include \"{}\";\n", bind.join("zones.conf").display());
             let named = Named::start(&include, &[("example.com", &text)]);
-            std::fs::copy(named.path("named.conf"), bind.join("named.conf")).unwrap();
+            // Its directory is one that the host has, too.
+            let text = std::fs::read_to_string(named.path("named.conf")).unwrap();
+            let own = format!("directory \"{}\"", named.path("").display().to_string().trim_end_matches('/'));
+            assert!(text.contains(&own), "{text}");
+            let text = text.replace(&own, &format!("directory \"{}\"", bind.display()));
+            std::fs::write(bind.join("named.conf"), text).unwrap();
             std::fs::copy(named.path("rndc.conf"), bind.join("rndc.conf")).unwrap();
             named
         });
