@@ -21,6 +21,8 @@ type Refused = &'static [(&'static str, &'static str)];
 const NOTHING: Refused = &[];
 const MISSING_TOOLS: Refused = &[
     ("apt", NO_APT),
+    ("mail_logins", "awk: not found"),
+    ("named_zone", "named-checkconf: not found"),
     ("maildir_move", "this host has no stat command"),
     ("mysql_query", NO_CLIENT),
     ("mysql_rows", NO_CLIENT),
@@ -34,6 +36,7 @@ const MISSING_TOOLS: Refused = &[
 ];
 const NO_SHADOW: Refused = &[
     ("apt", NO_APT),
+    ("named_zone", "named: not found"),
     ("group", "`new` has no `groupadd`"),
     ("mysql_query", NO_CLIENT),
     ("mysql_rows", NO_CLIENT),
