@@ -259,6 +259,19 @@ impl View {
         }
     }
 
+    /// Returns a user and a group by name; the connection's own where no name is given.
+    pub async fn owner(&self, user: Option<&str>, group: Option<&str>) -> Result<(Owner, Owner), TransportError> {
+        let user = match user {
+            Some(name) => self.user(name).await?,
+            None => self.identity().user.clone(),
+        };
+        let group = match group {
+            Some(name) => self.group(name).await?,
+            None => self.identity().group.clone(),
+        };
+        Ok((user, group))
+    }
+
     async fn planned_account(
         &self,
         (kind, file): (&str, &str),

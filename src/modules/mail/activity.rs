@@ -13,7 +13,7 @@ use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Plan
 use crate::transport::{Command, Content, Links, Want};
 
 use super::drift::{Standing, Wanted};
-use super::logs;
+use super::logs::{self, Fields};
 use super::qmail::{self, Relay};
 use super::send::QmailSend;
 
@@ -283,12 +283,9 @@ impl Found {
     fn read(text: &str) -> Result<Found, String> {
         let mut found = Found::default();
         for line in text.lines() {
-            let fields: Vec<&str> = line.split('\t').collect();
-            let number = |at: usize| -> Result<i64, String> {
-                fields.get(at).and_then(|text| text.parse().ok()).ok_or(format!("the host printed {line:?}"))
-            };
-            let text = |at: usize| fields.get(at).copied().unwrap_or_default().to_string();
-            match fields[0] {
+            let fields = Fields::of(line);
+            let (number, text) = (|at| fields.number(at), |at| fields.text(at));
+            match fields.kind() {
                 "n" => (found.now, found.from) = (number(1)?, number(2)?),
                 "e" => return Err(format!("`{}` failed", text(1))),
                 "q" => drop(found.queued.insert((text(1), text(2)), number(3)?.unsigned_abs())),

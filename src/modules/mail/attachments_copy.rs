@@ -44,14 +44,7 @@ pub(super) struct Pair {
 impl Module for AttachmentsCopy {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
         let peer = host.peer(&self.from).await?;
-        let owner = match &self.owner {
-            Some(name) => host.user(name).await?,
-            None => host.identity().user.clone(),
-        };
-        let group = match &self.group {
-            Some(name) => host.group(name).await?,
-            None => host.identity().group.clone(),
-        };
+        let (owner, group) = host.owner(self.owner.as_deref(), self.group.as_deref()).await?;
         let lists = self.directories.iter().map(|pair| peer.list(&pair.source, None));
         let lists = futures::future::try_join_all(lists).await?;
         let (mut sources, mut dests) = (Vec::new(), Vec::new());

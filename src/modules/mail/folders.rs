@@ -105,14 +105,7 @@ done
 impl Module for MaildirFolders {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
         let peer = host.peer(&self.from).await?;
-        let owner = match &self.owner {
-            Some(name) => host.user(name).await?,
-            None => host.identity().user.clone(),
-        };
-        let group = match &self.group {
-            Some(name) => host.group(name).await?,
-            None => host.identity().group.clone(),
-        };
+        let (owner, group) = host.owner(self.owner.as_deref(), self.group.as_deref()).await?;
         let sources: Vec<&str> = self.mailboxes.iter().map(|pair| pair.source.trim_end_matches('/')).collect();
         let dests: Vec<&str> = self.mailboxes.iter().map(|pair| pair.dest.trim_end_matches('/')).collect();
         let (mut theirs, mut ours) = tokio::try_join!(look(&peer, &sources), look(host, &dests))?;

@@ -84,14 +84,7 @@ struct Found {
 impl Module for QmailHomes {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
         let peer = host.peer(&self.from).await?;
-        let owner = match &self.owner {
-            Some(name) => host.user(name).await?,
-            None => host.identity().user.clone(),
-        };
-        let group = match &self.group {
-            Some(name) => host.group(name).await?,
-            None => host.identity().group.clone(),
-        };
+        let (owner, group) = host.owner(self.owner.as_deref(), self.group.as_deref()).await?;
         let found = self.found(&peer).await?;
         let source: Vec<_> = found.files.iter().map(|(source, _)| (source.clone(), Links::Keep)).collect();
         let dests = found.files.iter().map(|(_, dest)| dest).chain(&found.directories);

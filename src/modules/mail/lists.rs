@@ -83,14 +83,7 @@ const PROGRAMS: [&str; 5] = ["/usr/bin", "/usr/local/bin", "/usr/local/bin/ezmlm
 impl Module for EzmlmLists {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
         let peer = host.peer(&self.from).await?;
-        let owner = match &self.owner {
-            Some(name) => host.user(name).await?,
-            None => host.identity().user.clone(),
-        };
-        let group = match &self.group {
-            Some(name) => host.group(name).await?,
-            None => host.identity().group.clone(),
-        };
+        let (owner, group) = host.owner(self.owner.as_deref(), self.group.as_deref()).await?;
         let (lists, links) = self.lists(&peer).await?;
         let (mut changes, mut warnings) = (Vec::new(), Vec::new());
         let programs = self.programs(host, &self.texts(&peer, &lists).await?).await?;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::logs;
+use super::logs::{self, Fields};
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
@@ -180,12 +180,9 @@ impl Found {
     fn read(text: &str) -> Result<Found, String> {
         let mut found = Found::default();
         for line in text.lines() {
-            let fields: Vec<&str> = line.split('\t').collect();
-            let number = |at: usize| -> Result<i64, String> {
-                fields.get(at).and_then(|text| text.parse().ok()).ok_or(format!("the host printed {line:?}"))
-            };
-            let text = |at: usize| fields.get(at).copied().unwrap_or_default().to_string();
-            match fields[0] {
+            let fields = Fields::of(line);
+            let (number, text) = (|at| fields.number(at), |at| fields.text(at));
+            match fields.kind() {
                 "n" => (found.now, found.from) = (number(1)?, number(2)?),
                 "f" => found.logs.push(text(1)),
                 "z" => found.unreadable.push(text(1)),

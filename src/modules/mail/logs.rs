@@ -24,3 +24,30 @@ done
 [ -n "$logs" ] || printf 'f\t\n'
 [ -n "$readable" ] || exit 0
 "#;
+
+/// A line that a script of ours printed: a letter that says what it is, and fields after tabs.
+pub struct Fields<'a> {
+    line: &'a str,
+    fields: Vec<&'a str>,
+}
+
+impl Fields<'_> {
+    pub fn of(line: &str) -> Fields<'_> {
+        Fields { line, fields: line.split('\t').collect() }
+    }
+
+    pub fn kind(&self) -> &str {
+        self.fields.first().copied().unwrap_or_default()
+    }
+
+    /// An absent field is empty.
+    pub fn text(&self, at: usize) -> String {
+        self.fields.get(at).copied().unwrap_or_default().to_string()
+    }
+
+    /// What is no number is an error that shows the line.
+    pub fn number(&self, at: usize) -> Result<i64, String> {
+        let number = self.fields.get(at).and_then(|text| text.parse().ok());
+        number.ok_or_else(|| format!("the host printed {:?}", self.line))
+    }
+}
