@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::session::MARK;
+
 /// A message's identity: its folder and its name up to the colon. POP3's UIDL is made from that name, so it never changes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
@@ -172,8 +174,8 @@ pub fn parse(lines: &[String]) -> Vec<Scan> {
 impl Scan {
     fn read(&mut self, line: &str) {
         let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
-        // A tab separates the words of a step.
-        if ["d", "f"].contains(&kind) && rest.contains('\t') {
+        // Neither would come through the ledger and the lists of the mover.
+        if ["d", "f"].contains(&kind) && rest.contains(['\t', MARK]) {
             let path = rest.splitn(if kind == "d" { 5 } else { 6 }, ' ').last().unwrap_or(rest);
             self.odd.push(path.replace("/./", "/"));
             return;

@@ -1,5 +1,5 @@
 # One side of a move of mail: answers verbs from stdin until it ends, then gives its locks back.
-# Lists end with a line `.`; every answer ends with a line that starts with the record separator.
+# A verb may be followed by the length of its list; every answer ends with a line that starts with the record separator.
 umask 077
 LC_ALL=C
 export LC_ALL
@@ -9,6 +9,7 @@ t=$(printf '\t')
 nl='
 '
 held=
+incoming=
 # Seconds spent on waiting for locks, all of them together.
 waited=0
 
@@ -35,9 +36,12 @@ durable() {
     sync -f "$@" >/dev/null 2>&1 || sync
 }
 
-item() {
-    IFS= read -r line && [ "$line" != . ]
-}
+# Takes so many bytes from stdin and not one more. A shell's own `read` asks the system for each byte by itself.
+if [ "$({ printf abcd | { head -c 2 >/dev/null; cat; }; } 2>/dev/null)" = cd ]; then
+    take() { head -c "$1"; }
+else
+    take() { dd bs=1 count="$1" 2>/dev/null; }
+fi
 
 # The order new, cur, x-out is the order in which a message wanders: none is missed between two listings.
 scan() (
@@ -77,13 +81,7 @@ scan() (
         find "$@" ! -name . -prune ! -name '.*' \( ! -type f -o -name "*$nl*" \) -exec sh -c '
             for path; do printf "o "; printf %s "$path" | tr "\n" "?"; echo; done' sh {} + 2>/dev/null
     fi
-    set --
-    for part in new cur; do
-        for f in x-out/ x-out/.[!.]*/ x-out/..?*/; do
-            [ ! -d "$f$part" ] || set -- "$@" "$f$part/."
-        done
-    done
-    [ $# -eq 0 ] || find "$@" ! -name . -prune -type f -print 2>/dev/null | sed 's/^/c /'
+    claimed
     for f in x/part-* x/new x/cur x/.[!.]* x/..?* x/lock x-out/lock; do
         [ ! -e "$f" ] || printf 'left %s\n' "$f"
     done
@@ -91,13 +89,24 @@ scan() (
     [ ! -f maildirsize ] || sed 's/^/q /' maildirsize
     [ ! -f courierpop3dsizelist ] || sed -n '1s|^/[23] .*|numbered|p' courierpop3dsizelist
     [ ! -f dovecot-uidlist ] || echo dovecot
-    [ ! -f x-out/courierpop3dsizelist ] || sed 's/^/u /' x-out/courierpop3dsizelist
 )
+
+# What was handed over, by those who are in the Maildir already.
+claimed() {
+    set --
+    for part in new cur; do
+        for f in x-out/ x-out/.[!.]*/ x-out/..?*/; do
+            [ ! -d "$f$part" ] || set -- "$@" "$f$part/."
+        done
+    done
+    [ $# -eq 0 ] || find "$@" ! -name . -prune -type f -print 2>/dev/null | sed 's/^/c /'
+    [ ! -f x-out/courierpop3dsizelist ] || sed 's/^/u /' x-out/courierpop3dsizelist
+}
 
 # Prints the paths that exist, then a line for each with the free KiB of its file system, then one with the free inodes.
 space() {
-    set --
-    while item; do
+    for line; do
+        shift
         while [ -n "$line" ] && [ ! -d "$line" ]; do line=${line%/*}; done
         set -- "$@" "${line:-/}"
     done
@@ -106,37 +115,14 @@ space() {
     df -Pi "$@" 2>/dev/null | sed -n 's/^\(.*[^ ]\)  *[0-9][0-9]*  *[0-9][0-9]*  *\([0-9][0-9]*\)  *[0-9]*% .*/i \2 \1/p'
 }
 
-# own USER:GROUP PATH [-prune]: PATH, and without -prune all below it; only what is not theirs yet.
+# own USER:GROUP ARGUMENTS: what `find` finds and is not theirs yet.
 own() {
-    find "$2" $3 \( ! -user "${1%%:*}" -o ! -group "${1#*:}" \) -exec chown -h "$1" {} + 2>&1
+    who=$1
+    shift
+    find "$@" \( ! -user "${who%%:*}" -o ! -group "${who#*:}" \) -exec chown -h "$who" {} + 2>&1
 }
 
-make() {
-    while IFS=$t read -r kind who path && [ "$kind" != . ]; do
-        case $kind in
-            d) [ -d "$path" ] || mkdir -p -- "$path" 2>&1 ;;
-            # Not `:`, a special built-in, whose failed redirection would end the shell.
-            f) [ -f "$path" ] || { true >>"$path"; } 2>&1 ;;
-        esac
-        [ "$who" = - ] || own "$who" "$path" -prune
-    done
-}
-
-# Makes what was received durable and theirs, and prints its digests.
-seal() {
-    set --
-    while IFS=$t read -r who path && [ "$who" != . ]; do
-        [ -d "$path" ] || continue
-        own "$who" "$path" </dev/null | sed 's/^/! /'
-        set -- "$@" "$path"
-    done
-    durable "$@"
-    for path; do
-        printf 'm %s\n' "$path"
-        (cd -- "$path" && find . -type f -exec $digest {} +) </dev/null
-    done
-}
-
+# Without overwriting: what cannot be moved stays where it is and is found there by the next scan.
 if mv -n /nonexistent/a /nonexistent/b 2>&1 | grep -q -e 'invalid option' -e 'unrecognized option' -e 'illegal option'; then
     keep() {
         for name; do
@@ -174,82 +160,48 @@ join() {
         printf 'unique ids of POP3 could not be added to %s\n' "$list"
         incoming=
     elif ! cmp -s "$incoming.list" "$list"; then
-        own "$who" "$incoming.list" && mv -f -- "$incoming.list" "$list" 2>&1
+        own "$numbered" "$incoming.list" && mv -f -- "$incoming.list" "$list" 2>&1
     fi
 }
 
-flush() {
-    [ $# -gt 0 ] || return 0
-    join
-    (cd -- "$from" && keep "$@") </dev/null 2>&1
-    case $nl$touched in *"$nl$to$nl"*) ;; *) touched=$touched$to$nl ;; esac
-    case $nl$touched in *"$nl$from$nl"*) ;; *) touched=$touched$from$nl ;; esac
+# incoming USER:GROUP FILE LIST: what the following renames are to add to LIST is kept in FILE.
+incoming() {
+    numbered=$1 incoming=$2 list=$3
+    { true >"$incoming"; } 2>&1
 }
 
-# Renames without overwriting; what cannot be moved stays where it is and is found there by the next scan.
-move() {
-    set --
-    touched=
-    incoming=
-    while item; do
-        rest=${line#*"$t"}
-        case $line in
-            d*) flush "$@"; set --; from=${rest%%"$t"*} to=${rest#*"$t"} ;;
-            f*) set -- "$@" "$rest" ;;
-            r*)
-                one=${rest%%"$t"*} two=${rest#*"$t"}
-                join
-                if [ ! -e "$two" ] && [ ! -h "$two" ]; then mv -- "$one" "$two" </dev/null 2>&1; fi
-                touched=$touched${two%/*}$nl${one%/*}$nl
-                ;;
-            k*)
-                one=${rest%%"$t"*} two=${rest#*"$t"}
-                [ ! -f "$one" ] || { { echo; cat "$one"; } >>"$two"; durable "$two"; } 2>&1
-                ;;
-            i*)
-                who=${rest%%"$t"*}
-                rest=${rest#*"$t"}
-                incoming=${rest%%"$t"*} list=${rest#*"$t"}
-                { true >"$incoming"; } 2>&1
-                ;;
-            w*) printf '%s\n' "$rest" >>"$incoming" ;;
-        esac
-        [ $# -lt 100 ] || { flush "$@"; set --; }
-    done
-    flush "$@"
+# rename FROM TO NAME...
+rename() {
+    from=$1 to=$2
+    shift 2
     join
-    IFS=$nl
-    set -f
-    set -- $touched
-    set +f
-    IFS=' '$t$nl
-    durable "$@"
+    (cd -- "$from" && keep "$@") 2>&1
+    join
+}
+
+# place FROM TO...
+place() {
+    while [ $# -gt 1 ]; do
+        join
+        if [ ! -e "$2" ] && [ ! -h "$2" ]; then mv -- "$1" "$2" 2>&1; fi
+        join
+        shift 2
+    done
 }
 
 # A file that cannot be read to its end leaves its frame broken: nothing may follow.
 send() {
-    while item; do
+    for line; do
         { echo ok; cat || exit 5; echo; } 2>/dev/null <"$line" || { [ -e "$line" ] && echo denied || echo gone; }
     done
 }
 
-# Archives of files, each followed by the status of its tar: far fewer processes than `send` has. What they cannot tell, such as
-# why a file is not in one, is asked by `send`.
+# pack DIRECTORY NAME...: an archive, followed by the status of its tar: far fewer processes than `send` has. What that cannot
+# tell, such as why a file is not in it, is asked by `send`.
 pack() {
-    set --
-    while item; do
-        case $line in
-            d*) archive "$@"; set --; from=${line#d} ;;
-            f*) set -- "$@" "${line#f}" ;;
-        esac
-        [ $# -lt 200 ] || { archive "$@"; set --; }
-    done
-    archive "$@"
-}
-
-archive() {
-    [ $# -gt 0 ] || return 0
-    (cd -- "$from" && exec tar -cf - "$@") </dev/null 2>/dev/null
+    from=$1
+    shift
+    (cd -- "$from" && exec tar -cf - "$@") 2>/dev/null
     printf '\n%s%s\n' "$rs" $?
 }
 
@@ -321,38 +273,66 @@ open_files() {
         sed -n 's|.* /proc/\([0-9]*\)/[^ ]* -> \(/.*\)|\1 \2|p' | grep -v -e '^[0-9]* /dev/' -e ' /$' | sort -u
 }
 
-while IFS= read -r verb; do
-    case $verb in
-        clock) date +%s ;;
-        scan) while item; do scan "$line" </dev/null; done ;;
-        space) space ;;
-        stat) while item; do stat "$stat" "$file" "$line" 2>/dev/null; done ;;
-        lock) while item; do lock "$line" </dev/null; done ;;
-        make) make ;;
-        send) send ;;
-        pack) pack ;;
-        seal) if [ -n "$digest" ]; then seal; else echo 'no sha256sum, shasum or openssl'; fi ;;
-        move) move ;;
-        remove) while item; do rm -rf -- "$line" 2>&1; done ;;
-        prune) while item; do rm -rf -- "$line"/part-*; done ;;
-        tidy) while item; do
-            find "$line" -depth -type d ! -path "$line" ! -path "$line/lock" -exec rmdir {} + 2>/dev/null
-        done ;;
-        append)
-            IFS= read -r path || exit 1
-            { echo; while item; do printf '%s\n' "$line"; done; } >>"$path"
-            durable "$path"
-            ;;
-        quota)
-            IFS=$t read -r who path total || exit 1
-            {
-                sed 1q "$path"
-                printf '%s\n' "$total"
-            } >"$path.move" && own "$who" "$path.move" && mv -- "$path.move" "$path" 2>&1
-            ;;
-        digest) while item; do $digest "$line" 2>/dev/null </dev/null; done ;;
-        processes) item; open_files ;;
-        *) printf 'unknown verb\n' ;;
-    esac
+while IFS=' ' read -r verb size; do
+    set --
+    if [ -n "$size" ]; then
+        text=$(take "$size")
+        # A list that was cut off must not be taken for a whole one: a part of a path is a path.
+        case $text in *"$nl${rs}end") ;; *) exit 1 ;; esac
+        IFS=$nl
+        set -f
+        set -- ${text%"$nl${rs}end"}
+        set +f
+        IFS=' '$t$nl
+    fi
+    {
+        case $verb in
+            clock) date +%s ;;
+            scan) for line; do scan "$line"; done ;;
+            claimed) for line; do printf 'm %s\n' "$line"; (cd -- "$line" && claimed); done ;;
+            space) space "$@" ;;
+            stat) stat "$stat" "$file" "$@" 2>/dev/null ;;
+            lock) for line; do lock "$line"; done ;;
+            make) for line; do [ -d "$line" ] || mkdir -p -- "$line" 2>&1; done ;;
+            # Not `:`, a special built-in, whose failed redirection would end the shell.
+            touch) for line; do [ -f "$line" ] || { true >>"$line"; } 2>&1; done ;;
+            own) own "$@" -prune ;;
+            own-all) own "$@" ;;
+            send) send "$@" ;;
+            pack) pack "$@" ;;
+            incoming) if [ $# -gt 0 ]; then incoming "$@"; else incoming=; fi ;;
+            numbers) { printf '%s\n' "$@" >>"$incoming"; } 2>&1 ;;
+            rename) rename "$@" ;;
+            place) place "$@" ;;
+            durable) durable "$@" ;;
+            remove) rm -rf -- "$@" 2>&1 ;;
+            prune) for line; do
+                for line in "$line"/part-*; do [ ! -e "$line" ] || rm -rf -- "$line"; done
+            done ;;
+            tidy) find "$@" -depth -type d -exec rmdir {} + 2>/dev/null ;;
+            append)
+                path=$1
+                shift
+                { { printf '\n' && printf '%s\n' "$@"; } >>"$path"; } 2>&1
+                ;;
+            uidls) [ ! -f "$1" ] || { { echo; cat "$1"; } >>"$2"; durable "$2"; } 2>&1 ;;
+            quota)
+                {
+                    sed 1q "$2"
+                    printf '%s\n' "$3"
+                } >"$2.move" && own "$1" "$2.move" && mv -- "$2.move" "$2" 2>&1
+                ;;
+            digest) $digest "$@" 2>/dev/null ;;
+            digests)
+                [ -n "$digest" ] || echo '! no sha256sum, shasum or openssl'
+                for line; do
+                    printf 'm %s\n' "$line"
+                    (cd -- "$line" && find . -type f -exec $digest {} +)
+                done
+                ;;
+            processes) open_files ;;
+            *) printf 'unknown verb\n' ;;
+        esac
+    } </dev/null
     printf '%sdone\n' "$rs"
 done

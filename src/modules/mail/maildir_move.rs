@@ -9,7 +9,8 @@ use serde_json::Value;
 use crate::change::Change;
 use crate::change::transfer::decide::decide;
 use crate::change::transfer::maildir::{self, Directory, Scan};
-use crate::change::transfer::{Drain, Mailbox, Transfer, look, session};
+use crate::change::transfer::session::{self, NOTHING, Verbs};
+use crate::change::transfer::{Drain, Mailbox, Transfer, look};
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results};
@@ -254,11 +255,11 @@ struct Side {
 impl Side {
     /// Looks at all Maildirs of one host in one exchange.
     async fn look(host: &View, maildirs: &[&str]) -> Result<Side, TransportError> {
-        let mut stdin = session::request("scan", maildirs);
-        stdin.extend(session::request("space", maildirs));
-        stdin.extend(b"clock\n");
+        let mut verbs = Verbs::new("scan", maildirs);
+        verbs.add("space", maildirs);
+        verbs.add("clock", NOTHING);
         let start = Instant::now();
-        let output = host.probe(&session::command(stdin)).await?;
+        let output = host.probe(&session::command(verbs)).await?;
         let here = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let [scan, space, clock] = session::answers(&output.stdout)?;
         let scans = maildir::parse(&scan);
