@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
@@ -23,7 +23,7 @@ const ROUNDS: usize = 4;
 const LAST_ROUNDS: usize = 3;
 
 /// Mailboxes are looked at together until they have so many messages, so that no number of them fills the memory.
-const GROUP: u64 = 20_000;
+const GROUP: u64 = 10_000;
 
 const CLOSING: Duration = Duration::from_secs(10);
 
@@ -32,13 +32,16 @@ pub async fn run(transfer: &Transfer, reach: Reach<'_>) -> Result<Applied, Apply
     let machine = reach.machines.machine(&transfer.from).await?;
     let (old, new) =
         tokio::try_join!(Session::start(&transfer.from, machine.as_ref()), Session::start("the new host", reach.host))?;
+    let run = format!("{}-{}", std::process::id(), next_run());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut engine = Engine {
+        mark: format!("{run}-{}", now.as_nanos()),
         old,
         new,
         old_machine: machine.as_ref(),
         new_machine: reach.host,
         mailboxes: &transfer.mailboxes,
-        run: format!("{}-{}", std::process::id(), next_run()),
+        run,
         counts: vec![Counts::default(); transfer.mailboxes.len()],
         warnings: Vec::new(),
         refusals: Vec::new(),
@@ -80,6 +83,8 @@ pub struct Engine<'a> {
     new_machine: &'a dyn Transport,
     pub mailboxes: &'a [Mailbox],
     pub run: String,
+    /// Of this move alone.
+    mark: String,
     pub counts: Vec<Counts>,
     warnings: Vec<String>,
     /// What `mv` on the old host said about messages that it did not hand over.
@@ -275,7 +280,7 @@ impl Engine<'_> {
             let mut work = works(&old, &new);
             let is_closing = round >= ROUNDS;
             if work.iter().all(|work| if is_closing { work.is_published() } else { work.is_done() }) {
-                return self.verify(group, &work);
+                return self.finish(group, &work).await;
             }
             if is_closing {
                 work.iter_mut().for_each(Work::close);
@@ -283,7 +288,19 @@ impl Engine<'_> {
             self.round(group, work, (old, &new)).await?;
         }
         let (old, new) = self.scan(group).await?;
-        self.verify(group, &works(&old, &new))
+        self.finish(group, &works(&old, &new)).await
+    }
+
+    /// Looks whether all is well, and marks both sides of each mailbox of which nothing is left to do.
+    async fn finish(&mut self, group: &Range<usize>, work: &[Work]) -> Result<(), ApplyError> {
+        self.verify(group, work)?;
+        let done = group.clone().zip(work).filter(|(_, work)| work.is_done() && work.twice.is_empty());
+        let done: Vec<&Mailbox> = done.map(|(index, _)| &self.mailboxes[index]).collect();
+        let (mut new, mut old) = (Verbs::default(), Verbs::default());
+        new.each("settle", &[&self.mark], done.iter().map(|mailbox| format!("{}/x", mailbox.dest)));
+        old.each("settle", &[&self.mark], done.iter().map(|mailbox| format!("{}/x-out", mailbox.source)));
+        refuse_output(self.new.exchange(new).await?)?;
+        refuse_output(self.old.exchange(old).await?)
     }
 
     async fn round(
@@ -292,8 +309,9 @@ impl Engine<'_> {
         mut work: Vec<Work>,
         (mut old, new): (Vec<Scan>, &[Scan]),
     ) -> Result<(), ApplyError> {
-        let mut gone = Vec::new();
-        let mut moves = Verbs::default();
+        let (mut gone, mut moves) = (Vec::new(), Verbs::default());
+        let handing = group.clone().zip(&work).filter(|(_, work)| !work.claim.is_empty());
+        moves.each("remove", &[], handing.map(|(index, _)| format!("{}/x-out/settled", self.mailboxes[index].source)));
         for (work, index) in work.iter().zip(group.clone()) {
             let Mailbox { source, dest, .. } = &self.mailboxes[index];
             self.counts[index].gone += work.drop.len() as u64;

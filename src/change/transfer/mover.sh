@@ -43,64 +43,155 @@ else
     take() { dd bs=1 count="$1" 2>/dev/null; }
 fi
 
-# The order new, cur, x-out is the order in which a message wanders: none is missed between two listings.
-scan() (
-    printf 'm %s\n' "$1"
-    cd -- "$1" 2>/dev/null || {
-        [ -e "$1" ] && printf 'denied\n'
-        stat -L "$stat" "a $directory" "${1%/*}" 2>/dev/null
-        exit 0
-    }
-    printf 'p %s\n' "$(pwd -P)"
-    set -- . new cur tmp x x-out
-    for f in .[!.]* ..?*; do
-        if [ -d "$f/new" ] || [ -d "$f/cur" ]; then
-            set -- "$@" "$f" "$f/new" "$f/cur" "$f/tmp" "$f/maildirfolder"
+# Says whether there is nothing in these directories that could be a message.
+empty() {
+    for d; do
+        for f in "$d"/*; do
+            if [ -e "$f" ] || [ -h "$f" ]; then return 1; fi
+        done
+    done
+}
+
+# settled WHAT: says whether the last move of this Maildir was whole and nothing has happened since, and by which mark. What
+# it holds is then not listed.
+settled() {
+    case $1 in
+        source)
+            [ -f x-out/settled ] && empty new cur .[!.]*/new .[!.]*/cur ..?*/new ..?*/cur &&
+                IFS= read -r mark <x-out/settled
+            ;;
+        dest)
+            [ -f x/settled ] && [ -f x/ledger ] &&
+                empty x/new x/cur x/.[!.]*/new x/.[!.]*/cur x/..?*/new x/..?*/cur && IFS= read -r mark <x/settled
+            ;;
+        *) return 1 ;;
+    esac && printf 'settled %s\n' "$mark"
+}
+
+# collect COMMAND PATH..., and at the end `finish COMMAND`: a command is given many paths at once, and not more than the
+# arguments of a program may be.
+batch=
+count=0
+collect() {
+    command=$1
+    shift
+    for path; do batch=$batch$path$nl count=$((count + 1)); done
+    [ $count -lt 300 ] || finish "$command"
+}
+
+finish() {
+    IFS=$nl
+    set -f
+    set -- "$1" $batch
+    set +f
+    IFS=' '$t$nl
+    batch= count=0
+    [ $# -eq 1 ] || "$@"
+}
+
+# scan WHAT MAILDIR...: what each is, and then what is in those that are not settled. The order new, cur, x-out is the order in
+# which a message wanders: none is missed between two listings.
+scan() {
+    what=$1
+    shift
+    listed=
+    for maildir; do
+        printf 'm %s\n' "$maildir"
+        if cd -P -- "$maildir" 2>/dev/null; then
+            printf 'p '
+            pwd -P
+            about
+            settled "$what" || listed=$listed$maildir$nl
+        else
+            [ ! -e "$maildir" ] || echo denied
+            stat -L "$stat" "a $directory" "${maildir%/*}" 2>/dev/null
         fi
     done
-    stat "$stat" "d $directory" "$@" 2>/dev/null
-    # Folders that no Maildir++ has: nobody would look into them.
-    for f in [!.]*/ .[!.]*/[!.]*/ .[!.]*/.[!.]*/; do
-        case $f in x/ | x-out/ | new/ | cur/ | tmp/) continue ;; esac
-        if [ -d "$f/new" ] || [ -d "$f/cur" ]; then
-            printf 'n '
-            printf %s "${f%/}" | tr '\n' '?'
-            echo
-        fi
-    done
-    set --
-    for base in '' x/; do
-        for part in new cur; do
-            for f in "$base" "$base".[!.]*/ "$base"..?*/; do
-                [ ! -d "$f$part" ] || set -- "$@" "$f$part/."
+    cd /
+    finish directories
+    IFS=$nl
+    set -f
+    set -- $listed
+    set +f
+    IFS=' '$t$nl
+    for maildir; do
+        for base in "$maildir/" "$maildir/x/"; do
+            for part in new cur; do
+                for f in "$base" "$base".[!.]*/ "$base"..?*/; do
+                    [ ! -d "$f$part" ] || collect messages "$f$part/."
+                done
             done
         done
     done
-    if [ $# -gt 0 ]; then
-        find "$@" ! -name . -prune ! -name '.*' ! -name "*$nl*" -type f -exec stat "$stat" "$file" {} + 2>/dev/null
-        find "$@" ! -name . -prune ! -name '.*' \( ! -type f -o -name "*$nl*" \) -exec sh -c '
-            for path; do printf "o "; printf %s "$path" | tr "\n" "?"; echo; done' sh {} + 2>/dev/null
-    fi
-    claimed
+    finish messages
+    handed_over "$@"
+    echo ledgers
+    for maildir; do [ ! -f "$maildir/x/ledger" ] || collect ledgers "$maildir/x/ledger"; done
+    finish ledgers
+}
+
+about() {
+    for f in . new cur tmp x x-out; do collect directories "$maildir/$f"; done
+    for f in .[!.]* ..?*; do
+        if [ -d "$f/new" ] || [ -d "$f/cur" ]; then
+            case $f in *"$nl"*) nested "$f" ;; esac
+            collect directories "$maildir/$f" "$maildir/$f/new" "$maildir/$f/cur" "$maildir/$f/tmp" "$maildir/$f/maildirfolder"
+        fi
+    done
+    # Folders that no Maildir++ has: nobody would look into them.
+    for f in [!.]*/ .[!.]*/[!.]*/ .[!.]*/.[!.]*/; do
+        case $f in x/ | x-out/ | new/ | cur/ | tmp/) continue ;; esac
+        if [ -d "$f/new" ] || [ -d "$f/cur" ]; then nested "${f%/}"; fi
+    done
     for f in x/part-* x/new x/cur x/.[!.]* x/..?* x/lock x-out/lock; do
         [ ! -e "$f" ] || printf 'left %s\n' "$f"
     done
-    [ ! -f x/ledger ] || { echo ledger; sed -n "s/^published$t/l /p" x/ledger; }
     [ ! -f maildirsize ] || sed 's/^/q /' maildirsize
     [ ! -f courierpop3dsizelist ] || sed -n '1s|^/[23] .*|numbered|p' courierpop3dsizelist
     [ ! -f dovecot-uidlist ] || echo dovecot
-)
+    [ ! -f x/ledger ] || echo ledger
+}
 
-# What was handed over, by those who are in the Maildir already.
-claimed() {
-    set --
-    for part in new cur; do
-        for f in x-out/ x-out/.[!.]*/ x-out/..?*/; do
-            [ ! -d "$f$part" ] || set -- "$@" "$f$part/."
+nested() {
+    printf 'n '
+    printf %s "$1" | tr '\n' '?'
+    echo
+}
+
+directories() {
+    stat "$stat" "d $directory" "$@" 2>/dev/null
+}
+
+messages() {
+    find "$@" ! -name . -prune ! -name '.*' \( -type f ! -name "*$nl*" -exec stat "$stat" "$file" {} + -o -exec sh -c '
+        for path; do printf "o "; printf %s "$path" | tr "\n" "?"; echo; done' sh {} + \) 2>/dev/null
+}
+
+ledgers() {
+    grep "^published$t" "$@" /dev/null
+}
+
+# What was handed over of each Maildir, and what POP3's users knew it by.
+handed_over() {
+    for maildir; do
+        for part in new cur; do
+            for f in "$maildir/x-out/" "$maildir/x-out/".[!.]*/ "$maildir/x-out/"..?*/; do
+                [ ! -d "$f$part" ] || collect handed "$f$part/."
+            done
         done
     done
-    [ $# -eq 0 ] || find "$@" ! -name . -prune -type f -print 2>/dev/null | sed 's/^/c /'
-    [ ! -f x-out/courierpop3dsizelist ] || sed 's/^/u /' x-out/courierpop3dsizelist
+    finish handed
+    for maildir; do
+        f=$maildir/x-out/courierpop3dsizelist
+        if [ -f "$f" ]; then
+            printf 'of %s\n' "$maildir"
+            sed 's/^/u /' "$f"
+        fi
+    done
+}
+
+handed() {
+    find "$@" ! -name . -prune -type f -print 2>/dev/null | sed 's/^/c /'
 }
 
 # Prints the paths that exist, then a line for each with the free KiB of its file system, then one with the free inodes.
@@ -175,7 +266,8 @@ rename() {
     from=$1 to=$2
     shift 2
     join
-    (cd -- "$from" && keep "$@") 2>&1
+    { cd -- "$from" && keep "$@"; } 2>&1
+    cd /
     join
 }
 
@@ -201,8 +293,9 @@ send() {
 pack() {
     from=$1
     shift
-    (cd -- "$from" && exec tar -cf - "$@") 2>/dev/null
+    { cd -- "$from" && tar -cf - "$@"; } 2>/dev/null
     printf '\n%s%s\n' "$rs" $?
+    cd /
 }
 
 # A process is itself as long as its start time is the same and the machine has not been started anew.
@@ -275,9 +368,16 @@ open_files() {
 
 while IFS=' ' read -r verb size; do
     set --
-    if [ -n "$size" ]; then
+    # A list that was cut off must not be taken for a whole one: a part of a path is a path.
+    if [ -z "$size" ]; then
+        :
+    elif [ "$size" -lt 1000 ]; then
+        while IFS= read -r line || exit 1; do
+            [ "$line" != "${rs}end" ] || break
+            set -- "$@" "$line"
+        done
+    else
         text=$(take "$size")
-        # A list that was cut off must not be taken for a whole one: a part of a path is a path.
         case $text in *"$nl${rs}end") ;; *) exit 1 ;; esac
         IFS=$nl
         set -f
@@ -288,8 +388,19 @@ while IFS=' ' read -r verb size; do
     {
         case $verb in
             clock) date +%s ;;
-            scan) for line; do scan "$line"; done ;;
-            claimed) for line; do printf 'm %s\n' "$line"; (cd -- "$line" && claimed); done ;;
+            scan) scan all "$@" ;;
+            look-source) scan source "$@" ;;
+            look-dest) scan dest "$@" ;;
+            # Of two marks of one move, the second means something only beside the first.
+            settle)
+                mark=$1
+                shift
+                for line; do { printf '%s\n' "$mark" >"$line/settled"; } 2>&1; done
+                ;;
+            claimed)
+                for line; do printf 'm %s\n' "$line"; done
+                handed_over "$@"
+                ;;
             space) space "$@" ;;
             stat) stat "$stat" "$file" "$@" 2>/dev/null ;;
             lock) for line; do lock "$line"; done ;;

@@ -39,6 +39,9 @@ pub struct Verbs {
 const LIST_ITEMS: usize = 400;
 const LIST_BYTES: usize = 60_000;
 
+/// How many Maildirs are looked at by one verb.
+const SCANNED: usize = 16;
+
 /// Begins the last line of a list, and no item.
 pub const MARK: char = '\x1e';
 
@@ -67,7 +70,7 @@ impl Verbs {
         self.bytes.extend(verb.bytes());
         if !list.is_empty() {
             list.push(MARK);
-            list.push_str("end");
+            list.push_str("end\n");
             let list = to_bytes(&list);
             self.bytes.extend(format!(" {}\n", list.len()).bytes());
             self.bytes.extend(list.iter());
@@ -193,7 +196,11 @@ impl Session {
 
     /// Looks at Maildirs, in order.
     pub async fn scan(&mut self, maildirs: &[&str]) -> Result<Vec<Scan>, TransportError> {
-        let scans = maildir::parse(&self.ask("scan", maildirs).await?);
+        let mut verbs = Verbs::default();
+        for part in maildirs.chunks(SCANNED) {
+            verbs.add("scan", part);
+        }
+        let scans = maildir::parse(&self.exchange(verbs).await?);
         match scans.len() == maildirs.len() {
             true => Ok(scans),
             false => Err(TransportError::Refused(format!("`{}`: the mail scan ended early", self.host))),
