@@ -95,7 +95,7 @@ mod tests {
     }
 
     fn message(path: &str) -> Message {
-        Message { spot: spot(path), size: 1, modified: 1, owner: "u:g".into(), mode: "600".into() }
+        Message { spot: spot(path), size: 1, modified: 1, ids: (8, 8), mode: 0o600 }
     }
 
     fn scan(live: &[&str], staged: &[&str], claimed: &[&str]) -> Scan {

@@ -300,7 +300,10 @@ impl Engine<'_> {
     /// Looks whether all is well, and marks both sides of each mailbox of which nothing is left to do.
     async fn finish(&mut self, group: &Range<usize>, work: &[Work]) -> Result<(), ApplyError> {
         self.verify(group, work)?;
-        let done = group.clone().zip(work).filter(|(_, work)| work.is_done() && work.twice.is_empty());
+        let done = group.clone().zip(work).filter(|(index, work)| {
+            let is_changed = self.counts[*index].moved > 0 || self.mailboxes[*index].left;
+            is_changed && work.is_done() && work.twice.is_empty()
+        });
         let done: Vec<&Mailbox> = done.map(|(index, _)| &self.mailboxes[index]).collect();
         let (mut new, mut old) = (Verbs::default(), Verbs::default());
         new.each("settle", &[&self.mark], done.iter().map(|mailbox| format!("{}/x", mailbox.dest)));

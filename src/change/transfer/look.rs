@@ -45,7 +45,8 @@ fn folders(old: &Scan, work: &Work, owner: &str) -> Vec<Folder> {
         folder.bytes += message.size;
         folder.unread += u64::from(!message.spot.flags().contains('S'));
         folder.flagged += u64::from(message.spot.flags().contains('F'));
-        folder.other_permissions += u64::from(message.owner != owner || message.mode != "600");
+        let is_theirs = old.owners.get(&message.ids).is_some_and(|name| name == owner);
+        folder.other_permissions += u64::from(!is_theirs || message.mode != 0o600);
         if folder.names.len() < SHOWN {
             folder.names.push(format!("{}/{}", message.spot.part.name(), message.spot.name));
         }

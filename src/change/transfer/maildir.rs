@@ -34,11 +34,12 @@ pub struct Message {
     pub size: u64,
     /// Seconds since 1970.
     pub modified: u64,
-    /// `USER:GROUP`.
-    pub owner: String,
-    /// Octal digits, as `stat` prints them.
-    pub mode: String,
+    /// The numbers of its user and its group.
+    pub ids: Ids,
+    pub mode: u32,
 }
+
+pub type Ids = (u32, u32);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
@@ -84,6 +85,8 @@ pub struct Scan {
     /// The mark of the last move that was whole. There is nothing then that it did not see, and what is there was not listed;
     /// it is so only if the other side has the same mark.
     pub settled: Option<String>,
+    /// `USER:GROUP` by number, of those that own messages, where they were asked for.
+    pub owners: BTreeMap<Ids, String>,
 }
 
 impl Part {
@@ -285,10 +288,11 @@ fn read_directory(said: &str) -> Option<Directory> {
 fn read_message(said: &str, path: &str) -> Option<(bool, Message)> {
     let mut words = said.split(' ');
     let (size, modified) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    let (user, group, mode) = (words.next()?, words.next()?, words.next()?);
+    let ids = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let mode = u32::from_str_radix(words.next()?, 8).ok()?;
     let staged = path.strip_prefix("x/");
     let spot = Spot::parse(staged.unwrap_or(path))?;
-    let message = Message { spot, size, modified, owner: format!("{user}:{group}"), mode: mode.into() };
+    let message = Message { spot, size, modified, ids, mode };
     Some((staged.is_some(), message))
 }
 
@@ -304,14 +308,14 @@ mod tests {
     fn a_scan_is_read_with_folders_flags_and_odd_names() {
         let scans = parse(&lines(
             "m /a\np /a\nq 10S\nledger\nm /b\na 7 u g drwxr-xr-x /\nm /a/.c\np /a/.c\nd 7 u g drwx------ /a/.\n\
-             d 8 u g drwx------ /a/.Sent/cur\nf 3 9 u g 600 /a/cur/./1.x,S=3:2,FS\nf 4 9 u g 644 /a/.Sent/cur/./a b:2,S\n\
-             f 4 9 u g 600 /a/.c/cur/./d\nf 4 9 u g 600 /a/x/.Sent/new/./c\no /a/cur/./l?x\nc /a/x-out/cur/./z:2,\n\
+             d 8 u g drwx------ /a/.Sent/cur\nf 3 9 8 9 600 /a/cur/./1.x,S=3:2,FS\nf 4 9 8 9 644 /a/.Sent/cur/./a b:2,S\n\
+             f 4 9 8 9 600 /a/.c/cur/./d\nf 4 9 8 9 600 /a/x/.Sent/new/./c\no /a/cur/./l?x\nc /a/x-out/cur/./z:2,\n\
              of /a\nu /2 1 17\nledgers\n/a/x/ledger:published\t.Sent/q",
         ));
         let scan = &scans[0];
         let flagged = &scan.live[&Key { folder: "".into(), base: "1.x,S=3".into() }];
-        assert_eq!((flagged.spot.flags(), flagged.size, flagged.owner.as_str()), ("FS", 3, "u:g"));
-        assert_eq!(scan.live[&Key { folder: ".Sent".into(), base: "a b".into() }].mode, "644");
+        assert_eq!((flagged.spot.flags(), flagged.size, flagged.ids), ("FS", 3, (8, 9)));
+        assert_eq!(scan.live[&Key { folder: ".Sent".into(), base: "a b".into() }].mode, 0o644);
         assert_eq!(scan.staged.len(), 1);
         assert_eq!(scan.claimed.keys().next().unwrap().base, "z");
         assert!(scan.ledger.as_ref().unwrap().contains(&Key { folder: ".Sent".into(), base: "q".into() }));

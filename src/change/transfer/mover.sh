@@ -13,10 +13,11 @@ incoming=
 # Seconds spent on waiting for locks, all of them together.
 waited=0
 
+# Of files only the numbers of their owners: names would be looked up for each.
 if stat -c %s / >/dev/null 2>&1; then
-    stat=-c file='f %s %Y %U %G %a %n' directory='%d %U %G %A %n'
+    stat=-c file='f %s %Y %u %g %a %n' owner='%u %g %U %G' directory='%d %U %G %A %n'
 elif stat -f %z / >/dev/null 2>&1; then
-    stat=-f file='f %z %m %Su %Sg %Lp %N' directory='%d %Su %Sg %Sp %N'
+    stat=-f file='f %z %m %u %g %Lp %N' owner='%u %g %Su %Sg' directory='%d %Su %Sg %Sp %N'
 else
     printf '%sfail this host has no stat command\n' "$rs"
     exit 1
@@ -426,6 +427,7 @@ while IFS=' ' read -r verb size; do
                 ;;
             space) space "$@" ;;
             stat) stat "$stat" "$file" "$@" 2>/dev/null ;;
+            whose) stat "$stat" "$owner" "$@" 2>/dev/null ;;
             lock) for line; do lock "$line"; done ;;
             make)
                 paths=

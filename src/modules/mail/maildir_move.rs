@@ -1,5 +1,6 @@
 //! `maildir_move`: stored mail goes over from another host, each message exactly once.
 
+use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -9,7 +10,7 @@ use serde_json::Value;
 
 use crate::change::Change;
 use crate::change::transfer::decide::decide;
-use crate::change::transfer::maildir::{self, Directory, Scan};
+use crate::change::transfer::maildir::{self, Directory, Ids, Scan};
 use crate::change::transfer::session::{self, NOTHING, Verbs};
 use crate::change::transfer::{Drain, Mailbox, Transfer, look};
 use crate::error::Diagnostic;
@@ -269,6 +270,7 @@ async fn both(host: &View, peer: &View, pairs: &[Pair]) -> Result<[Side; 2], Tra
     // A mark that the other side does not have says nothing.
     let differs: Vec<bool> = old.scans.iter().zip(&new.scans).map(|(old, new)| old.settled != new.settled).collect();
     tokio::try_join!(old.list(peer, &sources, &differs), new.list(host, &dests, &differs))?;
+    old.name_owners(peer, &sources).await?;
     with_planned(host, &dests, (&old.scans, &mut new.scans)).await?;
     Ok([old, new])
 }
@@ -327,6 +329,27 @@ impl Side {
         Ok(Side { scans, space, ahead, now: now.unwrap_or(here as i64) as u64 })
     }
 
+    /// Asks whose the messages are, of one message for each of the numbers.
+    async fn name_owners(&mut self, host: &View, maildirs: &[&str]) -> Result<(), TransportError> {
+        let mut samples = BTreeMap::new();
+        for (scan, maildir) in self.scans.iter().zip(maildirs) {
+            let paths = scan.live.values().map(|message| (message.ids, &message.spot));
+            for (ids, spot) in paths {
+                samples.entry(ids).or_insert_with(|| format!("{maildir}/{}", spot.path()));
+            }
+        }
+        if samples.is_empty() {
+            return Ok(());
+        }
+        let output = host.probe(&session::command(Verbs::new("whose", samples.values()))).await?;
+        let [lines] = session::answers(&output.stdout)?;
+        let names: BTreeMap<Ids, String> = lines.iter().filter_map(|line| owner_named(line)).collect();
+        for scan in &mut self.scans {
+            scan.owners.clone_from(&names);
+        }
+        Ok(())
+    }
+
     /// Lists what was not listed because of a mark, where `wanted`.
     async fn list(&mut self, host: &View, maildirs: &[&str], wanted: &[bool]) -> Result<(), TransportError> {
         let missing = |index: &usize| wanted[*index] && self.scans[*index].settled.is_some();
@@ -341,6 +364,13 @@ impl Side {
         }
         Ok(())
     }
+}
+
+/// Reads a line with the numbers and the names of a user and a group.
+fn owner_named(line: &str) -> Option<(Ids, String)> {
+    let mut words = line.split(' ');
+    let ids = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some((ids, format!("{}:{}", words.next()?, words.next()?)))
 }
 
 /// Says that POP3's unique ids of a mailbox will be others.
