@@ -145,6 +145,7 @@ async fn the_move(size: &Size) {
     // What blocks does so beside the traffic.
     let does = |what: &dyn Fn(&Controller)| tokio::task::block_in_place(|| what(&controller));
 
+    does(&|it| traps_are_named(it));
     // By day, and in the first night.
     does(&|it| drop(it.window("--due --to prepared").expect(0)));
     traffic.until(size.messages / 10).await;
@@ -192,6 +193,30 @@ async fn the_move(size: &Size) {
     assert!(report.sent.count >= size.messages);
     assert_eq!(report.stored.count, (mailboxes * size.stored) as u64);
     tokio::task::block_in_place(|| only_its_user_reads(&hosts));
+}
+
+/// Preflight asks the name servers that qmail-remote would ask, and looks into the `.qmail` files of others.
+fn traps_are_named(controller: &Controller) {
+    let old = &controller.hosts.old;
+    old.run(
+        "rm -f /etc/resolv.conf; echo nameserver 10.77.0.53 >/etc/resolv.conf; cd /var/qmail; mkdir -p alias
+         printf 'gone.example:no-such.outside.example\nthere.example:mail.outside.example\n' >>control/smtproutes
+         echo /var/qmail/mailnames/example.com/ann/Maildir/ >alias/.qmail-copies",
+    );
+    let playbooks = concat!(env!("CARGO_MANIFEST_DIR"), "/playbooks/stages");
+    let mut command = controller.program.command();
+    command.env_remove("CUTOVER_LOCK_DIR").args(["play", "-i", "inventory.json", "-e", "domains=example.com"]);
+    let printed =
+        controller.program.printed(command.arg(format!("{playbooks}/preflight.yml")).output().unwrap()).expect(0);
+    let said = format!("{}{}", printed.stdout, printed.stderr);
+    for words in [
+        "control/smtproutes` line 3 has `gone.example:no-such.outside.example`: DNS has no address for that name",
+        "alias/.qmail-copies` line 1 has `/var/qmail/mailnames/example.com/ann/Maildir/`, which leads into mailboxes of `example.com`",
+    ] {
+        assert!(said.contains(words), "no {words} in\n{said}");
+    }
+    assert!(!said.contains("there.example"), "{said}");
+    old.run("rm /var/qmail/alias/.qmail-copies");
 }
 
 /// Who reads by IMAP finds every message on the new host once, in its folder, with its flags, and none that was deleted.
