@@ -1,5 +1,6 @@
 //! `maildir_move`: stored mail goes over from another host, each message exactly once.
 
+use std::collections::BTreeSet;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -13,11 +14,12 @@ use crate::change::transfer::{Drain, Mailbox, Transfer, look, session};
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results};
-use crate::transport::{Links, TransportError, Want};
+use crate::transport::{Links, Node, TransportError, Want};
 
 use super::folders;
-use super::imap::Server;
+use super::imap::{self, Server};
 use super::quota::{Limits, Stored};
+use super::text::read;
 
 pub const ENTRY: Entry = Entry {
     name: "maildir_move",
@@ -146,6 +148,36 @@ impl MaildirMove {
         stored.warnings()
     }
 
+    /// Returns the folders of each mailbox whose keywords mean here what they mean there, or are planned to.
+    async fn named(&self, (peer, scans): (&View, &[Scan]), host: &View) -> Result<Vec<BTreeSet<String>>, ModuleError> {
+        let folders = |scan: &Scan| -> BTreeSet<String> {
+            scan.live
+                .values()
+                .filter(|message| look::has_keywords(message))
+                .map(|message| message.spot.folder.clone())
+                .collect()
+        };
+        let mut named: Vec<_> = scans.iter().map(folders).collect();
+        let file =
+            |maildir: &str, folder: &str| (maildir::directory(&at(maildir, folder), "dovecot-keywords"), Links::Keep);
+        let each = || {
+            self.pairs.iter().zip(&named).flat_map(|(pair, folders)| folders.iter().map(move |folder| (pair, folder)))
+        };
+        let there: Vec<_> = each().map(|(pair, folder)| file(&pair.source, folder)).collect();
+        let here: Vec<_> = each().map(|(pair, folder)| file(pair.dest(), folder)).collect();
+        if there.is_empty() {
+            return Ok(named);
+        }
+        let (theirs, ours) =
+            tokio::try_join!(peer.look_all(&there, Want::Content), host.look_all(&here, Want::Content))?;
+        let mut pairs = theirs.iter().zip(&ours).map(|(theirs, ours)| {
+            let text = |node: &Node| read("dovecot-keywords", node).unwrap_or_default();
+            theirs.exists() && imap::has_keywords(&text(ours), &text(theirs))
+        });
+        named.iter_mut().for_each(|folders| folders.retain(|_| pairs.next().unwrap_or(false)));
+        Ok(named)
+    }
+
     /// Returns `USER:GROUP` for a mailbox, by name.
     fn owner(pair: &Pair, new: &Scan) -> Result<String, ModuleError> {
         let there = new.owner().and_then(|owner| owner.split_once(':'));
@@ -177,6 +209,7 @@ impl Module for MaildirMove {
         let (old, mut new) = tokio::try_join!(Side::look(&peer, &sources), Side::look(host, &dests))?;
         with_planned(host, &dests, (&old.scans, &mut new.scans)).await?;
         let now = new.now;
+        let named = self.named((&peer, &old.scans), host).await?;
         let is_numbered = old.scans.iter().any(|scan| scan.is_numbered);
         let server = if is_numbered { folders::installed(host).await? } else { None };
         let mut mailboxes = Vec::new();
@@ -193,7 +226,7 @@ impl Module for MaildirMove {
             }
             warnings.extend(look::twice(&pair.source, &decide(old, new)));
             warnings.extend(self.quotas(pair, (old, new)));
-            warnings.extend(look::readers(&pair.source, old, now));
+            warnings.extend(look::readers(&pair.source, old, (now, &named[index])));
             let owner = Self::owner(pair, new)?;
             let mailbox = look::preview((&pair.source, pair.dest(), &owner), old, new);
             let bytes = mailbox.iter().flat_map(|mailbox| &mailbox.folders);
@@ -221,7 +254,6 @@ impl Module for MaildirMove {
 async fn with_planned(host: &View, dests: &[&str], (old, new): (&[Scan], &mut [Scan])) -> Result<(), TransportError> {
     let missing: Vec<Vec<String>> =
         old.iter().zip(new.iter()).map(|(old, new)| look::directories(old, new, "").0).collect();
-    let at = |dest: &str, path: &str| if path == "." { dest.into() } else { format!("{dest}/{path}") };
     let each = dests.iter().zip(&missing);
     let paths: Vec<_> =
         each.flat_map(|(dest, paths)| paths.iter().map(move |path| (at(dest, path), Links::Keep))).collect();
@@ -239,6 +271,11 @@ async fn with_planned(host: &View, dests: &[&str], (old, new): (&[Scan], &mut [S
         }
     }
     Ok(())
+}
+
+/// A path in a Maildir.
+fn at(maildir: &str, path: &str) -> String {
+    if path.is_empty() || path == "." { maildir.into() } else { format!("{maildir}/{path}") }
 }
 
 /// What one host answered.
