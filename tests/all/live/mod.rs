@@ -18,6 +18,7 @@ use crate::sshd::wait_for;
 mod hosts;
 mod imap;
 mod services;
+mod xinetd;
 
 use hosts::in_a_network_of_its_own;
 use services::{FEW, Hosts, MANY};
