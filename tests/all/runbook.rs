@@ -63,8 +63,6 @@ fn every_command_of_the_runbook_works_on_the_lab_and_brings_a_domain_there_and_t
         let printed = run(line);
         assert_eq!(printed.status, 0, "{line}\n{}\n{}", printed.stdout, printed.stderr);
         ran += 1;
-        let said = format!("{}{}", printed.stdout, printed.stderr);
-        assert!(!said.contains("changed since qmail-send started"), "{line}\n{said}");
         if line.starts_with("stage rollback") {
             assert!(virtualdomains().contains("example.com:7\n") && !smtproutes().contains("example.com:"), "{line}");
             run("stage forwarding -e domains=example.com").expect(0);
