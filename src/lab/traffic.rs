@@ -105,7 +105,8 @@ impl Traffic {
             is_ending: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
         });
-        let reading = plan.accounts.iter().map(|account| tokio::spawn(read(account.clone(), shared.clone()))).collect();
+        let readers = plan.accounts.iter().filter(|account| account.habit != Habit::Other);
+        let reading = readers.map(|account| tokio::spawn(read(account.clone(), shared.clone()))).collect();
         let sending = tokio::spawn(send(plan.clone(), shared.clone()));
         Ok(Traffic { plan, shared, sending, reading })
     }

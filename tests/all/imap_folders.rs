@@ -62,7 +62,9 @@ fn a_dovecot_gets_the_keywords_uids_and_subscriptions_of_another_before_its_mess
     // Mail has come here already: the inbox has UIDs that its user may know.
     std::fs::create_dir_all(pair.new.join("new")).unwrap();
     std::fs::write(pair.new.join("new/9.here"), "Subject: here\n\n9\n").unwrap();
+    let check = pair.play("--check").expect(0);
     done(|flags| pair.play(flags));
+    assert!(!format!("{}{}", check.stdout, check.stderr).contains("small letters"), "they come with their names");
     assert_eq!(pair.read("subscriptions").as_deref(), Some("Work\nWork.2024\n"));
     assert_eq!(pair.read(".Work/dovecot-keywords").as_deref(), Some("0 $Label1\n"));
     assert!(pair.read(".Work/dovecot-uidlist").unwrap().ends_with("1 :1.a\n"));
@@ -100,11 +102,10 @@ fn a_courier_gets_what_another_has_and_letters_that_mean_two_things_are_told() {
     let pair = Pair::new("dovecot");
     pair.old_has("dovecot-keywords", "0 $Label1\n");
     std::fs::write(pair.new.join("dovecot-keywords"), "0 Junk\n").unwrap();
+    pair.old_has("cur/2.b:2,Sa", "Subject: 2\n\n2\n");
     let run = pair.play("--check").expect(0);
-    assert!(
-        format!("{}{}", run.stdout, run.stderr).contains("has other keywords for letters than `old` has"),
-        "{}",
-        run.stdout
-    );
+    let said = format!("{}{}", run.stdout, run.stderr);
+    assert!(said.contains("has other keywords for letters than `old` has"), "{said}");
+    assert!(said.contains("keywords (small letters among their flags)"), "{said}");
     assert_eq!(pair.read("dovecot-keywords").as_deref(), Some("0 Junk\n"));
 }

@@ -293,6 +293,20 @@ fn every_class_of_address_gets_its_message_both_ways_and_backscatter_and_full_ma
         assert!(measured.stdout.contains(words), "{words} is not in\n{}", measured.stdout);
     }
     assert_eq!(messages(), before, "bounces are taken away, too");
+    // What nobody has comes to whom a catch-all leads.
+    let of_net = |name: &str, flags: &str| {
+        program.run(&format!(
+            "play -i {lab}/inventory.yml {lab}/playbooks/stages/{name}.yml -e domains=example.net -e {{\"catch_all\":[\"example.net\"]}} {flags}"
+        ))
+    };
+    // The panel does not have such a domain refuse anybody.
+    program.file("state/lab/new/var/qmail/control/rejectnonexist", "example.com\n");
+    of_net("accounts", "").expect(0);
+    of_net("forwarding", "").expect(0);
+    let proof = of_net("proof", "-e proof_to=classes -e proof_seconds=60").expect(0);
+    assert!(proof.stdout.contains("no-such-user-here@example.net"), "{}", proof.stdout);
+    let log = program.read("state/lab/new/var/qmail/active/qmail-send.log");
+    assert!(log.contains("to local 8-no-such-user-here@example.net"), "{log}");
     // What holds mail up is said before anything is sent.
     program.file("state/lab/old/var/qmail/control/concurrencyremote", "0\n");
     let held = stage("proof", "-e proof_to=classes").expect(2);

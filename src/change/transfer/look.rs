@@ -1,6 +1,6 @@
 //! What a look at both sides of a mailbox says before anything is moved: what there is, and what stands in the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::decide::{Work, decide};
 use super::maildir::{self, Message, Scan};
@@ -67,27 +67,27 @@ pub fn twice(source: &str, work: &Work) -> Option<String> {
 }
 
 /// Returns warnings of messages that are moved as they are, and that a reader will not take for what they are. `now` is
-/// the new host's time, in seconds since 1970.
-pub fn readers(source: &str, old: &Scan, now: u64) -> Vec<String> {
-    type Odd = fn(&Message, u64) -> bool;
+/// the new host's time, in seconds since 1970; the keywords of `named` folders mean there what they meant.
+pub fn readers(source: &str, old: &Scan, (now, named): (u64, &BTreeSet<String>)) -> Vec<String> {
+    type Odd = fn(&Message, u64, &BTreeSet<String>) -> bool;
     const ODD: [(Odd, &str); 3] = [
         (
-            |message, _| message.spot.size().is_some_and(|size| size != message.size),
+            |message, _, _| message.spot.size().is_some_and(|size| size != message.size),
             "a size in the name (`,S=`) that is not theirs: dovecot ends the session over it, qmail-pop3d does not care; \
              rename them before the move where dovecot reads them (their POP3 clients download them again)",
         ),
         (
-            |message, now| message.modified > now,
+            |message, now, _| message.modified > now,
             "a time in the future: qmail-pop3d hides them until then; `touch` them, or set the clock that wrote them",
         ),
         (
-            |message, _| message.spot.flags().contains(|flag: char| flag.is_ascii_lowercase()),
+            |message, _, named| has_keywords(message) && !named.contains(&message.spot.folder),
             "keywords (small letters among their flags), whose names stay on the old host (`dovecot-keywords`): a dovecot here \
              takes the letters for keywords of its own",
         ),
     ];
     let told = ODD.iter().filter_map(|(is_odd, why)| {
-        let mut odd = old.live.values().filter(|message| is_odd(message, now));
+        let mut odd = old.live.values().filter(|message| is_odd(message, now, named));
         let first = odd.next()?;
         let first = format!("`{source}/{}`", shown(&first.spot.path()));
         Some(match odd.count() {
@@ -96,6 +96,11 @@ pub fn readers(source: &str, old: &Scan, now: u64) -> Vec<String> {
         })
     });
     told.collect()
+}
+
+/// Small letters among the flags, whose names are in a file of dovecot's.
+pub fn has_keywords(message: &Message) -> bool {
+    message.spot.flags().contains(|flag: char| flag.is_ascii_lowercase())
 }
 
 /// Says which mailboxes of one host are one directory in truth, whatever links lead to it; given are those directories, each

@@ -290,12 +290,9 @@ impl Going<'_> {
 
     /// Tells how the old host differed from what it should be.
     fn tell_drift(&mut self, batch: &Batch) -> Result<(), Stop> {
-        let drift: Vec<String> = self
-            .window
-            .of(batch)
-            .flat_map(|domain| domain.known.drift.iter().map(|text| format!("drift: {}: {text}", domain.name)))
-            .collect();
-        drift.iter().try_for_each(|text| self.say(text))
+        let drift = self.window.of(batch).map(|domain| (domain.name.as_str(), domain.known.drift.as_slice()));
+        let lines = drift_lines(drift);
+        lines.iter().try_for_each(|text| self.say(text))
     }
 
     fn end(self) -> Result<u8, Stop> {
@@ -311,6 +308,24 @@ impl Going<'_> {
 
 fn changed(recap: &Recap) -> bool {
     recap.hosts.values().any(|counts| counts.changed > 0)
+}
+
+/// One line for each thing that differs, whose domains it names: what is the host's is so for all of them.
+fn drift_lines<'a>(domains: impl Iterator<Item = (&'a str, &'a [String])>) -> Vec<String> {
+    const NAMED: usize = 3;
+    let mut said: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (domain, text) in domains.flat_map(|(domain, drift)| drift.iter().map(move |text| (domain, text))) {
+        match said.iter_mut().find(|(known, _)| known == text) {
+            Some((_, names)) => names.push(domain),
+            None => said.push((text, vec![domain])),
+        }
+    }
+    let line = |(text, names): (&str, Vec<&str>)| {
+        let more = names.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("drift: {}{more}: {text}", names[..names.len().min(NAMED)].join(", "))
+    };
+    said.into_iter().map(line).collect()
 }
 
 /// The longest night, in seconds: what is further away is over.
@@ -336,6 +351,17 @@ fn next_time(text: &str) -> Result<i64, Diagnostics> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_differs_for_many_domains_is_one_line() {
+        let idle = vec!["qmail-send is not running".to_string()];
+        let both = vec!["`rcpthosts` lacks it".to_string(), idle[0].clone()];
+        let domains = [("a.b", &both), ("c.d", &idle), ("e.f", &idle), ("g.h", &idle), ("i.j", &Vec::new())];
+        let lines = drift_lines(domains.into_iter().map(|(name, drift)| (name, drift.as_slice())));
+        let expected =
+            ["drift: a.b: `rcpthosts` lacks it", "drift: a.b, c.d, e.f and 1 more: qmail-send is not running"];
+        assert_eq!(lines, expected);
+    }
 
     #[test]
     fn the_end_of_the_night_is_the_next_time_that_the_clock_shows_it() {

@@ -19,6 +19,8 @@ pub enum Habit {
     Leave,
     /// Leaves mail on the server, and knows the new host only.
     OnNew,
+    /// Does not read by POP3: what arrives is counted where it lies.
+    Other,
 }
 
 pub struct Reader {

@@ -13,6 +13,7 @@ use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outc
 use crate::transport::{Command, Content, Links, Node, Want};
 
 use super::dangers::{EditOf, Texts};
+use super::names::{self, Dns};
 use super::qmail::{self, ControlFile, Relay, Shape, Wanted};
 use super::routes;
 use super::send::{Edit, QmailSend};
@@ -331,6 +332,10 @@ impl QmailControl {
         let own = network::ipv4(&host.probe(&Command::shell(network::ADDRESSES)).await?.text());
         let hosts = host.look("/etc/hosts", Want::Content).await?;
         let hosts = hosts.content().and_then(Content::bytes).map(qmail::decode).unwrap_or_default();
+        let relays = routes.iter().filter_map(|(_, value)| Relay::read(value).ok());
+        let names =
+            relays.filter(|relay| relay.address().is_none()).map(|relay| relay.host.to_ascii_lowercase()).collect();
+        let dns = names::ask(host, &names).await?;
         let mut warnings = Vec::new();
         for (domain, value) in routes {
             let relay = Relay::read(value)
@@ -348,6 +353,16 @@ impl QmailControl {
             }
             if relay.address().is_none() && !here {
                 let name = &relay.host;
+                match dns.get(&name.to_ascii_lowercase()) {
+                    Some(Dns::HasAddress) => continue,
+                    Some(Dns::HasNone) => {
+                        return Err(ModuleError::failed(format!(
+                            "the route `{domain}:{value}` leads to a name for which DNS has no address: its mail would bounce at once \
+                             (#5.1.2)\nhint: write the IPv4 address; qmail-remote never reads /etc/hosts"
+                        )));
+                    }
+                    _ => {}
+                }
                 warnings.push(match named_in(&hosts, name) {
                     true => format!("`{name}` is in /etc/hosts, which qmail-remote never reads: it asks DNS"),
                     false => format!(

@@ -76,6 +76,11 @@ pub fn with_keywords(here: &str, old: &str) -> Option<String> {
     Some(all.iter().map(|(number, name)| format!("{number} {name}\n")).collect())
 }
 
+/// Says whether all keywords of another host's `dovecot-keywords` are in that here, with their numbers.
+pub fn has_keywords(here: &str, old: &str) -> bool {
+    with_keywords(here, old).is_some_and(|all| Some(all) == with_keywords(here, ""))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,5 +102,6 @@ mod tests {
         assert_eq!(with_keywords("0 $label1\n", "0 $Label1\n2 Junk\n").as_deref(), Some("0 $label1\n2 Junk\n"));
         assert_eq!(with_keywords("0 Junk\n", "0 $Label1\n"), None);
         assert_eq!(with_keywords("1 Junk\n", "0 Junk\n"), None);
+        assert!(has_keywords("1 Junk\n0 $label1\n", "0 $Label1\n") && !has_keywords("0 Junk\n", "0 Junk\n1 x\n"));
     }
 }

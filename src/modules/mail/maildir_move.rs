@@ -1,6 +1,6 @@
 //! `maildir_move`: stored mail goes over from another host, each message exactly once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -16,11 +16,12 @@ use crate::change::transfer::{Drain, Mailbox, Transfer, look};
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results};
-use crate::transport::{Links, TransportError, Want};
+use crate::transport::{Links, Node, TransportError, Want};
 
 use super::folders;
-use super::imap::Server;
+use super::imap::{self, Server};
 use super::quota::{Limits, Stored};
+use super::text::read;
 
 pub const ENTRY: Entry = Entry {
     name: "maildir_move",
@@ -149,6 +150,40 @@ impl MaildirMove {
         stored.warnings()
     }
 
+    /// Returns the folders of each mailbox whose keywords mean here what they mean there, or are planned to.
+    async fn named(
+        &self,
+        host: &View,
+        (pairs, scans): (&[Pair], &[Scan]),
+    ) -> Result<Vec<BTreeSet<String>>, ModuleError> {
+        let folders = |scan: &Scan| -> BTreeSet<String> {
+            scan.live
+                .values()
+                .filter(|message| look::has_keywords(message))
+                .map(|message| message.spot.folder.clone())
+                .collect()
+        };
+        let mut named: Vec<_> = scans.iter().map(folders).collect();
+        let file =
+            |maildir: &str, folder: &str| (maildir::directory(&at(maildir, folder), "dovecot-keywords"), Links::Keep);
+        let each =
+            || pairs.iter().zip(&named).flat_map(|(pair, folders)| folders.iter().map(move |folder| (pair, folder)));
+        let there: Vec<_> = each().map(|(pair, folder)| file(&pair.source, folder)).collect();
+        let here: Vec<_> = each().map(|(pair, folder)| file(pair.dest(), folder)).collect();
+        if there.is_empty() {
+            return Ok(named);
+        }
+        let peer = host.peer(&self.from).await?;
+        let (theirs, ours) =
+            tokio::try_join!(peer.look_all(&there, Want::Content), host.look_all(&here, Want::Content))?;
+        let mut pairs = theirs.iter().zip(&ours).map(|(theirs, ours)| {
+            let text = |node: &Node| read("dovecot-keywords", node).unwrap_or_default();
+            theirs.exists() && imap::has_keywords(&text(ours), &text(theirs))
+        });
+        named.iter_mut().for_each(|folders| folders.retain(|_| pairs.next().unwrap_or(false)));
+        Ok(named)
+    }
+
     /// Returns `USER:GROUP` for a mailbox, by name.
     fn owner(pair: &Pair, new: &Scan) -> Result<String, ModuleError> {
         let there = new.owner().and_then(|owner| owner.split_once(':'));
@@ -232,7 +267,9 @@ impl MaildirMove {
         if found.server.is_none() && old_side.scans.iter().any(|scan| scan.is_numbered) {
             found.server = Some(folders::installed(host).await?);
         }
-        for (pair, (old, new)) in pairs.iter().zip(old_side.scans.iter().zip(&new_side.scans)) {
+        let named = self.named(host, (pairs, &old_side.scans)).await?;
+        let scans = old_side.scans.iter().zip(&new_side.scans);
+        for ((pair, (old, new)), named) in pairs.iter().zip(scans).zip(&named) {
             let ends = [(old, pair.source.as_str()), (new, pair.dest())];
             for (places, (scan, path)) in found.places.iter_mut().zip(ends) {
                 places.extend(scan.path.clone().map(|real| (real, path.to_string())));
@@ -244,7 +281,7 @@ impl MaildirMove {
             }
             found.warnings.extend(look::twice(&pair.source, &decide(old, new)));
             found.warnings.extend(self.quotas(pair, (old, new)));
-            found.warnings.extend(look::readers(&pair.source, old, new_side.now));
+            found.warnings.extend(look::readers(&pair.source, old, (new_side.now, named)));
             let owner = Self::owner(pair, new)?;
             let mailbox = look::preview((&pair.source, pair.dest(), &owner), old, new);
             let is_dovecots = new.is_dovecots || found.server == Some(Some(Server::Dovecot));
@@ -279,7 +316,6 @@ async fn both(host: &View, peer: &View, pairs: &[Pair]) -> Result<[Side; 2], Tra
 async fn with_planned(host: &View, dests: &[&str], (old, new): (&[Scan], &mut [Scan])) -> Result<(), TransportError> {
     let missing: Vec<Vec<String>> =
         old.iter().zip(new.iter()).map(|(old, new)| look::directories(old, new, "").0).collect();
-    let at = |dest: &str, path: &str| if path == "." { dest.into() } else { format!("{dest}/{path}") };
     let each = dests.iter().zip(&missing);
     let paths: Vec<_> =
         each.flat_map(|(dest, paths)| paths.iter().map(move |path| (at(dest, path), Links::Keep))).collect();
@@ -297,6 +333,11 @@ async fn with_planned(host: &View, dests: &[&str], (old, new): (&[Scan], &mut [S
         }
     }
     Ok(())
+}
+
+/// A path in a Maildir.
+fn at(maildir: &str, path: &str) -> String {
+    if path.is_empty() || path == "." { maildir.into() } else { format!("{maildir}/{path}") }
 }
 
 /// What one host answered.

@@ -20,6 +20,7 @@ mod lists;
 mod logins;
 mod logs;
 mod maildir_move;
+mod names;
 mod preflight;
 mod probe;
 pub mod qmail;

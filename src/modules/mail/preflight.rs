@@ -1,6 +1,6 @@
 //! `qmail_preflight`: what the files of two mail hosts say that would lose, bounce or misdirect mail of domains. Reads only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -13,11 +13,12 @@ use crate::transport::name::shown;
 use crate::transport::{Command, Content, Links, Node, Owner, TransportError, Want};
 
 use super::drift::Reread;
+use super::names::{self, Dns, Named};
 use super::qmail::{FILES, decode};
 use super::send::QmailSend;
 use super::traps::homes::Domain;
 use super::traps::moved::Move;
-use super::traps::{Found, Role, Side, lines, users};
+use super::traps::{Found, Role, Side, inside, lines, relays, users};
 
 pub const ENTRY: Entry = Entry {
     name: "qmail_preflight",
@@ -92,14 +93,17 @@ impl Module for QmailPreflight {
             .map_err(|why| found.problem(format!("{why}; make it, or name another with `mail_owner` and `mail_group`")))
             .ok()
             .flatten();
+        let (there_named, here_named) = tokio::try_join!(old.relays(&peer), new.relays(host))?;
         running((&peer.name, home), reread, &mut found);
-        for looked in [&old, &new] {
+        for (looked, (named, dns)) in [&old, &new].into_iter().zip([there_named, here_named]) {
             looked.unfit.iter().for_each(|text| found.problem(text.clone()));
             lines::check(&looked.side, &domains, &mut found);
+            relays::check(&looked.side, (&named, &dns), &mut found);
             looked.homes(&domains, owner.as_ref().filter(|_| looked.side.role == Role::New), &mut found);
         }
         Move { old: &old.side, new: &new.side, domains: &domains, addresses: &addresses, own: &own }.check(&mut found);
         users::check((&old.side, &new.side), &domains, &mut found);
+        inside::check(&old.side, (&old.inside, &domains), &mut found);
         let mut result = Results::new();
         result.insert("problems".into(), json!(found.problems));
         Ok(Planned { warnings: found.warnings, ..Planned::new(Vec::new(), result) })
@@ -143,6 +147,8 @@ struct Looked {
     /// For each domain: its directory, what is below it, and the content of its `.qmail` files.
     domains: Vec<(Node, Vec<crate::transport::Entry>)>,
     files: Vec<(String, Vec<u8>)>,
+    /// Lines of `.qmail` files that name one of the domains' directories, as `grep -n` prints them.
+    inside: Vec<String>,
 }
 
 /// Prints the directories that exist and may not be written in, and the files that are older than what they are made from.
@@ -157,6 +163,12 @@ for directory; do
     [ ! -d "$path" ] || [ -w "$path" ] || printf 'unfit %s\n' "$path"
   done
 done"#;
+
+/// Prints the lines of `.qmail` files that name one of these domains' directories.
+const INSIDE: &str = r#"home=$1 mailnames=$2; shift 2
+for domain; do printf '%s/%s/\n' "$mailnames" "$domain"; done |
+{ patterns=$(cat)
+find "$mailnames"/. "$home"/alias/. -name Maildir -prune -o -name '.qmail*' -type f -exec grep -nF -e "$patterns" /dev/null {} + 2>/dev/null; } | sed 's/^/inside /'"#;
 
 impl Looked {
     async fn at(
@@ -179,22 +191,35 @@ impl Looked {
         words.push(format!("{directory}/{written}"));
         words.extend(homes.iter().map(|(path, _)| path.clone()));
         let command = Command::argv(words);
+        let words = ["/bin/sh", "-c", INSIDE, "sh", &directory, &mailnames]
+            .into_iter()
+            .chain(domains.iter().map(String::as_str));
+        let inside = Command::argv(words);
+        let search = async {
+            match role {
+                Role::Old => Ok(host.probe(&inside).await?.text()),
+                Role::New => Ok(String::new()),
+            }
+        };
         let lists = futures::future::try_join_all(homes.iter().map(|(path, _)| host.list(path, Some(2))));
-        let (nodes, directories, lists, names, printed) = tokio::try_join!(
+        let (nodes, directories, lists, names, printed, lines) = tokio::try_join!(
             host.look_all(&paths, Want::Content),
             host.look_all(&homes, Want::Attributes),
             lists,
             host.list(&mailnames, Some(1)),
-            host.probe(&command)
+            host.probe(&command),
+            search
         )?;
         let mut looked = Looked {
             side: Side { role, host: host.name.clone(), directory, mailnames, ..Side::default() },
             unfit: Vec::new(),
             domains: directories.into_iter().zip(lists).collect(),
             files: Vec::new(),
+            inside: Vec::new(),
         };
         looked.keep(&paths, &nodes)?;
         looked.hear(&printed.text(), &host.identity().user.name);
+        looked.hear(&lines, "");
         for path in names.iter().map(|entry| &entry.path) {
             let name = path.rsplit('/').next().unwrap_or_default();
             let low = name.to_lowercase();
@@ -205,6 +230,14 @@ impl Looked {
         }
         looked.read_instructions(host).await?;
         Ok(looked)
+    }
+
+    /// The relays by name of its routes, and what its name servers say of them.
+    async fn relays(&self, host: &View) -> Result<(Vec<Named>, BTreeMap<String, Dns>), ModuleError> {
+        let named = names::named(self.side.text("smtproutes"));
+        let asked = named.iter().map(|named| named.host.clone()).collect();
+        let dns = names::ask(host, &asked).await?;
+        Ok((named, dns))
     }
 
     /// Keeps the texts, and says what is no text.
@@ -242,6 +275,7 @@ impl Looked {
             match line.split_once(' ') {
                 Some(("stale", "cdb")) => self.side.stale.push("cdb"),
                 Some(("stale", _)) => self.side.stale.push("morercpthosts.cdb"),
+                Some(("inside", rest)) => self.inside.push(rest.into()),
                 Some(("unfit", path)) => self.unfit.push(format!(
                     "`{}`: `{}` cannot be written by `{user}`: its rights, or a file system that is mounted read-only; mend that, or \
                      run with `become: true`",

@@ -145,7 +145,13 @@ const READ: &str = r#"PATH=$PATH:/usr/sbin:/usr/local/sbin
 named-checkconf "$config" >&2 || exit
 changed=$(stat -c %Y "$file" 2>/dev/null || stat -f %m "$file" 2>/dev/null || echo 0)
 while [ "$(date +%s)" -le "$changed" ]; do sleep 1; done
-$rndc reconfig"#;
+$rndc reconfig || exit
+# A secondary that finds a file of an earlier time serves that until its next refresh.
+tries=0
+for zone in $zones; do
+  until $rndc zonestatus "$zone" >/dev/null 2>&1 || [ $tries -ge 10 ]; do tries=$((tries + 1)); sleep 1; done
+  $rndc refresh "$zone" >/dev/null 2>&1 || :
+done"#;
 
 const STATES: [&str; 2] = ["changed since named read it", "as named has read it"];
 
@@ -217,7 +223,8 @@ impl NamedZone {
             )));
         }
         let before = if edited { STATES[0].into() } else { found };
-        let by = vec![self.script(path, READ)];
+        let zones = if self.given.statement.is_some() { self.given.zones.join(" ") } else { String::new() };
+        let by = vec![self.script(path, &format!("zones={}\n{READ}", quote(&zones)))];
         let change = Change::state(what, probe, (before, STATES[1].into()), by);
         Ok(change.map(|change| change.taken_back(Back::Again)))
     }

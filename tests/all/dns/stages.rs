@@ -204,6 +204,11 @@ fn a_new_name_server_gets_the_zones_whole_and_becomes_their_primary_when_all_hav
     assert!(refused.contains("example.com: serials differ: "), "{refused}");
     assert!(!std::fs::read_to_string(path(&second, "named.conf")).unwrap().contains("type master"));
 
+    stage(&program, "promotion.yml", "").expect(0);
+    program.run("undo last").expect(0);
+    first.nsupdate("update add back.example.com. 60 A 192.0.2.9");
+    assert!(wait_for(|| second.short("back.example.com A") == "192.0.2.9\n"), "each is again what it was");
+
     let does = done(|flags| stage(&program, "promotion.yml", flags)).stdout;
     assert!(does.contains("`dns_server` is 127.0.0.1, `dns_host` there"), "{does}");
     second.nsupdate("update add from-new.example.com. 60 A 192.0.2.8");

@@ -16,7 +16,9 @@ use crate::program::{Printed, Program};
 use crate::sshd::wait_for;
 
 mod hosts;
+mod imap;
 mod services;
+mod xinetd;
 
 use hosts::in_a_network_of_its_own;
 use services::{FEW, Hosts, MANY};
@@ -139,10 +141,12 @@ async fn the_move(size: &Size) {
     let accounts = hosts.accounts(size.domains);
     let mailboxes = accounts.len();
     let traffic = Traffic::start(&places, Plan { messages: 1_000_000, pause: size.pause, accounts }).unwrap();
+    let users = imap::Users::start(hosts.imap_users(size.domains));
     let controller = Controller::new(&hosts);
     // What blocks does so beside the traffic.
     let does = |what: &dyn Fn(&Controller)| tokio::task::block_in_place(|| what(&controller));
 
+    does(&|it| traps_are_named(it));
     // By day, and in the first night.
     does(&|it| drop(it.window("--due --to prepared").expect(0)));
     traffic.until(size.messages / 10).await;
@@ -176,6 +180,7 @@ async fn the_move(size: &Size) {
     }
     let report = traffic.end().await.unwrap();
     does(&|it| drop(it.window("--due").expect(0)));
+    let users = tokio::task::block_in_place(|| users.end());
     let status = controller.program.run("status").expect(0).stdout;
     assert!(status.contains("4 domains: 4 draining\n"), "{status}");
     println!("{mailboxes} mailboxes, {} times broken off\n{report}", size.kills);
@@ -185,9 +190,52 @@ async fn the_move(size: &Size) {
         "{report}\n{}",
         tokio::task::block_in_place(|| hosts.logs())
     );
+    tokio::task::block_in_place(|| all_is_as_imap_left_it(users));
     assert!(report.sent.count >= size.messages);
     assert_eq!(report.stored.count, (mailboxes * size.stored) as u64);
     tokio::task::block_in_place(|| only_its_user_reads(&hosts));
+}
+
+/// Preflight asks the name servers that qmail-remote would ask, and looks into the `.qmail` files of others.
+fn traps_are_named(controller: &Controller) {
+    let old = &controller.hosts.old;
+    old.run(
+        "rm -f /etc/resolv.conf; echo nameserver 10.77.0.53 >/etc/resolv.conf; cd /var/qmail; mkdir -p alias
+         printf 'gone.example:no-such.outside.example\nthere.example:mail.outside.example\n' >>control/smtproutes
+         echo /var/qmail/mailnames/example.com/ann/Maildir/ >alias/.qmail-copies",
+    );
+    let playbooks = concat!(env!("CARGO_MANIFEST_DIR"), "/playbooks/stages");
+    let mut command = controller.program.command();
+    command.env_remove("CUTOVER_LOCK_DIR").args(["play", "-i", "inventory.json", "-e", "domains=example.com"]);
+    let printed =
+        controller.program.printed(command.arg(format!("{playbooks}/preflight.yml")).output().unwrap()).expect(0);
+    let said = format!("{}{}", printed.stdout, printed.stderr);
+    for words in [
+        "control/smtproutes` line 3 has `gone.example:no-such.outside.example`: DNS has no address for that name",
+        "alias/.qmail-copies` line 1 has `/var/qmail/mailnames/example.com/ann/Maildir/`, which leads into mailboxes of `example.com`",
+    ] {
+        assert!(said.contains(words), "no {words} in\n{said}");
+    }
+    assert!(!said.contains("there.example"), "{said}");
+    old.run("rm /var/qmail/alias/.qmail-copies");
+}
+
+/// Who reads by IMAP finds every message on the new host once, in its folder, with its flags, and none that was deleted.
+#[allow(clippy::disallowed_macros)]
+fn all_is_as_imap_left_it(users: Vec<imap::User>) {
+    let mut done = [[0; 2]; 4];
+    for mut user in users {
+        user.come(true);
+        assert!(user.on_new && user.faults.is_empty(), "{}: {:#?}", user.login, user.faults);
+        for (all, own) in done.iter_mut().flatten().zip(user.done.iter().flatten()) {
+            *all += own;
+        }
+    }
+    let [added, flagged, filed, deleted] = done;
+    println!(
+        "by IMAP on the old host and on the new one: {added:?} added, {flagged:?} flagged, {filed:?} filed, {deleted:?} deleted"
+    );
+    assert!(done.iter().flatten().all(|count| *count > 0), "{done:?}");
 }
 
 /// All messages and directories of the new host's mailboxes are of the user that delivers there, for that user alone.

@@ -9,9 +9,10 @@ use cutover::lab::qmail::password::md5_crypt;
 use cutover::lab::traffic::{self, Account, Habit};
 
 use super::hosts::{Host, Network, copy, sh};
+use super::imap;
 use crate::named::SECRET;
 
-/// Three names of each domain at the small size, ten at the large one.
+/// Four names of each domain at the small size, ten at the large one.
 const NAMES: [&str; 10] = ["ann", "bob", "carol", "dave", "erin", "frank", "grace", "henry", "iris", "john"];
 
 macro_rules! domains {
@@ -25,7 +26,10 @@ macro_rules! domains {
     };
 }
 
-pub const FEW: &[Domain] = domains!(3);
+/// The name of those who read by IMAP.
+const BY_IMAP: &str = "dave";
+
+pub const FEW: &[Domain] = domains!(4);
 pub const MANY: &[Domain] = domains!(10);
 
 /// The users of mailboxes have other numbers on each host.
@@ -45,9 +49,14 @@ const MARIADB: &str = "mkdir -p /run/mysqld; mariadbd --no-defaults --user=root 
     --pid-file=/run/mysqld/pid --skip-networking --innodb-buffer-pool-size=16M --innodb-flush-log-at-trx-commit=0 \
     >/var/log/mariadb 2>&1 &\n";
 
-/// Courier's daemon for passwords, and its POP3 and IMAP servers below tcpserver, as Plesk has them below xinetd.
+/// Courier's daemon for passwords, and its POP3 and IMAP servers below tcpserver, as Plesk has them below xinetd. What watches
+/// directories for its IMAP server would stay in the first user's mailbox for as long as any user is there.
 const COURIER: &str =
-    "mkdir -p /run/courier/authdaemon; /usr/lib/courier/courier-authlib/authdaemond >/var/log/courier 2>&1 &
+    "if [ -e /usr/libexec/gam_server ]; then
+        cp /usr/libexec/gam_server /run/gam_server; printf '#!/bin/sh\\ncd /; exec /run/gam_server \"$@\"\\n' >/run/gam; chmod 755 /run/gam
+        mount --bind /run/gam /usr/libexec/gam_server
+    fi
+    mkdir -p /run/courier/authdaemon; /usr/lib/courier/courier-authlib/authdaemond >/var/log/courier 2>&1 &
     C=/opt/courier/usr/lib/courier/courier
     tcpserver -R -H -l 0 0 1110 $C/courierpop3login /var/qmail/bin/courier-pop3 Maildir >/var/log/pop3 2>&1 &
     tcpserver -R -H -l 0 0 143 $C/imaplogin /var/qmail/bin/courier-imap Maildir >/var/log/imap 2>&1 &\n";
@@ -90,9 +99,14 @@ impl Hosts {
         let hosts = Hosts { network, old, new, _dns: dns, outside };
         hosts.start_smtp_of_new();
         hosts.fill_panels(content);
-        for (host, port) in
-            [(&hosts.old, 110), (&hosts.old, 1110), (&hosts.new, 110), (&hosts.new, 25), (&hosts.outside, 25)]
-        {
+        for (host, port) in [
+            (&hosts.old, 110),
+            (&hosts.old, 1110),
+            (&hosts.old, 143),
+            (&hosts.new, 110),
+            (&hosts.new, 25),
+            (&hosts.outside, 25),
+        ] {
             assert!(
                 crate::sshd::wait_for(|| host.answers(port)),
                 "{} has nothing at port {port}: {}",
@@ -150,10 +164,26 @@ impl Hosts {
             let at = |host: &Host| SocketAddr::new(host.address.parse().unwrap(), port);
             accounts.extend(traffic::accounts_of(domain, [at(&self.old), at(&self.new)]));
         }
+        for account in accounts.iter_mut().filter(|account| account.name == BY_IMAP) {
+            account.habit = Habit::Other;
+        }
         for account in accounts.iter_mut().filter(|account| account.habit == Habit::Leave).step_by(2) {
             account.pop3[1] = account.pop3[0];
         }
         accounts
+    }
+
+    /// One user of each domain, who reads by courier on the old host; then those of the first two domains by dovecot, those of the
+    /// others by courier, one of them by the old host's port still.
+    pub fn imap_users(&self, domains: &'static [Domain]) -> Vec<imap::User> {
+        let at = |host: &Host, port: u16| SocketAddr::new(host.address.parse().unwrap(), port);
+        let courier = |host: &Host| imap::Server { address: at(host, 143), prefix: "INBOX." };
+        let dovecot = imap::Server { address: at(&self.new, 1143), prefix: "" };
+        let later = [dovecot, dovecot, courier(&self.new), courier(&self.old)];
+        let users = domains.iter().zip(later);
+        users
+            .map(|((domain, ..), later)| imap::User::new(format!("{BY_IMAP}@{domain}"), [courier(&self.old), later]))
+            .collect()
     }
 
     /// The panels' databases: all accounts on the old host, the domains alone on the new one.
@@ -235,7 +265,7 @@ fn fill_dns(host: &Host, domains: &[Domain]) {
     );
 }
 
-fn fill_mail_host(host: &Host, role: Role, content: Content) {
+pub fn fill_mail_host(host: &Host, role: Role, content: Content) {
     let index = usize::from(role == Role::New);
     let (uid, gid) = POPUSER[index];
     host.account("popuser", (uid, gid));
@@ -269,7 +299,7 @@ fn fill_mail_host(host: &Host, role: Role, content: Content) {
         ("courier-pop3", "lib/courier/courier/courierpop3d", "-ERR [SYS/TEMP] this mailbox moves"),
         ("courier-imap", "bin/imapd", "* BYE this mailbox moves"),
     ] {
-        let text = "#!/bin/sh\ngrep -qsxF \"${AUTHENTICATED#*@}\" /var/qmail/active/closed || exec /opt/courier/usr/PROGRAM \"$@\"\n\
+        let text = "#!/bin/sh\numask 077\ngrep -qsxF \"${AUTHENTICATED#*@}\" /var/qmail/active/closed || exec /opt/courier/usr/PROGRAM \"$@\"\n\
                     printf '%s\\r\\n' 'SAYS'\n";
         bin(name, &text.replace("PROGRAM", program).replace("SAYS", says));
     }

@@ -7,8 +7,10 @@ use crate::transport::name::shown;
 use super::dangers::Texts;
 
 pub mod homes;
+pub mod inside;
 pub mod lines;
 pub mod moved;
+pub mod relays;
 pub mod users;
 
 /// What was found, each with its host, file and line, and what to do about it.
