@@ -47,6 +47,16 @@ const ROWS: &[Row] = &[
         replaced: &[("logs: /var/log/mail.log", "logs: NEW/../log/current")],
         why: "the log of the example is the machine's own",
     },
+    Row {
+        module: "apt_repository",
+        replaced: &[("    repo:", "    directory: NEW\n    repo:")],
+        why: "the directory of apt is the machine's own",
+    },
+    Row {
+        module: "deb822_repository",
+        replaced: &[("    name:", "    directory: NEW\n    name:")],
+        why: "the directory of apt is the machine's own",
+    },
     Row { module: "mail_probe", replaced: &[("port: 25", "port: PORT")], why: "port 25 is the machine's own" },
     Row {
         module: "dns_facts",

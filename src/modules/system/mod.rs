@@ -37,8 +37,10 @@ trap 'exit 1' HUP INT TERM
 
 pub const MODULES: &[&Entry] = &[
     &packages::APT,
+    &packages::APT_REPOSITORY,
     &command::COMMAND,
     &cron::CRON,
+    &packages::DEB822_REPOSITORY,
     &setup::GATHER_FACTS,
     &accounts::GROUP,
     &known_hosts::KNOWN_HOSTS,

@@ -337,7 +337,7 @@ impl Module for Apt {
         let cleans = self.fields.autoclean || self.fields.clean;
         let only_lists = self.requests.is_empty() && !everything;
         if due && (only_lists || !transaction.is_empty()) {
-            changes.extend(self.update(&database, updated));
+            changes.extend(update(&database, updated));
         }
         let mut result = Results::new();
         result.insert("cache_updated".into(), json!(!changes.is_empty()));
@@ -369,24 +369,25 @@ impl Apt {
         let by = vec![quiet(Command::argv(["apt-get", "-q", verb].map(str::to_string)))];
         Ok(Change::state(what, probe, (found, "0".into()), by))
     }
+}
 
-    fn update(&self, database: &Database, updated: bool) -> Option<Change> {
-        let time = &database.lists.1;
-        let texts = match (updated, time.is_empty()) {
-            (true, _) => ("updated".to_string(), "updated again".to_string()),
-            (false, true) => ("of never".into(), "updated".into()),
-            (false, false) => (format!("of {time}"), "updated".into()),
-        };
-        let words = ["apt-get", "-q", "-o", "APT::Update::Error-Mode=any", "update"].map(str::to_string);
-        // The directory keeps its time where no list is another one.
-        let touch = ["touch", "/var/lib/apt/lists"].map(str::to_string);
-        Change::state(
-            "lists of packages",
-            probe_of_lists(time),
-            texts,
-            [words.to_vec(), touch.to_vec()].map(|words| quiet(Command::argv(words))).to_vec(),
-        )
-    }
+/// Returns the change that updates the lists of packages; `updated` says that an earlier task of a check has planned it.
+pub fn update(database: &Database, updated: bool) -> Option<Change> {
+    let time = &database.lists.1;
+    let texts = match (updated, time.is_empty()) {
+        (true, _) => ("updated".to_string(), "updated again".to_string()),
+        (false, true) => ("of never".into(), "updated".into()),
+        (false, false) => (format!("of {time}"), "updated".into()),
+    };
+    let words = ["apt-get", "-q", "-o", "APT::Update::Error-Mode=any", "update"].map(str::to_string);
+    // The directory keeps its time where no list is another one.
+    let touch = ["touch", "/var/lib/apt/lists"].map(str::to_string);
+    Change::state(
+        "lists of packages",
+        probe_of_lists(time),
+        texts,
+        [words.to_vec(), touch.to_vec()].map(|words| quiet(Command::argv(words))).to_vec(),
+    )
 }
 
 #[cfg(test)]
