@@ -193,7 +193,7 @@ impl Repository {
             let mut lines = lines_of(&file.old);
             let off = |line: &String| {
                 let behind = bare(line).trim_start().strip_prefix('#');
-                behind.and_then(|rest| source(rest)).as_ref() == Some(&self.line)
+                behind.and_then(source).as_ref() == Some(&self.line)
             };
             if let Some(at) = lines.iter().position(off) {
                 lines[at] = format!("{}\n", self.line);
