@@ -1,6 +1,7 @@
 //! What a task can ask for: one file a module, one table of them all.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
@@ -33,6 +34,21 @@ pub fn all() -> impl Iterator<Item = &'static Entry> {
 pub trait Module: Send + Sync {
     /// Returns what must change for `host` to be as asked, in order.
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError>;
+
+    /// Says for how long a host that cannot be reached is awaited; it is not, unless this says so.
+    fn patience(&self) -> Option<Patience> {
+        None
+    }
+}
+
+/// How a host that cannot be reached is awaited.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Before the first try.
+    pub delay: Duration,
+    /// Between two tries.
+    pub sleep: Duration,
+    pub until: Instant,
 }
 
 /// A row of the table: how a module is called, documented and built.
@@ -118,7 +134,14 @@ impl Entry {
 /// Finds a module by its short or its full name (`ansible.builtin.copy`, `community.general.nsupdate`).
 pub fn find(name: &str) -> Option<&'static Entry> {
     let builtin = name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("ansible.legacy."));
-    let theirs = || name.strip_prefix("community.general.").filter(|short| *short == "nsupdate");
-    let short = builtin.or_else(theirs).unwrap_or(name);
+    let theirs = || {
+        let collections = ["community.general.", "ansible.posix.", "community.mysql."];
+        let short = collections.iter().find_map(|prefix| name.strip_prefix(prefix));
+        short.filter(|short| ["nsupdate", "mount", "mysql_query"].contains(short))
+    };
+    let short = match builtin.or_else(theirs).unwrap_or(name) {
+        "systemd_service" => "systemd",
+        short => short,
+    };
     all().find(|entry| entry.name == short)
 }

@@ -278,10 +278,16 @@ pub(super) const ROLE_ARGUMENTS: &[&str] = &[
 
 /// Returns the short name of a builtin.
 fn short(name: &str) -> &str {
-    // The one that is built in here and is in a collection there.
-    let theirs = || name.strip_prefix("community.general.").filter(|short| *short == "nsupdate");
+    // Those that are built in here and are in a collection there.
+    let collections =
+        [("community.general.", "nsupdate"), ("ansible.posix.", "mount"), ("community.mysql.", "mysql_query")];
+    let is_theirs = |(prefix, short): &(&str, &'static str)| name.strip_prefix(prefix) == Some(*short);
+    let theirs = || collections.iter().find(|row| is_theirs(row)).map(|(_, short)| *short);
     let builtin = name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("ansible.legacy."));
-    builtin.or_else(theirs).unwrap_or(name)
+    match builtin.or_else(theirs).unwrap_or(name) {
+        "systemd_service" => "systemd",
+        short => short,
+    }
 }
 
 /// Takes an argument out of the list.

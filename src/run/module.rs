@@ -1,7 +1,7 @@
 //! A module's task on one host: arguments rendered, the plan shown, its changes journalled and made.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -126,6 +126,10 @@ impl Doing<'_> {
     /// Plans the module on its machine; anew, over a new connection, where the connection is lost. A plan only reads.
     async fn planned(&self, module: &dyn Module, limit: Option<Duration>) -> Result<(Machine, Planned), Trouble> {
         let (mut lost, mut host) = (0, self.host.to_string());
+        let patience = module.patience().filter(|_| self.mode == Mode::Apply);
+        if let Some(patience) = patience {
+            tokio::time::sleep(patience.delay).await;
+        }
         let mut machine = self.machine().await;
         loop {
             if let Ok(machine) = &machine {
@@ -136,6 +140,14 @@ impl Doing<'_> {
                 Err(trouble) => Err(trouble),
             };
             let why = match planned {
+                Err(Trouble::Unreachable(_)) if patience.is_some_and(|patience| Instant::now() < patience.until) => {
+                    tokio::time::sleep(patience.map_or(BEFORE_AGAIN, |patience| patience.sleep)).await;
+                    machine = self.machine().await;
+                    continue;
+                }
+                Err(Trouble::Unreachable(why)) if patience.is_some() => {
+                    return Err(Trouble::failed(format!("timed out waiting for the connection: {why}")));
+                }
                 Err(Trouble::Unreachable(why)) if lost < PLANS_AGAIN => why,
                 other => return other,
             };
@@ -389,7 +401,7 @@ fn about_template(path: &std::path::Path) -> Arc<Layer> {
 }
 
 /// Modules that wait for what other hands do: what was asked before they were done is not asked about the same host.
-pub(super) const WAITING: &[&str] = &["wait_for"];
+pub(super) const WAITING: &[&str] = &["wait_for", "wait_for_connection"];
 
 /// How often a plan is made again because the connection was lost, and how long after that.
 const PLANS_AGAIN: usize = 2;

@@ -80,7 +80,7 @@ fn touched(action: &str, given: &Map<String, Value>, home: &str) -> Vec<String> 
         }
         "mysql_query" if !modules::database::may_write(given) => Vec::new(),
         "mysql_query" => vec![modules::database::DATABASES.into()],
-        "service" => text(&["name"]).iter().map(|name| format!("service {name}")).collect(),
+        "service" | "systemd" => text(&["name"]).iter().map(|name| format!("service {name}")).collect(),
         name if LOOKING.contains(&name) => Vec::new(),
         name => {
             let argument = |name: &str| modules::find(action).and_then(|entry| entry.argument(name));
@@ -107,6 +107,7 @@ const LOOKING: &[&str] = &[
     "slurp",
     "stat",
     "wait_for",
+    "wait_for_connection",
 ];
 
 /// Programs that change nothing of what they are given.

@@ -47,6 +47,16 @@ const ROWS: &[Row] = &[
         replaced: &[("logs: /var/log/mail.log", "logs: NEW/../log/current")],
         why: "the log of the example is the machine's own",
     },
+    Row {
+        module: "apt_repository",
+        replaced: &[("    repo:", "    directory: NEW\n    repo:")],
+        why: "the directory of apt is the machine's own",
+    },
+    Row {
+        module: "deb822_repository",
+        replaced: &[("    name:", "    directory: NEW\n    name:")],
+        why: "the directory of apt is the machine's own",
+    },
     Row { module: "mail_probe", replaced: &[("port: 25", "port: PORT")], why: "port 25 is the machine's own" },
     Row {
         module: "dns_facts",
@@ -210,7 +220,11 @@ const READING: &[&str] = &[
     "slurp",
     "stat",
     "wait_for",
+    "wait_for_connection",
 ];
+
+/// Modules of which each run makes another thing.
+const ANEW: &[&str] = &["tempfile"];
 
 /// Modules that need a name server.
 const NAMES: &[&str] = &["dns_facts", "named_zone", "nsupdate", "zone_file"];
@@ -501,7 +515,8 @@ fn what_is_planned_for_a_module_is_applied_as_shown_and_then_nothing_is_left() {
         let applied = fixture.cutover("apply state/p --vault-password-file pw").expect(0);
         assert_eq!(applied.diffs().trim(), planned.diffs().trim(), "{name} has not done what was planned");
         let again = fixture.cutover("plan -i hosts play.yml --exit-code");
-        assert_eq!(again.status, 0, "{name} again:\n{}{}", again.stdout, again.stderr);
+        let left = if ANEW.contains(&name) { 3 } else { 0 };
+        assert_eq!(again.status, left, "{name} again:\n{}{}", again.stdout, again.stderr);
     }
 }
 
@@ -553,6 +568,11 @@ fn does_once_what_it_shows(entry: &'static Entry, host: Option<&Host>) {
     assert_eq!(differing(&before, &after).is_empty(), reading, "{name}");
 
     let again = fixture.run("--diff");
+    if ANEW.contains(&name) {
+        assert!(again.stdout.contains(" changed=1 "), "{name} again:\n{}", again.stdout);
+        assert_ne!(again.diffs(), run.diffs(), "{name} again");
+        return;
+    }
     assert!(again.stdout.contains(" changed=0 "), "{name} again:\n{}", again.stdout);
     assert_eq!(again.diffs().trim(), "", "{name} again");
     let changed = differing(&after, &fixture.tree());

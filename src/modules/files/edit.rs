@@ -111,6 +111,11 @@ impl Target {
                 let mixed = || ModuleError::failed(format!("`{}` is neither UTF-8 nor an older text", place.path));
                 Some(decode(&bytes).ok_or_else(mixed)?)
             }
+            Node::Directory { .. } => {
+                let result = Results::from_iter([("rc".to_string(), 256.into())]);
+                let message = format!("Path {} is a directory !", place.path);
+                return Err(ModuleError::Failed { message, result });
+            }
             other => return Err(ModuleError::failed(format!("`{}` is no file but a {}", place.path, other.kind()))),
         };
         Ok(Target { place, text })
@@ -163,7 +168,7 @@ fn encode(text: &str) -> Vec<u8> {
 /// Returns the failure of a file that is not there and not to be created.
 pub fn missing(path: &str) -> ModuleError {
     let result = Results::from_iter([("rc".to_string(), 257.into())]);
-    ModuleError::Failed { message: format!("`{path}` does not exist"), result }
+    ModuleError::Failed { message: format!("Path {path} does not exist !"), result }
 }
 
 #[cfg(test)]

@@ -52,6 +52,7 @@ pub const FILE: Entry = Entry {
                 .choices(&["preserve", "now"]),
             Argument::new("access_time_format", Kind::Text, "How the time of access is written.")
                 .refused("times of access are not part of what is compared"),
+            Argument::new("_diff_peek", Kind::Bool, "Ansible's own, from one part of it to another; without effect."),
         ],
         RIGHTS,
     ],
@@ -154,13 +155,19 @@ impl Module for File {
             (None, Node::Link { .. }) => State::Link { target: None },
             (None, _) => State::File,
         };
-        match state {
+        let path = place.path.clone();
+        let flagged = matches!(state, State::Directory { .. } | State::File | State::Touch);
+        let mut planned = match state {
             State::Absent => self.absent(host, place).await,
             State::Directory { recurse } => self.directory(host, place, recurse).await,
             State::File => self.file(host, place).await,
             State::Link { target } => self.link(host, place, target.as_deref()).await,
             State::Touch => self.touch(host, place).await,
+        }?;
+        if flagged {
+            planned.changes.extend(self.rights.flags(host, &path).await?);
         }
+        Ok(planned)
     }
 }
 

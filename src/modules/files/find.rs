@@ -1,5 +1,7 @@
 //! `find`: which paths below some directories are as described.
 
+use std::borrow::Cow;
+
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -50,7 +52,12 @@ pub const FIND: Entry = Entry {
         Argument::new("exact_mode", Kind::Bool, "It has exactly these bits, not also others; on unless set."),
         Argument::new("contains", Kind::Text, "A regular expression for the start of one of a file's lines."),
         Argument::new("read_whole_file", Kind::Bool, "`contains` is searched for in the whole text."),
-        Argument::new("encoding", Kind::Text, "Encoding of the files.").choices(&["utf-8", "UTF-8", "utf8"]),
+        Argument::new(
+            "encoding",
+            Kind::Text,
+            "Encoding of the files that `contains` looks into, such as `utf-8` or `iso-8859-1`; where a file has another, \
+             the rest of its path is left out. Unless given it is UTF-8, read as well as it can be.",
+        ),
         Argument::new("get_checksum", Kind::Bool, "Give the checksums of files."),
         Argument::new("checksum_algorithm", Kind::Text, "Of what kind; `sha1` unless given.")
             .alias(&["checksum", "checksum_algo"])
@@ -86,6 +93,7 @@ struct Written {
     contains: Option<String>,
     #[serde(default)]
     read_whole_file: bool,
+    encoding: Option<String>,
     #[serde(default)]
     get_checksum: bool,
     checksum_algorithm: Option<String>,
@@ -98,6 +106,7 @@ struct Find {
     wanted: Wanted,
     contains: Option<Pattern>,
     whole: bool,
+    encoding: Option<String>,
     checksum: Option<Algorithm>,
     limit: usize,
 }
@@ -155,6 +164,7 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
         wanted,
         contains: contains.transpose()?,
         whole: written.read_whole_file,
+        encoding: written.encoding,
         checksum: written.get_checksum.then(|| Algorithm::named(written.checksum_algorithm.as_deref())),
         limit: written.limit.unwrap_or(usize::MAX),
     }))
@@ -163,7 +173,7 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
 #[async_trait]
 impl Module for Find {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
-        let mut found: Vec<transport::Entry> = Vec::new();
+        let mut found: Vec<(&String, transport::Entry)> = Vec::new();
         let mut skipped = serde_json::Map::new();
         let mut examined = 0;
         for path in &self.paths {
@@ -182,11 +192,11 @@ impl Module for Find {
                     // As Ansible does, below the path as it was written, whatever link it is.
                     let below = entry.path.get(place.path.trim_end_matches('/').len()..).unwrap_or("");
                     entry.path = join(&absolute(host, path), below.trim_start_matches('/'));
-                    found.push(entry);
+                    found.push((path, entry));
                 }
             }
         }
-        let files = self.read(host, found).await?;
+        let files = self.read(host, found, &mut skipped).await?;
         let msg = match skipped.is_empty() {
             true => "All paths examined",
             false => "Not all paths examined, check warnings for details",
@@ -206,30 +216,47 @@ impl Module for Find {
 
 impl Find {
     /// Describes what was found; where the content counts, all files are looked at in one exchange.
-    async fn read(&self, host: &View, mut found: Vec<transport::Entry>) -> Result<Vec<Value>, ModuleError> {
+    /// A file with another encoding ends the path that it was found below, which `skipped` has then.
+    async fn read(
+        &self,
+        host: &View,
+        mut found: Vec<(&String, transport::Entry)>,
+        skipped: &mut serde_json::Map<String, Value>,
+    ) -> Result<Vec<Value>, ModuleError> {
         if self.contains.is_some() || self.checksum.is_some() {
             if self.contains.is_none() {
                 found.truncate(self.limit);
             }
-            let paths: Vec<_> = found.iter().map(|entry| (entry.path.clone(), Links::Keep)).collect();
+            let paths: Vec<_> = found.iter().map(|(_, entry)| (entry.path.clone(), Links::Keep)).collect();
             let want = if self.contains.is_some() {
                 Want::Content
             } else {
                 self.checksum.map_or(Want::Attributes, Algorithm::wants)
             };
             let nodes = host.look_all(&paths, want).await?;
-            found.iter_mut().zip(nodes).for_each(|(entry, node)| entry.node = node);
-            found.retain(|entry| entry.node.exists());
+            found.iter_mut().zip(nodes).for_each(|((_, entry), node)| entry.node = node);
+            found.retain(|(_, entry)| entry.node.exists());
         }
         let mut files = Vec::new();
-        for entry in found {
+        for (path, entry) in found {
             if files.len() == self.limit {
                 break;
             }
+            if skipped.contains_key(path) {
+                continue;
+            }
             let content = entry.node.content();
-            if let Some(pattern) = &self.contains
-                && !self.contains(host, &entry.path, content, pattern).await?
-            {
+            if let (Some(pattern), Some(content)) = (&self.contains, content) {
+                let bytes = bytes_of(host, &entry.path, content).await?;
+                match text_of(&bytes, &entry.path, self.encoding.as_deref()) {
+                    Ok(text) if self.contains(&text, pattern)? => {}
+                    Ok(_) => continue,
+                    Err(why) => {
+                        skipped.insert(path.clone(), why.into());
+                        continue;
+                    }
+                }
+            } else if self.contains.is_some() {
                 continue;
             }
             let mut status = status_of(&entry.path, &entry.node);
@@ -241,19 +268,10 @@ impl Find {
         Ok(files)
     }
 
-    /// Says whether a file's text has what is looked for; what is no UTF-8 is read as well as it can be.
-    async fn contains(
-        &self,
-        host: &View,
-        path: &str,
-        content: Option<&Content>,
-        pattern: &Pattern,
-    ) -> Result<bool, ModuleError> {
-        let Some(content) = content else { return Ok(false) };
-        let bytes = bytes_of(host, path, content).await?;
-        let text = String::from_utf8_lossy(&bytes);
+    /// Says whether a file's text has what is looked for.
+    fn contains(&self, text: &str, pattern: &Pattern) -> Result<bool, ModuleError> {
         if self.whole {
-            return pattern.is_match(&text);
+            return pattern.is_match(text);
         }
         for line in text.lines() {
             if pattern.is_match(line)? {
@@ -262,6 +280,18 @@ impl Find {
         }
         Ok(false)
     }
+}
+
+/// Returns what the bytes of the file at `path` say in an encoding, or why they say nothing; as well as it can be read
+/// where none is asked for.
+fn text_of<'b>(bytes: &'b [u8], path: &str, encoding: Option<&str>) -> Result<Cow<'b, str>, String> {
+    let Some(name) = encoding else { return Ok(String::from_utf8_lossy(bytes)) };
+    let label = name.replace('_', "-");
+    let Some(encoding) = encoding_rs::Encoding::for_label(label.as_bytes()) else {
+        return Err(format!("unknown encoding: {name}"));
+    };
+    let text = encoding.decode_without_bom_handling_and_without_replacement(bytes);
+    text.ok_or_else(|| format!("Failed to read the file {path} due to an encoding error. current encoding: {name}"))
 }
 
 impl Wanted {

@@ -280,7 +280,7 @@ mod tests {
     async fn a_missing_file_fails_unless_it_may_be_created() {
         let bench = Bench::new();
         let error = bench.fails("lineinfile", json!({"path": "/etc/q/c", "line": "b"})).await;
-        assert_eq!(error, "`/etc/q/c` does not exist");
+        assert_eq!(error, "Path /etc/q/c does not exist !");
         bench.twice("lineinfile", json!({"path": "/etc/q/c", "line": "b", "create": true, "mode": "0600"})).await;
         assert_eq!((bench.host.read("/etc/q/c").unwrap(), bench.mode("/etc/q/c")), ("b\n".into(), 0o600));
     }

@@ -9,6 +9,7 @@ pub(super) mod edit;
 mod fetch;
 mod file;
 mod find;
+mod flags;
 mod hard;
 mod install;
 mod json;
@@ -23,6 +24,7 @@ mod source;
 mod stat;
 mod status;
 mod template;
+mod temporary;
 mod times;
 
 #[cfg(test)]
@@ -39,6 +41,7 @@ pub const MODULES: &[&Entry] = &[
     &slurp::SLURP,
     &stat::STAT,
     &template::TEMPLATE,
+    &temporary::TEMPFILE,
 ];
 
 #[cfg(test)]

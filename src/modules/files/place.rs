@@ -134,6 +134,7 @@ impl Place {
         let change = PathChange::new(self.path.as_str(), before, after);
         let validate = writing.validate.clone().filter(|_| !same);
         changes.extend(change.map(|change| Change::Path { on: On::Host, change: change.validated_by(validate) }));
+        changes.extend(writing.rights.flags(host, &self.path).await?);
         Ok((changes, results))
     }
 

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
+use crate::change::Change;
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Kind, ModuleError};
 use crate::transport::{Node, Owner, Permissions};
 
+use super::flags::Flags;
 use super::mode::{Current, Mode};
 
 const SELINUX: &str = "SELinux contexts are not managed; set them with a `command` task that runs chcon or restorecon";
@@ -19,9 +21,8 @@ pub const RIGHTS: &[Argument] = &[
     Argument::new("mode", Kind::Mode, "Permission bits, such as `\"0644\"` or `u=rw,go=r`."),
     Argument::new("owner", Kind::Text, "Name or number of the user that owns it."),
     Argument::new("group", Kind::Text, "Name or number of the group that owns it."),
-    Argument::new("attributes", Kind::Text, "Flags of the file system, as chattr takes them.")
-        .alias(&["attr"])
-        .refused("flags are not part of what is compared; set them with a `command` task that runs chattr"),
+    Argument::new("attributes", Kind::Text, "Flags of the file system, as chattr takes them: `+i`, `-A`, `=ad`.")
+        .alias(&["attr"]),
     Argument::new("selevel", Kind::Text, "SELinux level.").refused(SELINUX),
     Argument::new("serole", Kind::Text, "SELinux role.").refused(SELINUX),
     Argument::new("setype", Kind::Text, "SELinux type.").refused(SELINUX),
@@ -36,6 +37,7 @@ pub struct Rights {
     pub mode: Option<String>,
     pub owner: Option<String>,
     pub group: Option<String>,
+    pub attributes: Option<String>,
     /// What the host said of the two names, asked once for a whole tree; copies of these rights share it.
     #[serde(skip)]
     resolved: Arc<Resolved>,
@@ -58,7 +60,16 @@ pub enum New {
 impl Rights {
     /// Says what is wrong with the mode before any host is asked; `preserve` has to be taken out first.
     pub fn check(&self) -> Result<(), Diagnostic> {
-        self.mode.as_deref().map_or(Ok(()), |mode| Mode::parse(mode).map(|_| ()))
+        self.mode.as_deref().map_or(Ok(()), |mode| Mode::parse(mode).map(|_| ()))?;
+        self.attributes.as_deref().map_or(Ok(()), |flags| Flags::parse(flags).map(|_| ()))
+    }
+
+    /// Returns the change of a path's flags, if any are asked for that it has not.
+    pub async fn flags(&self, host: &View, path: &str) -> Result<Option<Change>, ModuleError> {
+        match self.attributes.as_deref() {
+            Some(text) => Flags::parse(text)?.change(host, path).await,
+            None => Ok(None),
+        }
     }
 
     /// Returns the same rights with another mode asked for.

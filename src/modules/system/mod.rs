@@ -7,6 +7,8 @@ mod command;
 mod cron;
 mod distribution;
 mod facts;
+mod known_hosts;
+mod local_facts;
 mod mount;
 pub mod network;
 mod packages;
@@ -18,7 +20,9 @@ mod script;
 mod service;
 mod setup;
 mod shell;
+mod systemd;
 mod wait_for;
+mod wait_for_connection;
 
 #[cfg(test)]
 pub mod bench;
@@ -33,10 +37,13 @@ trap 'exit 1' HUP INT TERM
 
 pub const MODULES: &[&Entry] = &[
     &packages::APT,
+    &packages::APT_REPOSITORY,
     &command::COMMAND,
     &cron::CRON,
+    &packages::DEB822_REPOSITORY,
     &setup::GATHER_FACTS,
     &accounts::GROUP,
+    &known_hosts::KNOWN_HOSTS,
     &mount::MOUNT,
     &packages::PACKAGE,
     &packages::PACKAGE_FACTS,
@@ -47,6 +54,8 @@ pub const MODULES: &[&Entry] = &[
     &service::SERVICE,
     &setup::SETUP,
     &shell::SHELL,
+    &systemd::SYSTEMD,
     &accounts::USER,
     &wait_for::WAIT_FOR,
+    &wait_for_connection::WAIT_FOR_CONNECTION,
 ];

@@ -8,8 +8,8 @@ use crate::change::{Back, Change};
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results};
-use crate::transport::Command;
 use crate::transport::command::quote;
+use crate::transport::{Command, Links, Want};
 
 pub const SERVICE: Entry = Entry {
     name: "service",
@@ -54,11 +54,17 @@ const ARGUMENTS: &[Argument] = &[
         "service",
         "daemontools",
     ]),
+    Argument::new(
+        "daemon_reload",
+        Kind::Bool,
+        "systemd reads its units anew before, if a file of theirs is newer than what it has read; others need none.",
+    )
+    .alias(&["daemon-reload"]),
     Argument::new("runlevel", Kind::Text, "").refused("run levels belong to OpenRC, which is not supported"),
 ];
 
 #[derive(Deserialize)]
-struct Service {
+pub struct Service {
     name: String,
     state: Option<State>,
     enabled: Option<bool>,
@@ -67,6 +73,8 @@ struct Service {
     arguments: Option<String>,
     #[serde(rename = "use")]
     manager: Option<String>,
+    #[serde(default)]
+    daemon_reload: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -80,10 +88,8 @@ enum State {
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     let service: Service = arguments.read()?;
-    if service.name.is_empty() || service.name.starts_with('-') || service.name.contains(['/', '\n']) {
-        return Err(Diagnostic::new(format!("`{}` is no name of a service", service.name)));
-    }
-    if service.state.is_none() && service.enabled.is_none() {
+    service.check()?;
+    if service.state.is_none() && service.enabled.is_none() && !service.daemon_reload {
         return Err(Diagnostic::new("`service` needs `state` or `enabled`"));
     }
     Ok(Box::new(service))
@@ -100,7 +106,7 @@ fi
 there() {
   case $manager in
     daemontools) [ -d "/service/$name" ] ;;
-    systemd) [ "$(systemctl show -p LoadState "$name" 2>/dev/null)" = LoadState=loaded ] ;;
+    systemd) case $(systemctl show -p LoadState "$name" 2>/dev/null) in LoadState=loaded|LoadState=masked) ;; *) return 1 ;; esac ;;
     *) [ -x "/etc/init.d/$name" ] || [ -x "/etc/rc.d/$name" ] || [ -x "/usr/local/etc/rc.d/$name" ] ;;
   esac
 }
@@ -171,7 +177,14 @@ esac
 impl Module for Service {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
         let (what, probe) = (format!("service {}", self.name), self.script(PROBE));
-        let found = host.state(&what, &probe).await?;
+        let mut found = host.state(&what, &probe).await?;
+        if found == "missing" && host.plans_ahead() {
+            found = self.foreseen(host).await?.unwrap_or(found);
+        }
+        let mut changes = match self.daemon_reload {
+            true => reload(host, Some((&self.name, self.manager()))).await?.into_iter().collect(),
+            false => Vec::new(),
+        };
         let Some((running, enabled, manager)) = read(&found) else {
             let message = format!("`{}` has no service `{}`", host.name, self.name);
             return Err(ModuleError::failed(match found.as_str() {
@@ -200,7 +213,7 @@ impl Module for Service {
         let (by, back) = (moves((running, wanted), (enabled, boot)), moves((wanted, running), (boot, enabled)));
         let after = format!("{wanted}, {boot} ({manager})");
         let change = Change::state(what, probe, (found.clone(), after), by);
-        let mut changes: Vec<Change> = change.map(|change| change.taken_back(Back::By(back))).into_iter().collect();
+        changes.extend(change.map(|change| change.taken_back(Back::By(back))));
         let mut result = Results::new();
         result.insert("name".into(), json!(self.name));
         result.insert("state".into(), json!(if wanted == "running" { "started" } else { "stopped" }));
@@ -222,6 +235,14 @@ impl Module for Service {
 }
 
 impl Service {
+    /// Says whether the name is one.
+    pub fn check(&self) -> Result<(), Diagnostic> {
+        match self.name.is_empty() || self.name.starts_with('-') || self.name.contains(['/', '\n']) {
+            true => Err(Diagnostic::new(format!("`{}` is no name of a service", self.name))),
+            false => Ok(()),
+        }
+    }
+
     fn script(&self, body: &str) -> Command {
         let text = |value: &Option<String>| quote(value.as_deref().unwrap_or(""));
         Command::shell(format!(
@@ -229,9 +250,43 @@ impl Service {
             quote(&self.name),
             text(&self.pattern),
             text(&self.arguments),
-            self.manager.as_deref().map_or("auto", |manager| if manager == "service" { "sysvinit" } else { manager }),
+            self.manager(),
         ))
     }
+
+    fn manager(&self) -> &str {
+        self.manager.as_deref().map_or("auto", |manager| if manager == "service" { "sysvinit" } else { manager })
+    }
+
+    /// Returns the state that a service will have whose unit or script an earlier task of this check would make.
+    async fn foreseen(&self, host: &View) -> Result<Option<String>, ModuleError> {
+        let unit = if self.name.contains('.') { self.name.clone() } else { format!("{}.service", self.name) };
+        let places = [
+            (format!("/etc/systemd/system/{unit}"), "systemd"),
+            (format!("/lib/systemd/system/{unit}"), "systemd"),
+            (format!("/etc/init.d/{}", self.name), "sysvinit"),
+        ];
+        let paths = places.each_ref().map(|(path, _)| (path.clone(), Links::Follow));
+        let nodes = host.look_all(&paths, Want::Attributes).await?;
+        let made = places.iter().zip(nodes).find(|(_, node)| node.exists()).map(|((_, manager), _)| *manager);
+        let fits = made.filter(|manager| [manager, &"auto"].contains(&&self.manager()));
+        Ok(fits.map(|manager| format!("stopped, disabled ({manager})")))
+    }
+}
+
+/// Returns the change by which systemd reads its units anew, if files of this one (of any) are newer than what it has read.
+pub async fn reload(host: &View, service: Option<(&str, &str)>) -> Result<Option<Change>, ModuleError> {
+    let (name, manager) = service.unwrap_or(("*", "systemd"));
+    let script = format!(
+        "[ {manager} = systemd ] || [ {manager} = auto ] && [ -d /run/systemd/system ] || {{ echo read; exit; }}\n\
+         case $(systemctl show -p NeedDaemonReload {} 2>/dev/null) in *=yes*) echo older ;; *) echo read ;; esac",
+        quote(name)
+    );
+    let (what, probe) = ("units of systemd", Command::shell(script));
+    let found = host.state(what, &probe).await?;
+    let by = vec![Command::argv(["systemctl", "daemon-reload"])];
+    let change = Change::state(what, probe, (found, "read".into()), by);
+    Ok(change.map(|change| change.taken_back(Back::Again)))
 }
 
 /// Reads what the probe prints: running or stopped, enabled or disabled, the manager.

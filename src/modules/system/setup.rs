@@ -10,10 +10,12 @@ use serde_json::Value;
 
 use crate::error::Diagnostic;
 use crate::host::View;
+use crate::modules::files::place::absolute;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
 use crate::transport::Command;
 
 use super::facts::{self, Subset};
+use super::local_facts;
 
 pub const SETUP: Entry = Entry {
     name: "setup",
@@ -52,8 +54,12 @@ const ARGUMENTS: &[Argument] = &[
     ),
     Argument::new("filter", Kind::List, "Patterns of the names to return, with or without `ansible_`."),
     Argument::new("gather_timeout", Kind::Int, "Seconds until it is given up. The default is 10."),
-    Argument::new("fact_path", Kind::Path, "")
-        .refused("a host's own fact files are not read; use `slurp` and `from_json`"),
+    Argument::new(
+        "fact_path",
+        Kind::Path,
+        "Where the host's own `*.fact` files are, JSON, INI or programs; `ansible_local` has what they say. The default is \
+         `/etc/ansible/facts.d`.",
+    ),
 ];
 
 #[derive(Deserialize)]
@@ -63,12 +69,15 @@ struct Fields {
     #[serde(default)]
     filter: Vec<String>,
     gather_timeout: Option<u64>,
+    fact_path: Option<String>,
 }
 
 struct Setup {
     subsets: Vec<Subset>,
     filter: Option<GlobSet>,
     timeout: Duration,
+    /// Where the host's own facts are.
+    directory: String,
 }
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
@@ -77,6 +86,7 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
         subsets: subsets(&fields.gather_subset)?,
         filter: filter(&fields.filter)?,
         timeout: Duration::from_secs(fields.gather_timeout.unwrap_or(10)),
+        directory: fields.fact_path.unwrap_or_else(|| local_facts::DIRECTORY.into()),
     }))
 }
 
@@ -129,9 +139,13 @@ impl Module for Setup {
         let mut result = Results::new();
         let mut found = Results::new();
         if !self.subsets.is_empty() {
-            let mut command = Command::shell(facts::script(&self.subsets));
+            let own = local_facts::script(&absolute(host, &self.directory));
+            let mut command = Command::shell(facts::script(&self.subsets) + &format!("mark local\n{own}"));
             command.timeout = Some(self.timeout);
-            found = facts::read(&host.probe(&command).await?.text());
+            let text = host.probe(&command).await?.text();
+            let (text, own) = text.rsplit_once("\u{1e}local\n").unwrap_or((&text, ""));
+            found = facts::read(text);
+            found.insert("ansible_local".into(), Value::Object(local_facts::read(own)));
         }
         if let Some(filter) = &self.filter {
             let bare = |name: &str| name.strip_prefix("ansible_").unwrap_or(name).to_string();
@@ -157,6 +171,7 @@ mod tests {
         let identity = here.transport.identity();
         assert_eq!(facts["ansible_user_id"], json!(identity.user.name));
         assert_eq!(facts["ansible_user_uid"], json!(identity.user.id));
+        assert!(facts["ansible_local"].is_object());
         assert_eq!(facts["ansible_env"]["HOME"], json!(std::env::var("HOME").unwrap()));
         let nodename = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
         assert_eq!(facts["ansible_nodename"], json!(nodename.trim()));

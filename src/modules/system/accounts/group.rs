@@ -41,7 +41,7 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new("force", Type::Bool, "It goes even if it is the primary group of a user."),
     Argument::new("gid_min", Type::Int, "The least number that is chosen. The default is the host's."),
     Argument::new("gid_max", Type::Int, "The greatest number that is chosen."),
-    Argument::new("local", Type::Bool, "").refused("the tools for accounts of libuser (lgroupadd) are not supported"),
+    Argument::new("local", Type::Bool, "It is in the host's own `/etc/group`; it always is."),
 ];
 
 #[derive(Deserialize)]

@@ -78,7 +78,7 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new("password_expire_warn", Type::Int, "").refused(AGES),
     Argument::new("password_expire_account_disable", Type::Int, "").refused(AGES),
     Argument::new("seuser", Type::Text, "").refused("users of SELinux are set with `command: semanage login ...`"),
-    Argument::new("local", Type::Bool, "").refused("the tools for accounts of libuser (luseradd) are not supported"),
+    Argument::new("local", Type::Bool, "It is in the host's own `/etc/passwd`; it always is."),
     Argument::new("login_class", Type::Text, "").refused(ELSEWHERE),
     Argument::new("hidden", Type::Bool, "").refused(ELSEWHERE),
     Argument::new("profile", Type::Text, "").refused(ELSEWHERE),

@@ -33,7 +33,6 @@ pub const APT: Entry = Entry {
     build,
 };
 
-const CACHE: &str = "downloaded files are no state of a package: `command: apt-get clean`";
 const RETRIES: &str = "a task that may fail is tried again with `retries` and `until`";
 
 const ARGUMENTS: &[Argument] = &[
@@ -43,8 +42,13 @@ const ARGUMENTS: &[Argument] = &[
         "Packages: `name`, `name=version` (also `name=1.2*`), `name:architecture`, `name/release`.",
     )
     .alias(&["package", "pkg"]),
-    Argument::new("state", Kind::Text, "`latest` upgrades what is there. The default is `present`.")
-        .choices(&["present", "absent", "latest"]),
+    Argument::new("state", Kind::Text, "`latest` upgrades what is there. The default is `present`.").choices(&[
+        "present",
+        "installed",
+        "absent",
+        "removed",
+        "latest",
+    ]),
     Argument::new(
         "update_cache",
         Kind::Bool,
@@ -91,13 +95,19 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new("force_apt_get", Kind::Bool, "Nothing else is ever used."),
     Argument::new("auto_install_module_deps", Kind::Bool, "Nothing is needed that could be installed."),
     Argument::new("deb", Kind::Path, "").refused("install a file with `command: dpkg -i FILE`, or from an archive"),
-    Argument::new("force", Kind::Bool, "").refused(
-        "it is `allow_unauthenticated`, `allow_downgrade` and `allow_change_held_packages` at once: name what you need",
+    Argument::new(
+        "force",
+        Kind::Bool,
+        "`allow_unauthenticated`, `allow_downgrade` and `allow_change_held_packages` at once.",
     ),
     Argument::new("policy_rc_d", Kind::Int, "")
         .refused("make `/usr/sbin/policy-rc.d` with `copy` before, and remove it with `file` after"),
-    Argument::new("autoclean", Kind::Bool, "").refused(CACHE),
-    Argument::new("clean", Kind::Bool, "").refused(CACHE),
+    Argument::new(
+        "autoclean",
+        Kind::Bool,
+        "Downloaded packages that can no longer be had are removed, where nothing else changes.",
+    ),
+    Argument::new("clean", Kind::Bool, "All downloaded packages are removed, where nothing else changes."),
     Argument::new("update_cache_retries", Kind::Int, "").refused(RETRIES),
     Argument::new("update_cache_retry_max_delay", Kind::Int, "").refused(RETRIES),
 ];
@@ -121,13 +131,18 @@ struct Fields {
     allow_change_held_packages: bool,
     fail_on_autoremove: bool,
     lock_timeout: Option<u32>,
+    force: bool,
+    autoclean: bool,
+    clean: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Wanted {
     #[default]
+    #[serde(alias = "installed")]
     Present,
+    #[serde(alias = "removed")]
     Absent,
     Latest,
 }
@@ -168,7 +183,8 @@ impl Apt {
             Some(_) => Some(&["--with-new-pkgs", "upgrade"]),
         };
         let updates = fields.update_cache == Some(true) || fields.cache_valid_time.is_some();
-        if fields.name.is_none() && upgrade.is_none() && !updates && !fields.autoremove {
+        let cleans = fields.autoremove || fields.autoclean || fields.clean;
+        if fields.name.is_none() && upgrade.is_none() && !updates && !cleans {
             return Err(Diagnostic::new("`apt` needs `name`, `upgrade`, `update_cache` or `autoremove`"));
         }
         if !requests.is_empty() && upgrade.is_some() {
@@ -207,9 +223,9 @@ impl Apt {
             words.extend(["-t".into(), release.clone()]);
         }
         for (asked, flag) in [
-            (fields.allow_unauthenticated, "--allow-unauthenticated"),
-            (fields.allow_downgrade, "--allow-downgrades"),
-            (fields.allow_change_held_packages, "--allow-change-held-packages"),
+            (fields.allow_unauthenticated || fields.force, "--allow-unauthenticated"),
+            (fields.allow_downgrade || fields.force, "--allow-downgrades"),
+            (fields.allow_change_held_packages || fields.force, "--allow-change-held-packages"),
             (fields.fail_on_autoremove, "--no-remove"),
             (fields.purge, "--purge"),
         ] {
@@ -318,14 +334,18 @@ impl Module for Apt {
         }
         let transaction = Transaction::new(host, &database, &fates, &open.named).await?;
         let mut changes = Vec::new();
+        let cleans = self.fields.autoclean || self.fields.clean;
         let only_lists = self.requests.is_empty() && !everything;
         if due && (only_lists || !transaction.is_empty()) {
-            changes.extend(self.update(&database, updated));
+            changes.extend(update(&database, updated));
         }
         let mut result = Results::new();
         result.insert("cache_updated".into(), json!(!changes.is_empty()));
         result.insert("cache_update_time".into(), json!(database.lists.0));
         changes.extend(transaction.changes(&database, &self.options()));
+        if cleans && changes.is_empty() {
+            changes.extend(self.cleaned(host).await?);
+        }
         Ok(Planned { warnings: transaction.warnings(), ..Planned::new(changes, result) })
     }
 }
@@ -338,23 +358,36 @@ impl Apt {
         asked && (valid == 0 || !updated && database.lists.0 + valid < database.now)
     }
 
-    fn update(&self, database: &Database, updated: bool) -> Option<Change> {
-        let time = &database.lists.1;
-        let texts = match (updated, time.is_empty()) {
-            (true, _) => ("updated".to_string(), "updated again".to_string()),
-            (false, true) => ("of never".into(), "updated".into()),
-            (false, false) => (format!("of {time}"), "updated".into()),
+    /// Returns the change that removes downloaded packages: all, or those that can no longer be had.
+    async fn cleaned(&self, host: &View) -> Result<Option<Change>, ModuleError> {
+        let (verb, script) = match self.fields.clean {
+            true => ("clean", "ls /var/cache/apt/archives 2>/dev/null | grep -c '\\.deb$'"),
+            false => ("autoclean", "apt-get -s autoclean 2>/dev/null | grep -c '^Del '"),
         };
-        let words = ["apt-get", "-q", "-o", "APT::Update::Error-Mode=any", "update"].map(str::to_string);
-        // The directory keeps its time where no list is another one.
-        let touch = ["touch", "/var/lib/apt/lists"].map(str::to_string);
-        Change::state(
-            "lists of packages",
-            probe_of_lists(time),
-            texts,
-            [words.to_vec(), touch.to_vec()].map(|words| quiet(Command::argv(words))).to_vec(),
-        )
+        let (what, probe) = ("downloaded packages", Command::shell(script));
+        let found = host.state(what, &probe).await?;
+        let by = vec![quiet(Command::argv(["apt-get", "-q", verb].map(str::to_string)))];
+        Ok(Change::state(what, probe, (found, "0".into()), by))
     }
+}
+
+/// Returns the change that updates the lists of packages; `updated` says that an earlier task of a check has planned it.
+pub fn update(database: &Database, updated: bool) -> Option<Change> {
+    let time = &database.lists.1;
+    let texts = match (updated, time.is_empty()) {
+        (true, _) => ("updated".to_string(), "updated again".to_string()),
+        (false, true) => ("of never".into(), "updated".into()),
+        (false, false) => (format!("of {time}"), "updated".into()),
+    };
+    let words = ["apt-get", "-q", "-o", "APT::Update::Error-Mode=any", "update"].map(str::to_string);
+    // The directory keeps its time where no list is another one.
+    let touch = ["touch", "/var/lib/apt/lists"].map(str::to_string);
+    Change::state(
+        "lists of packages",
+        probe_of_lists(time),
+        texts,
+        [words.to_vec(), touch.to_vec()].map(|words| quiet(Command::argv(words))).to_vec(),
+    )
 }
 
 #[cfg(test)]
@@ -389,7 +422,7 @@ mod tests {
             (json!({"name": "a", "state": "build-dep"}), "cannot be `build-dep`"),
             (json!({"name": "a", "default_release": "-o X"}), "no option of apt"),
             (json!({"deb": "/a.deb"}), "is not supported"),
-            (json!({"name": "a", "force": true}), "is not supported"),
+            (json!({"name": "a", "policy_rc_d": 101}), "is not supported"),
         ] {
             let error = built(value.clone()).err().unwrap_or_else(|| panic!("{value}"));
             assert!(error.contains(says), "{value}: {error}");

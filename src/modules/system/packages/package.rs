@@ -24,30 +24,48 @@ pub const PACKAGE: Entry = Entry {
 };
 
 const ARGUMENTS: &[Argument] = &[
-    Argument::new("name", Kind::List, "Packages, as `apt` takes them.").required(),
-    Argument::new("state", Kind::Text, "`latest` upgrades what is there.")
-        .required()
-        .choices(&["present", "absent", "latest"]),
-    Argument::new("use", Kind::Text, "What manages them. A host with none of these is refused by what it has.")
-        .choices(&["auto", "apt"]),
+    Argument::new("name", Kind::List, "Packages, as `apt` takes them."),
+    Argument::new("state", Kind::Text, "`latest` upgrades what is there. The default is `present`.").choices(&[
+        "present",
+        "installed",
+        "absent",
+        "removed",
+        "latest",
+    ]),
+    Argument::new("use", Kind::Text, "What manages them: `auto` or `apt`. A host without is refused by what it has."),
 ];
 
 #[derive(Deserialize)]
 struct Fields {
+    #[serde(default)]
     name: Vec<String>,
+    #[serde(default)]
     state: Wanted,
+    #[serde(rename = "use")]
+    manager: Option<String>,
 }
 
-struct Package(Apt);
+struct Package {
+    apt: Apt,
+    /// The manager that is asked for by name.
+    manager: String,
+}
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     let fields: Fields = arguments.read()?;
-    Ok(Box::new(Package(Apt::of(fields.name, fields.state)?)))
+    let manager = fields.manager.map(|name| name.trim_start_matches("ansible.builtin.").to_string());
+    Ok(Box::new(Package { apt: Apt::of(fields.name, fields.state)?, manager: manager.unwrap_or("auto".into()) }))
 }
 
 #[async_trait]
 impl Module for Package {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
-        self.0.plan(host).await
+        match self.manager.as_str() {
+            "auto" | "apt" => self.apt.plan(host).await,
+            other => {
+                let message = format!("Could not find a matching action for the \"{other}\" package manager.");
+                Err(ModuleError::failed(format!("{message}\nhint: `use: apt` is the one there is")))
+            }
+        }
     }
 }

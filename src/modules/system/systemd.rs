@@ -1,0 +1,162 @@
+//! `systemd`: a unit of systemd's: whether it runs, starts at boot, or is masked.
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::change::{Back, Change};
+use crate::error::Diagnostic;
+use crate::host::View;
+use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results};
+use crate::transport::Command;
+
+use super::service::{Service, reload};
+
+pub const SYSTEMD: Entry = Entry {
+    name: "systemd",
+    summary: "Starts, stops, restarts, enables or masks a unit of systemd's, and has it read its units anew",
+    arguments: &[ARGUMENTS],
+    free_form: None,
+    example: "\
+- name: xinetd serves SMTP, now and after a boot
+  systemd:
+    name: xinetd
+    state: started
+    enabled: true
+    daemon_reload: true
+",
+    build,
+};
+
+const USERS: &str = "units of a user's own are not supported; run `systemctl --user` with a `command` task";
+
+const ARGUMENTS: &[Argument] = &[
+    Argument::new("name", Kind::Text, "The unit; `.service` may be left out.").alias(&["service", "unit"]),
+    Argument::new(
+        "state",
+        Kind::Text,
+        "`started` and `stopped` are states; `restarted` and `reloaded` are done each time.",
+    )
+    .choices(&["started", "stopped", "restarted", "reloaded"]),
+    Argument::new("enabled", Kind::Bool, "Whether it starts at boot."),
+    Argument::new("masked", Kind::Bool, "Whether nothing can start it."),
+    Argument::new(
+        "daemon_reload",
+        Kind::Bool,
+        "systemd reads its units anew before, if a file of theirs is newer than what it has read.",
+    )
+    .alias(&["daemon-reload"]),
+    Argument::new("daemon_reexec", Kind::Bool, "")
+        .alias(&["daemon-reexec"])
+        .refused("it changes no state; run `systemctl daemon-reexec` with a `command` task"),
+    Argument::new("scope", Kind::Text, "Whose units: those of the system.").choices(&["system"]),
+    Argument::new("force", Kind::Bool, "Links that are in the way of `enabled` are replaced; systemctl asks for it.")
+        .refused("remove the link that is in the way with `file`"),
+    Argument::new("no_block", Kind::Bool, "")
+        .refused("a state is looked at when it is reached; without, it is not known"),
+    Argument::new("user", Kind::Bool, "").refused(USERS),
+];
+
+#[derive(Deserialize)]
+struct Systemd {
+    #[serde(default)]
+    name: String,
+    masked: Option<bool>,
+    #[serde(default)]
+    daemon_reload: bool,
+    /// What is asked beyond that.
+    #[serde(skip)]
+    service: Option<Service>,
+}
+
+fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
+    let mut systemd: Systemd = arguments.read()?;
+    let state = arguments.get("state").is_some() || arguments.get("enabled").is_some();
+    let asks = state || systemd.masked.is_some();
+    if asks && systemd.name.is_empty() {
+        return Err(Diagnostic::new("`state`, `enabled` and `masked` of `systemd` need `name`"));
+    }
+    if !asks && !systemd.daemon_reload && systemd.name.is_empty() {
+        return Err(Diagnostic::new("`systemd` needs one of `state`, `enabled`, `masked` and `daemon_reload`"));
+    }
+    if !systemd.name.is_empty() {
+        let mut fields = json!({"name": systemd.name, "use": "systemd"});
+        for name in ["state", "enabled"] {
+            fields[name] = arguments.get(name).cloned().unwrap_or(Value::Null);
+        }
+        let service: Service = serde_json::from_value(fields).map_err(|error| Diagnostic::new(error.to_string()))?;
+        service.check()?;
+        systemd.service = state.then_some(service);
+    }
+    Ok(Box::new(systemd))
+}
+
+#[async_trait]
+impl Module for Systemd {
+    async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
+        let mut changes = Vec::new();
+        if self.daemon_reload {
+            let service = (!self.name.is_empty()).then_some((self.name.as_str(), "systemd"));
+            changes.extend(reload(host, service).await?);
+        }
+        let masks = match self.masked {
+            Some(masked) => self.mask(host, masked).await?,
+            None => None,
+        };
+        // Stopped before nothing can start it, and started when something can.
+        let (first, last) = if self.masked == Some(true) { (None, masks) } else { (masks, None) };
+        changes.extend(first);
+        let mut planned = match &self.service {
+            Some(service) => service.plan(host).await?,
+            None => Planned::new(Vec::new(), Results::from_iter([("name".to_string(), json!(self.name))])),
+        };
+        changes.append(&mut planned.changes);
+        changes.extend(last);
+        if let (Outcome::Known(results) | Outcome::Applied(results), Some(masked)) = (&mut planned.result, self.masked)
+        {
+            results.insert("masked".into(), masked.into());
+        }
+        Ok(Planned { changes, ..planned })
+    }
+}
+
+impl Systemd {
+    async fn mask(&self, host: &View, masked: bool) -> Result<Option<Change>, ModuleError> {
+        let quoted = crate::transport::command::quote(&self.name);
+        let script = format!(
+            "case $(systemctl is-enabled {quoted} 2>/dev/null) in masked*) echo masked ;; *) echo 'not masked' ;; esac"
+        );
+        let (what, probe) = (format!("mask of {}", self.name), Command::shell(script));
+        let found = host.state(&what, &probe).await?;
+        let [mask, unmask] = ["mask", "unmask"].map(|verb| vec![Command::argv(["systemctl", verb, &self.name])]);
+        let (after, by, back) = if masked { ("masked", mask, unmask) } else { ("not masked", unmask, mask) };
+        let change = Change::state(what, probe, (found, after.into()), by);
+        Ok(change.map(|change| change.taken_back(Back::By(back))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::modules::find;
+
+    #[test]
+    fn a_unit_is_named_where_one_is_meant() {
+        let built = |value: Value| {
+            let arguments = find("systemd_service").unwrap().arguments(value.as_object().unwrap().clone())?;
+            build(&arguments).map(drop)
+        };
+        assert!(
+            built(json!({"daemon_reload": true})).is_ok() && built(json!({"service": "a", "masked": true})).is_ok()
+        );
+        for (value, says) in [
+            (json!({}), "needs one of"),
+            (json!({"state": "started"}), "need `name`"),
+            (json!({"name": "-x", "enabled": true}), "is no name of a service"),
+            (json!({"name": "x", "scope": "user"}), "cannot be `user`"),
+        ] {
+            let error = built(value).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}
