@@ -24,6 +24,7 @@
 pub mod change;
 pub mod cli;
 pub mod commands;
+pub mod crypt;
 pub mod dns;
 pub mod error;
 pub mod host;

@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Write};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use serde::Serialize as _;
 use serde_json::Value;
 
 use crate::change::{Diff, Line};
@@ -94,6 +95,23 @@ impl<W: Write> Human<W> {
             bar.finish_and_clear();
         }
         match event {
+            Event::PlaybookStarted { path, plays } if self.verbosity >= 2 => {
+                let name = path.rsplit('/').next().unwrap_or(path);
+                self.banner(&format!("PLAYBOOK: {name}"))?;
+                writeln!(self.out, "{plays} plays in {}", printable(path))?;
+            }
+            Event::Meta { skipped, word, text } if self.verbosity >= 2 => {
+                writeln!(self.out, "META: {}", printable(text))?;
+                if let Some(host) = skipped {
+                    let result = serde_json::json!({"msg": word, "skip_reason": text});
+                    self.line(AnsiColor::Cyan, &format!("skipping: [{host}] => {}", python_json(&result)))?;
+                }
+            }
+            // Warnings about what was written are Ansible's own, and on its standard error.
+            Event::ReservedName { name, place } => {
+                let text = format!("[WARNING]: Found variable using reserved name '{name}'.\nOrigin: {place}\n");
+                writeln!(anstream::stderr(), "{}", paint(AnsiColor::Magenta, &text))?;
+            }
             Event::PlayStarted { name } => self.banner(&format!("PLAY [{name}]"))?,
             Event::PlayWithoutHosts => writeln!(self.out, "skipping: no hosts matched")?,
             Event::TaskStarted { hosts, kind, name, place, speaks } => {
@@ -130,7 +148,11 @@ impl<W: Write> Human<W> {
             // They come last: see `finish`.
             Event::Uncertain(uncertain) => self.uncertain.push(uncertain.clone()),
             Event::Interrupted(interrupted) => self.interrupted = Some(interrupted.clone()),
-            Event::Planned { .. } | Event::Rescued { .. } | Event::Progress { .. } => {}
+            Event::PlaybookStarted { .. }
+            | Event::Meta { .. }
+            | Event::Planned { .. }
+            | Event::Rescued { .. }
+            | Event::Progress { .. } => {}
         }
         self.out.flush()?;
         self.wait();
@@ -339,6 +361,33 @@ impl<W: Write + Send> Reporter for Human<W> {
 
     fn finish(self: Box<Self>) -> std::io::Result<Recap> {
         Human::finish(*self)
+    }
+}
+
+/// Writes JSON on one line, as Python's `json.dumps` does.
+pub(super) fn python_json(value: &Value) -> String {
+    let mut text = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, Spaced);
+    match value.serialize(&mut serializer) {
+        Ok(()) => String::from_utf8_lossy(&text).into_owned(),
+        Err(_) => value.to_string(),
+    }
+}
+
+/// A blank behind each comma and colon.
+struct Spaced;
+
+impl serde_json::ser::Formatter for Spaced {
+    fn begin_array_value<W: Write + ?Sized>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { out.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: Write + ?Sized>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { out.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: Write + ?Sized>(&mut self, out: &mut W) -> std::io::Result<()> {
+        out.write_all(b": ")
     }
 }
 

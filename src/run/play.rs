@@ -75,6 +75,7 @@ impl Run {
     /// Plays one play; `grown` says that an earlier one may have added hosts and groups.
     pub(super) async fn one_play(self: &Arc<Run>, play: &Play, grown: bool) -> Result<Flow, Diagnostics> {
         self.send(Event::PlayStarted { name: play.name.clone() });
+        self.warn_of_reserved(play);
         let hosts = self.play_hosts(play, grown)?;
         if hosts.is_empty() {
             self.send(Event::PlayWithoutHosts);

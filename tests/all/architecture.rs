@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("error", &["secret"]),
     ("secret", &[]),
+    ("crypt", &[]),
     ("provenance", &[]),
     ("yaml", &["error"]),
     ("transport", &["error", "secret"]),
@@ -16,7 +17,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("host", &["change", "dns", "error", "transport"]),
     ("inventory", &["error", "vars", "yaml"]),
     ("vars", &["error", "inventory", "provenance", "secret", "vault", "yaml"]),
-    ("template", &["error", "host", "provenance", "secret", "vars", "vault", "yaml"]),
+    ("template", &["crypt", "error", "host", "provenance", "secret", "vars", "vault", "yaml"]),
     ("playbook", &["error", "provenance", "vars", "yaml"]),
     ("modules", &["change", "dns", "error", "host", "provenance", "secret", "transport", "vault"]),
     (
@@ -40,7 +41,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("report", &["change", "modules", "provenance", "run", "transport", "window"]),
     ("window", &["error"]),
-    ("lab", &["dns", "modules", "secret", "transport"]),
+    ("lab", &["crypt", "dns", "modules", "secret", "transport"]),
     (
         "commands",
         &[
