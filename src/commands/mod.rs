@@ -2,7 +2,9 @@
 
 pub mod adhoc;
 pub mod apply;
+pub mod completion;
 mod conduct;
+pub mod config;
 pub mod doc;
 pub mod hostkeys;
 pub mod inventory;

@@ -23,6 +23,7 @@ use crate::run::earlier::{Decision, Earlier};
 use crate::run::journal::{self, Recipe};
 use crate::run::plan::{Before, Guard, Read, Recorder};
 use crate::run::{self, Mode, Options, Run};
+use crate::settings;
 use crate::template::{self, Failure, Templates};
 use crate::vars::{self, Fleet};
 use crate::yaml::Yaml;
@@ -273,7 +274,7 @@ pub(super) fn loader(fleet: &Arc<Fleet>, templates: &Arc<Templates>) -> Loader {
     let (fleet, templates) = (fleet.clone(), templates.clone());
     let mut loader = Loader::new(run::verify::actions());
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    loader.roles_path = match std::env::var_os("ANSIBLE_ROLES_PATH").filter(|paths| !paths.is_empty()) {
+    loader.roles_path = match settings::value("ANSIBLE_ROLES_PATH") {
         Some(paths) => std::env::split_paths(&paths).collect(),
         None => Loader::default_roles_path(home.as_deref()),
     };

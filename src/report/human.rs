@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::change::{Diff, Line};
 use crate::modules::Results;
 use crate::run::{Event, Interrupted, Mode, Subject, TaskKind, Uncertain, Verdict};
+use crate::settings;
 use crate::transport::name::{printable, shown};
 
 use super::{Recap, Reporter};
@@ -25,6 +26,10 @@ pub struct Human<W: Write> {
     verbosity: u8,
     /// Diffs are printed.
     diffs: bool,
+    /// Hosts that a task passes over are printed.
+    skipped: bool,
+    /// Results are YAML.
+    yaml: bool,
     /// The task at hand, for the progress line.
     task: String,
     /// Its result is what it is for, and is printed.
@@ -63,6 +68,8 @@ impl<W: Write> Human<W> {
             mode,
             verbosity,
             diffs,
+            yaml: false,
+            skipped: settings::switch("ANSIBLE_DISPLAY_SKIPPED_HOSTS", true),
             task: String::new(),
             speaks: false,
             many: false,
@@ -72,6 +79,11 @@ impl<W: Write> Human<W> {
             interrupted: None,
             shown: Vec::new(),
         }
+    }
+
+    /// Prints results as YAML and not as JSON.
+    pub fn in_yaml(self) -> Human<W> {
+        Human { yaml: true, ..self }
     }
 
     /// Takes in one event. Errors are those of `out`: a closed pipe ends the run.
@@ -293,6 +305,7 @@ impl<W: Write> Human<W> {
         match verdict {
             Verdict::Ok => self.result(AnsiColor::Green, &format!("ok: [{name}]{item}"), result),
             Verdict::Changed => self.result(AnsiColor::Yellow, &format!("{changed}: [{name}]{item}"), result),
+            Verdict::Skipped if !self.skipped => Ok(()),
             Verdict::Skipped => self.line(AnsiColor::Cyan, &format!("skipping: [{name}]{item}")),
             Verdict::Unknown => self.line(AnsiColor::Magenta, &format!("unknown: [{name}]{item} => {message}")),
             Verdict::Failed | Verdict::Ignored if subject.item.is_some() => {
@@ -328,6 +341,11 @@ impl<W: Write> Human<W> {
         };
         if shown.is_empty() {
             return self.line(color, head);
+        }
+        if self.yaml {
+            let text = serde_yaml::to_string(&shown).unwrap_or_default();
+            let indented: String = text.lines().map(|line| format!("\n  {line}")).collect();
+            return self.line(color, &format!("{head} =>{indented}"));
         }
         let json = serde_json::to_string_pretty(&Value::Object(shown)).unwrap_or_default();
         self.line(color, &format!("{head} => {json}"))

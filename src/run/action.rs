@@ -168,7 +168,11 @@ impl Doing<'_> {
             Yaml::text_at(format!("{{{{ {} }}}}", name.trim_start_matches("{{").trim_end_matches("}}")), &var.place);
         match self.templates().rendered(&expression, &self.scope)? {
             Some(value) => Ok(with(&name, value)),
-            None => Ok(with(&name, "VARIABLE IS NOT DEFINED!".into())),
+            // As ansible-core 2.19 shows it; earlier ones said `VARIABLE IS NOT DEFINED!`.
+            None => {
+                let shown = name.trim_start_matches("{{").trim_end_matches("}}").trim();
+                Ok(with(&name, format!("<< error 1 - '{shown}' is undefined >>").into()))
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::error::{Diagnostic, Diagnostics};
 use crate::inventory::Selected;
 use crate::playbook::{Block, Play, Role, Step, Task};
+use crate::settings;
 use crate::template::{Failure, Templates};
 use crate::vars::{Fleet, Layer, Scope, Var};
 use crate::yaml::Yaml;
@@ -69,6 +70,11 @@ pub(super) struct State {
 pub(super) struct Split {
     pub going: Vec<String>,
     pub failed: Vec<String>,
+}
+
+/// Says whether facts are gathered in plays that do not say.
+fn gathers() -> bool {
+    settings::value("ANSIBLE_GATHERING").is_none_or(|gathering| gathering.trim() != "explicit")
 }
 
 impl Run {
@@ -283,7 +289,7 @@ impl Batch {
     }
 
     fn gathers_facts(&self) -> Result<bool, Diagnostics> {
-        let wanted = self.truth(self.play.gather_facts.as_ref())?.unwrap_or(true);
+        let wanted = self.truth(self.play.gather_facts.as_ref())?.unwrap_or_else(gathers);
         // Tags select the implicit task as they do one tagged `always`.
         // With `--start-at-task`, the play that it starts in gathers its facts first.
         let started = *lock(&self.run.progress.started);

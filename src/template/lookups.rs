@@ -10,6 +10,7 @@ use minijinja::{Environment, Error, Value};
 use crate::error::{Diagnostic, Source};
 use crate::host::TemplateOptions;
 use crate::secret;
+use crate::settings::{self, Kind, SETTINGS, is_true};
 use crate::vars::{Scope, Var, files};
 
 use super::Failure;
@@ -49,6 +50,7 @@ type Lookup = fn(&mut Terms) -> Result<Vec<Value>, Error>;
 
 const LOOKUPS: &[(&str, Lookup)] = &[
     ("cartesian", nested),
+    ("config", config),
     ("csvfile", tables::csv_file),
     ("dict", dict),
     ("env", env),
@@ -76,10 +78,7 @@ const LOOKUPS: &[(&str, Lookup)] = &[
 ];
 
 /// Lookups that Ansible has and Cutover refuses by name.
-pub(super) const REFUSED: &[(&str, &str)] = &[
-    ("config", "write the value as a variable"),
-    ("url", "fetch it in a task of its own: `lookup('pipe', 'curl ...')`"),
-];
+pub(super) const REFUSED: &[(&str, &str)] = &[("url", "fetch it in a task of its own: `lookup('pipe', 'curl ...')`")];
 
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     LOOKUPS.iter().map(|(name, _)| *name)
@@ -159,6 +158,7 @@ fn called(call: &mut Call, wants_list: bool) -> Result<Value, Error> {
     }
     // One answer is itself, several texts are joined, anything else stays a list.
     match found.as_slice() {
+        [] => Ok(found.into()),
         [only] => Ok(only.clone()),
         many if many.iter().all(|item| item.as_str().is_some()) => {
             Ok(many.iter().map(text).collect::<Vec<_>>().join(",").into())
@@ -490,10 +490,12 @@ fn template(terms: &mut Terms) -> Result<Vec<Value>, Error> {
                 terms.context.scope.with(known.collect::<Result<_, Error>>()?)
             }
             None => terms.context.scope.clone(),
-        };
+        }
+        .over(Arc::new([("ansible_managed".into(), Var::Known("Ansible managed".into()))].into()));
         scope.only_asks = terms.context.only_asks();
         let text = templates.text(Use::Host, (&source, &options), &scope).map_err(raise)?;
-        found.push(Value::from(text));
+        // As a native template without content.
+        found.push(if text.is_empty() { Value::from(()) } else { Value::from(text) });
     }
     Ok(found)
 }
@@ -503,6 +505,46 @@ fn inventory_hostnames(terms: &mut Terms) -> Result<Vec<Value>, Error> {
     let Some(fleet) = &terms.context.scope.fleet else { return Ok(Vec::new()) };
     let selected = fleet.select(&terms.texts().join(","));
     Ok(selected.map(|selected| selected.hosts.into_iter().map(Value::from).collect()).unwrap_or_default())
+}
+
+/// What settings are set to; lists as lists, numbers as numbers.
+fn config(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    let missing = terms.option("on_missing").map_or_else(|| "error".into(), |missing| text(&missing));
+    let origin = terms.flag("show_origin", false);
+    let mut found = Vec::new();
+    for name in terms.take() {
+        let Some(name) = name.as_str() else {
+            let kind = super::values::python_type(&name);
+            return Err(wrong(format!("Invalid setting identifier, {name} is not a string, its a {kind}")));
+        };
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
+            match missing.as_str() {
+                "skip" | "warn" => continue,
+                _ => {
+                    return Err(wrong(format!(
+                        "Setting {name} does not exist\nhint: `cutover config list` has them all"
+                    )));
+                }
+            }
+        };
+        let (value, from) = setting.now();
+        let parts = |separator: char| value.split(separator).map(str::trim).filter(|part| !part.is_empty());
+        let value = match setting.kind {
+            Kind::Switch => is_true(&value).into(),
+            Kind::Number => value.trim().parse::<i64>().map_or(Value::from(()), Value::from),
+            Kind::List | Kind::PathList => parts(',').map(Value::from).collect(),
+            Kind::PathSpec => parts(':').map(Value::from).collect(),
+            Kind::Text | Kind::Path if value.is_empty() => Value::from(()),
+            Kind::Text | Kind::Path => value.clone().into(),
+        };
+        let from = match from {
+            settings::Origin::Default => "default".to_string(),
+            settings::Origin::Environment(variable) => format!("env: {variable}"),
+            settings::Origin::File(path) => path.display().to_string(),
+        };
+        found.push(if origin { Value::from(vec![value, from.into()]) } else { value });
+    }
+    Ok(found)
 }
 
 fn varnames(terms: &mut Terms) -> Result<Vec<Value>, Error> {

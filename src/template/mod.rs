@@ -20,7 +20,6 @@ mod fault;
 mod filters;
 mod found;
 mod functions;
-mod ini;
 mod lookups;
 mod methods;
 mod names;

@@ -4,9 +4,10 @@ use indexmap::IndexMap;
 use minijinja::value::ValueKind;
 use minijinja::{Error, Value};
 
+use crate::ini::{Ini, Rules};
+
 use super::call::{text, whole, wrong};
 use super::filters::pattern;
-use super::ini::{Ini, Rules};
 use super::lookups::{Terms, bytes};
 use super::values::{as_bool, items};
 
@@ -81,7 +82,12 @@ pub(super) fn csv_file(terms: &mut Terms) -> Result<Vec<Value>, Error> {
     let mut found = Vec::new();
     for term in given {
         let (key, settings) = inline(&term, settings(&terms.options, CSV)?, Keys::Joined)?;
-        let file = terms.need("files", &text(&settings["file"]))?;
+        let name = text(&settings["file"]);
+        let file = terms.find("files", &name).ok_or_else(|| {
+            wrong(format!(
+                "No such file or directory: '{name}'\nhint: put it into `files/` of the role or beside the playbook"
+            ))
+        })?;
         let content = decoded(&bytes(&file)?, &text(&settings["encoding"]))?;
         let delimiter = match text(&settings["delimiter"]).as_str() {
             "TAB" | "\\t" => '\t',

@@ -8,6 +8,7 @@ mod ansible;
 mod architecture;
 mod archive;
 mod bad_input;
+mod broken;
 mod cli;
 mod crontab;
 mod database;

@@ -7,7 +7,7 @@ type Section = IndexMap<String, Option<String>>;
 
 /// How a file is read.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Rules {
+pub struct Rules {
     pub case_sensitive: bool,
     /// Whether a key may stand without `=`.
     pub allow_no_value: bool,
@@ -16,7 +16,7 @@ pub(super) struct Rules {
 }
 
 /// A file's sections. What stands in `[DEFAULT]` is in each of them.
-pub(super) struct Ini {
+pub struct Ini {
     sections: IndexMap<String, Section>,
     rules: Rules,
 }
@@ -72,6 +72,11 @@ impl Ini {
             key = Some(name);
         }
         Ok(ini)
+    }
+
+    /// Returns the names of all sections.
+    pub fn sections(&self) -> impl Iterator<Item = &str> {
+        self.sections.keys().map(String::as_str)
     }
 
     pub fn has(&self, section: &str) -> bool {
