@@ -17,6 +17,7 @@ pub mod play;
 mod printing;
 mod replay;
 pub mod resume;
+mod retry;
 pub mod runs;
 pub mod show;
 pub mod sign;

@@ -11,7 +11,7 @@ use super::conduct::{Reading, conduct};
 use super::passwords::{Given, Passwords, confirmed};
 use super::printing::{self, Printing};
 use super::replay::{Replay, replay};
-use super::{plan, state, terminal};
+use super::{plan, retry, state, terminal};
 use crate::cli::Stop;
 use crate::error::{Diagnostic, Diagnostics};
 use crate::inventory::Inventory;
@@ -152,7 +152,11 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         return confirm(arguments, prepared, &passwords).await;
     }
     let mode = if arguments.check { Mode::Check } else { Mode::Apply };
-    Ok(match execute(arguments, prepared, Course::Play(mode), &passwords).await? {
+    let ended = execute(arguments, prepared, Course::Play(mode), &passwords).await?;
+    if let Ok(recap) = &ended {
+        retry::write(&arguments.playbooks, recap);
+    }
+    Ok(match ended {
         Ok(recap) if arguments.exit_code => recap.detailed_exit_code(),
         Ok(recap) => recap.exit_code(),
         Err(code) => code,

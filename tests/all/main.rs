@@ -52,6 +52,7 @@ mod reports;
 mod resume;
 mod round_trips;
 mod runbook;
+mod settings;
 mod signatures;
 mod ssh;
 mod sshd;
