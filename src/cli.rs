@@ -3,13 +3,14 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::commands::{
-    adhoc, apply, doc, hostkeys, inventory, lab, names, plan, play, resume, runs, show, sign, vault, window,
+    adhoc, apply, completion, config, doc, hostkeys, inventory, lab, names, plan, play, resume, runs, show, sign,
+    vault, window,
 };
-use crate::error::Diagnostics;
-use crate::secret;
+use crate::error::{Diagnostic, Diagnostics};
+use crate::{secret, settings, yaml};
 
 /// Runs Ansible-style playbooks over its own SSH and shows every change before it makes it.
 ///
@@ -17,7 +18,7 @@ use crate::secret;
 /// 3 with --exit-code: something changed or would; 4 a host was unreachable; 129, 130, 141 and 143 after SIGHUP, Ctrl-C, a closed output and SIGTERM.
 #[derive(Parser)]
 #[command(name = "cutover", version, arg_required_else_help = true, max_term_width = 100)]
-enum Cli {
+pub enum Cli {
     Play(Box<play::Arguments>),
     Run(Box<adhoc::Arguments>),
     Plan(Box<plan::Arguments>),
@@ -34,12 +35,20 @@ enum Cli {
     Hostkeys(hostkeys::Arguments),
     Lab(lab::Arguments),
     Vault(vault::Arguments),
+    Config(config::Arguments),
     Doc(doc::Arguments),
+    Completion(completion::Arguments),
+    Man(completion::Man),
 }
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse_from(names::arguments(lab::programs::arguments(std::env::args_os()))) {
+    let arguments = names::arguments(lab::programs::arguments(std::env::args_os()));
+    if let Err(why) = configure() {
+        return fail(&why.to_string());
+    }
+    let parsed = with_settings(Cli::command()).try_get_matches_from(arguments);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -69,6 +78,9 @@ pub fn main() -> ExitCode {
             Cli::Hostkeys(arguments) => hostkeys::run(&arguments).await,
             Cli::Lab(arguments) => lab::run(&arguments).await,
             Cli::Vault(arguments) => vault::run(&arguments).await,
+            Cli::Config(arguments) => config::run(&arguments),
+            Cli::Completion(arguments) => completion::run(&arguments),
+            Cli::Man(arguments) => completion::man(&arguments),
             Cli::Doc(arguments) => doc::run(&arguments),
         }
     });
@@ -81,6 +93,57 @@ pub fn main() -> ExitCode {
         Err(Stop::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(141),
         Err(Stop::Output(error)) => fail(&format!("error: the output cannot be written: {error}")),
     }
+}
+
+/// Flags that a setting is the default of: the setting's variable, and the flag.
+const FLAGS: &[(&str, &str)] = &[
+    ("ANSIBLE_FORCE_HANDLERS", "force_handlers"),
+    ("ANSIBLE_FORKS", "forks"),
+    ("ANSIBLE_INVENTORY", "inventory"),
+    ("ANSIBLE_RUN_TAGS", "tags"),
+    ("ANSIBLE_SKIP_TAGS", "skip_tags"),
+    ("ANSIBLE_VERBOSITY", "verbose"),
+];
+
+/// Takes over what settings decide for the process as a whole.
+fn configure() -> Result<(), Diagnostic> {
+    for warning in &settings::file().warnings {
+        let _ = writeln!(anstream::stderr(), "[WARNING]: {warning}");
+    }
+    if settings::switch("ANSIBLE_FORCE_COLOR", false) {
+        anstream::ColorChoice::Always.write_global();
+    } else if settings::switch("ANSIBLE_NOCOLOR", false) {
+        anstream::ColorChoice::Never.write_global();
+    }
+    let choice = |variable: &str| settings::value(variable).map(|value| value.trim().to_lowercase());
+    if choice("ANSIBLE_HASH_BEHAVIOUR").is_some_and(|behaviour| behaviour != "replace") {
+        let error = Diagnostic::new("`hash_behaviour` is always `replace` here");
+        return Err(error.hint("merge mappings where that is meant: `{{ a | combine(b, recursive=true) }}`"));
+    }
+    yaml::on_duplicates(match choice("ANSIBLE_DUPLICATE_YAML_DICT_KEY").as_deref() {
+        Some("ignore") => yaml::Duplicates::Last,
+        Some("warn") => yaml::Duplicates::LastWithWarning,
+        _ => yaml::Duplicates::Error,
+    });
+    Ok(())
+}
+
+/// Makes settings the defaults of their flags, in every subcommand that has them.
+fn with_settings(command: Command) -> Command {
+    let mut command = command;
+    for (variable, flag) in FLAGS {
+        let Some(value) = settings::value(variable) else { continue };
+        let has = |sub: &&Command| {
+            sub.get_arguments().any(|argument| argument.get_id() == flag && !argument.is_required_set())
+        };
+        let subcommands: Vec<String> =
+            command.get_subcommands().filter(has).map(|sub| sub.get_name().to_string()).collect();
+        for name in subcommands {
+            let value = value.clone();
+            command = command.mut_subcommand(name, |sub| sub.mut_arg(flag, |argument| argument.default_value(value)));
+        }
+    }
+    command
 }
 
 /// Why a subcommand ended without an exit code of its own.

@@ -2,6 +2,7 @@
 //!
 //! The parts, in reading order, and the path of one task through them:
 //!
+//! - [`settings`] is what `ansible.cfg` and `ANSIBLE_*` variables say; [`ini`] reads such files, [`crypt`] hashes passwords.
 //! - [`provenance`] keeps what was read, for plans to say what they were made from.
 //! - [`yaml`] reads text into a tree that knows its places; [`error`] draws the user's errors from them.
 //! - [`playbook`] turns the tree into plays, blocks and tasks, imports and roles resolved, nothing rendered.
@@ -24,9 +25,11 @@
 pub mod change;
 pub mod cli;
 pub mod commands;
+pub mod crypt;
 pub mod dns;
 pub mod error;
 pub mod host;
+pub mod ini;
 pub mod inventory;
 pub mod lab;
 pub mod modules;
@@ -35,6 +38,7 @@ pub mod provenance;
 pub mod report;
 pub mod run;
 pub mod secret;
+pub mod settings;
 pub mod template;
 pub mod transport;
 pub mod vars;

@@ -3,8 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Once, OnceLock};
 
 use libyaml_safer::{EventData as Event, Parser, ScalarStyle};
 use serde_json::Value;
@@ -118,6 +119,22 @@ impl Yaml {
             Data::Map(_) => "a mapping",
         }
     }
+}
+
+/// What a key that stands twice in a mapping means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duplicates {
+    Error,
+    /// The last one counts.
+    Last,
+    LastWithWarning,
+}
+
+static DUPLICATES: OnceLock<Duplicates> = OnceLock::new();
+
+/// Says, for all that this process reads, what a key that stands twice means; an error if nobody says. The first word counts.
+pub fn on_duplicates(duplicates: Duplicates) {
+    DUPLICATES.get_or_init(|| duplicates);
 }
 
 /// Reads every document of `source`.
@@ -275,6 +292,16 @@ impl Reader<'_, '_> {
                 continue;
             }
             if let Some(first) = seen.insert(key.key(), key.place.clone()) {
+                let duplicates = *DUPLICATES.get().unwrap_or(&Duplicates::Error);
+                if duplicates != Duplicates::Error {
+                    if duplicates == Duplicates::LastWithWarning {
+                        let text = format!("Found duplicate mapping key '{}'.\nOrigin: {}", key.key(), key.place);
+                        let _ = writeln!(anstream::stderr(), "[WARNING]: {text}\n");
+                    }
+                    own.retain(|(known, _)| known.key() != key.key());
+                    own.push((key, value));
+                    continue;
+                }
                 let message = format!("duplicate key `{}`", key.key());
                 let hint = format!("it is already set in line {}; keep one of them", first.line);
                 return Err(Diagnostic::new(message).at(&key.place).hint(hint));

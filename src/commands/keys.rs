@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::passwords::ask;
 use crate::error::Diagnostic;
 use crate::secret::Secret;
+use crate::settings;
 use crate::vault::{self, DEFAULT_ID, Key, Keyring};
 
 /// The vault passwords: they open what ansible-vault has encrypted, and keep the secrets of plans and journals.
@@ -70,7 +71,7 @@ impl VaultPassword {
             Some(error) => drop(writeln!(anstream::stderr(), "[WARNING]: {}", error.message)),
             None => {}
         }
-        let only_own_id = set("ANSIBLE_VAULT_ID_MATCH").is_some_and(|set| is_true(&set));
+        let only_own_id = set("ANSIBLE_VAULT_ID_MATCH").is_some_and(|set| settings::is_true(&set));
         Ok(Keyring { keys, only_own_id })
     }
 }
@@ -147,9 +148,5 @@ fn from_file(path: &Path, id: &str) -> Result<Secret, Diagnostic> {
 }
 
 fn set(variable: &str) -> Option<String> {
-    std::env::var(variable).ok().filter(|value| !value.trim().is_empty())
-}
-
-fn is_true(text: &str) -> bool {
-    matches!(text.trim().to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on" | "y" | "t")
+    settings::value(variable)
 }

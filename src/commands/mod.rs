@@ -2,7 +2,9 @@
 
 pub mod adhoc;
 pub mod apply;
+pub mod completion;
 mod conduct;
+pub mod config;
 pub mod doc;
 pub mod hostkeys;
 pub mod inventory;
@@ -15,6 +17,7 @@ pub mod play;
 mod printing;
 mod replay;
 pub mod resume;
+mod retry;
 pub mod runs;
 pub mod show;
 pub mod sign;

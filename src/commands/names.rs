@@ -6,6 +6,7 @@ use std::path::Path;
 /// Ansible's programs, and the subcommand that each of them is.
 pub const NAMES: &[(&str, &str)] = &[
     ("ansible", "run"),
+    ("ansible-config", "config"),
     ("ansible-doc", "doc"),
     ("ansible-inventory", "inventory"),
     ("ansible-playbook", "play"),

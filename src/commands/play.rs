@@ -11,7 +11,7 @@ use super::conduct::{Reading, conduct};
 use super::passwords::{Given, Passwords, confirmed};
 use super::printing::{self, Printing};
 use super::replay::{Replay, replay};
-use super::{plan, state, terminal};
+use super::{plan, retry, state, terminal};
 use crate::cli::Stop;
 use crate::error::{Diagnostic, Diagnostics};
 use crate::inventory::Inventory;
@@ -23,8 +23,10 @@ use crate::run::earlier::{Decision, Earlier};
 use crate::run::journal::{self, Recipe};
 use crate::run::plan::{Before, Guard, Read, Recorder};
 use crate::run::{self, Mode, Options, Run};
-use crate::template::{Failure, Templates};
+use crate::settings;
+use crate::template::{self, Failure, Templates};
 use crate::vars::{self, Fleet};
+use crate::yaml::Yaml;
 
 /// Run playbooks: show every change, then make it.
 ///
@@ -150,7 +152,11 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         return confirm(arguments, prepared, &passwords).await;
     }
     let mode = if arguments.check { Mode::Check } else { Mode::Apply };
-    Ok(match execute(arguments, prepared, Course::Play(mode), &passwords).await? {
+    let ended = execute(arguments, prepared, Course::Play(mode), &passwords).await?;
+    if let Ok(recap) = &ended {
+        retry::write(&arguments.playbooks, recap);
+    }
+    Ok(match ended {
         Ok(recap) if arguments.exit_code => recap.detailed_exit_code(),
         Ok(recap) => recap.exit_code(),
         Err(code) => code,
@@ -272,13 +278,15 @@ pub(super) fn loader(fleet: &Arc<Fleet>, templates: &Arc<Templates>) -> Loader {
     let (fleet, templates) = (fleet.clone(), templates.clone());
     let mut loader = Loader::new(run::verify::actions());
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    loader.roles_path = match std::env::var_os("ANSIBLE_ROLES_PATH").filter(|paths| !paths.is_empty()) {
+    loader.roles_path = match settings::value("ANSIBLE_ROLES_PATH") {
         Some(paths) => std::env::split_paths(&paths).collect(),
         None => Loader::default_roles_path(home.as_deref()),
     };
     loader.render = Some(Box::new(move |node, vars| {
         let scope = fleet.extra_scope().over(Arc::new(vars));
         match templates.render(node, &scope) {
+            // A list of names, as of tags, is what it is with commas.
+            Ok(serde_json::Value::Array(list)) => Ok(list.iter().map(template::text).collect::<Vec<_>>().join(",")),
             Ok(value) => Ok(value.as_str().map_or_else(|| value.to_string(), str::to_string)),
             Err(Failure::Wrong(diagnostic)) => Err(diagnostic),
             Err(Failure::Unknown(what)) => Err(Diagnostic::new(format!("{what} is not known here"))),
@@ -417,6 +425,7 @@ fn options(arguments: &Arguments, mode: Mode) -> Options {
         forks: arguments.forks,
         verbosity: arguments.printing.verbose,
         force_handlers: arguments.force_handlers,
+        playbooks: arguments.playbooks.iter().map(|path| path.display().to_string()).collect(),
     }
 }
 
@@ -440,10 +449,13 @@ fn write_playbook(
         return Ok(());
     }
     for (index, play) in playbook.plays.iter().enumerate() {
-        let tags = play.keywords.tags.join(", ");
-        writeln!(out, "\n  play #{} ({}):\tTAGS: [{tags}]", index + 1, play.name).map_err(Stop::Output)?;
+        let (tags, pattern) = (play.keywords.tags.join(","), pattern(&play.hosts));
+        let patterns = pattern.join(",");
+        writeln!(out, "\n  play #{} ({patterns}): {}\tTAGS: [{tags}]", index + 1, play.name).map_err(Stop::Output)?;
         if arguments.list_hosts {
             let hosts = hosts(play, arguments, prepared)?;
+            let quoted: Vec<String> = pattern.iter().map(|name| format!("'{name}'")).collect();
+            writeln!(out, "    pattern: [{}]", quoted.join(", ")).map_err(Stop::Output)?;
             writeln!(out, "    hosts ({}):", hosts.len()).map_err(Stop::Output)?;
             hosts.iter().try_for_each(|host| writeln!(out, "      {host}")).map_err(Stop::Output)?;
         }
@@ -469,6 +481,11 @@ fn write_playbook(
     Ok(())
 }
 
+/// Returns the patterns of a play as they are written.
+fn pattern(hosts: &Yaml) -> Vec<String> {
+    hosts.as_list().map_or_else(|| vec![hosts.key()], |list| list.iter().map(Yaml::key).collect())
+}
+
 fn hosts(play: &Play, arguments: &Arguments, prepared: &Prepared) -> Result<Vec<String>, Diagnostics> {
     let grown = prepared.playbooks.iter().flat_map(|playbook| &playbook.plays);
     let grown = grown.take_while(|other| !std::ptr::eq(*other, play)).any(Play::may_grow_inventory);
@@ -486,7 +503,9 @@ fn collect(steps: &[Step], tasks: &mut Vec<(String, Vec<String>)>) {
                     Some(role) => format!("{} : {name}", role.name),
                     None => name.to_string(),
                 };
-                tasks.push((name, task.keywords.tags.clone()));
+                let mut tags = task.keywords.tags.clone();
+                tags.sort();
+                tasks.push((name, tags));
             }
             Step::Block(block) => {
                 [&block.block, &block.rescue, &block.always].into_iter().for_each(|part| collect(part, tasks));

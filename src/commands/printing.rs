@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 
 use crate::error::Diagnostic;
-use crate::report::{Human, JsonLines, Junit, Minimal, Quiet, Recap, Reporter};
+use crate::report::{Human, JsonLines, Junit, Minimal, Quiet, Recap, Reporter, Times, Tree, Whole};
 use crate::run::{Event, Mode};
+use crate::settings;
 
 /// The flags that every run has.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -25,6 +26,9 @@ pub struct Printing {
     /// How
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     output: Output,
+    /// As this stdout callback of Ansible prints it; may be repeated (the default is what ANSIBLE_STDOUT_CALLBACK names)
+    #[arg(long, value_name = "CALLBACK", value_delimiter = ',')]
+    report: Vec<Callback>,
     /// Write a report in JUnit XML, too
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -43,7 +47,43 @@ enum Output {
     Oneline,
 }
 
+/// Ansible's stdout callbacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Callback {
+    /// For people, as without this flag
+    Default,
+    /// A block for each host
+    Minimal,
+    /// A line for each host
+    Oneline,
+    /// One JSON document at the end
+    Json,
+    /// For people, results as YAML
+    Yaml,
+    /// Also a JUnit file in $JUNIT_OUTPUT_DIR
+    Junit,
+    /// Also each host's last result in a file of its own in $ANSIBLE_CALLBACK_TREE_DIR
+    Tree,
+    /// Also how long each task took
+    #[value(name = "profile_tasks")]
+    ProfileTasks,
+}
+
 impl Printing {
+    /// Returns the callbacks that are asked for: by flags, or by the setting. One that is not known here prints as the default.
+    fn callbacks(&self) -> Vec<Callback> {
+        if !self.report.is_empty() {
+            return self.report.clone();
+        }
+        let set = settings::value("ANSIBLE_STDOUT_CALLBACK").unwrap_or_default();
+        let name = set.trim().rsplit('.').next().unwrap_or_default().to_string();
+        <Callback as clap::ValueEnum>::from_str(&name, true).into_iter().collect()
+    }
+
+    fn has(&self, callback: Callback) -> bool {
+        self.callbacks().contains(&callback)
+    }
+
     /// Prints for people.
     pub fn human(verbose: u8) -> Printing {
         Printing { verbose, ..Printing::default() }
@@ -71,7 +111,8 @@ impl Printing {
 
     /// Says whether a line that draws itself anew may show how far the run is.
     pub fn draws(&self) -> bool {
-        !self.quiet && self.output == Output::Human
+        let whole = [Callback::Minimal, Callback::Oneline, Callback::Json];
+        !self.quiet && self.output == Output::Human && !self.callbacks().iter().any(|asked| whole.contains(asked))
     }
 
     /// Finds out before the run whether its report can be written.
@@ -81,7 +122,13 @@ impl Printing {
             opened
                 .map_err(|error| Diagnostic::new(format!("no report can be written to `{}`: {error}", path.display())))
         };
-        self.junit.as_ref().map(open).transpose()
+        let below = || {
+            let directory = std::env::var_os("JUNIT_OUTPUT_DIR").map(PathBuf::from).unwrap_or_else(|| beside("log"));
+            let _ = std::fs::create_dir_all(&directory);
+            directory.join(format!("cutover-{}.xml", jiff::Timestamp::now().as_millisecond()))
+        };
+        let callback = self.has(Callback::Junit).then(below);
+        self.junit.as_ref().or(callback.as_ref()).map(open).transpose()
     }
 
     /// Returns who reads a run of this name.
@@ -92,18 +139,40 @@ impl Printing {
         progress: Option<ProgressBar>,
     ) -> Result<Box<dyn Reporter>> {
         let out = anstream::stdout();
+        let human = |progress| Human::new(anstream::stdout(), mode, (self.verbose, !self.no_diff), progress);
         let first: Box<dyn Reporter> = match self.output {
+            Output::Human if !self.quiet && self.has(Callback::Minimal) => Box::new(Minimal::new(out, false)),
+            Output::Human if !self.quiet && self.has(Callback::Oneline) => Box::new(Minimal::new(out, true)),
+            Output::Human if !self.quiet && self.has(Callback::Json) => Box::new(Whole::new(out)),
+            Output::Human if !self.quiet && self.has(Callback::Yaml) => Box::new(human(progress).in_yaml()),
             Output::Json => Box::new(JsonLines::new(out, mode, name)?),
             Output::Minimal => Box::new(Minimal::new(out, false)),
             Output::Oneline => Box::new(Minimal::new(out, true)),
             Output::Human if self.quiet => Box::new(Quiet::new(out, mode, name.into())),
-            Output::Human => Box::new(Human::new(out, mode, (self.verbose, !self.no_diff), progress)),
+            Output::Human => Box::new(human(progress)),
+        };
+        let first: Box<dyn Reporter> = if self.has(Callback::ProfileTasks) && self.output == Output::Human {
+            Box::new(Times::new(first, anstream::stdout()))
+        } else {
+            first
+        };
+        let first: Box<dyn Reporter> = if self.has(Callback::Tree) {
+            let directory = std::env::var_os("ANSIBLE_CALLBACK_TREE_DIR").map(PathBuf::from);
+            Box::new(Both(first, Box::new(Tree::new(directory.unwrap_or_else(|| beside("tree")))?)))
+        } else {
+            first
         };
         Ok(match junit {
             Some(file) => Box::new(Both(first, Box::new(Junit::new(BufWriter::new(file), name.into())))),
             None => first,
         })
     }
+}
+
+/// Where Ansible's callbacks write that are told nothing else.
+fn beside(name: &str) -> PathBuf {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    home.join(".ansible").join(name)
 }
 
 /// Two readers of one run.

@@ -60,6 +60,7 @@ pub async fn replay(replay: Replay) -> Result<u8, Stop> {
             forks,
             verbosity,
             force_handlers: false,
+            playbooks: Vec::new(),
         },
         fleet,
         templates,

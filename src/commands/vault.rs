@@ -9,6 +9,7 @@ use super::keys::{self, Asked, VaultPassword};
 use super::passwords::ask;
 use crate::cli::Stop;
 use crate::error::Diagnostic;
+use crate::settings;
 use crate::vault::{self, Key, Keyring};
 
 mod edit;
@@ -191,7 +192,7 @@ impl With {
 
     /// Returns the id to encrypt with, where one is named.
     fn id(&self) -> Option<String> {
-        let set = || std::env::var("ANSIBLE_VAULT_ENCRYPT_IDENTITY").ok().filter(|id| !id.is_empty());
+        let set = || settings::value("ANSIBLE_VAULT_ENCRYPT_IDENTITY");
         self.encrypt_vault_id.clone().or_else(set)
     }
 

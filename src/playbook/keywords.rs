@@ -230,6 +230,11 @@ impl Kind {
     }
 }
 
+/// Says whether something that can be written in a playbook has a keyword of this name.
+pub fn is_keyword(name: &str) -> bool {
+    Kind::ALL.iter().any(|kind| kind.find(name).is_some())
+}
+
 impl Keyword {
     /// Says what is wrong with this keyword's use here, without rendering anything. Nothing (`become:`) is always fine.
     pub fn check(&self, key: &Yaml, value: &Yaml) -> Result<(), Diagnostic> {
@@ -337,7 +342,7 @@ pub fn check_variable(name: &Yaml) -> Result<(), Diagnostic> {
                             finally for from global if import in is lambda nonlocal not or pass raise return try \
                             while with yield";
     let text = name.key();
-    let wrong = Diagnostic::new(format!("`{text}` cannot be the name of a variable")).at(&name.place);
+    let wrong = Diagnostic::new(format!("Invalid variable name `{text}`")).at(&name.place);
     let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     if !starts || !text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') || name.as_str().is_none() {
         return Err(wrong.hint("use letters, digits and `_`, not starting with a digit"));

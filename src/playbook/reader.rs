@@ -209,7 +209,7 @@ impl<'l> Reader<'l> {
             let text = topic.key();
             if !is_template(&text) && !answers(&text) {
                 let listened = handlers.iter().flat_map(|handler| &handler.listen);
-                let known = names.values().chain(listened).map(String::as_str);
+                let known = names.values().chain(listened).map(String::as_str).filter(|name| !name.is_empty());
                 let message = format!("no handler is called `{text}`");
                 self.errors.push(Diagnostic::new(message).at(&topic.place).suggest(&text, known));
             }

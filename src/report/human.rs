@@ -4,11 +4,13 @@ use std::io::{IsTerminal as _, Write};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use serde::Serialize as _;
 use serde_json::Value;
 
 use crate::change::{Diff, Line};
 use crate::modules::Results;
 use crate::run::{Event, Interrupted, Mode, Subject, TaskKind, Uncertain, Verdict};
+use crate::settings;
 use crate::transport::name::{printable, shown};
 
 use super::{Recap, Reporter};
@@ -24,6 +26,10 @@ pub struct Human<W: Write> {
     verbosity: u8,
     /// Diffs are printed.
     diffs: bool,
+    /// Hosts that a task passes over are printed.
+    skipped: bool,
+    /// Results are YAML.
+    yaml: bool,
     /// The task at hand, for the progress line.
     task: String,
     /// Its result is what it is for, and is printed.
@@ -62,6 +68,8 @@ impl<W: Write> Human<W> {
             mode,
             verbosity,
             diffs,
+            yaml: false,
+            skipped: settings::switch("ANSIBLE_DISPLAY_SKIPPED_HOSTS", true),
             task: String::new(),
             speaks: false,
             many: false,
@@ -71,6 +79,11 @@ impl<W: Write> Human<W> {
             interrupted: None,
             shown: Vec::new(),
         }
+    }
+
+    /// Prints results as YAML and not as JSON.
+    pub fn in_yaml(self) -> Human<W> {
+        Human { yaml: true, ..self }
     }
 
     /// Takes in one event. Errors are those of `out`: a closed pipe ends the run.
@@ -94,6 +107,23 @@ impl<W: Write> Human<W> {
             bar.finish_and_clear();
         }
         match event {
+            Event::PlaybookStarted { path, plays } if self.verbosity >= 2 => {
+                let name = path.rsplit('/').next().unwrap_or(path);
+                self.banner(&format!("PLAYBOOK: {name}"))?;
+                writeln!(self.out, "{plays} plays in {}", printable(path))?;
+            }
+            Event::Meta { skipped, word, text } if self.verbosity >= 2 => {
+                writeln!(self.out, "META: {}", printable(text))?;
+                if let Some(host) = skipped {
+                    let result = serde_json::json!({"msg": word, "skip_reason": text});
+                    self.line(AnsiColor::Cyan, &format!("skipping: [{host}] => {}", python_json(&result)))?;
+                }
+            }
+            // Warnings about what was written are Ansible's own, and on its standard error.
+            Event::ReservedName { name, place } => {
+                let text = format!("[WARNING]: Found variable using reserved name '{name}'.\nOrigin: {place}\n");
+                writeln!(anstream::stderr(), "{}", paint(AnsiColor::Magenta, &text))?;
+            }
             Event::PlayStarted { name } => self.banner(&format!("PLAY [{name}]"))?,
             Event::PlayWithoutHosts => writeln!(self.out, "skipping: no hosts matched")?,
             Event::TaskStarted { hosts, kind, name, place, speaks } => {
@@ -130,7 +160,11 @@ impl<W: Write> Human<W> {
             // They come last: see `finish`.
             Event::Uncertain(uncertain) => self.uncertain.push(uncertain.clone()),
             Event::Interrupted(interrupted) => self.interrupted = Some(interrupted.clone()),
-            Event::Planned { .. } | Event::Rescued { .. } | Event::Progress { .. } => {}
+            Event::PlaybookStarted { .. }
+            | Event::Meta { .. }
+            | Event::Planned { .. }
+            | Event::Rescued { .. }
+            | Event::Progress { .. } => {}
         }
         self.out.flush()?;
         self.wait();
@@ -271,6 +305,7 @@ impl<W: Write> Human<W> {
         match verdict {
             Verdict::Ok => self.result(AnsiColor::Green, &format!("ok: [{name}]{item}"), result),
             Verdict::Changed => self.result(AnsiColor::Yellow, &format!("{changed}: [{name}]{item}"), result),
+            Verdict::Skipped if !self.skipped => Ok(()),
             Verdict::Skipped => self.line(AnsiColor::Cyan, &format!("skipping: [{name}]{item}")),
             Verdict::Unknown => self.line(AnsiColor::Magenta, &format!("unknown: [{name}]{item} => {message}")),
             Verdict::Failed | Verdict::Ignored if subject.item.is_some() => {
@@ -307,6 +342,11 @@ impl<W: Write> Human<W> {
         if shown.is_empty() {
             return self.line(color, head);
         }
+        if self.yaml {
+            let text = serde_yaml::to_string(&shown).unwrap_or_default();
+            let indented: String = text.lines().map(|line| format!("\n  {line}")).collect();
+            return self.line(color, &format!("{head} =>{indented}"));
+        }
         let json = serde_json::to_string_pretty(&Value::Object(shown)).unwrap_or_default();
         self.line(color, &format!("{head} => {json}"))
     }
@@ -339,6 +379,33 @@ impl<W: Write + Send> Reporter for Human<W> {
 
     fn finish(self: Box<Self>) -> std::io::Result<Recap> {
         Human::finish(*self)
+    }
+}
+
+/// Writes JSON on one line, as Python's `json.dumps` does.
+pub(super) fn python_json(value: &Value) -> String {
+    let mut text = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, Spaced);
+    match value.serialize(&mut serializer) {
+        Ok(()) => String::from_utf8_lossy(&text).into_owned(),
+        Err(_) => value.to_string(),
+    }
+}
+
+/// A blank behind each comma and colon.
+struct Spaced;
+
+impl serde_json::ser::Formatter for Spaced {
+    fn begin_array_value<W: Write + ?Sized>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { out.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: Write + ?Sized>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { out.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: Write + ?Sized>(&mut self, out: &mut W) -> std::io::Result<()> {
+        out.write_all(b": ")
     }
 }
 

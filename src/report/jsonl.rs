@@ -72,7 +72,12 @@ fn word(mode: Mode) -> &'static str {
 /// Returns an event's name and fields.
 fn told(event: &Event, mode: Mode) -> (&'static str, Value) {
     match event {
+        Event::PlaybookStarted { path, plays } => ("playbook", json!({"path": path, "plays": plays})),
         Event::PlayStarted { name } => ("play", json!({"name": name})),
+        Event::Meta { skipped, word, text } => ("meta", json!({"word": word, "text": text, "skipped": skipped})),
+        Event::ReservedName { name, place } => {
+            ("warning", json!({"text": format!("Found variable using reserved name '{name}'."), "place": place}))
+        }
         Event::PlayWithoutHosts => ("no_hosts", json!({})),
         Event::TaskStarted { hosts, kind, name, place, .. } => {
             let kind = if *kind == TaskKind::Handler { "handler" } else { "task" };

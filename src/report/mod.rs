@@ -15,6 +15,9 @@ pub mod plain;
 pub mod quiet;
 pub mod recap;
 pub mod review;
+pub mod times;
+pub mod tree;
+pub mod whole;
 
 pub use human::Human;
 pub use jsonl::JsonLines;
@@ -22,6 +25,9 @@ pub use junit::Junit;
 pub use minimal::Minimal;
 pub use quiet::Quiet;
 pub use recap::{RUN, Recap};
+pub use times::Times;
+pub use tree::Tree;
+pub use whole::Whole;
 
 /// One fold over events.
 pub trait Reporter: Send {

@@ -14,7 +14,7 @@ use crate::yaml::Yaml;
 
 use super::doing::{Doing, Done, Trouble, duration, skip};
 use super::play::{Batch, Split};
-use super::{Mode, TaskKind, lock};
+use super::{Event, Mode, TaskKind, lock};
 
 /// A row of the table of runner actions.
 pub struct Action {
@@ -166,8 +166,14 @@ impl Doing<'_> {
         let name = var.as_str().map_or_else(|| var.key(), str::to_string);
         let expression =
             Yaml::text_at(format!("{{{{ {} }}}}", name.trim_start_matches("{{").trim_end_matches("}}")), &var.place);
-        let value = self.templates().render(&expression, &self.scope)?;
-        Ok(with(&name, value))
+        match self.templates().rendered(&expression, &self.scope)? {
+            Some(value) => Ok(with(&name, value)),
+            // As ansible-core 2.19 shows it; earlier ones said `VARIABLE IS NOT DEFINED!`.
+            None => {
+                let shown = name.trim_start_matches("{{").trim_end_matches("}}").trim();
+                Ok(with(&name, format!("<< error 1 - '{shown}' is undefined >>").into()))
+            }
+        }
     }
 
     fn set_fact(&self, mut arguments: Map<String, Value>) -> Result<Done, Trouble> {
@@ -180,6 +186,7 @@ impl Doing<'_> {
         let hosts = self.fact_hosts()?;
         let arguments = self.with_names(arguments)?;
         for (name, value) in &arguments {
+            self.batch.run.warn_reserved(name, &self.task.action_place);
             for host in &hosts {
                 self.batch.run.fleet.set_fact(host, name, Var::Known(value.clone()));
             }
@@ -258,6 +265,38 @@ impl Doing<'_> {
 }
 
 impl Batch {
+    /// Tells what a `meta` task does and whom it passes over.
+    fn tell_meta(&self, word: &str, (hosts, chosen): (&[String], &[String])) {
+        // Of these the first host decides for all.
+        let once = matches!(word, "end_play" | "end_batch" | "clear_facts" | "clear_host_errors");
+        for host in hosts.iter().take(if once { 1 } else { hosts.len() }) {
+            let skipped = !chosen.contains(host);
+            let text = match (word, skipped) {
+                ("end_host", false) => format!("ending play for {host}"),
+                ("end_play", false) => "ending play".into(),
+                ("end_batch", false) => "ending batch".into(),
+                ("clear_facts", false) => "facts cleared".into(),
+                ("clear_host_errors", false) => "cleared host errors".into(),
+                ("flush_handlers", false) => format!("triggered running handlers for {host}"),
+                ("reset_connection", false) => "reset connection".into(),
+                (_, false) => word.to_string(),
+                (_, true) => {
+                    let instead = match word {
+                        "end_host" => format!(", continuing execution for {host}"),
+                        "end_play" => ", continuing play".into(),
+                        "end_batch" => ", continuing current batch".into(),
+                        "clear_facts" => format!(", not clearing facts and fact cache for {host}"),
+                        "clear_host_errors" => format!(", not clearing host error state for {host}"),
+                        "flush_handlers" => format!(", not running handlers for {host}"),
+                        _ => String::new(),
+                    };
+                    format!("{word} conditional evaluated to False{instead}")
+                }
+            };
+            self.run.send(Event::Meta { skipped: skipped.then(|| host.clone()), word: word.into(), text });
+        }
+    }
+
     /// Performs a `meta` task, for all hosts at once.
     pub(super) async fn meta(self: &Arc<Batch>, task: &Arc<Task>, hosts: Vec<String>) -> Result<Split, Diagnostics> {
         let word = task.free_form.as_ref().and_then(|node| node.as_str()).unwrap_or_default().trim().to_string();
@@ -278,6 +317,7 @@ impl Batch {
                 chosen.push(host.clone());
             }
         }
+        self.tell_meta(&word, (&hosts, &chosen));
         if !open.is_empty() {
             open.dedup_by(|one, other| one.0 == other.0);
             self.leave_open(task, open, TaskKind::Task).await;

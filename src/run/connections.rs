@@ -135,7 +135,7 @@ impl Connections {
 
     async fn carrier(&self, login: &Login) -> Result<Arc<dyn Carrier>, TransportError> {
         match login {
-            Login::Local => Ok(Arc::new(local::Local::new())),
+            Login::Local => Ok(Arc::new(local::Local::new().from_here())),
             Login::Ssh(target) => Ok(self.client.connect((**target).clone()).await?),
         }
     }

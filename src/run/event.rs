@@ -9,8 +9,26 @@ use crate::secret;
 
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// The plays of a playbook come next; so many.
+    PlaybookStarted {
+        path: String,
+        plays: usize,
+    },
     PlayStarted {
         name: String,
+    },
+    /// What a `meta` task did, or why it did nothing, as Ansible says it.
+    Meta {
+        /// The host that it passes over, if it does.
+        skipped: Option<String>,
+        word: String,
+        text: String,
+    },
+    /// A variable has the name of something of the language.
+    ReservedName {
+        name: String,
+        /// `FILE:LINE:COLUMN`.
+        place: String,
     },
     /// No host of the inventory is in the play's pattern.
     PlayWithoutHosts,
@@ -107,7 +125,13 @@ impl Event {
                 [&mut uncertain.task, &mut uncertain.change, &mut uncertain.why].into_iter().for_each(hide);
             }
             Event::Warning(text) => hide(text),
-            Event::PlayWithoutHosts | Event::Rescued { .. } | Event::Interrupted(_) | Event::Weakened { .. } => {}
+            Event::PlaybookStarted { .. }
+            | Event::Meta { .. }
+            | Event::ReservedName { .. }
+            | Event::PlayWithoutHosts
+            | Event::Rescued { .. }
+            | Event::Interrupted(_)
+            | Event::Weakened { .. } => {}
         }
     }
 }

@@ -37,6 +37,10 @@ impl Doing<'_> {
                 .collect();
             layer = [(name, Var::Known(Value::Object(inside?)))].into_iter().collect();
         }
+        for (name, var) in &layer {
+            let place = if let Var::Written(node) = var { &node.place } else { place };
+            self.batch.run.warn_reserved(name, place);
+        }
         self.fact_hosts()?.iter().for_each(|host| self.batch.run.fleet.include_vars(host, layer.clone()));
         let mut result = Results::new();
         let names = paths.iter().map(|path| Value::from(path.display().to_string())).collect();

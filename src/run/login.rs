@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use crate::error::{Diagnostic, Diagnostics};
 use crate::playbook::Keywords;
 use crate::secret::Secret;
+use crate::settings;
 use crate::template::{Failure, Templates};
 use crate::transport::Become;
 use crate::transport::ssh::config::{Given, Local, SshConfig};
@@ -104,7 +105,12 @@ impl From<Diagnostic> for Unsettled {
 
 impl Logins {
     pub fn new(templates: Arc<Templates>, defaults: Defaults) -> Logins {
-        let config = SshConfig::new(Local::current());
+        let mut local = Local::current();
+        // What the configuration file says counts as its variable, where that is not set.
+        for (variable, value) in settings::from_file() {
+            local.environment.entry(variable.into()).or_insert_with(|| value.into());
+        }
+        let config = SshConfig::new(local);
         Logins { templates, defaults, config, neighbours: Neighbours::default(), known: Mutex::default() }
     }
 

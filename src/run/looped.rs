@@ -86,10 +86,9 @@ impl<'a> Doing<'a> {
     /// Returns the loop's items.
     pub(super) fn items(&self) -> Result<Vec<Value>, Trouble> {
         let Some(over) = &self.task.loop_over else { return Ok(Vec::new()) };
-        let value = self.templates().render(&over.items, &self.scope)?;
         let value = match &over.lookup {
-            Some(lookup) => self.templates().lookup(lookup, &value, &self.scope)?,
-            None => value,
+            Some(lookup) => self.templates().looked_up(lookup, &over.items, &self.scope)?,
+            None => self.templates().render(&over.items, &self.scope)?,
         };
         match value {
             Value::Array(items) => Ok(items),

@@ -37,6 +37,7 @@ mod open;
 pub mod plan;
 pub mod play;
 pub mod record;
+mod reserved;
 mod result;
 mod retold;
 mod said;
@@ -72,6 +73,8 @@ pub struct Options {
     pub verbosity: u8,
     /// Notified handlers run even on hosts that failed, in plays that do not say otherwise.
     pub force_handlers: bool,
+    /// The playbooks' paths, in order, as given; empty where there are none to name.
+    pub playbooks: Vec<String>,
 }
 
 /// Everything one run shares.
@@ -124,7 +127,14 @@ impl Run {
         let hosts = |play| play::hosts(play, self.options.limit.as_deref(), (&self.fleet, &self.templates));
         let expected = plays.clone().map(|play| hosts(play).map_or_else(|_| Default::default(), |found| found.hosts));
         self.progress.left.expect(expected.map(|hosts| hosts.into_iter().collect()).collect());
+        let mut starts = Vec::new();
+        for (path, playbook) in self.options.playbooks.iter().zip(playbooks) {
+            starts.extend(playbook.plays.first().map(|first| (std::ptr::from_ref(first), path, playbook.plays.len())));
+        }
         for play in plays {
+            if let Some((_, path, plays)) = starts.iter().find(|(first, ..)| std::ptr::eq(*first, play)) {
+                self.send(Event::PlaybookStarted { path: path.to_string(), plays: *plays });
+            }
             if self.one_play(play, grown).await? == play::Flow::Stop {
                 self.tell_fights();
                 return Ok(());

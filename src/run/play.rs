@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::error::{Diagnostic, Diagnostics};
 use crate::inventory::Selected;
 use crate::playbook::{Block, Play, Role, Step, Task};
+use crate::settings;
 use crate::template::{Failure, Templates};
 use crate::vars::{Fleet, Layer, Scope, Var};
 use crate::yaml::Yaml;
@@ -71,10 +72,16 @@ pub(super) struct Split {
     pub failed: Vec<String>,
 }
 
+/// Says whether facts are gathered in plays that do not say.
+fn gathers() -> bool {
+    settings::value("ANSIBLE_GATHERING").is_none_or(|gathering| gathering.trim() != "explicit")
+}
+
 impl Run {
     /// Plays one play; `grown` says that an earlier one may have added hosts and groups.
     pub(super) async fn one_play(self: &Arc<Run>, play: &Play, grown: bool) -> Result<Flow, Diagnostics> {
         self.send(Event::PlayStarted { name: play.name.clone() });
+        self.warn_of_reserved(play);
         let hosts = self.play_hosts(play, grown)?;
         if hosts.is_empty() {
             self.send(Event::PlayWithoutHosts);
@@ -282,7 +289,7 @@ impl Batch {
     }
 
     fn gathers_facts(&self) -> Result<bool, Diagnostics> {
-        let wanted = self.truth(self.play.gather_facts.as_ref())?.unwrap_or(true);
+        let wanted = self.truth(self.play.gather_facts.as_ref())?.unwrap_or_else(gathers);
         // Tags select the implicit task as they do one tagged `always`.
         // With `--start-at-task`, the play that it starts in gathers its facts first.
         let started = *lock(&self.run.progress.started);

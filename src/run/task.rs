@@ -264,6 +264,8 @@ impl Batch {
             ("ansible_check_mode", json!(check)),
             ("ansible_diff_mode", json!(true)),
             ("ansible_verbosity", json!(self.run.options.verbosity)),
+            ("ansible_run_tags", tags(&self.run.options.tags.only, &["all"])),
+            ("ansible_skip_tags", tags(&self.run.options.tags.skip, &[])),
             ("ansible_forks", json!(self.run.options.forks)),
             ("ansible_version", json!({"full": "2.19.0", "major": 2, "minor": 19, "revision": 0, "string": "2.19.0"})),
         ];
@@ -377,4 +379,8 @@ fn speaks(task: &Task) -> bool {
 pub(super) fn absolute(path: &std::path::Path) -> PathBuf {
     let current = std::env::current_dir().unwrap_or_default();
     current.join(path).components().collect()
+}
+/// Tags as the command line gave them.
+fn tags(given: &[String], default: &[&str]) -> serde_json::Value {
+    if given.is_empty() { json!(default) } else { json!(given) }
 }

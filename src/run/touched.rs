@@ -15,9 +15,10 @@ use super::making::Machine;
 impl Doing<'_> {
     /// Notes in a check that what the task's commands and transfers name is something else behind them.
     pub(super) fn forget_what_runs(&self, machine: &Machine, changes: &[Change], given: &Map<String, Value>) {
-        let home = &machine.transport.identity().home;
+        let identity = machine.transport.identity();
+        let (home, here) = (&identity.home, &identity.base);
         let commands = changes.iter().any(|change| matches!(change, Change::Run { .. }));
-        let named = if commands { touched(&self.task.action, given, home) } else { Vec::new() };
+        let named = if commands { touched(&self.task.action, given, (home, here)) } else { Vec::new() };
         named.iter().for_each(|what| self.forget(&machine.host, what));
         for Transfer { from, mailboxes, .. } in changes.iter().filter_map(transfer) {
             for mailbox in mailboxes {
@@ -35,7 +36,7 @@ impl Doing<'_> {
         let arguments = self.task.arguments.iter().filter_map(|(name, node)| Some((name.key(), render(node)?)));
         let free = self.task.free_form.iter().filter_map(|node| Some(("_raw_params".to_string(), render(node)?)));
         let given: Map<String, Value> = arguments.chain(free).collect();
-        touched(&self.task.action, &given, "/").iter().for_each(|what| self.forget(&host, what));
+        touched(&self.task.action, &given, ("/", "/")).iter().for_each(|what| self.forget(&host, what));
         if self.task.action == "set_fact" {
             let names = self.task.arguments.iter().map(|(name, _)| name.key());
             for (name, host) in names.flat_map(|name| self.facts_for.iter().map(move |host| (name.clone(), host))) {
@@ -57,11 +58,11 @@ fn transfer(change: &Change) -> Option<&Transfer> {
 
 /// Returns the absolute paths and the states that a task with these arguments may change. A command may change all that
 /// it names, unless its program is known to read only.
-fn touched(action: &str, given: &Map<String, Value>, home: &str) -> Vec<String> {
+fn touched(action: &str, given: &Map<String, Value>, (home, here): (&str, &str)) -> Vec<String> {
     let text = |names: &[&str]| names.iter().find_map(|name| given.get(*name)?.as_str().map(str::to_string));
     match modules::find(action).map_or(action, |entry| entry.name) {
         "command" | "shell" | "raw" | "script" => {
-            let base = text(&["chdir"]).map_or_else(|| home.to_string(), |path| absolute(&path, home, home));
+            let base = text(&["chdir"]).map_or_else(|| here.to_string(), |path| absolute(&path, here, home));
             let line = match given.get("argv").and_then(Value::as_array) {
                 Some(words) => words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
                 None => text(&["_raw_params", "cmd"]).unwrap_or_default(),
@@ -76,7 +77,7 @@ fn touched(action: &str, given: &Map<String, Value>, home: &str) -> Vec<String> 
                 (true, Some(src)) => format!("{dest}{}", src.rsplit('/').next().unwrap_or_default()),
                 _ => dest,
             };
-            text(&["dest"]).map(file).iter().map(|path| absolute(path, home, home)).collect()
+            text(&["dest"]).map(file).iter().map(|path| absolute(path, here, home)).collect()
         }
         "mysql_query" if !modules::database::may_write(given) => Vec::new(),
         "mysql_query" => vec![modules::database::DATABASES.into()],
@@ -87,7 +88,7 @@ fn touched(action: &str, given: &Map<String, Value>, home: &str) -> Vec<String> 
             let path = |name: &str| argument(name).is_some_and(|argument| matches!(argument.kind, Kind::Path));
             let named = given.iter().filter(|(name, _)| path(name)).filter_map(|(_, value)| value.as_str());
             let unsaid = (name == "mount" && !given.contains_key("fstab")).then_some("/etc/fstab");
-            named.chain(unsaid).map(|path| absolute(path, home, home)).collect()
+            named.chain(unsaid).map(|path| absolute(path, here, home)).collect()
         }
     }
 }
@@ -196,7 +197,7 @@ mod tests {
     use super::*;
 
     fn paths(action: &str, given: Value) -> Vec<String> {
-        let all = touched(action, given.as_object().unwrap(), "/root");
+        let all = touched(action, given.as_object().unwrap(), ("/root", "/root"));
         all.into_iter().filter(|what| what.starts_with('/')).collect()
     }
 
@@ -210,7 +211,8 @@ mod tests {
             paths("shell", json!({"cmd": "echo x >/srv/log; rm /srv/*.old"})),
             ["/root/x", "/srv/log", "/root/rm", "/srv"]
         );
-        let all = touched("ansible.builtin.command", json!({"cmd": "systemctl stop mail"}).as_object().unwrap(), "/");
+        let all =
+            touched("ansible.builtin.command", json!({"cmd": "systemctl stop mail"}).as_object().unwrap(), ("/", "/"));
         assert!(all.contains(&"service mail".to_string()));
     }
 

@@ -81,6 +81,9 @@ fn verify_keywords(keywords: &Keywords, templates: &Templates, errors: &mut Diag
 
 fn verify_task(task: &Task, templates: &Templates, rescued: bool, errors: &mut Diagnostics) {
     verify_keywords(&task.keywords, templates, errors);
+    // What is wrong with a task whose errors are ignored fails when it runs, and is ignored.
+    let mut ignored = Diagnostics::default();
+    let errors = if is_true(task.keywords.ignore_errors.as_ref()) { &mut ignored } else { errors };
     for condition in [&task.changed_when, &task.failed_when, &task.until].into_iter().flatten() {
         errors.extend(templates.check(condition, Syntax::Expression));
     }
@@ -111,6 +114,10 @@ fn verify_task(task: &Task, templates: &Templates, rescued: bool, errors: &mut D
         (None, None) if !task.keywords.when.is_empty() => {}
         (None, None) => errors.push(unknown_module(task)),
     }
+}
+
+fn is_true(node: Option<&Yaml>) -> bool {
+    matches!(node.map(|node| &*node.data), Some(Data::Bool(true)))
 }
 
 /// Says whether all arguments are one template, of a mapping that only a run knows.

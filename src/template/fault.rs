@@ -98,6 +98,10 @@ fn syntax(error: &Error) -> Diagnostic {
     let detail = error.detail().unwrap_or_default();
     let described = match error.kind() {
         ErrorKind::SyntaxError => format!("template syntax: {detail}"),
+        // Python's words, which people know and compare.
+        _ if detail.starts_with("unable to calculate") && divides_by_zero(detail) => {
+            format!("division by zero: {}", detail.trim_start_matches("unable to calculate "))
+        }
         ErrorKind::InvalidOperation if !detail.is_empty() => detail.to_string(),
         ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction => {
             let name = detail.trim_end_matches(" is unknown").rsplit(' ').next().unwrap_or(detail);
@@ -114,6 +118,10 @@ fn syntax(error: &Error) -> Diagnostic {
         }
         None => Diagnostic::new(described),
     }
+}
+
+fn divides_by_zero(detail: &str) -> bool {
+    ["/ 0", "% 0", "// 0", "/ 0.0"].iter().any(|end| detail.ends_with(end))
 }
 
 /// Carries a failure through the template engine.

@@ -10,17 +10,19 @@ use minijinja::{Environment, Error, Value};
 use crate::error::{Diagnostic, Source};
 use crate::host::TemplateOptions;
 use crate::secret;
-use crate::vars::{Scope, files};
+use crate::settings::{self, Kind, SETTINGS, is_true};
+use crate::vars::{Scope, Var, files};
 
 use super::Failure;
-use super::call::{Call, Role, Row, list, register as register_row, text, wrong};
+use super::call::{Call, Role, Row, register as register_row, text, wrong};
+use super::chance::Chance;
 use super::context::Context;
 use super::fault::raise;
 use super::filters;
 use super::prepared::Prepared;
 use super::shown::Use;
 use super::values::{Omit, items, pairs};
-use super::{functions, tables};
+use super::{found, functions, passwords, tables};
 
 /// The functions that call a lookup by its name.
 pub(super) const CALLS: [&str; 3] = ["lookup", "query", "q"];
@@ -48,19 +50,22 @@ type Lookup = fn(&mut Terms) -> Result<Vec<Value>, Error>;
 
 const LOOKUPS: &[(&str, Lookup)] = &[
     ("cartesian", nested),
+    ("config", config),
     ("csvfile", tables::csv_file),
     ("dict", dict),
     ("env", env),
     ("file", file),
     ("fileglob", file_glob),
-    ("first_found", first_found),
+    ("first_found", found::first_found),
     ("flattened", |terms| flat(std::mem::take(&mut terms.terms), usize::MAX)),
     ("indexed_items", indexed_items),
     ("ini", tables::ini),
+    ("inventory_hostnames", inventory_hostnames),
     ("items", |terms| flat(std::mem::take(&mut terms.terms), 1)),
     ("lines", lines),
     ("list", |terms| Ok(std::mem::take(&mut terms.terms))),
     ("nested", nested),
+    ("password", passwords::password),
     ("pipe", pipe),
     ("random_choice", random_choice),
     ("sequence", sequence),
@@ -73,12 +78,7 @@ const LOOKUPS: &[(&str, Lookup)] = &[
 ];
 
 /// Lookups that Ansible has and Cutover refuses by name.
-pub(super) const REFUSED: &[(&str, &str)] = &[
-    ("config", "write the value as a variable"),
-    ("inventory_hostnames", "use `groups['name']`"),
-    ("password", "create the password once and keep it in a variable"),
-    ("url", "fetch it in a task of its own: `lookup('pipe', 'curl ...')`"),
-];
+pub(super) const REFUSED: &[(&str, &str)] = &[("url", "fetch it in a task of its own: `lookup('pipe', 'curl ...')`")];
 
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     LOOKUPS.iter().map(|(name, _)| *name)
@@ -106,21 +106,24 @@ pub(super) fn load_includes(environment: &mut Environment, source: &Source, scop
         let path = directories.iter().map(|directory| directory.join(name)).find(|path| path.is_file());
         let Some(path) = path else { return Ok(None) };
         let text = read(&path)?;
-        Ok(Some(Prepared::new(&text, super::Syntax::Template, &config).text.into_owned()))
+        // Jinja2 keeps the last newline of the outermost template only.
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        Ok(Some(Prepared::new(text, super::Syntax::Template, &config).text.into_owned()))
     });
 }
 
 /// Runs lookup `name` for `with_NAME`.
 pub(super) fn with(name: &str, terms: &Value, context: &Arc<Context>) -> Result<Value, Error> {
+    let terms = if short(name) == "first_found" { found::defined(terms)? } else { terms.clone() };
     let terms = match terms.kind() {
-        ValueKind::Seq | ValueKind::Iterable => items(terms)?,
-        _ => vec![terms.clone()],
+        ValueKind::Seq | ValueKind::Iterable => items(&terms)?,
+        _ => vec![terms],
     };
     run(name, Terms { terms, options: IndexMap::new(), context }).map(Value::from)
 }
 
 fn run(name: &str, mut terms: Terms) -> Result<Vec<Value>, Error> {
-    let short = name.strip_prefix("ansible.builtin.").unwrap_or(name);
+    let short = short(name);
     if let Some((_, function)) = LOOKUPS.iter().find(|(known, _)| *known == short) {
         return function(&mut terms);
     }
@@ -132,6 +135,10 @@ fn run(name: &str, mut terms: Terms) -> Result<Vec<Value>, Error> {
         Some(hint) => format!("{}\nhint: {hint}", diagnostic.message),
         None => diagnostic.message,
     }))
+}
+
+pub(super) fn short(name: &str) -> &str {
+    name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("ansible.legacy.")).unwrap_or(name)
 }
 
 fn called(call: &mut Call, wants_list: bool) -> Result<Value, Error> {
@@ -151,6 +158,7 @@ fn called(call: &mut Call, wants_list: bool) -> Result<Value, Error> {
     }
     // One answer is itself, several texts are joined, anything else stays a list.
     match found.as_slice() {
+        [] => Ok(found.into()),
         [only] => Ok(only.clone()),
         many if many.iter().all(|item| item.as_str().is_some()) => {
             Ok(many.iter().map(text).collect::<Vec<_>>().join(",").into())
@@ -168,10 +176,14 @@ fn query(call: &mut Call) -> Result<Value, Error> {
 }
 
 pub(super) fn read(path: &Path) -> Result<String, Error> {
+    Ok(String::from_utf8_lossy(&bytes(path)?).into_owned())
+}
+
+/// Reads a file, decrypted where it was encrypted.
+pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
     let bytes = crate::provenance::content(path)
         .map_err(|error| wrong(format!("cannot read `{}`: {error}", path.display())))?;
-    let bytes = files::unsealed(path, bytes).map_err(|error| raise(Failure::Wrong(error)))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    files::unsealed(path, bytes).map_err(|error| raise(Failure::Wrong(error)))
 }
 
 impl Terms<'_> {
@@ -179,16 +191,31 @@ impl Terms<'_> {
         self.terms.iter().map(text).collect()
     }
 
-    fn option(&mut self, name: &str) -> Option<Value> {
+    /// Takes the terms as they are.
+    pub fn take(&mut self) -> Vec<Value> {
+        std::mem::take(&mut self.terms)
+    }
+
+    /// Returns a variable as it is stored.
+    pub fn variable(&self, name: &str) -> Option<&Var> {
+        self.context.scope.get(name)
+    }
+
+    /// Says whether nothing may be done for what is rendered.
+    pub fn only_asks(&self) -> bool {
+        self.context.only_asks()
+    }
+
+    pub fn option(&mut self, name: &str) -> Option<Value> {
         self.options.shift_remove(name)
     }
 
-    fn flag(&mut self, name: &str, default: bool) -> bool {
+    pub fn flag(&mut self, name: &str, default: bool) -> bool {
         self.option(name).map_or(default, |flag| super::values::as_bool(&flag).unwrap_or(flag.is_true()))
     }
 
     /// Finds a file as a task of the role or play would: below `kind`, then beside.
-    fn find(&self, kind: &str, name: &str) -> Option<PathBuf> {
+    pub fn find(&self, kind: &str, name: &str) -> Option<PathBuf> {
         let path = Path::new(name);
         if path.is_absolute() {
             return path.exists().then(|| path.into());
@@ -207,9 +234,13 @@ impl Terms<'_> {
     }
 }
 
+/// The environment of this process. A default that is undefined is only used where the variable is not set.
 fn env(terms: &mut Terms) -> Result<Vec<Value>, Error> {
     let default = terms.option("default").unwrap_or_else(|| "".into());
-    let found = |name: String| std::env::var(name).map_or_else(|_| default.clone(), Value::from);
+    let found = |name: String| {
+        let name = name.split_whitespace().next().unwrap_or_default();
+        std::env::var(name).map_or_else(|_| default.clone(), Value::from)
+    };
     Ok(terms.texts().into_iter().map(found).collect())
 }
 
@@ -254,49 +285,6 @@ fn file_glob(terms: &mut Terms) -> Result<Vec<Value>, Error> {
         found.extend(first.unwrap_or_default().into_iter().map(Value::from));
     }
     Ok(found)
-}
-
-fn first_found(terms: &mut Terms) -> Result<Vec<Value>, Error> {
-    let mut skip = terms.flag("skip", false) || terms.option("errors").is_some();
-    let mut names = Vec::new();
-    let listed = |given: Option<Value>| -> Result<Vec<String>, Error> {
-        match given {
-            Some(value) if value.as_str().is_some() => {
-                Ok(text(&value).split([',', ';', ':']).map(|part| part.trim().into()).collect())
-            }
-            Some(value) if !value.is_none() && !value.is_undefined() => Ok(list(&value)?.iter().map(text).collect()),
-            _ => Ok(Vec::new()),
-        }
-    };
-    let mut given = Vec::new();
-    let mut gather = |files: Vec<String>, paths: Vec<String>| {
-        if paths.is_empty() {
-            given.extend(files);
-        } else {
-            given.extend(paths.iter().flat_map(|path| files.iter().map(move |file| format!("{path}/{file}"))));
-        }
-    };
-    let (files, paths) = (listed(terms.option("files"))?, listed(terms.option("paths"))?);
-    gather(files, paths);
-    for term in flat(std::mem::take(&mut terms.terms), usize::MAX)? {
-        match term.kind() {
-            ValueKind::Map => {
-                skip |= term.get_attr("skip")?.is_true();
-                gather(listed(Some(term.get_attr("files")?))?, listed(Some(term.get_attr("paths")?))?);
-            }
-            _ => gather(vec![text(&term)], Vec::new()),
-        }
-    }
-    names.append(&mut given);
-    let found = names.iter().find_map(|name| {
-        let kinds = ["files", "templates", "vars", "tasks"];
-        kinds.iter().find_map(|kind| terms.find(kind, name))
-    });
-    match found {
-        Some(path) => Ok(vec![path.to_string_lossy().into_owned().into()]),
-        None if skip => Ok(Vec::new()),
-        None => Err(wrong(format!("none of these files exists: {}", names.join(", ")))),
-    }
 }
 
 /// Takes lists apart, `levels` deep.
@@ -433,6 +421,11 @@ fn printf(format: &str, number: i64) -> Result<String, Error> {
 /// How many commands lookups have run.
 static COMMANDS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
+/// Notes that a lookup has changed something on this machine.
+pub(super) fn note_effect() {
+    COMMANDS.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+}
+
 /// Returns how many commands lookups have run on this machine so far: they may change it, and take time.
 pub fn commands_run() -> u64 {
     COMMANDS.load(std::sync::atomic::Ordering::SeqCst)
@@ -442,7 +435,7 @@ fn shell(command: &str, context: &Context) -> Result<String, Error> {
     if context.only_asks() {
         return Err(wrong("a command of a lookup is run when its task is"));
     }
-    COMMANDS.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    note_effect();
     // The controller's own shell is what `pipe` and `lines` are for.
     #[allow(clippy::disallowed_methods)]
     let output = std::process::Command::new("sh").args(["-c", command]).output();
@@ -468,12 +461,23 @@ fn lines(terms: &mut Terms) -> Result<Vec<Value>, Error> {
 
 fn random_choice(terms: &mut Terms) -> Result<Vec<Value>, Error> {
     let count = terms.terms.len();
-    let index = filters::Chance::new(None).below(count as u64) as usize;
+    let index = Chance::new(None).below(count as u64) as usize;
     Ok(terms.terms.get(index).cloned().into_iter().collect())
 }
 
 fn template(terms: &mut Terms) -> Result<Vec<Value>, Error> {
     let mut found = Vec::new();
+    let mut options = TemplateOptions::default();
+    for (name, setting) in [
+        ("variable_start_string", &mut options.variable_start),
+        ("variable_end_string", &mut options.variable_end),
+        ("comment_start_string", &mut options.comment_start),
+        ("comment_end_string", &mut options.comment_end),
+    ] {
+        *setting =
+            terms.option(name).filter(|given| !given.is_none()).map_or(std::mem::take(setting), |given| text(&given));
+    }
+    options.trim_blocks = terms.flag("trim_blocks", true);
     for name in terms.texts() {
         let path = terms.need("templates", &name)?;
         let source = Arc::new(Source { text: read(&path)?, path });
@@ -482,22 +486,78 @@ fn template(terms: &mut Terms) -> Result<Vec<Value>, Error> {
             Some(extra) => {
                 let known = pairs(extra)?
                     .into_iter()
-                    .map(|(name, value)| Ok((name.to_string(), crate::vars::Var::Known(super::values::json(&value)?))));
+                    .map(|(name, value)| Ok((name.to_string(), Var::Known(super::values::json(&value)?))));
                 terms.context.scope.with(known.collect::<Result<_, Error>>()?)
             }
             None => terms.context.scope.clone(),
-        };
+        }
+        .over(Arc::new([("ansible_managed".into(), Var::Known("Ansible managed".into()))].into()));
         scope.only_asks = terms.context.only_asks();
-        let text = templates.text(Use::Host, (&source, &TemplateOptions::default()), &scope).map_err(raise)?;
-        found.push(Value::from(text));
+        let text = templates.text(Use::Host, (&source, &options), &scope).map_err(raise)?;
+        // As a native template without content.
+        found.push(if text.is_empty() { Value::from(()) } else { Value::from(text) });
+    }
+    Ok(found)
+}
+
+/// The hosts of the inventory that a pattern means; none where it means none.
+fn inventory_hostnames(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    let Some(fleet) = &terms.context.scope.fleet else { return Ok(Vec::new()) };
+    let selected = fleet.select(&terms.texts().join(","));
+    Ok(selected.map(|selected| selected.hosts.into_iter().map(Value::from).collect()).unwrap_or_default())
+}
+
+/// What settings are set to; lists as lists, numbers as numbers.
+fn config(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    let missing = terms.option("on_missing").map_or_else(|| "error".into(), |missing| text(&missing));
+    let origin = terms.flag("show_origin", false);
+    let mut found = Vec::new();
+    for name in terms.take() {
+        let Some(name) = name.as_str() else {
+            let kind = super::values::python_type(&name);
+            return Err(wrong(format!("Invalid setting identifier, {name} is not a string, its a {kind}")));
+        };
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
+            match missing.as_str() {
+                "skip" | "warn" => continue,
+                _ => {
+                    return Err(wrong(format!(
+                        "Setting {name} does not exist\nhint: `cutover config list` has them all"
+                    )));
+                }
+            }
+        };
+        let (value, from) = setting.now();
+        let parts = |separator: char| value.split(separator).map(str::trim).filter(|part| !part.is_empty());
+        let value = match setting.kind {
+            Kind::Switch => is_true(&value).into(),
+            Kind::Number => value.trim().parse::<i64>().map_or(Value::from(()), Value::from),
+            Kind::List | Kind::PathList => parts(',').map(Value::from).collect(),
+            Kind::PathSpec => parts(':').map(Value::from).collect(),
+            Kind::Text | Kind::Path if value.is_empty() => Value::from(()),
+            Kind::Text | Kind::Path => value.clone().into(),
+        };
+        let from = match from {
+            settings::Origin::Default => "default".to_string(),
+            settings::Origin::Environment(variable) => format!("env: {variable}"),
+            settings::Origin::File(path) => path.display().to_string(),
+        };
+        found.push(if origin { Value::from(vec![value, from.into()]) } else { value });
     }
     Ok(found)
 }
 
 fn varnames(terms: &mut Terms) -> Result<Vec<Value>, Error> {
     let mut found = Vec::new();
-    for pattern in terms.texts() {
-        let regex = filters::pattern::compile(&pattern, false, false)?;
+    for pattern in terms.take() {
+        let Some(pattern) = pattern.as_str() else {
+            let kind = super::values::python_type(&pattern);
+            return Err(wrong(format!("Invalid setting identifier, \"{pattern}\" is not a string, it is a {kind}")));
+        };
+        let regex = filters::pattern::compile(pattern, false, false).map_err(|error| {
+            let why = error.detail().unwrap_or_default().to_string();
+            wrong(format!("Unable to use \"{pattern}\" as a search parameter: {why}"))
+        })?;
         let names = terms.context.scope.names();
         found.extend(names.into_iter().filter(|name| regex.is_match(*name).unwrap_or(false)).map(Value::from));
     }

@@ -14,14 +14,17 @@ use crate::yaml::{Data, Yaml};
 #[cfg(test)]
 mod behaviour;
 mod call;
+mod chance;
 mod context;
 mod fault;
 mod filters;
+mod found;
 mod functions;
 mod lookups;
 mod methods;
 mod names;
 mod native;
+mod passwords;
 mod prepared;
 mod shown;
 #[cfg(test)]
@@ -82,6 +85,19 @@ impl Templates {
         }
         let context = Context::new(&self.environment, scope);
         Ok(self.below(node, &context, wanted)?.unwrap_or(Value::Null))
+    }
+
+    /// Renders every text below `node`: nothing if that needs something that is not defined.
+    pub fn rendered(&self, node: &Yaml, scope: &Scope) -> Result<Option<Value>, Failure> {
+        let context = Context::new(&self.environment, scope);
+        let Data::Text(text) = &*node.data else { return self.render(node, scope).map(Some) };
+        let rendered = native::render(&self.environment, text, context.value());
+        let value = rendered.and_then(|value| values::json(&value).map_err(Broken::whole));
+        match value.map_err(|broken| Fault::new(&broken, &Origin::Node(node), &context)) {
+            Ok(value) => Ok(Some(value)),
+            Err(Fault::Undefined(_)) => Ok(None),
+            Err(Fault::Other(failure)) => Err(failure),
+        }
     }
 
     /// Renders a node: nothing if it is `omit`.
@@ -155,7 +171,24 @@ impl Templates {
         }
     }
 
-    /// Runs lookup `name` on rendered `terms`, as `with_NAME:` does. The result is a list.
+    /// Runs lookup `name` on the rendered `terms`, as `with_NAME:` does. The result is a list.
+    ///
+    /// Of `with_first_found` terms may be undefined: they are passed over.
+    pub fn looked_up(&self, name: &str, terms: &Yaml, scope: &Scope) -> Result<Value, Failure> {
+        if lookups::short(name) != "first_found" {
+            return self.lookup(name, &self.render(terms, scope)?, scope);
+        }
+        let context = Context::new(&self.environment, scope);
+        let fail = |broken: Broken| Fault::new(&broken, &Origin::Node(terms), &context).failure();
+        let given = match &*terms.data {
+            Data::Text(text) => native::render(&self.environment, text, context.value()).map_err(fail)?,
+            _ => context.written("", terms).unwrap_or_default(),
+        };
+        let found = lookups::with(name, &given, &context).map_err(|error| fail(Broken::whole(error)))?;
+        values::json(&found).map_err(|error| fail(Broken::whole(error)))
+    }
+
+    /// Runs lookup `name` on rendered `terms`. The result is a list.
     pub fn lookup(&self, name: &str, terms: &Value, scope: &Scope) -> Result<Value, Failure> {
         let context = Context::new(&self.environment, scope);
         let node = Yaml::text_at("", &crate::error::Place::new(&Arc::new(nowhere()), 1, 1));
@@ -219,6 +252,11 @@ impl Templates {
 /// Returns a value as Python's `str` prints it, which is how Ansible shows items.
 pub fn text(value: &Value) -> String {
     call::text(&values::value(value))
+}
+
+/// Says whether templates know a function of this name.
+pub fn is_function(name: &str) -> bool {
+    lookups::functions().any(|known| known == name)
 }
 
 fn nowhere() -> Source {

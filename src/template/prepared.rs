@@ -107,6 +107,7 @@ impl<'a> Prepared<'a> {
                 edits.extend(chain(&tokens, index - 1));
             }
             edits.extend(percent(&tokens, index));
+            edits.extend(group(text, &tokens, index));
         }
         edits.sort_by_key(|(range, _)| (range.start, range.end));
         let mut new = String::with_capacity(text.len());
@@ -216,6 +217,27 @@ fn is_slice(tokens: &Tokens, open: usize, close: usize) -> bool {
         }
         depth == 0 && matches!(tokens.0[index].0, Token::Colon)
     })
+}
+
+/// Spells the group of a regular expression in a string, `'\\1'` or `'\\g<name>'`, so that it stays one: Ansible doubles the
+/// backslashes of strings in playbooks, and the engine reads it as a control character.
+fn group(text: &str, tokens: &Tokens, index: usize) -> Option<(Range<usize>, String)> {
+    if !matches!(tokens.0[index].0, Token::Str(_) | Token::String(_)) {
+        return None;
+    }
+    let range = tokens.range(index);
+    let written = text.get(range.clone())?;
+    let (mut spelt, mut rest) = (String::new(), written);
+    while let Some((before, after)) = rest.split_once('\\') {
+        spelt.push_str(before);
+        let escaped = after.chars().next().map_or(0, char::len_utf8);
+        let is_group = after.starts_with(|c: char| c.is_ascii_digit()) || after.starts_with("g<");
+        spelt.push_str(if is_group { "\\\\" } else { "\\" });
+        spelt.push_str(&after[..escaped]);
+        rest = &after[escaped..];
+    }
+    spelt.push_str(rest);
+    (spelt != written).then_some((range, spelt))
 }
 
 /// Spells `'text' % value` as `'text'|_percent(value)`: the engine's `%` is for numbers only.

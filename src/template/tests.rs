@@ -55,9 +55,9 @@ const TESTS: &[Row] = &[
     ("timedout", |call| flag(call, "timedout")),
     ("truthy", |call| truth(call).map(Value::from)),
     ("unreachable", |call| flag(call, "unreachable")),
-    ("uri", |call| scheme(call, |scheme, _| !scheme.is_empty())),
-    ("url", |call| scheme(call, |scheme, rest| !scheme.is_empty() && rest.starts_with("//") && rest.len() > 2)),
-    ("urn", |call| scheme(call, |scheme, _| scheme.eq_ignore_ascii_case("urn"))),
+    ("uri", |call| scheme(call, |_, _| true)),
+    ("url", |call| scheme(call, |scheme, rest| scheme == "file" || (rest.starts_with("//") && rest.len() > 2))),
+    ("urn", |call| scheme(call, |scheme, _| scheme == "urn")),
     ("vault_encrypted", |call| {
         let value = call.value()?;
         Ok((value.is_safe() || vault::is_sealed(text(&value).as_bytes())).into())
@@ -229,13 +229,18 @@ fn truth(call: &mut Call) -> Result<bool, Error> {
 fn scheme(call: &mut Call, holds: fn(&str, &str) -> bool) -> Result<Value, Error> {
     let text = call.text()?;
     let schemes = call.next("schemes")?.filter(|schemes| !schemes.is_none());
-    let (scheme, rest) = text.split_once(':').unwrap_or(("", &text));
-    let valid = scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    let valid = |scheme: &str| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    };
+    // What has no scheme is a path, which is a reference to something, too.
+    let (scheme, rest) = text.split_once(':').filter(|(scheme, _)| valid(scheme)).unwrap_or(("", &text));
+    let scheme = &scheme.to_ascii_lowercase();
     let allowed = match schemes {
-        Some(schemes) => list(&schemes)?.iter().any(|allowed| allowed.as_str() == Some(scheme)),
+        Some(schemes) => list(&schemes)?.iter().any(|allowed| allowed.as_str() == Some(scheme.as_str())),
         None => true,
     };
-    Ok((valid && allowed && holds(scheme, rest)).into())
+    Ok((allowed && holds(scheme, rest)).into())
 }
 
 fn version(call: &mut Call) -> Result<Value, Error> {

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
-use super::name::to_local;
+use super::name::{from_local, to_local};
 use super::posix::{Carrier, Channel, Ending, Posix};
 use super::{Address, Become, Stream, Transport, TransportError, no_answer};
 
@@ -23,6 +23,8 @@ use super::{Address, Become, Stream, Transport, TransportError, no_answer};
 pub struct Local {
     /// The shell and its first words; the line to run is the last argument.
     shell: Vec<String>,
+    /// Where commands start that do not say; the home directory if `None`.
+    base: Option<String>,
 }
 
 impl Local {
@@ -33,7 +35,13 @@ impl Local {
 
     /// Uses another shell in the place of the login shell, such as `busybox sh -c`.
     pub fn with_shell<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Local {
-        Local { shell: words.into_iter().map(Into::into).collect() }
+        Local { shell: words.into_iter().map(Into::into).collect(), base: None }
+    }
+
+    /// Starts commands in this process's directory, as Ansible does on the controller.
+    pub fn from_here(self) -> Local {
+        let here = std::env::current_dir().ok().map(|here| from_local(&here));
+        Local { base: here, ..self }
     }
 }
 
@@ -50,6 +58,10 @@ pub async fn local(user: Option<&Become>) -> Result<Arc<dyn Transport>, Transpor
 
 #[async_trait]
 impl Carrier for Local {
+    fn base(&self) -> Option<String> {
+        self.base.clone()
+    }
+
     async fn start(&self, line: &str) -> Result<Channel, TransportError> {
         let mut command = Command::new(&self.shell[0]);
         command.args(&self.shell[1..]).arg(to_local(line)).process_group(0);

@@ -71,7 +71,7 @@ impl Memory {
             exchanges: 0,
             clock: 1_700_000_000,
         };
-        let identity = Identity { user: me.clone(), group: me, home, umask: 0o022 };
+        let identity = Identity { user: me.clone(), group: me, base: home.clone(), home, umask: 0o022 };
         let memory = Memory { identity, state: Arc::new(Mutex::new(state)) };
         for (path, mode) in [("/", 0o755), ("/etc", 0o755), ("/tmp", 0o1777), ("/root", 0o700), ("/home", 0o755)] {
             memory.dir(path, mode);

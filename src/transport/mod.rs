@@ -78,6 +78,8 @@ pub struct Identity {
     pub user: Owner,
     pub group: Owner,
     pub home: String,
+    /// Where commands and relative paths start: the home directory, and on this machine where Cutover was started.
+    pub base: String,
     /// The umask of the session, such as `0o022`.
     pub umask: u32,
 }

@@ -114,6 +114,8 @@ pub(super) fn magic_vars(host: &str, groups: &[&str], source: Option<&Path>) -> 
         ("inventory_hostname".into(), Var::Known(host.into())),
         ("inventory_hostname_short".into(), Var::Known(short.into())),
         ("group_names".into(), Var::Known(groups.into())),
+        // Roles give it to `ansible_python_interpreter`. No Python is run.
+        ("ansible_playbook_python".into(), Var::Known("/usr/bin/python3".into())),
     ]);
     let text = |path: &Path| Var::Known(path.to_string_lossy().into());
     vars.extend(source.map(|path| ("inventory_file".into(), text(path))));

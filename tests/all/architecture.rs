@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("error", &["secret"]),
     ("secret", &[]),
+    ("crypt", &[]),
+    ("ini", &[]),
+    ("settings", &["ini"]),
     ("provenance", &[]),
     ("yaml", &["error"]),
     ("transport", &["error", "secret"]),
@@ -16,7 +19,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("host", &["change", "dns", "error", "transport"]),
     ("inventory", &["error", "vars", "yaml"]),
     ("vars", &["error", "inventory", "provenance", "secret", "vault", "yaml"]),
-    ("template", &["error", "host", "provenance", "secret", "vars", "vault", "yaml"]),
+    ("template", &["crypt", "error", "host", "ini", "provenance", "secret", "settings", "vars", "vault", "yaml"]),
     ("playbook", &["error", "provenance", "vars", "yaml"]),
     ("modules", &["change", "dns", "error", "host", "provenance", "secret", "transport", "vault"]),
     (
@@ -31,6 +34,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "playbook",
             "provenance",
             "secret",
+            "settings",
             "template",
             "transport",
             "vars",
@@ -38,9 +42,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "yaml",
         ],
     ),
-    ("report", &["change", "modules", "provenance", "run", "transport", "window"]),
+    ("report", &["change", "modules", "provenance", "run", "settings", "transport", "window"]),
     ("window", &["error"]),
-    ("lab", &["dns", "modules", "secret", "transport"]),
+    ("lab", &["crypt", "dns", "modules", "secret", "transport"]),
     (
         "commands",
         &[
@@ -55,6 +59,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "report",
             "run",
             "secret",
+            "settings",
             "template",
             "transport",
             "vars",
@@ -63,7 +68,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "yaml",
         ],
     ),
-    ("cli", &["commands", "error", "secret"]),
+    ("cli", &["commands", "error", "secret", "settings", "yaml"]),
 ];
 
 /// Words that stand only below the given paths of `src`.

@@ -31,7 +31,7 @@ struct Machine {
 impl Machine {
     fn new() -> Arc<Machine> {
         let root = Owner { id: 0, name: "root".into() };
-        let identity = Identity { user: root.clone(), group: root, home: "/".into(), umask: 0o022 };
+        let identity = Identity { user: root.clone(), group: root, home: "/".into(), base: "/".into(), umask: 0o022 };
         Arc::new(Machine { identity, groups: Arc::default() })
     }
 

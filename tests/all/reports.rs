@@ -80,7 +80,9 @@ fn every_line_of_a_run_for_programs_is_an_event_that_is_documented() {
     assert_eq!(names.clone().next(), Some("run"));
     assert_eq!(
         names.collect::<BTreeSet<_>>(),
-        BTreeSet::from(["run", "play", "no_hosts", "task", "planned", "finished", "included", "rescued", "recap"])
+        BTreeSet::from([
+            "run", "playbook", "play", "no_hosts", "task", "planned", "finished", "included", "rescued", "recap"
+        ])
     );
     let recap = events.last().unwrap();
     assert_eq!((&recap["event"], &recap["exit_code"]), (&"recap".into(), &2.into()));

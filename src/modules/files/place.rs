@@ -227,13 +227,13 @@ pub fn results_of(node: &Node) -> Results {
     results
 }
 
-/// Returns an absolute path: `~`, `$HOME` and relative ones start at the session's home. Double and final slashes go.
+/// Returns an absolute path: `~` and `$HOME` start at the home directory, relative ones at the session's home, or on this machine where Cutover was started. Double and final slashes go.
 pub fn absolute(host: &View, path: &str) -> String {
     let home = &host.identity().home;
     let rest = ["~", "$HOME", "${HOME}"].into_iter().find_map(|name| path.strip_prefix(name));
     match rest {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => join("/", &format!("{home}{rest}")),
-        _ => join(home, path),
+        _ => join(&host.identity().base, path),
     }
 }
 

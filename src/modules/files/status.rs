@@ -83,7 +83,8 @@ mod tests {
     #[test]
     fn access_is_by_the_first_class_that_fits() {
         let owner = |id: u32| Owner { id, name: id.to_string() };
-        let identity = |id| Identity { user: owner(id), group: owner(id), home: "/".into(), umask: 0o022 };
+        let identity =
+            |id| Identity { user: owner(id), group: owner(id), home: "/".into(), base: "/".into(), umask: 0o022 };
         let file = Permissions { mode: 0o640, owner: owner(5), group: owner(6) };
         let asked = [0, 5, 6, 7].map(|id| access(&identity(id), &file, false));
         assert_eq!(asked, [Some(6), Some(6), Some(4), None]);

@@ -13,7 +13,11 @@ use crate::transport::{Command, Links, Program, TransportError, Want};
 
 /// Arguments of every command that has a place and a reason to run.
 pub const CONDITIONS: &[Argument] = &[
-    Argument::new("chdir", Kind::Path, "The directory to run in. The default is the home directory."),
+    Argument::new(
+        "chdir",
+        Kind::Path,
+        "The directory to run in. The default is the home directory, and on this machine the one that Cutover was started in.",
+    ),
     Argument::new(
         "creates",
         Kind::Path,
@@ -69,7 +73,9 @@ impl Conditions {
     /// Returns the plan that runs `command`, or does not where `creates` or `removes` says that it need not.
     pub async fn plan(&self, host: &View, mut command: Command, mut results: Results) -> Result<Planned, ModuleError> {
         let home = &host.identity().home;
-        let directory = self.chdir.as_deref().map(|path| absolute(path, home, home));
+        let here = &host.identity().base;
+        let directory = self.chdir.as_deref().map(|path| absolute(path, here, home));
+        let directory = directory.or_else(|| (here != home).then(|| here.clone()));
         let base = directory.as_deref().unwrap_or(home);
         let cmd = match &command.program {
             Program::Argv(words) => json!(words),

@@ -269,7 +269,7 @@ fn url_split(call: &mut Call) -> Result<Value, Error> {
     match query {
         None => Ok(parts),
         Some(name) => match parts.get_attr(&name)? {
-            found if found.is_undefined() => Err(wrong(format!("`urlsplit` has no part `{name}`"))),
+            found if found.is_undefined() => Err(wrong(format!("urlsplit: unknown URL component: {name}"))),
             found => Ok(found),
         },
     }

@@ -16,7 +16,7 @@ mod yaml;
 
 pub(super) use collections::pairs_below;
 pub(super) use paths::glob;
-pub(super) use sets::{Chance, rows};
+pub(super) use sets::rows;
 
 const FILTERS: &[&[Row]] = &[
     text::FILTERS,
@@ -31,11 +31,10 @@ const FILTERS: &[&[Row]] = &[
 ];
 
 /// What [`super::prepared`] spells Python's operators as.
-const ENGINE: &[Row] = &[("_get", get), ("_percent", percent)];
+const ENGINE: &[Row] = &[("_get", get), ("_percent", percent), ("password_hash", super::passwords::password_hash)];
 
 /// Filters that Ansible has and Cutover refuses by name.
 pub(super) const REFUSED: &[(&str, &str)] = &[
-    ("password_hash", "keep the hash itself in a variable"),
     ("to_datetime", "compare ISO dates as text, or seconds: `now().timestamp()`"),
     ("win_basename", "hosts need a POSIX `sh`; use `basename`"),
     ("win_dirname", "hosts need a POSIX `sh`; use `dirname`"),

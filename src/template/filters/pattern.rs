@@ -15,7 +15,14 @@ pub fn compile(pattern: &str, ignore_case: bool, multiline: bool) -> Result<Rege
     let multiline = multiline || (flags.contains('m') && flags.bytes().all(|byte| byte.is_ascii_alphabetic()));
     let mut builder = RegexBuilder::new(&translated(pattern, multiline));
     builder.case_insensitive(ignore_case).multi_line(multiline).backtrack_limit(1_000_000);
-    builder.build().map_err(|error| wrong(format!("the pattern `{pattern}` is wrong: {error}")))
+    builder.build().map_err(|error| {
+        // Python's words, which people know and compare.
+        let why = match error.to_string() {
+            why if why.contains("Target of repeat operator is invalid") => "nothing to repeat".into(),
+            why => why,
+        };
+        wrong(format!("the pattern `{pattern}` is wrong: {why}"))
+    })
 }
 
 /// Spells what differs: Python's `$` also matches before a final newline, and its `\Z` only at the very end.

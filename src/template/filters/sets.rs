@@ -1,12 +1,10 @@
 //! Filters that treat lists as sets or sequences of choices, and chance.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-
 use minijinja::value::ValueKind;
 use minijinja::{Error, Value};
-use sha2::{Digest, Sha256};
 
 use super::super::call::{Call, Row, list, whole, wrong};
+use super::super::chance::Chance;
 
 pub(super) const FILTERS: &[Row] = &[
     ("combinations", combinations),
@@ -113,31 +111,6 @@ pub(in super::super) fn rows(lists: &[Vec<Value>]) -> Result<Vec<Vec<Value>>, Er
         };
         rows.iter().flat_map(longer).collect()
     }))
-}
-
-/// Numbers that a seed decides, or chance where there is none.
-pub(in super::super) struct Chance(u64);
-
-impl Chance {
-    pub fn new(seed: Option<&Value>) -> Chance {
-        let state = match seed {
-            Some(seed) => {
-                let digest = Sha256::digest(seed.to_string().as_bytes());
-                digest.iter().take(8).fold(0, |state, byte| state << 8 | u64::from(*byte))
-            }
-            None => RandomState::new().build_hasher().finish(),
-        };
-        Chance(state)
-    }
-
-    /// Returns a number below `limit` (splitmix64).
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ mixed >> 31) % limit.max(1)
-    }
 }
 
 fn random(call: &mut Call) -> Result<Value, Error> {

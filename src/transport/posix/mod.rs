@@ -51,6 +51,11 @@ pub trait Carrier: Send + Sync {
     /// Connects over TCP from the machine, within `limit`.
     async fn dial(&self, address: &Address, limit: Duration) -> Result<Stream, TransportError>;
 
+    /// Where commands and relative paths start there, if not in the home directory.
+    fn base(&self) -> Option<String> {
+        None
+    }
+
     /// Returns the fingerprint of the key that the machine has proved to have, `SHA256:...`. `None`: it has no need to.
     fn host_key(&self) -> Option<String> {
         None
@@ -83,10 +88,13 @@ const PATHS_AT_ONCE: usize = 256;
 impl Posix {
     /// Starts the shell, as `user` if one is to become, and asks the machine once for its identity and tools.
     pub async fn start(carrier: Arc<dyn Carrier>, user: Option<&Become>) -> Result<Posix, TransportError> {
-        let session = Arc::new(Session::new(carrier, user)?);
+        let session = Arc::new(Session::new(carrier.clone(), user)?);
         let (mut shell, output) =
             Shell::start(&session, &format!("{}\n{}\nc_probe </dev/null", tools::PRELUDE, lock::FUNCTIONS)).await?;
-        let (tools, identity) = Tools::read(&output)?;
+        let (tools, mut identity) = Tools::read(&output)?;
+        // Another user may not be allowed in there.
+        let base = carrier.base().filter(|_| user.is_none_or(|user| user.user == "root"));
+        identity.base = base.unwrap_or(identity.base);
         shell.only_utf8 = tools.only_utf8;
         Ok(Posix { session, shell, identity, tools })
     }

@@ -38,6 +38,7 @@ impl Tools {
             user: id_field(id, "uid=").ok_or_else(unreadable)?,
             group: id_field(id, "gid=").ok_or_else(unreadable)?,
             home: home.into(),
+            base: home.into(),
             umask: u32::from_str_radix(umask, 8).map_err(|_| unreadable())?,
         };
         let tools = Tools {

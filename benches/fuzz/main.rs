@@ -1,0 +1,15 @@
+//! A million broken texts, none of which may end the program: `cargo bench --bench fuzz`.
+
+mod mutation;
+
+const INPUTS: u32 = 1_000_000;
+
+fn main() {
+    let directory = std::env::temp_dir().join(format!("cutover-fuzz-{}", std::process::id()));
+    if std::fs::create_dir_all(&directory).is_err() {
+        return;
+    }
+    let mut readers = mutation::Readers::new(&directory);
+    (0..INPUTS).for_each(|_| readers.next());
+    let _ = std::fs::remove_dir_all(&directory);
+}

@@ -1,0 +1,82 @@
+//! What `ansible.cfg` and `ANSIBLE_*` say, and how a run is printed where they name a callback.
+
+use serde_json::Value;
+
+use crate::program::{Printed, Program};
+
+const SITE: &str = "- hosts: all\n  gather_facts: false\n  tasks:\n    - name: look\n      debug: {msg: \"{{ lookup('config', 'DEFAULT_FORKS') }}\"}\n    - name: not here\n      ping:\n      when: false\n";
+
+fn program(config: &str) -> Program {
+    let program = Program::new();
+    program.file("ansible.cfg", config).file("hosts", "mx ansible_connection=local\n").file("site.yml", SITE);
+    program
+}
+
+fn with(program: &Program, (name, value): (&str, &str), words: &[&str]) -> Printed {
+    program.printed(program.command().env(name, value).args(words).output().unwrap())
+}
+
+#[test]
+fn a_configuration_file_counts_less_than_a_variable_and_a_flag() {
+    let program = program("[defaults]\ninventory = hosts\nforks = 7\nfrks = 1\ndisplay_skipped_hosts = no\n");
+    let printed = program.run("play site.yml").expect(0);
+    assert!(printed.stdout.contains("ok: [mx]") && printed.stdout.contains("\"msg\": 7"), "{}", printed.stdout);
+    assert!(!printed.stdout.contains("skipping: [mx]"), "{}", printed.stdout);
+    assert!(printed.stderr.contains("nothing is called `frks` in `[defaults]`"), "{}", printed.stderr);
+    let printed = with(&program, ("ANSIBLE_FORKS", "9"), &["play", "site.yml"]).expect(0);
+    assert!(printed.stdout.contains("\"msg\": 9"), "{}", printed.stdout);
+    let printed = program.run("config dump --only-changed").expect(0);
+    assert!(
+        printed.stdout.contains("DEFAULT_FORKS(") && printed.stdout.contains("ansible.cfg) = 7"),
+        "{}",
+        printed.stdout
+    );
+    assert!(!printed.stdout.contains("DEFAULT_TIMEOUT"), "{}", printed.stdout);
+    assert!(program.run("config view").expect(0).stdout.contains("forks = 7"));
+}
+
+#[test]
+fn what_would_mean_another_thing_is_refused() {
+    let program = program("[defaults]\nhash_behaviour = merge\n");
+    let printed = program.run("play -i hosts site.yml").expect(1);
+    assert!(printed.stderr.contains("`hash_behaviour` is always `replace` here"), "{}", printed.stderr);
+}
+
+#[test]
+fn a_run_is_printed_as_the_callback_that_is_named() {
+    let program = program("");
+    let play = ["play", "-i", "hosts", "site.yml"];
+    let json = with(&program, ("ANSIBLE_STDOUT_CALLBACK", "ansible.posix.json"), &play).expect(0);
+    let read: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(read["plays"][0]["tasks"][0]["hosts"]["mx"]["msg"], 50);
+    assert_eq!(read["stats"]["mx"]["skipped"], 1);
+    let yaml = with(&program, ("ANSIBLE_STDOUT_CALLBACK", "yaml"), &play).expect(0);
+    assert!(yaml.stdout.contains("ok: [mx] =>\n  msg: 50\n"), "{}", yaml.stdout);
+    let times = program.run("play -i hosts site.yml --report profile_tasks").expect(0);
+    assert!(times.stdout.contains("\nlook -----"), "{}", times.stdout);
+    let tree = program.path("tree").display().to_string();
+    with(&program, ("ANSIBLE_CALLBACK_TREE_DIR", &tree), &[&play[..], &["--report", "tree"]].concat()).expect(0);
+    assert!(program.read("tree/mx").contains("skip"), "{}", program.read("tree/mx"));
+}
+
+#[test]
+fn shells_and_man_know_the_command_line() {
+    let program = Program::new();
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(program.run(&format!("completion {shell}")).expect(0).stdout.contains("hostkeys"), "{shell}");
+    }
+    program.run("man pages").expect(0);
+    assert!(program.read("pages/cutover-play.1").contains("become"));
+}
+
+#[test]
+fn hosts_that_failed_are_written_down_to_be_tried_again() {
+    let program = program("[defaults]\nretry_files_enabled = true\ninventory = hosts\n");
+    program.file("hosts", "mx ansible_connection=local\nmy ansible_connection=local\n");
+    let fails = "- hosts: all\n  gather_facts: false\n  tasks:\n    - fail:\n      when: inventory_hostname == 'my'\n";
+    program.file("site.yml", fails);
+    program.run("play site.yml").expect(2);
+    assert_eq!(program.read("site.retry"), "my\n");
+    let again = program.run("play site.yml --limit @site.retry").expect(2);
+    assert!(!again.stdout.contains("[mx]"), "{}", again.stdout);
+}
