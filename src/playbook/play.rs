@@ -192,7 +192,7 @@ impl Reader<'_> {
     }
 
     fn serial(&mut self, value: Option<Yaml>) -> Vec<Yaml> {
-        let batches: Vec<Yaml> = value.map(|value| items(&value)).unwrap_or_default();
+        let batches: Vec<Yaml> = value.filter(|value| !value.is_null()).map(|value| items(&value)).unwrap_or_default();
         for batch in &batches {
             let fits = match &*batch.data {
                 Data::Int(number) => *number >= 0,

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use crate::change::{Diff, Secrecy};
 use crate::error::{Diagnostic, Diagnostics};
 use crate::modules::{self, ModuleError, Results};
-use crate::playbook::Task;
+use crate::playbook::keywords::is_template;
+use crate::playbook::{Task, words};
 use crate::template::{Failure, Templates, Use};
 use crate::transport::TransportError;
 use crate::vars::{Layer, Scope, TaskLayers, Var};
@@ -256,7 +257,15 @@ impl<'a> Doing<'a> {
 
     /// Does the task once, within `timeout`, and applies `changed_when` and `failed_when`.
     async fn bounded(&self) -> Result<Done, Trouble> {
-        let seconds = self.task.timeout.as_ref().map(|node| self.number(node)).transpose()?.unwrap_or(0.0);
+        let mut seconds = self.task.timeout.as_ref().map(|node| self.number(node)).transpose()?.unwrap_or(0.0);
+        let mut keyword = "timeout";
+        if let Some(node) = self.task.asynchronous.as_ref().filter(|_| !self.can_go_on()) {
+            // What cannot go on by itself is done at once, within the same time.
+            let most = self.number(node)?;
+            if most > 0.0 && (seconds <= 0.0 || most < seconds) {
+                (seconds, keyword) = (most, "async");
+            }
+        }
         let limit = (seconds > 0.0).then(|| duration(seconds));
         let attempt = match limit {
             None => self.perform(None).await,
@@ -265,7 +274,7 @@ impl<'a> Doing<'a> {
                 Ok(attempt) => attempt,
                 Err(_) => {
                     self.let_go().await;
-                    Err(Trouble::failed(format!("no end within {seconds} seconds (`timeout`)")))
+                    Err(Trouble::failed(format!("no end within {seconds} seconds (`{keyword}`)")))
                 }
             },
         };
@@ -365,10 +374,63 @@ impl<'a> Doing<'a> {
     }
 
     async fn perform(&self, limit: Option<Duration>) -> Result<Done, Trouble> {
-        match modules::find(&self.task.action) {
+        match self.resolved()? {
+            None => self.performed(limit).await,
+            Some(task) => {
+                let (layers, scope) = (self.layers.clone(), self.scope.clone());
+                let doing = Doing { task: &task, layers, scope, ..*self.same() };
+                Box::pin(doing.performed(limit)).await
+            }
+        }
+    }
+
+    async fn performed(&self, limit: Option<Duration>) -> Result<Done, Trouble> {
+        let background = self.background()?;
+        let done = match entry(self.task) {
             Some(entry) => self.module(entry, limit).await,
             None => self.action().await,
+        };
+        match (background, done) {
+            (Some(_), Ok(mut done)) if !self.can_go_on() && !done.skipped => {
+                self.as_if_behind(&mut done);
+                Ok(done)
+            }
+            (_, done) => done,
         }
+    }
+
+    /// Returns the task with its action's name and its `args` rendered, where they are templates.
+    fn resolved(&self) -> Result<Option<Arc<Task>>, Trouble> {
+        let named = is_template(&self.task.action);
+        if !named && self.task.args.is_none() {
+            return Ok(None);
+        }
+        let mut task = Task::clone(self.task);
+        if named {
+            let name = Yaml::text_at(task.action.as_str(), &task.action_place);
+            let name = super::action::text_of(&self.templates().render(&name, &self.scope)?);
+            task.action = crate::playbook::short(name.trim()).into();
+        }
+        if let Some(node) = task.args.take() {
+            let place = node.place.clone();
+            // In a list of one, `omit` leaves nothing.
+            let list = Yaml { data: Arc::new(crate::yaml::Data::List(vec![node])), ..Yaml::text_at("", &place) };
+            match self.templates().render(&list, &self.scope)?.get(0) {
+                None => {}
+                Some(Value::Object(arguments)) => {
+                    for (name, value) in arguments {
+                        if !task.arguments.iter().any(|(key, _)| key.as_str() == Some(name)) {
+                            task.arguments.push((Yaml::text_at(name, &place), Yaml::literal(value, &place)));
+                        }
+                    }
+                }
+                Some(other) => {
+                    let message = format!("Finalization of task args failed: `args` should be a mapping, not {other}");
+                    return Err(Diagnostic::new(message).at(&place).into());
+                }
+            }
+        }
+        Ok(Some(Arc::new(task)))
     }
 
     /// Renders the task's arguments; its bare text goes to the module's free-form argument.
@@ -392,20 +454,27 @@ impl<'a> Doing<'a> {
                 rendered.insert(key.key(), value);
             }
         }
+        if let Some(text) = self.task.free_form.as_ref().filter(|_| free_form.is_none()) {
+            match self.templates().render(text, &self.scope)? {
+                Value::Object(arguments) if rendered.is_empty() => rendered.extend(arguments),
+                // What a template gives in a line of `key=value` stands for words of that line.
+                Value::String(line) => {
+                    for (name, value) in words(&self.task.action, &Yaml::text_at(line, &text.place))? {
+                        rendered.entry(name).or_insert(value.into());
+                    }
+                }
+                other => {
+                    let message = format!("the arguments of `{}` should be a mapping, not {other}", self.task.action);
+                    return Err(Diagnostic::new(message).at(&text.place).into());
+                }
+            }
+        }
         if let (Some(name), Some(text)) = (free_form, &self.task.free_form) {
             let value = match self.templates().render(text, &self.scope)? {
                 Value::String(text) => text,
                 other => other.to_string(),
             };
             rendered.insert(name.into(), value.into());
-        }
-        if let (None, Some(text), true) = (free_form, &self.task.free_form, rendered.is_empty()) {
-            let value = self.templates().render(text, &self.scope)?;
-            let Value::Object(arguments) = value else {
-                let message = format!("the arguments of `{}` should be a mapping, not {value}", self.task.action);
-                return Err(Diagnostic::new(message).at(&text.place).into());
-            };
-            rendered.extend(arguments);
         }
         Ok(rendered)
     }
@@ -508,6 +577,14 @@ pub(super) fn duration(seconds: f64) -> Duration {
     #[allow(clippy::manual_clamp)]
     let seconds = seconds.max(0.0).min(1e9);
     Duration::from_secs_f64(seconds)
+}
+
+/// Returns the row of a task's module; `None`: it is an action of the runner's.
+pub(super) fn entry(task: &Task) -> Option<&'static modules::Entry> {
+    match &task.custom {
+        Some(_) => Some(&super::custom::ENTRY),
+        None => modules::find(&task.action),
+    }
 }
 
 fn failure(message: &str, mut result: Results) -> Results {

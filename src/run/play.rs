@@ -141,6 +141,10 @@ impl Run {
         let mut sizes = Vec::new();
         for entry in &play.serial {
             let value = self.templates.render(entry, &scope).map_err(|failure| wrong(failure, entry))?;
+            // A template that comes to `omit` or nothing is as if it were not written.
+            if value.is_null() {
+                continue;
+            }
             let size = batch_size(&value, hosts.len()).ok_or_else(|| {
                 let message = format!("`serial` should be a number or a percentage, not {value}");
                 Diagnostic::new(message).at(&entry.place)
@@ -413,7 +417,7 @@ impl Batch {
         let answers: Vec<usize> =
             (0..handlers.len()).filter(|index| handlers[*index].answers_to(topic, &names[*index])).collect();
         // Of several handlers with one name the last is meant; a topic reaches all that listen.
-        let listens = |index: &usize| handlers[*index].listen.iter().any(|listened| listened == topic);
+        let listens = |index: &usize| handlers[*index].listens_to(topic);
         let named = answers.iter().rfind(|index| !listens(index)).copied();
         let chosen: Vec<usize> = answers.iter().copied().filter(listens).chain(named).collect();
         if chosen.is_empty() {

@@ -222,7 +222,8 @@ impl Batch {
             }
             layers.role_params = role.params.clone();
             let mut magic = Layer::new();
-            magic.insert("role_name".into(), Var::Known(role.name.clone().into()));
+            let short = if role.name.matches('.').count() >= 2 { role.name.rsplit('.').next() } else { None };
+            magic.insert("role_name".into(), Var::Known(short.unwrap_or(&role.name).into()));
             magic.insert("ansible_role_name".into(), Var::Known(role.name.clone().into()));
             let parents: Vec<&str> = role.parents.iter().rev().map(|role| role.name.as_str()).collect();
             magic.insert("ansible_parent_role_names".into(), Var::Known(json!(parents)));
@@ -341,6 +342,8 @@ impl Batch {
             action: "setup".into(),
             action_place: place.clone(),
             arguments: Vec::new(),
+            args: None,
+            custom: None,
             free_form: None,
             loop_over: None,
             register: None,
@@ -356,6 +359,8 @@ impl Batch {
             delegate_facts: None,
             run_once: None,
             timeout: None,
+            asynchronous: None,
+            poll: None,
             include: None,
         }
     }
