@@ -75,7 +75,7 @@ pub fn read(action: &str, node: &Yaml) -> Result<Line, Diagnostic> {
     if bare.is_empty() {
         return Ok(line);
     }
-    // A template may stand for several `key=value`, or for all of the arguments.
+    // A template may stand for all of the arguments; what else it gives is an error of the run.
     let templates = super::keywords::is_template(bare);
     if let (false, false, Some(word)) = (FREE_FORM.contains(&action), templates, first_bare) {
         let message = format!("`{action}` takes arguments as `key=value`, and `{word}` is not one");
@@ -84,16 +84,6 @@ pub fn read(action: &str, node: &Yaml) -> Result<Line, Diagnostic> {
     }
     line.free_form = Some(Yaml { data: Data::Text(bare.into()).into(), ..node.clone() });
     Ok(line)
-}
-
-/// Returns the `key=value` of a line that was rendered.
-pub fn words_of(action: &str, node: &Yaml) -> Result<Vec<(String, String)>, Diagnostic> {
-    let line = read(action, node)?;
-    if let Some(word) = line.free_form {
-        let message = format!("`{action}` takes arguments as `key=value`, and `{}` is not one", word.key());
-        return Err(Diagnostic::new(message).at(&node.place));
-    }
-    Ok(line.arguments.iter().map(|(name, value)| (name.key(), value.key())).collect())
 }
 
 /// Splits `name rest` of `action: copy src=a dest=b`.

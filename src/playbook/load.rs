@@ -26,6 +26,8 @@ pub struct Loader {
     pub roles_path: Vec<PathBuf>,
     /// `None`: such texts cannot be templates.
     pub render: Option<RenderName>,
+    /// A notification that nobody answers is no error.
+    pub allows_missing_handlers: bool,
     /// The modules of the user's.
     pub library: Library,
     pub(super) files: Files,

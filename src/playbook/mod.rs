@@ -25,9 +25,9 @@ mod task;
 #[cfg(test)]
 mod testing;
 
-pub use arguments::words_of as words;
 pub use include::{Included, RoleFiles};
 pub use load::{Loader, RenderName, load, load_all};
+pub use reader::missing_handler;
 pub use task::short;
 
 #[derive(Clone, Debug, Default)]

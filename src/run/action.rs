@@ -171,6 +171,14 @@ impl Doing<'_> {
             self.written("msg").map(|node| self.templates().render(&list_of(node), &self.scope)).transpose()?;
         let message = message.and_then(|values| values.get(0).cloned());
         let var = self.written("var").filter(|var| self.is_given(var));
+        if let Some(var) = var.filter(|var| var.as_map().is_some() || var.as_list().is_some()) {
+            let message = format!("`var` is {}, which is not a string and conversion is not allowed", var.kind());
+            return Err(Diagnostic::new(message).at(&var.place).into());
+        }
+        if let Some(var) = var.filter(|var| var.tag.as_deref() == Some("!unsafe")) {
+            let message = "Error while resolving `var` expression: an untrusted template or expression";
+            return Err(Diagnostic::new(message).at(&var.place).into());
+        }
         let Some(var) = var else {
             return Ok(with("msg", message.unwrap_or_else(|| "Hello world!".into())));
         };
@@ -257,6 +265,13 @@ impl Doing<'_> {
         let name = ["name", "hostname", "host"].iter().find_map(|key| arguments.remove(*key));
         let Some(name) = name.map(|name| text_of(&name)) else {
             return Err(Diagnostic::new("`add_host` needs the argument `name`").at(&self.task.action_place).into());
+        };
+        let name = match name.rsplit_once(':') {
+            Some((host, port)) if !host.contains(':') && port.parse::<u16>().is_ok() => {
+                arguments.entry("ansible_ssh_port").or_insert(json!(port.parse::<u16>().unwrap_or_default()));
+                host.to_string()
+            }
+            _ => name,
         };
         let groups = ["groups", "group", "groupname"].iter().find_map(|key| arguments.remove(*key));
         let groups = words(groups.as_ref());

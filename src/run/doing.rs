@@ -8,8 +8,7 @@ use serde_json::{Map, Value};
 use crate::change::{Diff, Secrecy};
 use crate::error::{Diagnostic, Diagnostics};
 use crate::modules::{self, ModuleError, Results};
-use crate::playbook::keywords::is_template;
-use crate::playbook::{Task, words};
+use crate::playbook::Task;
 use crate::template::{Failure, Templates, Use};
 use crate::transport::TransportError;
 use crate::vars::{Layer, Scope, TaskLayers, Var};
@@ -203,13 +202,14 @@ impl<'a> Doing<'a> {
                 Some(node) => self.number(node)? as u64,
                 None => 0,
             };
-            let mut attempt = self.bounded().await;
+            let attempts = |number: u64| (retries > 0).then_some(number);
+            let mut attempt = self.bounded(attempts(1)).await;
             for done in 0..retries {
                 if !matches!(&attempt, Err(Trouble::Failed { .. })) {
                     break;
                 }
                 self.retry(retries - done).await?;
-                attempt = self.bounded().await;
+                attempt = self.bounded(attempts(done + 2)).await;
             }
             return attempt;
         };
@@ -217,13 +217,16 @@ impl<'a> Doing<'a> {
             self.task.retries.as_ref().map(|node| self.number(node)).transpose()?.unwrap_or(3.0).max(1.0) as u64;
         let mut tries = 1;
         loop {
-            let attempt = self.bounded().await;
-            let result = match &attempt {
+            let attempt = self.bounded(Some(tries)).await;
+            let mut result = match &attempt {
                 Ok(done) if done.unknown || done.skipped => return attempt,
                 Ok(done) => done.result.clone(),
                 Err(Trouble::Failed { message, result }) => failure(message, result.clone()),
                 Err(_) => return attempt,
             };
+            if let Ok(done) = &attempt {
+                result.insert("changed".into(), done.changed.into());
+            }
             let reached = self.templates().condition(until, &self.scope_with(&result))?;
             if reached || tries > retries {
                 return match (reached, attempt) {
@@ -231,10 +234,20 @@ impl<'a> Doing<'a> {
                         done.result.insert("attempts".into(), tries.into());
                         Ok(done)
                     }
+                    // What `failed_when` says is stronger than that the tries are over, as in Ansible.
+                    (false, Ok(mut done)) if self.task.failed_when.is_some() => {
+                        done.result.insert("attempts".into(), (tries - 1).into());
+                        done.result.insert("failed".into(), true.into());
+                        Ok(done)
+                    }
                     (false, Ok(mut done)) => {
                         done.result.insert("attempts".into(), (tries - 1).into());
                         let message = format!("`until` did not hold after {} retries", tries - 1);
                         Err(Trouble::Failed { message, result: done.result })
+                    }
+                    (_, Err(Trouble::Failed { message, mut result })) => {
+                        result.insert("attempts".into(), if reached { tries } else { tries - 1 }.into());
+                        Err(Trouble::Failed { message, result })
                     }
                     (_, attempt) => attempt,
                 };
@@ -256,7 +269,7 @@ impl<'a> Doing<'a> {
     }
 
     /// Does the task once, within `timeout`, and applies `changed_when` and `failed_when`.
-    async fn bounded(&self) -> Result<Done, Trouble> {
+    async fn bounded(&self, attempts: Option<u64>) -> Result<Done, Trouble> {
         let mut seconds = self.task.timeout.as_ref().map(|node| self.number(node)).transpose()?.unwrap_or(0.0);
         let mut keyword = "timeout";
         if let Some(node) = self.task.asynchronous.as_ref().filter(|_| !self.can_go_on()) {
@@ -278,7 +291,10 @@ impl<'a> Doing<'a> {
                 }
             },
         };
-        self.judge(attempt)
+        self.judge(attempt.map(|mut done| {
+            done.result.extend(attempts.map(|number| ("attempts".to_string(), number.into())));
+            done
+        }))
     }
 
     /// Gives up a shell that still works on what this task has asked for: what comes next would wait for it.
@@ -314,7 +330,10 @@ impl<'a> Doing<'a> {
         let scope = if done.unknown { self.unknown_scope() } else { self.scope_with(&result) };
         if let Some(node) = &self.task.changed_when {
             match self.templates().condition(node, &scope) {
-                Ok(changed) => done.changed = changed,
+                Ok(changed) => {
+                    done.changed = changed;
+                    done.result.insert("changed".into(), changed.into());
+                }
                 Err(Failure::Unknown(needs)) if done.unknown => done.perhaps = Some(needs),
                 Err(failure) => return Err(failure.into()),
             }
@@ -374,14 +393,15 @@ impl<'a> Doing<'a> {
     }
 
     async fn perform(&self, limit: Option<Duration>) -> Result<Done, Trouble> {
-        match self.resolved()? {
-            None => self.performed(limit).await,
-            Some(task) => {
-                let (layers, scope) = (self.layers.clone(), self.scope.clone());
-                let doing = Doing { task: &task, layers, scope, ..*self.same() };
-                Box::pin(doing.performed(limit)).await
-            }
-        }
+        let delegated = self.delegated_scope()?;
+        let task = match self.resolved()? {
+            None if delegated.is_none() => return self.performed(limit).await,
+            None => self.task.clone(),
+            Some(task) => task,
+        };
+        let (layers, scope) = (self.layers.clone(), delegated.unwrap_or_else(|| self.scope.clone()));
+        let doing = Doing { task: &task, layers, scope, ..*self.same() };
+        Box::pin(doing.performed(limit)).await
     }
 
     async fn performed(&self, limit: Option<Duration>) -> Result<Done, Trouble> {
@@ -397,40 +417,6 @@ impl<'a> Doing<'a> {
             }
             (_, done) => done,
         }
-    }
-
-    /// Returns the task with its action's name and its `args` rendered, where they are templates.
-    fn resolved(&self) -> Result<Option<Arc<Task>>, Trouble> {
-        let named = is_template(&self.task.action);
-        if !named && self.task.args.is_none() {
-            return Ok(None);
-        }
-        let mut task = Task::clone(self.task);
-        if named {
-            let name = Yaml::text_at(task.action.as_str(), &task.action_place);
-            let name = super::action::text_of(&self.templates().render(&name, &self.scope)?);
-            task.action = crate::playbook::short(name.trim()).into();
-        }
-        if let Some(node) = task.args.take() {
-            let place = node.place.clone();
-            // In a list of one, `omit` leaves nothing.
-            let list = Yaml { data: Arc::new(crate::yaml::Data::List(vec![node])), ..Yaml::text_at("", &place) };
-            match self.templates().render(&list, &self.scope)?.get(0) {
-                None => {}
-                Some(Value::Object(arguments)) => {
-                    for (name, value) in arguments {
-                        if !task.arguments.iter().any(|(key, _)| key.as_str() == Some(name)) {
-                            task.arguments.push((Yaml::text_at(name, &place), Yaml::literal(value, &place)));
-                        }
-                    }
-                }
-                Some(other) => {
-                    let message = format!("Finalization of task args failed: `args` should be a mapping, not {other}");
-                    return Err(Diagnostic::new(message).at(&place).into());
-                }
-            }
-        }
-        Ok(Some(Arc::new(task)))
     }
 
     /// Renders the task's arguments; its bare text goes to the module's free-form argument.
@@ -457,15 +443,11 @@ impl<'a> Doing<'a> {
         if let Some(text) = self.task.free_form.as_ref().filter(|_| free_form.is_none()) {
             match self.templates().render(text, &self.scope)? {
                 Value::Object(arguments) if rendered.is_empty() => rendered.extend(arguments),
-                // What a template gives in a line of `key=value` stands for words of that line.
-                Value::String(line) => {
-                    for (name, value) in words(&self.task.action, &Yaml::text_at(line, &text.place))? {
-                        rendered.entry(name).or_insert(value.into());
-                    }
-                }
+                // A value never becomes further arguments.
                 other => {
                     let message = format!("the arguments of `{}` should be a mapping, not {other}", self.task.action);
-                    return Err(Diagnostic::new(message).at(&text.place).into());
+                    let hint = "give them as `args: \"{{ mapping }}\"`";
+                    return Err(Diagnostic::new(message).at(&text.place).hint(hint).into());
                 }
             }
         }
@@ -474,7 +456,10 @@ impl<'a> Doing<'a> {
                 Value::String(text) => text,
                 other => other.to_string(),
             };
-            rendered.insert(name.into(), value.into());
+            // The loader has taken the options out of the line: what a value brings is the command's own.
+            let line =
+                matches!(self.task.action.as_str(), "command" | "shell" | "script") && !rendered.contains_key("cmd");
+            rendered.insert(if line { "cmd" } else { name }.into(), value.into());
         }
         Ok(rendered)
     }

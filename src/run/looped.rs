@@ -63,6 +63,10 @@ impl<'a> Doing<'a> {
             let loop_var = self.loop_var();
             done.result.insert("ansible_loop_var".into(), loop_var.clone().into());
             done.result.insert(loop_var, item);
+            if let Some(name) = self.task.loop_over.as_ref().and_then(|over| over.control.index_var.clone()) {
+                done.result.insert("ansible_index_var".into(), name.as_str().into());
+                done.result.insert(name, index.into());
+            }
             inclusions.append(&mut done.inclusions);
             sum.add(verdict, done);
             if verdict == Verdict::Unreachable || stop || self.may_go_on().is_err() {
@@ -115,6 +119,7 @@ impl<'a> Doing<'a> {
         vars.insert("ansible_loop_var".into(), Var::Known(self.loop_var().into()));
         if let Some(name) = &control.index_var {
             vars.insert(name.clone(), Var::Known(index.into()));
+            vars.insert("ansible_index_var".into(), Var::Known(name.as_str().into()));
         }
         let extended = control.extended.as_ref().map(|node| self.batch.run.switch(node, &self.scope));
         if matches!(extended, Some(Ok(true))) {

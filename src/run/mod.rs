@@ -39,6 +39,7 @@ mod open;
 pub mod plan;
 pub mod play;
 pub mod record;
+mod resolved;
 mod result;
 mod retold;
 mod said;

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::change::Secrecy;
 use crate::error::Diagnostics;
-use crate::playbook::{Keywords, Step, Task};
+use crate::playbook::keywords::is_template;
+use crate::playbook::{Keywords, Step, Task, short};
 use crate::template::Failure;
 use crate::vars::{Layer, Scope, TaskLayers, Var};
 use crate::yaml::Yaml;
@@ -177,7 +178,20 @@ impl Batch {
         if let Some(plan) = &self.run.plan {
             plan.begin(&name, &place);
         }
-        self.run.send(Event::TaskStarted { hosts: hosts.len(), kind, name, place, speaks: speaks(task) });
+        self.run.send(Event::TaskStarted {
+            hosts: hosts.len(),
+            kind,
+            name,
+            place,
+            speaks: speaks(task) || self.is_debug(task, &hosts[0]),
+        });
+    }
+
+    /// Says whether the name of a task's action, a template, comes to `debug`.
+    fn is_debug(&self, task: &Task, host: &str) -> bool {
+        let scope = || self.run.fleet.scope(host, &self.layers(&task.keywords, host));
+        let name = || self.run.templates.render(&Yaml::text_at(task.action.as_str(), &task.action_place), &scope());
+        is_template(&task.action) && name().is_ok_and(|name| name.as_str().map(short) == Some("debug"))
     }
 
     /// Returns a task's name as shown: rendered where it can be, the role in front, else the action.

@@ -92,7 +92,9 @@ fn verify_task(task: &Task, templates: &Templates, rescued: bool, errors: &mut D
     for node in texts.into_iter().flatten().chain(looped).chain(&task.notify).chain(&task.free_form) {
         errors.extend(templates.check(node, Syntax::Template));
     }
-    for (name, value) in &task.arguments {
+    let forgiven = rescued || task.keywords.ignore_errors.is_some() || task.failed_when.is_some();
+    // What is wrong in these is the task's own failure, too.
+    for (name, value) in task.arguments.iter().filter(|_| !forgiven) {
         let syntax = match (task.action.as_str(), name.as_str()) {
             ("assert", Some("that")) => Syntax::Expression,
             ("debug", Some("var")) => continue,
@@ -105,7 +107,6 @@ fn verify_task(task: &Task, templates: &Templates, rescued: bool, errors: &mut D
         let error = Diagnostic::new(format!("`probe` beside `{}`, which is no command", task.action));
         errors.push(error.at(&probe.place).hint("it marks a `command`, `shell`, `script` or `raw` that only reads"));
     }
-    let forgiven = rescued || task.keywords.ignore_errors.is_some() || task.failed_when.is_some();
     if task.custom.is_some() {
         return;
     }

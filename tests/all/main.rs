@@ -57,6 +57,7 @@ mod signatures;
 mod ssh;
 mod sshd;
 mod stuck;
+mod templated;
 mod terminal;
 mod torn;
 mod transport_laws;

@@ -49,8 +49,9 @@ mark bridges; for bridge in /sys/class/net/*/bridge; do if [ -d "$bridge" ]; the
 
 /// Returns the script that prints what the subsets need.
 pub fn script(subsets: &[Subset]) -> String {
-    let mut script =
-        String::from("export LC_ALL=C PATH=\"$PATH:/sbin:/usr/sbin\"\nmark() { printf '\\036%s\\n' \"$1\"; }\n");
+    let mut script = String::from(
+        "path=$PATH\nexport LC_ALL=C PATH=\"$PATH:/sbin:/usr/sbin\"\nmark() { printf '\\036%s\\n' \"$1\"; }\n",
+    );
     for subset in subsets {
         match subset {
             Subset::Minimal => script += MINIMAL,
@@ -58,9 +59,9 @@ pub fn script(subsets: &[Subset]) -> String {
             Subset::Network => script += &format!("{NETWORK}mark addresses; {}\n", network::ADDRESSES),
         }
     }
-    // Last: what it prints is the user's own, and `LC_ALL` here is ours.
+    // Last: what it prints is the user's own, and `LC_ALL` here is ours, as is the longer `PATH`.
     if subsets.contains(&Subset::Minimal) {
-        script += "mark env; env\n";
+        script += "mark env; PATH=$path; env\n";
     }
     script
 }
