@@ -10,6 +10,7 @@ pub mod decide;
 mod engine;
 pub mod look;
 pub mod maildir;
+mod publish;
 pub mod session;
 mod stage;
 mod uidl;

@@ -41,10 +41,14 @@ impl Work {
         self.drop.clear();
     }
 
+    /// Says whether the new host shows what it owns.
+    pub fn is_published(&self) -> bool {
+        self.restage.is_empty() && self.publish.is_empty()
+    }
+
     /// Says whether both sides are as they shall be.
     pub fn is_done(&self) -> bool {
-        let Work { stage, restage, claim, publish, drop, twice: _ } = self;
-        stage.is_empty() && restage.is_empty() && claim.is_empty() && publish.is_empty() && drop.is_empty()
+        self.is_published() && self.stage.is_empty() && self.claim.is_empty() && self.drop.is_empty()
     }
 }
 

@@ -1,28 +1,29 @@
 //! The hand-over of mailboxes: copy, drain, claim on the old host, publish on the new one; and again until nothing is left.
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
 use crate::change::{Applied, ApplyError, Reach};
 use crate::transport::{Command, Transport};
 
-use super::decide::{Publish, Work, decide};
+use super::decide::{Work, decide};
 use super::look;
-use super::maildir::{Scan, Spot, directory};
-use super::session::Session;
-use super::stage::{Item, Stage, read_digest, refuse_output};
-use super::{Drain, Mailbox, Progress, Transfer, uidl};
+use super::maildir::{self, Scan, Spot, directory};
+use super::publish::UIDLS;
+use super::session::{NOTHING, Session, Verbs};
+use super::stage::{Item, Keeper, Stage, refuse_output};
+use super::{Drain, Mailbox, Progress, Transfer};
 
 /// Passes after the drain in which messages are taken over; what still arrives then is left to a later run.
 const ROUNDS: usize = 4;
 /// Passes after those, in which what was taken over is published.
 const LAST_ROUNDS: usize = 3;
 
-/// Courier's list of POP3's unique ids in a Maildir.
-const UIDLS: &str = "courierpop3dsizelist";
+/// Mailboxes are looked at together until they have so many messages, so that no number of them fills the memory.
+const GROUP: u64 = 10_000;
 
 const CLOSING: Duration = Duration::from_secs(10);
 
@@ -31,13 +32,16 @@ pub async fn run(transfer: &Transfer, reach: Reach<'_>) -> Result<Applied, Apply
     let machine = reach.machines.machine(&transfer.from).await?;
     let (old, new) =
         tokio::try_join!(Session::start(&transfer.from, machine.as_ref()), Session::start("the new host", reach.host))?;
+    let run = format!("{}-{}", std::process::id(), next_run());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut engine = Engine {
+        mark: format!("{run}-{}", now.as_nanos()),
         old,
         new,
         old_machine: machine.as_ref(),
         new_machine: reach.host,
         mailboxes: &transfer.mailboxes,
-        run: format!("{}-{}", std::process::id(), next_run()),
+        run,
         counts: vec![Counts::default(); transfer.mailboxes.len()],
         warnings: Vec::new(),
         refusals: Vec::new(),
@@ -64,22 +68,24 @@ fn next_run() -> u64 {
 
 /// What happened to one mailbox.
 #[derive(Clone, Default)]
-struct Counts {
-    moved: u64,
-    bytes: u64,
-    gone: u64,
-    collisions: u64,
-    late: u64,
+pub struct Counts {
+    pub moved: u64,
+    pub bytes: u64,
+    pub gone: u64,
+    pub collisions: u64,
+    pub late: u64,
 }
 
-struct Engine<'a> {
+pub struct Engine<'a> {
     old: Session,
-    new: Session,
+    pub new: Session,
     old_machine: &'a dyn Transport,
     new_machine: &'a dyn Transport,
-    mailboxes: &'a [Mailbox],
-    run: String,
-    counts: Vec<Counts>,
+    pub mailboxes: &'a [Mailbox],
+    pub run: String,
+    /// Of this move alone.
+    mark: String,
+    pub counts: Vec<Counts>,
     warnings: Vec<String>,
     /// What `mv` on the old host said about messages that it did not hand over.
     refusals: Vec<String>,
@@ -89,35 +95,38 @@ struct Engine<'a> {
 impl Engine<'_> {
     async fn hand_over(&mut self, drain: &Drain) -> Result<(), ApplyError> {
         self.lock().await?;
-        let (old, new) = self.scan().await?;
-        self.make_directories(&old, &new).await?;
-        // Again, because a ledger is there now, and what a killed run had half received is gone.
-        let (old, new) = self.scan().await?;
-        for (index, mailbox) in self.mailboxes.iter().enumerate() {
-            look::check((&mailbox.source, &mailbox.dest), &old[index], &new[index]).map_err(ApplyError::Failed)?;
-        }
-        let work = works(&old, &new);
-        self.check_space(&work).await?;
-        self.stage(&work).await?;
-        self.drain(drain, &old).await?;
-        for round in 0..ROUNDS + LAST_ROUNDS {
-            let (old, new) = self.scan().await?;
-            let mut work = works(&old, &new);
-            if round >= ROUNDS {
-                work.iter_mut().for_each(Work::close);
+        let mut paths = Vec::new();
+        for group in groups(self.mailboxes) {
+            let (old, mut new) = self.scan(&group).await?;
+            self.check(&group, &old, &new)?;
+            self.make_directories(&group, (&old, &new)).await?;
+            for scan in &mut new {
+                scan.ledger.get_or_insert_default();
             }
-            if work.iter().all(Work::is_done) {
-                break;
-            }
-            self.round(&work, (&old, &new)).await?;
+            let work = works(&old, &new);
+            self.check_space(&group, &work).await?;
+            self.stage(&group, &work, &new).await?;
+            paths.extend(old.into_iter().filter_map(|scan| scan.path));
         }
-        self.verify().await
+        self.drain(drain, &paths).await?;
+        for group in groups(self.mailboxes) {
+            self.settle(&group).await?;
+        }
+        let x = self.mailboxes.iter().map(|mailbox| format!("{}/x", mailbox.dest)).collect::<Vec<_>>();
+        self.new.ask("prune", &x).await?;
+        let out = self.mailboxes.iter().map(|mailbox| format!("{}/x-out", mailbox.source)).collect::<Vec<_>>();
+        tokio::try_join!(self.old.ask("tidy", &out), self.new.ask("tidy", &x))?;
+        Ok(())
     }
 
     async fn lock(&mut self) -> Result<(), ApplyError> {
         // The Maildir itself first, so that it is its owner's and not the lock's.
-        let missing: Vec<String> = self.mailboxes.iter().filter(|mailbox| !mailbox.makes.is_empty()).map(own).collect();
-        refuse_output(self.new.ask("make", missing).await?)?;
+        let mut verbs = Verbs::default();
+        for mailbox in self.mailboxes.iter().filter(|mailbox| !mailbox.makes.is_empty()) {
+            verbs.add("make", [&mailbox.dest]);
+            verbs.add("own", [&mailbox.owner, &mailbox.dest]);
+        }
+        refuse_output(self.new.exchange(verbs).await?)?;
         let old: Vec<String> = self.mailboxes.iter().map(|mailbox| format!("{}/x-out", mailbox.source)).collect();
         let new: Vec<String> = self.mailboxes.iter().map(|mailbox| format!("{}/x", mailbox.dest)).collect();
         let (first, second) = tokio::try_join!(self.old.ask("lock", old), self.new.ask("lock", &new))?;
@@ -134,38 +143,53 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Looks at both sides at once.
-    async fn scan(&mut self) -> Result<(Vec<Scan>, Vec<Scan>), ApplyError> {
-        let sources: Vec<&str> = self.mailboxes.iter().map(|mailbox| mailbox.source.as_str()).collect();
-        let dests: Vec<&str> = self.mailboxes.iter().map(|mailbox| mailbox.dest.as_str()).collect();
+    /// Looks at both sides of a group at once.
+    async fn scan(&mut self, group: &Range<usize>) -> Result<(Vec<Scan>, Vec<Scan>), ApplyError> {
+        let mailboxes = &self.mailboxes[group.clone()];
+        let sources: Vec<&str> = mailboxes.iter().map(|mailbox| mailbox.source.as_str()).collect();
+        let dests: Vec<&str> = mailboxes.iter().map(|mailbox| mailbox.dest.as_str()).collect();
         Ok(tokio::try_join!(self.old.scan(&sources), self.new.scan(&dests))?)
     }
 
-    async fn make_directories(&mut self, old: &[Scan], new: &[Scan]) -> Result<(), ApplyError> {
-        let (mut on_old, mut on_new) = (Vec::new(), Vec::new());
-        for (index, mailbox) in self.mailboxes.iter().enumerate() {
-            // Before the first hand-over there is a ledger; without one it could not be told what was published.
-            look::check((&mailbox.source, &mailbox.dest), &old[index], &new[index]).map_err(ApplyError::Failed)?;
-            on_new.push(format!("f\t-\t{}/x/ledger", mailbox.dest));
-            let (makes, owns) = look::directories(&old[index], &new[index], &mailbox.owner);
-            on_new.extend(makes.iter().chain(&owns).map(|path| match path.ends_with("/maildirfolder") {
-                true => format!("f\t{}\t{}/{path}", mailbox.owner, mailbox.dest),
-                false => format!("d\t{}\t{}/{path}", mailbox.owner, mailbox.dest),
-            }));
-            let folders = std::iter::once("").chain(old[index].folders());
-            for path in folders.flat_map(|folder| [directory(folder, "new"), directory(folder, "cur")]) {
-                on_old.push(format!("d\t-\t{}/x-out/{path}", mailbox.source));
-                on_new.push(format!("d\t-\t{}/x/{path}", mailbox.dest));
-            }
+    /// Says why a group cannot be moved as it is. Not asked once messages are handed over: those must be shown.
+    fn check(&self, group: &Range<usize>, old: &[Scan], new: &[Scan]) -> Result<(), ApplyError> {
+        for (mailbox, (old, new)) in self.mailboxes[group.clone()].iter().zip(old.iter().zip(new)) {
+            look::check((&mailbox.source, &mailbox.dest), old, new).map_err(ApplyError::Failed)?;
         }
-        let (first, second) = tokio::try_join!(self.old.ask("make", on_old), self.new.ask("make", on_new))?;
+        Ok(())
+    }
+
+    async fn make_directories(
+        &mut self,
+        group: &Range<usize>,
+        (old, new): (&[Scan], &[Scan]),
+    ) -> Result<(), ApplyError> {
+        let (mut on_old, mut on_new) = (Verbs::default(), Verbs::default());
+        for (at, mailbox) in self.mailboxes[group.clone()].iter().enumerate() {
+            let (source, dest) = (&mailbox.source, &mailbox.dest);
+            let (makes, owns) = look::directories(&old[at], &new[at], &mailbox.owner);
+            let (files, directories): (Vec<_>, Vec<_>) =
+                makes.iter().chain(&owns).partition(|path| path.ends_with("/maildirfolder"));
+            let theirs = |paths: &[&String]| paths.iter().map(|path| format!("{dest}/{path}")).collect::<Vec<_>>();
+            let (files, directories) = (theirs(&files), theirs(&directories));
+            on_new.each("make", &[], &directories);
+            on_new.each("touch", &[], &files);
+            on_new.each("own", &[&mailbox.owner], directories.iter().chain(&files));
+            let folders = std::iter::once("").chain(old[at].folders());
+            let parts: Vec<_> =
+                folders.flat_map(|folder| [directory(folder, "new"), directory(folder, "cur")]).collect();
+            on_old.each("make", &[], parts.iter().map(|path| format!("{source}/x-out/{path}")));
+            on_new.each("make", &[], parts.iter().map(|path| format!("{dest}/x/{path}")));
+            // Before the first hand-over there is a ledger; without one it could not be told what was published.
+            on_new.add("touch", [format!("{dest}/x/ledger")]);
+        }
+        let (first, second) = tokio::try_join!(self.old.exchange(on_old), self.new.exchange(on_new))?;
         refuse_output(first)?;
         refuse_output(second)
     }
 
-    async fn check_space(&mut self, work: &[Work]) -> Result<(), ApplyError> {
-        let dests: Vec<String> = self.mailboxes.iter().map(|mailbox| mailbox.dest.clone()).collect();
-        let lines = self.new.ask("space", dests).await?;
+    async fn check_space(&mut self, group: &Range<usize>, work: &[Work]) -> Result<(), ApplyError> {
+        let lines = self.new.ask("space", self.mailboxes[group.clone()].iter().map(|mailbox| &mailbox.dest)).await?;
         let needs: Vec<(u64, u64)> = work
             .iter()
             .map(|work| (work.stage.iter().map(|message| message.size).sum(), work.stage.len() as u64))
@@ -173,9 +197,9 @@ impl Engine<'_> {
         look::check_space(&lines, &needs).map_err(ApplyError::Failed)
     }
 
-    async fn stage(&mut self, work: &[Work]) -> Result<(), ApplyError> {
+    async fn stage(&mut self, group: &Range<usize>, work: &[Work], new: &[Scan]) -> Result<(), ApplyError> {
         let mut items = Vec::new();
-        for (index, work) in work.iter().enumerate() {
+        for (work, index) in work.iter().zip(group.clone()) {
             let source = &self.mailboxes[index].source;
             items.extend(work.stage.iter().map(|message| Item {
                 mailbox: index,
@@ -195,19 +219,28 @@ impl Engine<'_> {
         }
         // Files of one directory come in one archive and are renamed by one process.
         items.sort_by_cached_key(|item| (item.mailbox, item.spot.directory()));
-        let mut stage = Stage {
-            old: &mut self.old,
-            new: &mut self.new,
-            machine: self.new_machine,
-            mailboxes: self.mailboxes,
-            run: &self.run,
-            progress: self.progress,
-        };
+        let disks = self.disks(Side::New, group, new);
+        let keeper = Keeper { new: &mut self.new, mailboxes: self.mailboxes, disks: &disks, run: &self.run };
+        let mut stage = Stage { old: &mut self.old, machine: self.new_machine, keeper, progress: self.progress };
         stage.copy(&items).await
     }
 
+    /// Returns a path on each of the file systems of a group, of which there are scans.
+    pub fn disks(&self, side: Side, group: &Range<usize>, scans: &[Scan]) -> Vec<String> {
+        let mut disks = std::collections::BTreeMap::new();
+        for (mailbox, scan) in self.mailboxes[group.clone()].iter().zip(scans) {
+            let path = match side {
+                Side::Old => &mailbox.source,
+                Side::New => &mailbox.dest,
+            };
+            let directory = scan.directories.get(".").or(scan.account.as_ref());
+            disks.insert(directory.map_or(path, |directory| &directory.device), path);
+        }
+        disks.into_values().cloned().collect()
+    }
+
     /// Stops logins on the old host and waits until nobody works in the mailboxes.
-    async fn drain(&mut self, drain: &Drain, old: &[Scan]) -> Result<(), ApplyError> {
+    async fn drain(&mut self, drain: &Drain, paths: &[String]) -> Result<(), ApplyError> {
         if let Some(command) = &drain.command {
             let output = self.old_machine.run(&Command::shell(command.clone())).await?;
             if !output.success() {
@@ -216,16 +249,15 @@ impl Engine<'_> {
                 return Err(ApplyError::Failed(why));
             }
         }
-        let paths: Vec<&str> = old.iter().filter_map(|scan| scan.path.as_deref()).collect();
         let start = Instant::now();
         loop {
-            let lines = self.old.ask("processes", NOTHING).await?;
+            let lines = self.old.exchange(Verbs::new("processes", NOTHING)).await?;
             if lines.iter().any(|line| line == "unknown") {
                 self.warnings
                     .push(format!("`{}` has no /proc, so it is unknown whether sessions are open", self.old.host));
                 return Ok(());
             }
-            let Some((pid, path)) = lines.iter().find_map(|line| inside(line, &paths)) else { return Ok(()) };
+            let Some((pid, path)) = lines.iter().find_map(|line| inside(line, paths)) else { return Ok(()) };
             if start.elapsed() > Duration::from_secs(drain.timeout) {
                 let why = format!(
                     "process {pid} on `{}` still works in `{path}` after {} seconds; nothing was handed over. \
@@ -238,97 +270,82 @@ impl Engine<'_> {
         }
     }
 
-    async fn round(&mut self, work: &[Work], sides: (&[Scan], &[Scan])) -> Result<(), ApplyError> {
-        let mut gone = Vec::new();
-        for (index, work) in work.iter().enumerate() {
-            self.counts[index].gone += work.drop.len() as u64;
-            gone.extend(work.drop.iter().map(|spot| format!("{}/x/{}", self.mailboxes[index].dest, spot.path())));
+    /// Hands the messages of a group over and shows them, until nothing is left.
+    async fn settle(&mut self, group: &Range<usize>) -> Result<(), ApplyError> {
+        for round in 0..ROUNDS + LAST_ROUNDS {
+            let (old, new) = self.scan(group).await?;
+            if round == 0 {
+                self.check(group, &old, &new)?;
+            }
+            let mut work = works(&old, &new);
+            let is_closing = round >= ROUNDS;
+            if work.iter().all(|work| if is_closing { work.is_published() } else { work.is_done() }) {
+                return self.finish(group, &work).await;
+            }
+            if is_closing {
+                work.iter_mut().for_each(Work::close);
+            }
+            self.round(group, work, (old, &new)).await?;
         }
-        if !gone.is_empty() {
-            refuse_output(self.new.ask("remove", gone).await?)?;
-        }
-        self.stage(work).await?;
-        let claims = work.iter().zip(self.mailboxes).map(|(work, mailbox)| (&work.claim, mailbox.source.as_str()));
-        let moves = claims.flat_map(|(spots, source)| claims_of(spots, source)).collect();
-        self.rename(Side::Old, moves).await?;
-        self.publish(work, sides).await
+        let (old, new) = self.scan(group).await?;
+        self.finish(group, &works(&old, &new)).await
     }
 
-    async fn publish(&mut self, work: &[Work], (old, new): (&[Scan], &[Scan])) -> Result<(), ApplyError> {
-        for (index, mailbox) in self.mailboxes.iter().enumerate() {
-            let publish = &work[index].publish;
-            if publish.is_empty() {
-                continue;
+    /// Looks whether all is well, and marks both sides of each mailbox of which nothing is left to do.
+    async fn finish(&mut self, group: &Range<usize>, work: &[Work]) -> Result<(), ApplyError> {
+        self.verify(group, work)?;
+        let done = group.clone().zip(work).filter(|(_, work)| work.is_done() && work.twice.is_empty());
+        let done: Vec<&Mailbox> = done.map(|(index, _)| &self.mailboxes[index]).collect();
+        let (mut new, mut old) = (Verbs::default(), Verbs::default());
+        new.each("settle", &[&self.mark], done.iter().map(|mailbox| format!("{}/x", mailbox.dest)));
+        old.each("settle", &[&self.mark], done.iter().map(|mailbox| format!("{}/x-out", mailbox.source)));
+        refuse_output(self.new.exchange(new).await?)?;
+        refuse_output(self.old.exchange(old).await?)
+    }
+
+    async fn round(
+        &mut self,
+        group: &Range<usize>,
+        mut work: Vec<Work>,
+        (mut old, new): (Vec<Scan>, &[Scan]),
+    ) -> Result<(), ApplyError> {
+        let (mut gone, mut moves) = (Vec::new(), Verbs::default());
+        let handing = group.clone().zip(&work).filter(|(_, work)| !work.claim.is_empty());
+        moves.each("remove", &[], handing.map(|(index, _)| format!("{}/x-out/settled", self.mailboxes[index].source)));
+        for (work, index) in work.iter().zip(group.clone()) {
+            let Mailbox { source, dest, .. } = &self.mailboxes[index];
+            self.counts[index].gone += work.drop.len() as u64;
+            gone.extend(work.drop.iter().map(|spot| format!("{dest}/x/{}", spot.path())));
+            // What POP3's users know them by is kept first: their next login drops it.
+            if work.claim.iter().any(|spot| spot.folder.is_empty()) {
+                moves.add("uidls", [format!("{source}/{UIDLS}"), format!("{source}/x-out/{UIDLS}")]);
             }
-            let (x, dest) = (format!("{}/x", mailbox.dest), &mailbox.dest);
-            let digests = self.collision_digests(publish, dest).await?;
-            let (mut plain, mut lines) = (Vec::new(), Vec::new());
-            let (numbers, mut numbered) = (uidl::numbers(&old[index].uidls), Vec::new());
-            let (mut bytes, mut messages) = new[index].usage();
-            for one in publish {
-                let from = format!("{x}/{}", one.from.path());
-                let digest = |path: &str| digests.get(path).map(String::as_str);
-                let number = numbers.get(one.to.key().base.as_str()).filter(|_| one.to.folder.is_empty());
-                let mut keep =
-                    |to: &Spot| numbered.extend(number.map(|number| format!("w\t{}", uidl::line(to, number))));
-                match &one.collision {
-                    None if one.from == one.to => {
-                        keep(&one.to);
-                        plain.push(one.from.clone());
-                    }
-                    None => {
-                        keep(&one.to);
-                        lines.push(format!("r\t{from}\t{dest}/{}", one.to.path()));
-                    }
-                    Some(taken) => {
-                        self.counts[index].collisions += 1;
-                        let mine = digest(&from).unwrap_or_default().to_string();
-                        // Equal: the published one is the message, and the copy below goes with the next round.
-                        if digest(&format!("{dest}/{}", taken.path())) == Some(mine.as_str()) && !mine.is_empty() {
-                            lines.push(format!("r\t{from}\t{x}/part-{}/{}", self.run, one.from.name));
-                        } else {
-                            let to = one.to.renamed(mine.get(..8).unwrap_or("moved"));
-                            keep(&to);
-                            lines.push(format!("r\t{from}\t{dest}/{}", to.path()));
-                        }
-                    }
-                }
-                let size = new[index].staged.get(&one.from.key()).map_or(0, |message| message.size);
-                self.counts[index].moved += 1;
-                self.counts[index].bytes += size;
-                (bytes, messages) = (bytes + size, messages + 1);
-            }
-            // The ledger first: a message that is then not renamed is still in `x`, and so is known to be unpublished.
-            let entries = publish.iter().map(|one| format!("published\t{}", one.to.key().path()));
-            refuse_output(self.new.ask("append", std::iter::once(format!("{x}/ledger")).chain(entries)).await?)?;
-            if !new[index].quota.is_empty() {
-                // Before the renames, because after them nothing would be left to say that this is still to be done.
-                let line = format!("{}\t{dest}/maildirsize\t{bytes:12} {messages:12}", mailbox.owner);
-                refuse_output(self.new.ask_one("quota", &line).await?)?;
-            }
-            let part = std::iter::once(format!("d\t-\t{x}/part-{}", self.run));
-            refuse_output(self.new.ask("make", part).await?)?;
-            lines.extend(moves(&plain, (&x, dest)));
-            if !numbered.is_empty() {
-                let incoming = format!("{x}/part-{}/{UIDLS}", self.run);
-                numbered.insert(0, format!("i\t{}\t{incoming}\t{dest}/{UIDLS}", mailbox.owner));
-                lines.splice(..0, numbered);
-            }
-            self.rename(Side::New, lines).await?;
+            moves.moves(&work.claim, (source, &format!("{source}/x-out")));
         }
-        Ok(())
+        refuse_output(self.new.ask("remove", gone).await?)?;
+        self.stage(group, &work, new).await?;
+        if !moves.is_empty() {
+            let disks = self.disks(Side::Old, group, &old);
+            self.rename(Side::Old, moves, disks).await?;
+            let sources = self.mailboxes[group.clone()].iter().map(|mailbox| &mailbox.source);
+            let claimed = maildir::parse(&self.old.ask("claimed", sources).await?);
+            for (scan, claimed) in old.iter_mut().zip(claimed) {
+                scan.live.retain(|key, _| !claimed.claimed.contains_key(key));
+                (scan.claimed, scan.uidls) = (claimed.claimed, claimed.uidls);
+            }
+            work = works(&old, new);
+        }
+        self.publish(group, &work, (&old, new)).await
     }
 
     /// Renames, and passes on what `mv` said: the next look shows what stayed, and that is the reason.
-    async fn rename(&mut self, side: Side, moves: Vec<String>) -> Result<(), ApplyError> {
-        if moves.is_empty() {
-            return Ok(());
-        }
+    pub async fn rename(&mut self, side: Side, mut moves: Verbs, disks: Vec<String>) -> Result<(), ApplyError> {
+        moves.each("durable", &[], disks);
         let session = match side {
             Side::Old => &mut self.old,
             Side::New => &mut self.new,
         };
-        let said = session.ask("move", moves).await?;
+        let said = session.exchange(moves).await?;
         let said = said.into_iter().filter(|line| !line.contains("No such file or directory"));
         match side {
             Side::Old => self.refusals.extend(said),
@@ -337,27 +354,9 @@ impl Engine<'_> {
         Ok(())
     }
 
-    async fn collision_digests(
-        &mut self,
-        publish: &[Publish],
-        dest: &str,
-    ) -> Result<BTreeMap<String, String>, ApplyError> {
-        let pairs = publish.iter().filter_map(|one| one.collision.as_ref().map(|taken| (&one.from, taken)));
-        let paths: Vec<String> = pairs
-            .flat_map(|(from, taken)| [format!("{dest}/x/{}", from.path()), format!("{dest}/{}", taken.path())])
-            .collect();
-        if paths.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let lines = self.new.ask("digest", paths).await?;
-        let digests = lines.iter().filter_map(|line| read_digest(line));
-        Ok(digests.map(|(digest, path)| (path, digest.to_string())).collect())
-    }
-
-    /// Looks once more: everything that was handed over must have been published.
-    async fn verify(&mut self) -> Result<(), ApplyError> {
-        let (old, new) = self.scan().await?;
-        for (index, work) in works(&old, &new).iter().enumerate() {
+    /// Everything that was handed over must have been published.
+    fn verify(&mut self, group: &Range<usize>, work: &[Work]) -> Result<(), ApplyError> {
+        for (work, index) in work.iter().zip(group.clone()) {
             let (mailbox, late) = (&self.mailboxes[index], (work.stage.len() + work.claim.len()) as u64);
             self.counts[index].late = late;
             if let (Some(why), 1..) = (self.refusals.first(), late) {
@@ -369,58 +368,36 @@ impl Engine<'_> {
             let stuck = work.publish.iter().map(|one| one.from.path()).chain(work.restage.iter().map(Spot::path));
             if let Some(name) = stuck.into_iter().next() {
                 let why = self.warnings.last().cloned().unwrap_or_else(|| "run it again".into());
-                let why = format!("`{name}` was handed over and is not in `{}` yet: {why}", self.mailboxes[index].dest);
+                let why = format!("`{name}` was handed over and is not in `{}` yet: {why}", mailbox.dest);
                 return Err(ApplyError::Failed(why));
             }
         }
-        let x = self.mailboxes.iter().map(|mailbox| format!("{}/x", mailbox.dest)).collect::<Vec<_>>();
-        self.new.ask("prune", &x).await?;
-        let out = self.mailboxes.iter().map(|mailbox| format!("{}/x-out", mailbox.source)).collect::<Vec<_>>();
-        tokio::try_join!(self.old.ask("tidy", &out), self.new.ask("tidy", &x))?;
         Ok(())
     }
 }
 
 #[derive(Clone, Copy)]
-enum Side {
+pub enum Side {
     Old,
     New,
 }
 
-const NOTHING: [&str; 0] = [];
+/// Splits mailboxes by the messages that they had when the move was planned.
+fn groups(mailboxes: &[Mailbox]) -> Vec<Range<usize>> {
+    let (mut groups, mut start, mut messages) = (Vec::new(), 0, 0);
+    for (index, mailbox) in mailboxes.iter().enumerate() {
+        messages += mailbox.folders.iter().map(|folder| folder.messages).sum::<u64>();
+        messages += mailbox.received + mailbox.handed_over;
+        if messages >= GROUP || index + 1 == mailboxes.len() {
+            groups.push(start..index + 1);
+            (start, messages) = (index + 1, 0);
+        }
+    }
+    groups
+}
 
 fn works(old: &[Scan], new: &[Scan]) -> Vec<Work> {
     old.iter().zip(new).map(|(old, new)| decide(old, new)).collect()
-}
-
-/// The line that makes a mailbox's Maildir and gives it to its owner.
-fn own(mailbox: &Mailbox) -> String {
-    format!("d\t{}\t{}", mailbox.owner, mailbox.dest)
-}
-
-/// The lines that hand messages over. What POP3's users know them by is kept first: their next login drops it.
-fn claims_of(spots: &[Spot], source: &str) -> Vec<String> {
-    let mut lines = moves(spots, (source, &format!("{source}/x-out")));
-    if spots.iter().any(|spot| spot.folder.is_empty()) {
-        lines.insert(0, format!("k\t{source}/{UIDLS}\t{source}/x-out/{UIDLS}"));
-    }
-    lines
-}
-
-/// The lines that rename messages between two trees that are laid out alike.
-fn moves(spots: &[Spot], (from, to): (&str, &str)) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut last = None;
-    let mut spots: Vec<_> = spots.iter().map(|spot| (spot.directory(), spot)).collect();
-    spots.sort_by(|one, other| one.0.cmp(&other.0));
-    for (directory, spot) in spots {
-        if last.as_ref() != Some(&directory) {
-            lines.push(format!("d\t{from}/{directory}\t{to}/{directory}"));
-            last = Some(directory);
-        }
-        lines.push(format!("f\t{}", spot.name));
-    }
-    lines
 }
 
 /// Returns the item for a message that is to be copied from `x-out`.
@@ -433,9 +410,9 @@ fn again(mailbox: usize, source: &str, spot: &Spot, lines: &[String]) -> Option<
 }
 
 /// Returns the process and path of an open file inside one of `maildirs`. A delivery works in `tmp`, and is no session.
-fn inside<'l>(line: &'l str, maildirs: &[&str]) -> Option<(&'l str, &'l str)> {
+fn inside<'l>(line: &'l str, maildirs: &[String]) -> Option<(&'l str, &'l str)> {
     let (pid, path) = line.split_once(' ')?;
-    let inside = maildirs.iter().any(|maildir| match path.strip_prefix(maildir) {
+    let inside = maildirs.iter().any(|maildir| match path.strip_prefix(maildir.as_str()) {
         Some(rest) => (rest.is_empty() || rest.starts_with('/')) && !rest.starts_with("/tmp/"),
         None => false,
     });

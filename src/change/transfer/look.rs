@@ -97,12 +97,12 @@ pub fn readers(source: &str, old: &Scan, now: u64) -> Vec<String> {
     told.collect()
 }
 
-/// Says which mailboxes of one host are one directory in truth, whatever links lead to it.
-pub fn same(scans: &[Scan], paths: &[&str]) -> Option<String> {
+/// Says which mailboxes of one host are one directory in truth, whatever links lead to it; given are those directories, each
+/// with the path that led to it.
+pub fn same(places: &[(String, String)]) -> Option<String> {
     let mut seen = BTreeMap::new();
-    scans.iter().zip(paths).find_map(|(scan, path)| {
-        let real = scan.path.as_deref()?;
-        let other = seen.insert(real, *path)?;
+    places.iter().find_map(|(real, path)| {
+        let other = seen.insert(real, path)?;
         Some(format!(
             "`{path}` and `{other}` are one directory, `{}`: its messages can go to one mailbox only; take one of the links away",
             shown(real)
@@ -128,7 +128,7 @@ pub fn check((source, dest): (&str, &str), old: &Scan, new: &Scan) -> Result<(),
             return Err(format!("`{path}/{part}` {why}: a mailbox must be on one file system"));
         }
     }
-    if !old.claimed.is_empty() && new.path.is_some() && new.ledger.is_none() {
+    if (!old.claimed.is_empty() || old.settled.is_some()) && new.path.is_some() && new.ledger.is_none() {
         let why = "messages were handed over already, but the ledger that says which ones were published is gone";
         return Err(format!("`{dest}/x/ledger`: {why}; put it back, or move `{source}/x-out` out of the way"));
     }

@@ -1,6 +1,8 @@
 //! A Maildir as one look at it found it: messages, what is staged, what was handed over, what is odd.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::session::MARK;
 
 /// A message's identity: its folder and its name up to the colon. POP3's UIDL is made from that name, so it never changes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +81,9 @@ pub struct Scan {
     pub nested: Vec<String>,
     /// A run that did not end, or has not ended yet, left its lock or half-received files.
     pub left: bool,
+    /// The mark of the last move that was whole. There is nothing then that it did not see, and what is there was not listed;
+    /// it is so only if the other side has the same mark.
+    pub settled: Option<String>,
 }
 
 impl Part {
@@ -156,51 +161,88 @@ impl Key {
     }
 }
 
-/// Reads the answer to `scan`: one scan for each Maildir, in order.
+/// Reads the answer to `scan`: one scan for each Maildir, in order. First come lines of each, then lines of all that have their
+/// whole paths.
 pub fn parse(lines: &[String]) -> Vec<Scan> {
     let mut scans: Vec<Scan> = Vec::new();
+    let mut known = HashMap::new();
+    let mut last = 0;
     for line in lines {
-        if line.starts_with("m ") {
-            scans.push(Scan::default());
-        } else if let Some(scan) = scans.last_mut() {
-            scan.read(line);
+        let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match kind {
+            "m" => {
+                last = scans.len();
+                known.insert(rest, last);
+                scans.push(Scan::default());
+            }
+            "of" => last = known.get(rest).copied().unwrap_or(last),
+            "d" | "f" | "o" | "c" => {
+                let words = match kind {
+                    "d" => 5,
+                    "f" => 6,
+                    _ => 1,
+                };
+                let path = rest.splitn(words, ' ').last().unwrap_or_default();
+                if let Some((index, inside)) = inside(&known, path) {
+                    scans[index].listed(kind, &rest[..rest.len() - path.len()], inside);
+                }
+            }
+            _ => match line.split_once("/x/ledger:published\t") {
+                Some((maildir, key)) if maildir.starts_with('/') => {
+                    if let Some(index) = known.get(maildir) {
+                        scans[*index].ledger.get_or_insert_default().insert(Key::parse(key));
+                    }
+                }
+                _ => scans.get_mut(last).into_iter().for_each(|scan| scan.read(kind, rest)),
+            },
         }
     }
     scans
 }
 
+/// Finds the Maildir that a path is in, and the path below it.
+fn inside<'p>(maildirs: &HashMap<&str, usize>, path: &'p str) -> Option<(usize, &'p str)> {
+    let slashes = path.rmatch_indices('/').map(|(at, _)| at);
+    slashes.filter_map(|at| Some((*maildirs.get(&path[..at])?, &path[at + 1..]))).next()
+}
+
 impl Scan {
-    fn read(&mut self, line: &str) {
-        let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
-        // A tab separates the words of a step.
-        if ["d", "f"].contains(&kind) && rest.contains('\t') {
-            let path = rest.splitn(if kind == "d" { 5 } else { 6 }, ' ').last().unwrap_or(rest);
+    /// Takes a line of a listing: what is said of a path, and the path.
+    fn listed(&mut self, kind: &str, said: &str, path: &str) {
+        // Neither would come through the ledger and the lists of the mover.
+        if kind != "c" && path.contains(['\t', MARK]) {
             self.odd.push(path.replace("/./", "/"));
             return;
         }
         match kind {
-            "p" => self.path = Some(rest.into()),
-            "denied" => self.denied = true,
-            "a" => self.account = read_directory(rest).map(|(_, directory)| directory),
-            "d" => self.directories.extend(read_directory(rest).map(|(path, directory)| (path.into(), directory))),
-            "f" => match read_message(rest) {
+            "d" => self.directories.extend(read_directory(said).map(|directory| (path.into(), directory))),
+            "f" => match read_message(said, path) {
                 Some((true, message)) => drop(self.staged.insert(message.spot.key(), message)),
                 Some((false, message)) => drop(self.live.insert(message.spot.key(), message)),
-                None => self.odd.push(rest.into()),
+                None => self.odd.push(path.into()),
             },
             "c" => {
-                let spot = rest.strip_prefix("x-out/").and_then(Spot::parse);
+                let spot = path.strip_prefix("x-out/").and_then(Spot::parse);
                 self.claimed.extend(spot.map(|spot| (spot.key(), spot)));
             }
+            _ => self.odd.push(path.replace("/./", "/")),
+        }
+    }
+
+    /// Takes a line about the Maildir itself.
+    fn read(&mut self, kind: &str, rest: &str) {
+        match kind {
+            "p" => self.path = Some(rest.into()),
+            "denied" => self.denied = true,
+            "a" => self.account = read_directory(rest),
             "ledger" => drop(self.ledger.get_or_insert_default()),
-            "l" => drop(self.ledger.get_or_insert_default().insert(Key::parse(rest))),
             "n" => self.nested.push(rest.into()),
             "left" => self.left = true,
+            "settled" => self.settled = Some(rest.into()),
             "q" => self.quota.push(rest.into()),
             "numbered" => self.is_numbered = true,
             "dovecot" => self.is_dovecots = true,
             "u" => self.uidls.push(rest.into()),
-            "o" => self.odd.push(rest.replace("/./", "/")),
             _ => {}
         }
     }
@@ -233,18 +275,17 @@ impl Scan {
     }
 }
 
-fn read_directory(rest: &str) -> Option<(&str, Directory)> {
-    let mut words = rest.splitn(5, ' ');
+fn read_directory(said: &str) -> Option<Directory> {
+    let mut words = said.split(' ');
     let (device, user, group, letters) = (words.next()?, words.next()?, words.next()?, words.next()?);
-    let directory = Directory { device: device.into(), owner: format!("{user}:{group}"), letters: letters.into() };
-    Some((words.next()?, directory))
+    Some(Directory { device: device.into(), owner: format!("{user}:{group}"), letters: letters.into() })
 }
 
 /// Returns the message and whether it is staged.
-fn read_message(rest: &str) -> Option<(bool, Message)> {
-    let mut words = rest.splitn(6, ' ');
+fn read_message(said: &str, path: &str) -> Option<(bool, Message)> {
+    let mut words = said.split(' ');
     let (size, modified) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    let (user, group, mode, path) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let (user, group, mode) = (words.next()?, words.next()?, words.next()?);
     let staged = path.strip_prefix("x/");
     let spot = Spot::parse(staged.unwrap_or(path))?;
     let message = Message { spot, size, modified, owner: format!("{user}:{group}"), mode: mode.into() };
@@ -262,9 +303,10 @@ mod tests {
     #[test]
     fn a_scan_is_read_with_folders_flags_and_odd_names() {
         let scans = parse(&lines(
-            "m /a\np /a\nd 7 u g drwx------ .\nd 8 u g drwx------ .Sent/cur\nf 3 9 u g 600 cur/./1.x,S=3:2,FS\n\
-             f 4 9 u g 644 .Sent/cur/./a b:2,S\nf 4 9 u g 600 x/.Sent/new/./c\nc x-out/cur/./z:2,\nledger\n\
-             l .Sent/q\no cur/./l?x\nq 10S\nm /b\na 7 u g drwxr-xr-x /",
+            "m /a\np /a\nq 10S\nledger\nm /b\na 7 u g drwxr-xr-x /\nm /a/.c\np /a/.c\nd 7 u g drwx------ /a/.\n\
+             d 8 u g drwx------ /a/.Sent/cur\nf 3 9 u g 600 /a/cur/./1.x,S=3:2,FS\nf 4 9 u g 644 /a/.Sent/cur/./a b:2,S\n\
+             f 4 9 u g 600 /a/.c/cur/./d\nf 4 9 u g 600 /a/x/.Sent/new/./c\no /a/cur/./l?x\nc /a/x-out/cur/./z:2,\n\
+             of /a\nu /2 1 17\nledgers\n/a/x/ledger:published\t.Sent/q",
         ));
         let scan = &scans[0];
         let flagged = &scan.live[&Key { folder: "".into(), base: "1.x,S=3".into() }];
@@ -275,7 +317,12 @@ mod tests {
         assert!(scan.ledger.as_ref().unwrap().contains(&Key { folder: ".Sent".into(), base: "q".into() }));
         assert_eq!((scan.odd.as_slice(), scan.split()), (&["cur/l?x".to_string()][..], Some(".Sent/cur")));
         assert_eq!(scan.folders().into_iter().collect::<Vec<_>>(), [".Sent"]);
+        assert_eq!(
+            (scan.quota.as_slice(), scan.uidls.as_slice()),
+            (&["10S".to_string()][..], &["/2 1 17".to_string()][..])
+        );
         assert_eq!((scans[1].path.as_ref(), scans[1].owner()), (None, Some("u:g")));
+        assert_eq!((scan.live.len(), scans[2].live.len()), (2, 1));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 # One side of a move of mail: answers verbs from stdin until it ends, then gives its locks back.
-# Lists end with a line `.`; every answer ends with a line that starts with the record separator.
+# A verb may be followed by the length of its list; every answer ends with a line that starts with the record separator.
 umask 077
 LC_ALL=C
 export LC_ALL
@@ -9,6 +9,7 @@ t=$(printf '\t')
 nl='
 '
 held=
+incoming=
 # Seconds spent on waiting for locks, all of them together.
 waited=0
 
@@ -35,69 +36,168 @@ durable() {
     sync -f "$@" >/dev/null 2>&1 || sync
 }
 
-item() {
-    IFS= read -r line && [ "$line" != . ]
+# Takes so many bytes from stdin and not one more. A shell's own `read` asks the system for each byte by itself.
+if [ "$({ printf abcd | { head -c 2 >/dev/null; cat; }; } 2>/dev/null)" = cd ]; then
+    take() { head -c "$1"; }
+else
+    take() { dd bs=1 count="$1" 2>/dev/null; }
+fi
+
+# Says whether there is nothing in these directories that could be a message.
+empty() {
+    for d; do
+        for f in "$d"/*; do
+            if [ -e "$f" ] || [ -h "$f" ]; then return 1; fi
+        done
+    done
 }
 
-# The order new, cur, x-out is the order in which a message wanders: none is missed between two listings.
-scan() (
-    printf 'm %s\n' "$1"
-    cd -- "$1" 2>/dev/null || {
-        [ -e "$1" ] && printf 'denied\n'
-        stat -L "$stat" "a $directory" "${1%/*}" 2>/dev/null
-        exit 0
-    }
-    printf 'p %s\n' "$(pwd -P)"
-    set -- . new cur tmp x x-out
-    for f in .[!.]* ..?*; do
-        if [ -d "$f/new" ] || [ -d "$f/cur" ]; then
-            set -- "$@" "$f" "$f/new" "$f/cur" "$f/tmp" "$f/maildirfolder"
+# settled WHAT: says whether the last move of this Maildir was whole and nothing has happened since, and by which mark. What
+# it holds is then not listed.
+settled() {
+    case $1 in
+        source)
+            [ -f x-out/settled ] && empty new cur .[!.]*/new .[!.]*/cur ..?*/new ..?*/cur &&
+                IFS= read -r mark <x-out/settled
+            ;;
+        dest)
+            [ -f x/settled ] && [ -f x/ledger ] &&
+                empty x/new x/cur x/.[!.]*/new x/.[!.]*/cur x/..?*/new x/..?*/cur && IFS= read -r mark <x/settled
+            ;;
+        *) return 1 ;;
+    esac && printf 'settled %s\n' "$mark"
+}
+
+# collect COMMAND PATH..., and at the end `finish COMMAND`: a command is given many paths at once, and not more than the
+# arguments of a program may be.
+batch=
+count=0
+collect() {
+    command=$1
+    shift
+    for path; do batch=$batch$path$nl count=$((count + 1)); done
+    [ $count -lt 300 ] || finish "$command"
+}
+
+finish() {
+    IFS=$nl
+    set -f
+    set -- "$1" $batch
+    set +f
+    IFS=' '$t$nl
+    batch= count=0
+    [ $# -eq 1 ] || "$@"
+}
+
+# scan WHAT MAILDIR...: what each is, and then what is in those that are not settled. The order new, cur, x-out is the order in
+# which a message wanders: none is missed between two listings.
+scan() {
+    what=$1
+    shift
+    listed=
+    for maildir; do
+        printf 'm %s\n' "$maildir"
+        if cd -P -- "$maildir" 2>/dev/null; then
+            printf 'p '
+            pwd -P
+            about
+            settled "$what" || listed=$listed$maildir$nl
+        else
+            [ ! -e "$maildir" ] || echo denied
+            stat -L "$stat" "a $directory" "${maildir%/*}" 2>/dev/null
         fi
     done
-    stat "$stat" "d $directory" "$@" 2>/dev/null
-    # Folders that no Maildir++ has: nobody would look into them.
-    for f in [!.]*/ .[!.]*/[!.]*/ .[!.]*/.[!.]*/; do
-        case $f in x/ | x-out/ | new/ | cur/ | tmp/) continue ;; esac
-        if [ -d "$f/new" ] || [ -d "$f/cur" ]; then
-            printf 'n '
-            printf %s "${f%/}" | tr '\n' '?'
-            echo
-        fi
-    done
-    set --
-    for base in '' x/; do
-        for part in new cur; do
-            for f in "$base" "$base".[!.]*/ "$base"..?*/; do
-                [ ! -d "$f$part" ] || set -- "$@" "$f$part/."
+    cd /
+    finish directories
+    IFS=$nl
+    set -f
+    set -- $listed
+    set +f
+    IFS=' '$t$nl
+    for maildir; do
+        for base in "$maildir/" "$maildir/x/"; do
+            for part in new cur; do
+                for f in "$base" "$base".[!.]*/ "$base"..?*/; do
+                    [ ! -d "$f$part" ] || collect messages "$f$part/."
+                done
             done
         done
     done
-    if [ $# -gt 0 ]; then
-        find "$@" ! -name . -prune ! -name '.*' ! -name "*$nl*" -type f -exec stat "$stat" "$file" {} + 2>/dev/null
-        find "$@" ! -name . -prune ! -name '.*' \( ! -type f -o -name "*$nl*" \) -exec sh -c '
-            for path; do printf "o "; printf %s "$path" | tr "\n" "?"; echo; done' sh {} + 2>/dev/null
-    fi
-    set --
-    for part in new cur; do
-        for f in x-out/ x-out/.[!.]*/ x-out/..?*/; do
-            [ ! -d "$f$part" ] || set -- "$@" "$f$part/."
-        done
+    finish messages
+    handed_over "$@"
+    echo ledgers
+    for maildir; do [ ! -f "$maildir/x/ledger" ] || collect ledgers "$maildir/x/ledger"; done
+    finish ledgers
+}
+
+about() {
+    for f in . new cur tmp x x-out; do collect directories "$maildir/$f"; done
+    for f in .[!.]* ..?*; do
+        if [ -d "$f/new" ] || [ -d "$f/cur" ]; then
+            case $f in *"$nl"*) nested "$f" ;; esac
+            collect directories "$maildir/$f" "$maildir/$f/new" "$maildir/$f/cur" "$maildir/$f/tmp" "$maildir/$f/maildirfolder"
+        fi
     done
-    [ $# -eq 0 ] || find "$@" ! -name . -prune -type f -print 2>/dev/null | sed 's/^/c /'
+    # Folders that no Maildir++ has: nobody would look into them.
+    for f in [!.]*/ .[!.]*/[!.]*/ .[!.]*/.[!.]*/; do
+        case $f in x/ | x-out/ | new/ | cur/ | tmp/) continue ;; esac
+        if [ -d "$f/new" ] || [ -d "$f/cur" ]; then nested "${f%/}"; fi
+    done
     for f in x/part-* x/new x/cur x/.[!.]* x/..?* x/lock x-out/lock; do
         [ ! -e "$f" ] || printf 'left %s\n' "$f"
     done
-    [ ! -f x/ledger ] || { echo ledger; sed -n "s/^published$t/l /p" x/ledger; }
     [ ! -f maildirsize ] || sed 's/^/q /' maildirsize
     [ ! -f courierpop3dsizelist ] || sed -n '1s|^/[23] .*|numbered|p' courierpop3dsizelist
     [ ! -f dovecot-uidlist ] || echo dovecot
-    [ ! -f x-out/courierpop3dsizelist ] || sed 's/^/u /' x-out/courierpop3dsizelist
-)
+    [ ! -f x/ledger ] || echo ledger
+}
+
+nested() {
+    printf 'n '
+    printf %s "$1" | tr '\n' '?'
+    echo
+}
+
+directories() {
+    stat "$stat" "d $directory" "$@" 2>/dev/null
+}
+
+messages() {
+    find "$@" ! -name . -prune ! -name '.*' \( -type f ! -name "*$nl*" -exec stat "$stat" "$file" {} + -o -exec sh -c '
+        for path; do printf "o "; printf %s "$path" | tr "\n" "?"; echo; done' sh {} + \) 2>/dev/null
+}
+
+ledgers() {
+    grep "^published$t" "$@" /dev/null
+}
+
+# What was handed over of each Maildir, and what POP3's users knew it by.
+handed_over() {
+    for maildir; do
+        for part in new cur; do
+            for f in "$maildir/x-out/" "$maildir/x-out/".[!.]*/ "$maildir/x-out/"..?*/; do
+                [ ! -d "$f$part" ] || collect handed "$f$part/."
+            done
+        done
+    done
+    finish handed
+    for maildir; do
+        f=$maildir/x-out/courierpop3dsizelist
+        if [ -f "$f" ]; then
+            printf 'of %s\n' "$maildir"
+            sed 's/^/u /' "$f"
+        fi
+    done
+}
+
+handed() {
+    find "$@" ! -name . -prune -type f -print 2>/dev/null | sed 's/^/c /'
+}
 
 # Prints the paths that exist, then a line for each with the free KiB of its file system, then one with the free inodes.
 space() {
-    set --
-    while item; do
+    for line; do
+        shift
         while [ -n "$line" ] && [ ! -d "$line" ]; do line=${line%/*}; done
         set -- "$@" "${line:-/}"
     done
@@ -106,37 +206,14 @@ space() {
     df -Pi "$@" 2>/dev/null | sed -n 's/^\(.*[^ ]\)  *[0-9][0-9]*  *[0-9][0-9]*  *\([0-9][0-9]*\)  *[0-9]*% .*/i \2 \1/p'
 }
 
-# own USER:GROUP PATH [-prune]: PATH, and without -prune all below it; only what is not theirs yet.
+# own USER:GROUP ARGUMENTS: what `find` finds and is not theirs yet.
 own() {
-    find "$2" $3 \( ! -user "${1%%:*}" -o ! -group "${1#*:}" \) -exec chown -h "$1" {} + 2>&1
+    who=$1
+    shift
+    find "$@" \( ! -user "${who%%:*}" -o ! -group "${who#*:}" \) -exec chown -h "$who" {} + 2>&1
 }
 
-make() {
-    while IFS=$t read -r kind who path && [ "$kind" != . ]; do
-        case $kind in
-            d) [ -d "$path" ] || mkdir -p -- "$path" 2>&1 ;;
-            # Not `:`, a special built-in, whose failed redirection would end the shell.
-            f) [ -f "$path" ] || { true >>"$path"; } 2>&1 ;;
-        esac
-        [ "$who" = - ] || own "$who" "$path" -prune
-    done
-}
-
-# Makes what was received durable and theirs, and prints its digests.
-seal() {
-    set --
-    while IFS=$t read -r who path && [ "$who" != . ]; do
-        [ -d "$path" ] || continue
-        own "$who" "$path" </dev/null | sed 's/^/! /'
-        set -- "$@" "$path"
-    done
-    durable "$@"
-    for path; do
-        printf 'm %s\n' "$path"
-        (cd -- "$path" && find . -type f -exec $digest {} +) </dev/null
-    done
-}
-
+# Without overwriting: what cannot be moved stays where it is and is found there by the next scan.
 if mv -n /nonexistent/a /nonexistent/b 2>&1 | grep -q -e 'invalid option' -e 'unrecognized option' -e 'illegal option'; then
     keep() {
         for name; do
@@ -174,83 +251,51 @@ join() {
         printf 'unique ids of POP3 could not be added to %s\n' "$list"
         incoming=
     elif ! cmp -s "$incoming.list" "$list"; then
-        own "$who" "$incoming.list" && mv -f -- "$incoming.list" "$list" 2>&1
+        own "$numbered" "$incoming.list" && mv -f -- "$incoming.list" "$list" 2>&1
     fi
 }
 
-flush() {
-    [ $# -gt 0 ] || return 0
-    join
-    (cd -- "$from" && keep "$@") </dev/null 2>&1
-    case $nl$touched in *"$nl$to$nl"*) ;; *) touched=$touched$to$nl ;; esac
-    case $nl$touched in *"$nl$from$nl"*) ;; *) touched=$touched$from$nl ;; esac
+# incoming USER:GROUP FILE LIST: what the following renames are to add to LIST is kept in FILE.
+incoming() {
+    numbered=$1 incoming=$2 list=$3
+    { true >"$incoming"; } 2>&1
 }
 
-# Renames without overwriting; what cannot be moved stays where it is and is found there by the next scan.
-move() {
-    set --
-    touched=
-    incoming=
-    while item; do
-        rest=${line#*"$t"}
-        case $line in
-            d*) flush "$@"; set --; from=${rest%%"$t"*} to=${rest#*"$t"} ;;
-            f*) set -- "$@" "$rest" ;;
-            r*)
-                one=${rest%%"$t"*} two=${rest#*"$t"}
-                join
-                if [ ! -e "$two" ] && [ ! -h "$two" ]; then mv -- "$one" "$two" </dev/null 2>&1; fi
-                touched=$touched${two%/*}$nl${one%/*}$nl
-                ;;
-            k*)
-                one=${rest%%"$t"*} two=${rest#*"$t"}
-                [ ! -f "$one" ] || { { echo; cat "$one"; } >>"$two"; durable "$two"; } 2>&1
-                ;;
-            i*)
-                who=${rest%%"$t"*}
-                rest=${rest#*"$t"}
-                incoming=${rest%%"$t"*} list=${rest#*"$t"}
-                { true >"$incoming"; } 2>&1
-                ;;
-            w*) printf '%s\n' "$rest" >>"$incoming" ;;
-        esac
-        [ $# -lt 100 ] || { flush "$@"; set --; }
-    done
-    flush "$@"
+# rename FROM TO NAME...
+rename() {
+    from=$1 to=$2
+    shift 2
     join
-    IFS=$nl
-    set -f
-    set -- $touched
-    set +f
-    IFS=' '$t$nl
-    durable "$@"
+    { cd -- "$from" && keep "$@"; } 2>&1
+    cd /
+    join
+}
+
+# place FROM TO...
+place() {
+    while [ $# -gt 1 ]; do
+        join
+        if [ ! -e "$2" ] && [ ! -h "$2" ]; then mv -- "$1" "$2" 2>&1; fi
+        join
+        shift 2
+    done
 }
 
 # A file that cannot be read to its end leaves its frame broken: nothing may follow.
 send() {
-    while item; do
+    for line; do
         { echo ok; cat || exit 5; echo; } 2>/dev/null <"$line" || { [ -e "$line" ] && echo denied || echo gone; }
     done
 }
 
-# Archives of files, each followed by the status of its tar: far fewer processes than `send` has. What they cannot tell, such as
-# why a file is not in one, is asked by `send`.
+# pack DIRECTORY NAME...: an archive, followed by the status of its tar: far fewer processes than `send` has. What that cannot
+# tell, such as why a file is not in it, is asked by `send`.
 pack() {
-    set --
-    while item; do
-        case $line in
-            d*) archive "$@"; set --; from=${line#d} ;;
-            f*) set -- "$@" "${line#f}" ;;
-        esac
-        [ $# -lt 200 ] || { archive "$@"; set --; }
-    done
-    archive "$@"
-}
-
-archive() {
-    [ $# -gt 0 ] || return 0
-    (cd -- "$from" && exec tar -cf - "$@") </dev/null 2>/dev/null
+    from=$1
+    shift
+    { cd -- "$from" && tar -cf - "$@"; } 2>/dev/null
     printf '\n%s%s\n' "$rs" $?
+    cd /
 }
 
 # A process is itself as long as its start time is the same and the machine has not been started anew.
@@ -321,38 +366,84 @@ open_files() {
         sed -n 's|.* /proc/\([0-9]*\)/[^ ]* -> \(/.*\)|\1 \2|p' | grep -v -e '^[0-9]* /dev/' -e ' /$' | sort -u
 }
 
-while IFS= read -r verb; do
-    case $verb in
-        clock) date +%s ;;
-        scan) while item; do scan "$line" </dev/null; done ;;
-        space) space ;;
-        stat) while item; do stat "$stat" "$file" "$line" 2>/dev/null; done ;;
-        lock) while item; do lock "$line" </dev/null; done ;;
-        make) make ;;
-        send) send ;;
-        pack) pack ;;
-        seal) if [ -n "$digest" ]; then seal; else echo 'no sha256sum, shasum or openssl'; fi ;;
-        move) move ;;
-        remove) while item; do rm -rf -- "$line" 2>&1; done ;;
-        prune) while item; do rm -rf -- "$line"/part-*; done ;;
-        tidy) while item; do
-            find "$line" -depth -type d ! -path "$line" ! -path "$line/lock" -exec rmdir {} + 2>/dev/null
-        done ;;
-        append)
-            IFS= read -r path || exit 1
-            { echo; while item; do printf '%s\n' "$line"; done; } >>"$path"
-            durable "$path"
-            ;;
-        quota)
-            IFS=$t read -r who path total || exit 1
-            {
-                sed 1q "$path"
-                printf '%s\n' "$total"
-            } >"$path.move" && own "$who" "$path.move" && mv -- "$path.move" "$path" 2>&1
-            ;;
-        digest) while item; do $digest "$line" 2>/dev/null </dev/null; done ;;
-        processes) item; open_files ;;
-        *) printf 'unknown verb\n' ;;
-    esac
+while IFS=' ' read -r verb size; do
+    set --
+    # A list that was cut off must not be taken for a whole one: a part of a path is a path.
+    if [ -z "$size" ]; then
+        :
+    elif [ "$size" -lt 1000 ]; then
+        while IFS= read -r line || exit 1; do
+            [ "$line" != "${rs}end" ] || break
+            set -- "$@" "$line"
+        done
+    else
+        text=$(take "$size")
+        case $text in *"$nl${rs}end") ;; *) exit 1 ;; esac
+        IFS=$nl
+        set -f
+        set -- ${text%"$nl${rs}end"}
+        set +f
+        IFS=' '$t$nl
+    fi
+    {
+        case $verb in
+            clock) date +%s ;;
+            scan) scan all "$@" ;;
+            look-source) scan source "$@" ;;
+            look-dest) scan dest "$@" ;;
+            # Of two marks of one move, the second means something only beside the first.
+            settle)
+                mark=$1
+                shift
+                for line; do { printf '%s\n' "$mark" >"$line/settled"; } 2>&1; done
+                ;;
+            claimed)
+                for line; do printf 'm %s\n' "$line"; done
+                handed_over "$@"
+                ;;
+            space) space "$@" ;;
+            stat) stat "$stat" "$file" "$@" 2>/dev/null ;;
+            lock) for line; do lock "$line"; done ;;
+            make) for line; do [ -d "$line" ] || mkdir -p -- "$line" 2>&1; done ;;
+            # Not `:`, a special built-in, whose failed redirection would end the shell.
+            touch) for line; do [ -f "$line" ] || { true >>"$line"; } 2>&1; done ;;
+            own) own "$@" -prune ;;
+            own-all) own "$@" ;;
+            send) send "$@" ;;
+            pack) pack "$@" ;;
+            incoming) if [ $# -gt 0 ]; then incoming "$@"; else incoming=; fi ;;
+            numbers) { printf '%s\n' "$@" >>"$incoming"; } 2>&1 ;;
+            rename) rename "$@" ;;
+            place) place "$@" ;;
+            durable) durable "$@" ;;
+            remove) rm -rf -- "$@" 2>&1 ;;
+            prune) for line; do
+                for line in "$line"/part-*; do [ ! -e "$line" ] || rm -rf -- "$line"; done
+            done ;;
+            tidy) find "$@" -depth -type d -exec rmdir {} + 2>/dev/null ;;
+            append)
+                path=$1
+                shift
+                { { printf '\n' && printf '%s\n' "$@"; } >>"$path"; } 2>&1
+                ;;
+            uidls) [ ! -f "$1" ] || { { echo; cat "$1"; } >>"$2"; durable "$2"; } 2>&1 ;;
+            quota)
+                {
+                    sed 1q "$2"
+                    printf '%s\n' "$3"
+                } >"$2.move" && own "$1" "$2.move" && mv -- "$2.move" "$2" 2>&1
+                ;;
+            digest) $digest "$@" 2>/dev/null ;;
+            digests)
+                [ -n "$digest" ] || echo '! no sha256sum, shasum or openssl'
+                for line; do
+                    printf 'm %s\n' "$line"
+                    (cd -- "$line" && find . -type f -exec $digest {} +)
+                done
+                ;;
+            processes) open_files ;;
+            *) printf 'unknown verb\n' ;;
+        esac
+    } </dev/null
     printf '%sdone\n' "$rs"
 done

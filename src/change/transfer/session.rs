@@ -1,11 +1,13 @@
 //! A long-lived `sh` on one side of a move: it holds the locks, and every step of that side happens in it.
 
+use std::collections::BTreeMap;
+
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 
 use crate::transport::name::{from_bytes, to_bytes};
 use crate::transport::{Command, Process, Transport, TransportError};
 
-use super::maildir::{self, Scan};
+use super::maildir::{self, Scan, Spot};
 use super::ustar;
 
 /// How long a shell that has closed its output may take to end.
@@ -19,22 +21,90 @@ pub struct Session {
     reader: BufReader<Box<dyn tokio::io::AsyncRead + Send + Unpin>>,
 }
 
-/// Returns the command that answers the verbs in `stdin`, for a look without a session.
-pub fn command(stdin: Vec<u8>) -> Command {
+/// Returns the command that answers verbs, for a look without a session.
+pub fn command(verbs: Verbs) -> Command {
     let mut command = Command::argv(["/bin/sh", "-c", MOVER, "sh"]);
-    command.stdin = stdin;
+    command.stdin = verbs.bytes;
     command
 }
 
-/// Returns a verb with its list.
-pub fn request(verb: &str, items: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<u8> {
-    let mut text = format!("{verb}\n");
-    for item in items {
-        text.push_str(item.as_ref());
-        text.push('\n');
+/// Verbs with their lists, which are sent together and answered one after another.
+#[derive(Default)]
+pub struct Verbs {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+/// The longest list of a verb, in items and bytes: it becomes the arguments of one program, and old systems take 128 KiB.
+const LIST_ITEMS: usize = 400;
+const LIST_BYTES: usize = 60_000;
+
+/// How many Maildirs are looked at by one verb.
+const SCANNED: usize = 16;
+
+/// Begins the last line of a list, and no item.
+pub const MARK: char = '\x1e';
+
+/// The list of a verb that has none.
+pub const NOTHING: [&str; 0] = [];
+
+impl Verbs {
+    pub fn new(verb: &str, items: impl IntoIterator<Item = impl AsRef<str>>) -> Verbs {
+        let mut verbs = Verbs::default();
+        verbs.add(verb, items);
+        verbs
     }
-    text.push_str(".\n");
-    to_bytes(&text).into_owned()
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Adds a verb whose list has its own length.
+    pub fn add(&mut self, verb: &str, items: impl IntoIterator<Item = impl AsRef<str>>) {
+        let mut list = String::new();
+        for item in items {
+            list.push_str(item.as_ref());
+            list.push('\n');
+        }
+        self.count += 1;
+        self.bytes.extend(verb.bytes());
+        if !list.is_empty() {
+            list.push(MARK);
+            list.push_str("end\n");
+            let list = to_bytes(&list);
+            self.bytes.extend(format!(" {}\n", list.len()).bytes());
+            self.bytes.extend(list.iter());
+        } else {
+            self.bytes.push(b'\n');
+        }
+    }
+
+    /// Adds a verb, if there are items for it: `head` and some of them, as often as it takes.
+    pub fn each(&mut self, verb: &str, head: &[&str], items: impl IntoIterator<Item = impl AsRef<str>>) {
+        let (mut list, mut bytes) = (Vec::new(), 0);
+        for item in items {
+            if list.len() == LIST_ITEMS || bytes > LIST_BYTES {
+                self.add(verb, head.iter().copied().chain(list.iter().map(String::as_str)));
+                (list, bytes) = (Vec::new(), 0);
+            }
+            bytes += item.as_ref().len() + 1;
+            list.push(item.as_ref().to_string());
+        }
+        if !list.is_empty() {
+            self.add(verb, head.iter().copied().chain(list.iter().map(String::as_str)));
+        }
+    }
+
+    /// Adds the renames of messages between two trees that are laid out alike.
+    pub fn moves<'s>(&mut self, spots: impl IntoIterator<Item = &'s Spot>, (from, to): (&str, &str)) {
+        let mut directories: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for spot in spots {
+            directories.entry(spot.directory()).or_default().push(&spot.name);
+        }
+        for (directory, names) in directories {
+            self.each("rename", &[&format!("{from}/{directory}"), &format!("{to}/{directory}")], names);
+        }
+    }
 }
 
 /// Splits the answers to the verbs of [`command`]; `None` if one is missing.
@@ -68,38 +138,37 @@ fn marker(line: &[u8]) -> Result<Marker, TransportError> {
 
 impl Session {
     pub async fn start(host: &str, transport: &dyn Transport) -> Result<Session, TransportError> {
-        let mut process = transport.open(&command(Vec::new())).await?;
+        let mut process = transport.open(&command(Verbs::default())).await?;
         let stdout = std::mem::replace(&mut process.stdout, Box::new(tokio::io::empty()));
         Ok(Session { host: host.into(), process, reader: BufReader::with_capacity(64 * 1024, stdout) })
     }
 
-    /// Sends a verb with its list and returns the lines of its answer.
+    /// Sends a verb for a list, and returns the lines of its answers; nothing is asked about nothing.
     pub async fn ask(
         &mut self,
         verb: &str,
         items: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<Vec<String>, TransportError> {
-        self.exchange(request(verb, items)).await
+        let mut verbs = Verbs::default();
+        verbs.each(verb, &[], items);
+        self.exchange(verbs).await
     }
 
-    /// Sends a verb with a single line and returns the lines of its answer.
-    pub async fn ask_one(&mut self, verb: &str, line: &str) -> Result<Vec<String>, TransportError> {
-        self.exchange(to_bytes(&format!("{verb}\n{line}\n")).into_owned()).await
-    }
-
-    async fn exchange(&mut self, request: Vec<u8>) -> Result<Vec<String>, TransportError> {
+    /// Sends verbs and returns the lines of all their answers.
+    pub async fn exchange(&mut self, verbs: Verbs) -> Result<Vec<String>, TransportError> {
         let Session { process, reader, .. } = self;
         let answer = async {
-            let mut lines = Vec::new();
-            loop {
+            let (mut lines, mut left) = (Vec::new(), verbs.count);
+            while left > 0 {
                 match marker(&line(reader).await?)? {
-                    Marker::Done => return Ok(lines),
+                    Marker::Done => left -= 1,
                     Marker::Line(line) => lines.push(line),
                 }
             }
+            Ok(lines)
         };
         let write = async {
-            process.stdin.write_all(&request).await.map_err(ended)?;
+            process.stdin.write_all(&verbs.bytes).await.map_err(ended)?;
             process.stdin.flush().await.map_err(ended)
         };
         match tokio::try_join!(write, answer) {
@@ -127,7 +196,11 @@ impl Session {
 
     /// Looks at Maildirs, in order.
     pub async fn scan(&mut self, maildirs: &[&str]) -> Result<Vec<Scan>, TransportError> {
-        let scans = maildir::parse(&self.ask("scan", maildirs).await?);
+        let mut verbs = Verbs::default();
+        for part in maildirs.chunks(SCANNED) {
+            verbs.add("scan", part);
+        }
+        let scans = maildir::parse(&self.exchange(verbs).await?);
         match scans.len() == maildirs.len() {
             true => Ok(scans),
             false => Err(TransportError::Refused(format!("`{}`: the mail scan ended early", self.host))),
@@ -137,84 +210,68 @@ impl Session {
     /// Reads many files. `sink` is given each one's size and is to take that many bytes from the reader; a file that
     /// is gone is passed by.
     pub async fn send(&mut self, files: &[(String, u64)], sink: &mut dyn Sink) -> Result<(), TransportError> {
-        let request = request("send", files.iter().map(|(path, _)| path));
         let Session { process: Process { stdin, end, .. }, reader, .. } = self;
-        let write = async {
-            // A mover that has ended reads no more; what it said before tells why.
-            if stdin.write_all(&request).await.is_ok() {
-                let _ = stdin.flush().await;
-            }
-            Ok(())
-        };
+        let mut requests = Verbs::default();
+        for part in files.chunks(PACK) {
+            requests.add("send", part.iter().map(|(path, _)| path));
+        }
         let read = async {
             let mut buffer = vec![0; 64 * 1024];
             for (index, (path, size)) in files.iter().enumerate() {
                 match line(reader).await?.as_slice() {
-                    b"ok" => {}
-                    b"gone" => continue,
+                    b"ok" => {
+                        sink.begin(index).await?;
+                        let mut left = *size as usize;
+                        while left > 0 {
+                            let limit = left.min(buffer.len());
+                            let count = reader.read(&mut buffer[..limit]).await.map_err(ended)?;
+                            if count == 0 {
+                                return Err(cut(end, path).await);
+                            }
+                            sink.bytes(&buffer[..count]).await?;
+                            left -= count;
+                        }
+                        if !line(reader).await?.is_empty() {
+                            let why = format!("`{path}` changed while it was read; messages never do. Run it again");
+                            return Err(TransportError::Refused(why));
+                        }
+                        sink.end(index).await?;
+                    }
+                    b"gone" => {}
                     b"denied" => return Err(TransportError::Refused(format!("`{path}` may not be read"))),
                     _ => return Err(TransportError::Refused(format!("unexpected answer for `{path}`"))),
                 }
-                sink.begin(index).await?;
-                let mut left = *size as usize;
-                while left > 0 {
-                    let limit = left.min(buffer.len());
-                    let count = reader.read(&mut buffer[..limit]).await.map_err(ended)?;
-                    if count == 0 {
-                        return Err(cut(end, path).await);
-                    }
-                    sink.bytes(&buffer[..count]).await?;
-                    left -= count;
+                if (index + 1) % PACK == 0 || index + 1 == files.len() {
+                    done(reader).await?;
                 }
-                if !line(reader).await?.is_empty() {
-                    let why = format!("`{path}` changed while it was read; messages never do. Run it again");
-                    return Err(TransportError::Refused(why));
-                }
-                sink.end(index).await?;
             }
-            match marker(&line(reader).await?)? {
-                Marker::Done => Ok(()),
-                Marker::Line(line) => Err(TransportError::Refused(format!("unexpected answer `{line}`"))),
-            }
+            Ok(())
         };
-        tokio::try_join!(write, read).map_err(|error| self.named(error))?;
+        tokio::try_join!(write(stdin, &requests), read).map_err(|error| self.named(error))?;
         Ok(())
     }
 
     /// Reads many files of directories as [`Session::send`] does, from archives; says whether each arrived whole. If not, what
     /// `sink` got is not to be used.
     pub async fn unpack(&mut self, files: &[Packed], sink: &mut dyn Sink) -> Result<bool, TransportError> {
-        let mut lines = Vec::new();
-        for (index, file) in files.iter().enumerate() {
-            if index == 0 || files[index - 1].directory != file.directory {
-                lines.push(format!("d{}", file.directory));
-            }
+        let mut requests = Verbs::default();
+        let groups = files.chunk_by(|one, other| one.directory == other.directory);
+        let parts: Vec<&[Packed]> = groups.flat_map(|group| group.chunks(PACK)).collect();
+        for part in &parts {
             // No name is taken for an option.
-            lines.push(format!("f./{}", file.name));
+            let names = part.iter().map(|file| format!("./{}", file.name));
+            requests.add("pack", std::iter::once(part[0].directory.clone()).chain(names));
         }
-        let request = request("pack", lines);
         let Session { process: Process { stdin, .. }, reader, .. } = self;
-        let write = async {
-            // A mover that has ended reads no more; what it said before tells why.
-            if stdin.write_all(&request).await.is_ok() {
-                let _ = stdin.flush().await;
-            }
-            Ok(())
-        };
         let read = async {
             let mut archives = Archives { reader, files, next: 0, whole: true };
-            for group in files.chunk_by(|one, other| one.directory == other.directory) {
-                for part in group.chunks(PACK) {
-                    archives.one(part.len(), sink).await?;
-                }
+            for part in &parts {
+                archives.one(part.len(), sink).await?;
+                done(archives.reader).await?;
             }
-            let whole = archives.whole;
-            match marker(&line(archives.reader).await?)? {
-                Marker::Done => Ok(whole),
-                Marker::Line(line) => Err(TransportError::Refused(format!("unexpected answer `{line}`"))),
-            }
+            Ok(archives.whole)
         };
-        let ((), whole) = tokio::try_join!(write, read).map_err(|error| self.named(error))?;
+        let ((), whole) = tokio::try_join!(write(stdin, &requests), read).map_err(|error| self.named(error))?;
         Ok(whole)
     }
 
@@ -246,8 +303,24 @@ pub struct Packed {
     pub size: u64,
 }
 
-/// How many files the mover puts into one archive.
+/// How many files the mover puts into one archive, or sends for one verb.
 const PACK: usize = 200;
+
+async fn write(stdin: &mut (impl tokio::io::AsyncWrite + Unpin), requests: &Verbs) -> Result<(), TransportError> {
+    // A mover that has ended reads no more; what it said before tells why.
+    if stdin.write_all(&requests.bytes).await.is_ok() {
+        let _ = stdin.flush().await;
+    }
+    Ok(())
+}
+
+/// Reads the end of an answer.
+async fn done(reader: &mut (impl tokio::io::AsyncBufRead + Unpin)) -> Result<(), TransportError> {
+    match marker(&line(reader).await?)? {
+        Marker::Done => Ok(()),
+        Marker::Line(line) => Err(TransportError::Refused(format!("unexpected answer `{line}`"))),
+    }
+}
 
 /// Archives that come one after another.
 struct Archives<'a, R> {
@@ -265,7 +338,7 @@ impl<R: tokio::io::AsyncBufRead + Unpin> Archives<'_, R> {
         self.next = wanted.end;
         let files = self.files;
         let by_name = wanted.map(|index| (to_bytes(&files[index].name).into_owned(), index));
-        let mut missing: std::collections::BTreeMap<Vec<u8>, usize> = by_name.collect();
+        let mut missing: BTreeMap<Vec<u8>, usize> = by_name.collect();
         let mut long_name = None;
         loop {
             match self.reader.fill_buf().await.map_err(ended)? {
@@ -415,7 +488,7 @@ mod tests {
 
     /// Keeps what it is given.
     #[derive(Default)]
-    struct Kept(std::collections::BTreeMap<usize, Vec<u8>>);
+    struct Kept(BTreeMap<usize, Vec<u8>>);
 
     #[async_trait::async_trait]
     impl Sink for Kept {
@@ -472,6 +545,23 @@ mod tests {
         }
         assert!(session.unpack(&files[4..], &mut Kept::default()).await.unwrap());
         session.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_list_that_was_cut_off_is_not_done_in_part() {
+        let directory = tempfile::tempdir().unwrap();
+        let machine = local::local(None).await.unwrap();
+        let path = directory.path().display().to_string();
+        let inside = format!("{path}/inside");
+        std::fs::write(&inside, "").unwrap();
+        let whole = Verbs::new("remove", [&inside]);
+        for length in 0..whole.bytes.len() {
+            let cut = Verbs { bytes: whole.bytes[..length].to_vec(), count: 1 };
+            machine.run(&command(cut)).await.unwrap();
+            assert!(std::path::Path::new(&inside).exists(), "{length}");
+        }
+        machine.run(&command(whole)).await.unwrap();
+        assert!(directory.path().exists() && !std::path::Path::new(&inside).exists());
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use crate::transport::node::hex;
 use crate::transport::{Command, Process, Transport, TransportError};
 
 use super::maildir::Spot;
-use super::session::{Packed, Session, Sink};
+use super::session::{Packed, Session, Sink, Verbs};
 use super::{Mailbox, Progress, ustar};
 
 /// One file to copy.
@@ -45,101 +45,142 @@ fn packed(item: &Item) -> Packed {
 /// The two sides of a copy.
 pub struct Stage<'a> {
     pub old: &'a mut Session,
-    pub new: &'a mut Session,
     pub machine: &'a dyn Transport,
-    pub mailboxes: &'a [Mailbox],
-    /// Names this run's own directory below `x`.
-    pub run: &'a str,
+    pub keeper: Keeper<'a>,
     pub progress: &'a (dyn Fn(Progress) + Send + Sync),
 }
 
+/// What arrived of a batch, in a directory of its own below each mailbox's `x`.
+struct Arrived<'a> {
+    items: &'a [Item],
+    part: String,
+    digests: Vec<Option<String>>,
+}
+
 impl Stage<'_> {
-    /// Copies `items`; those that are gone on the old host by now are passed by.
+    /// Copies `items`; those that are gone on the old host by now are passed by. What has arrived is checked and kept while
+    /// the next batch is on its way.
     pub async fn copy(&mut self, items: &[Item]) -> Result<(), ApplyError> {
         let mut progress = Progress {
             total_messages: items.len() as u64,
             total_bytes: items.iter().map(|item| item.size).sum(),
             ..Progress::default()
         };
-        let mut rest = items;
-        while !rest.is_empty() {
-            let mut bytes = 0;
-            let fits = rest.iter().take(BATCH_FILES).take_while(|item| {
-                bytes += item.size;
-                bytes <= BATCH_BYTES
-            });
-            let (batch, later) = rest.split_at(fits.count().max(1));
-            self.batch(batch, &mut progress).await?;
-            rest = later;
+        let Stage { old, machine, keeper, progress: report } = self;
+        let (mailboxes, run) = (keeper.mailboxes, keeper.run);
+        let mut arrived = None;
+        for (number, batch) in batches(items).into_iter().enumerate() {
+            let mut stream = Stream { old, machine: *machine, mailboxes, progress: &mut progress, report: *report };
+            let part = format!("part-{run}-{number}");
+            let (streamed, kept) = tokio::join!(stream.batch(batch, part), keeper.keep(arrived.take()));
+            match kept.and(streamed) {
+                Ok(batch) => arrived = Some(batch),
+                Err(error) => {
+                    // Frees a full disk, and there is nothing in it that cannot be copied again.
+                    keeper.prune().await?;
+                    return Err(error);
+                }
+            }
         }
-        Ok(())
+        keeper.keep(arrived).await
     }
+}
 
+/// Splits what is to be copied into what one stream carries.
+fn batches(items: &[Item]) -> Vec<&[Item]> {
+    let (mut batches, mut rest) = (Vec::new(), items);
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = rest.iter().take(BATCH_FILES).take_while(|item| {
+            bytes += item.size;
+            bytes <= BATCH_BYTES
+        });
+        let (batch, later) = rest.split_at(fits.count().max(1));
+        batches.push(batch);
+        rest = later;
+    }
+    batches
+}
+
+/// The way from the old host into files of the new one.
+struct Stream<'a> {
+    old: &'a mut Session,
+    machine: &'a dyn Transport,
+    mailboxes: &'a [Mailbox],
+    progress: &'a mut Progress,
+    report: &'a (dyn Fn(Progress) + Send + Sync),
+}
+
+impl Stream<'_> {
     /// Copies from archives; where those do not tell everything, file by file.
-    async fn batch(&mut self, batch: &[Item], progress: &mut Progress) -> Result<(), ApplyError> {
-        let before = *progress;
-        if !self.stream(batch, Way::Archives, progress).await? {
-            *progress = before;
-            self.stream(batch, Way::Files, progress).await?;
+    async fn batch<'b>(&mut self, items: &'b [Item], part: String) -> Result<Arrived<'b>, ApplyError> {
+        let before = *self.progress;
+        if let Some(arrived) = self.copy(items, Way::Archives, part.clone()).await? {
+            return Ok(arrived);
         }
-        Ok(())
+        *self.progress = before;
+        let arrived = self.copy(items, Way::Files, part + "f").await?;
+        arrived.ok_or_else(|| ApplyError::Failed("messages could not be read".into()))
     }
 
-    /// Says whether it was done.
-    async fn stream(&mut self, batch: &[Item], way: Way, progress: &mut Progress) -> Result<bool, ApplyError> {
+    /// Returns nothing if it could not be done in this way.
+    async fn copy<'b>(&mut self, items: &'b [Item], way: Way, part: String) -> Result<Option<Arrived<'b>>, ApplyError> {
         let mut tar = self.machine.open(&Command::shell("umask 077; cd / && exec tar -xof -")).await?;
         let stdin = std::mem::replace(&mut tar.stdin, Box::new(tokio::io::sink()));
+        let paths = items.iter().map(|item| {
+            let x = format!("{}/x", self.mailboxes[item.mailbox].dest);
+            format!("{x}/{part}/{}", item.spot.path())
+        });
         let mut receiver = Receiver {
             tar,
             stdin: BufWriter::with_capacity(64 * 1024, stdin),
-            batch,
-            parts: batch.iter().map(|item| self.part(item)).collect(),
+            items,
+            paths: paths.collect(),
             hash: sha2::Sha256::new(),
-            digests: vec![None; batch.len()],
+            digests: vec![None; items.len()],
             broken: false,
-            progress,
-            report: self.progress,
+            progress: self.progress,
+            report: self.report,
         };
         let sent = match way {
-            Way::Archives => self.old.unpack(&batch.iter().map(packed).collect::<Vec<_>>(), &mut receiver).await,
+            Way::Archives => self.old.unpack(&items.iter().map(packed).collect::<Vec<_>>(), &mut receiver).await,
             Way::Files => {
-                let files: Vec<(String, u64)> = batch.iter().map(|item| (item.source.clone(), item.size)).collect();
+                let files: Vec<(String, u64)> = items.iter().map(|item| (item.source.clone(), item.size)).collect();
                 self.old.send(&files, &mut receiver).await.map(|()| true)
             }
         };
         let (digests, received) = receiver.finish(sent.is_ok()).await;
-        match received.and(sent) {
-            Ok(true) => self.keep(batch, &digests).await.map(|()| true),
-            // Frees a full disk, and there is nothing in it that cannot be copied again.
-            incomplete => {
-                self.new.ask("prune", self.mailboxes.iter().map(|mailbox| format!("{}/x", mailbox.dest))).await?;
-                Ok(incomplete?)
-            }
-        }
+        received?;
+        Ok(sent?.then_some(Arrived { items, part, digests }))
     }
+}
 
-    /// Where a file lies until it is whole.
-    fn part(&self, item: &Item) -> String {
-        format!("{}/x/part-{}/{}", self.mailboxes[item.mailbox].dest, self.run, item.spot.path())
-    }
+/// Who looks after what has arrived on the new host.
+pub struct Keeper<'a> {
+    pub new: &'a mut Session,
+    pub mailboxes: &'a [Mailbox],
+    /// A path on each of the file systems.
+    pub disks: &'a [String],
+    /// Names this run's own directories below `x`.
+    pub run: &'a str,
+}
 
+impl Keeper<'_> {
     /// Moves what arrived as it was sent to `x`.
-    async fn keep(&mut self, batch: &[Item], digests: &[Option<String>]) -> Result<(), ApplyError> {
+    async fn keep(&mut self, arrived: Option<Arrived<'_>>) -> Result<(), ApplyError> {
+        let Some(Arrived { items, part, digests }) = arrived else { return Ok(()) };
         let mut by_mailbox: BTreeMap<usize, Vec<(&Item, &str)>> = BTreeMap::new();
-        for (item, digest) in batch.iter().zip(digests) {
+        for (item, digest) in items.iter().zip(&digests) {
             if let Some(digest) = digest {
                 by_mailbox.entry(item.mailbox).or_default().push((item, digest));
             }
         }
-        let directory = |index: usize| format!("{}/x/part-{}", self.mailboxes[index].dest, self.run);
-        let parts = by_mailbox.keys().map(|index| format!("{}\t{}", self.mailboxes[*index].owner, directory(*index)));
-        let lines = self.new.ask("seal", parts.collect::<Vec<_>>()).await?;
-        let found = read_digests(&lines)?;
-        let mut moves = Vec::new();
+        let found = self.seal(by_mailbox.keys().map(|index| &self.mailboxes[*index]), &part).await?;
+        let (mut ledgers, mut renames) = (Verbs::default(), Verbs::default());
         for (index, items) in &by_mailbox {
-            let (from, dest) = (directory(*index), &self.mailboxes[*index].dest);
+            let x = format!("{}/x", self.mailboxes[*index].dest);
+            let from = format!("{x}/{part}");
             let mut entries = Vec::new();
-            let mut last = String::new();
             for (item, digest) in items {
                 let path = format!("{from}/{}", item.spot.path());
                 let there = found.get(&path).map(String::as_str);
@@ -149,17 +190,37 @@ impl Stage<'_> {
                     return Err(ApplyError::Failed(why));
                 }
                 entries.push(format!("staged\t{}\t{digest}\t{}", item.spot.key().path(), item.size));
-                let part = item.spot.directory();
-                if part != last {
-                    moves.push(format!("d\t{from}/{part}\t{dest}/x/{part}"));
-                    last = part;
-                }
-                moves.push(format!("f\t{}", item.spot.name));
             }
-            let ledger = std::iter::once(format!("{dest}/x/ledger")).chain(entries);
-            refuse_output(self.new.ask("append", ledger).await?)?;
+            ledgers.each("append", &[&format!("{x}/ledger")], entries);
+            renames.moves(items.iter().map(|(item, _)| &item.spot), (&from, &x));
         }
-        self.new.ask("move", moves).await?;
+        refuse_output(self.new.exchange(ledgers).await?)?;
+        renames.each("durable", &[], self.disks);
+        self.new.exchange(renames).await?;
+        Ok(())
+    }
+
+    /// Makes what is in `part` of each mailbox durable and its owner's, and returns its digests by path.
+    async fn seal(
+        &mut self,
+        mailboxes: impl Iterator<Item = &Mailbox>,
+        part: &str,
+    ) -> Result<BTreeMap<String, String>, ApplyError> {
+        let mut by_owner: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for mailbox in mailboxes {
+            by_owner.entry(&mailbox.owner).or_default().push(format!("{}/x/{part}", mailbox.dest));
+        }
+        let mut verbs = Verbs::default();
+        for (owner, parts) in &by_owner {
+            verbs.each("own-all", &[owner], parts);
+        }
+        verbs.each("durable", &[], self.disks);
+        verbs.each("digests", &[], by_owner.values().flatten());
+        read_digests(&self.new.exchange(verbs).await?)
+    }
+
+    async fn prune(&mut self) -> Result<(), ApplyError> {
+        self.new.ask("prune", self.mailboxes.iter().map(|mailbox| format!("{}/x", mailbox.dest))).await?;
         Ok(())
     }
 }
@@ -199,8 +260,9 @@ struct Receiver<'a> {
     tar: Process,
     /// A message is many small writes, and each of them would be a packet.
     stdin: BufWriter<Box<dyn AsyncWrite + Send + Unpin>>,
-    batch: &'a [Item],
-    parts: Vec<String>,
+    items: &'a [Item],
+    /// Where each lies until it is whole.
+    paths: Vec<String>,
     hash: sha2::Sha256,
     digests: Vec<Option<String>>,
     /// `tar` has stopped reading.
@@ -248,9 +310,9 @@ impl Receiver<'_> {
 #[async_trait::async_trait]
 impl Sink for Receiver<'_> {
     async fn begin(&mut self, index: usize) -> Result<(), TransportError> {
-        let item = &self.batch[index];
+        let item = &self.items[index];
         self.hash = sha2::Sha256::new();
-        let path = to_bytes(self.parts[index].trim_start_matches('/'));
+        let path = to_bytes(self.paths[index].trim_start_matches('/'));
         let header = ustar::header(&path, item.size, item.modified);
         self.write(&header).await
     }
@@ -266,6 +328,6 @@ impl Sink for Receiver<'_> {
         self.digests[index] = Some(hex(&std::mem::take(&mut self.hash).finalize()));
         self.progress.messages += 1;
         (self.report)(*self.progress);
-        self.write(&ustar::padding(self.batch[index].size)).await
+        self.write(&ustar::padding(self.items[index].size)).await
     }
 }

@@ -3,13 +3,15 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use futures::stream::{self, StreamExt as _};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::change::Change;
 use crate::change::transfer::decide::decide;
 use crate::change::transfer::maildir::{self, Directory, Scan};
-use crate::change::transfer::{Drain, Mailbox, Transfer, look, session};
+use crate::change::transfer::session::{self, NOTHING, Verbs};
+use crate::change::transfer::{Drain, Mailbox, Transfer, look};
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results};
@@ -172,39 +174,18 @@ impl Module for MaildirMove {
             return Ok(Planned::new(Vec::new(), counts(&[], (0, 0))));
         }
         let peer = host.peer(&self.from).await?;
-        let sources: Vec<&str> = self.pairs.iter().map(|pair| pair.source.as_str()).collect();
-        let dests: Vec<&str> = self.pairs.iter().map(|pair| pair.dest()).collect();
-        let (old, mut new) = tokio::try_join!(Side::look(&peer, &sources), Side::look(host, &dests))?;
-        with_planned(host, &dests, (&old.scans, &mut new.scans)).await?;
-        let now = new.now;
-        let is_numbered = old.scans.iter().any(|scan| scan.is_numbered);
-        let server = if is_numbered { folders::installed(host).await? } else { None };
-        let mut mailboxes = Vec::new();
-        let mut problems = Vec::new();
-        let mut needs = Vec::new();
-        problems.extend(look::same(&old.scans, &sources));
-        problems.extend(look::same(&new.scans, &dests));
-        let mut warnings: Vec<String> = clock_warning(&old, &new).into_iter().collect();
-        for (index, pair) in self.pairs.iter().enumerate() {
-            let (old, new) = (&old.scans[index], &new.scans[index]);
-            if let Err(problem) = look::check((&pair.source, pair.dest()), old, new) {
-                problems.push(problem);
-                continue;
+        let looks: Vec<_> = self.pairs.chunks(TOGETHER).map(|pairs| both(host, &peer, pairs)).collect();
+        let mut looks = stream::iter(looks).buffered(AT_ONCE);
+        let mut found = Found::default();
+        for pairs in self.pairs.chunks(TOGETHER) {
+            if let Some(sides) = looks.next().await {
+                self.add(host, pairs, &sides?, &mut found).await?;
             }
-            warnings.extend(look::twice(&pair.source, &decide(old, new)));
-            warnings.extend(self.quotas(pair, (old, new)));
-            warnings.extend(look::readers(&pair.source, old, now));
-            let owner = Self::owner(pair, new)?;
-            let mailbox = look::preview((&pair.source, pair.dest(), &owner), old, new);
-            let bytes = mailbox.iter().flat_map(|mailbox| &mailbox.folders);
-            if mailbox.is_some() && old.is_numbered && (new.is_dovecots || server == Some(Server::Dovecot)) {
-                warnings.push(renumbered(pair.dest(), &self.from));
-            }
-            needs.push(bytes.fold((0, 0), |(bytes, count), folder| (bytes + folder.bytes, count + folder.messages)));
-            mailboxes.extend(mailbox);
         }
+        let Found { mailboxes, mut problems, warnings, needs, space, places, .. } = found;
+        problems.splice(0..0, places.iter().filter_map(|places| look::same(places)));
         if problems.is_empty() {
-            problems.extend(look::check_space(&new.space, &needs).err());
+            problems.extend(look::check_space(&space, &needs).err());
         }
         if !problems.is_empty() {
             return Err(ModuleError::failed(problems.join("\n")));
@@ -215,6 +196,81 @@ impl Module for MaildirMove {
         let result = if changes.is_empty() { Outcome::Known(result) } else { Outcome::Applied(result) };
         Ok(Planned { changes, result, warnings })
     }
+}
+
+/// Mailboxes of one look, and looks that are asked for at once. What one finds fills memory until it is summed up.
+const TOGETHER: usize = 8;
+const AT_ONCE: usize = 8;
+
+/// What the looks at all mailboxes have come to.
+#[derive(Default)]
+struct Found {
+    mailboxes: Vec<Mailbox>,
+    problems: Vec<String>,
+    warnings: Vec<String>,
+    /// Bytes and messages of each mailbox that are to come.
+    needs: Vec<(u64, u64)>,
+    space: Vec<String>,
+    /// Of the old host and of the new one: where each path of a mailbox leads, and the path.
+    places: [Vec<(String, String)>; 2],
+    server: Option<Option<Server>>,
+}
+
+impl MaildirMove {
+    async fn add(
+        &self,
+        host: &View,
+        pairs: &[Pair],
+        [old_side, new_side]: &[Side; 2],
+        found: &mut Found,
+    ) -> Result<(), ModuleError> {
+        if found.space.is_empty() {
+            found.warnings.extend(clock_warning(old_side, new_side));
+        }
+        found.space.extend(new_side.space.iter().cloned());
+        if found.server.is_none() && old_side.scans.iter().any(|scan| scan.is_numbered) {
+            found.server = Some(folders::installed(host).await?);
+        }
+        for (pair, (old, new)) in pairs.iter().zip(old_side.scans.iter().zip(&new_side.scans)) {
+            let ends = [(old, pair.source.as_str()), (new, pair.dest())];
+            for (places, (scan, path)) in found.places.iter_mut().zip(ends) {
+                places.extend(scan.path.clone().map(|real| (real, path.to_string())));
+            }
+            if let Err(problem) = look::check((&pair.source, pair.dest()), old, new) {
+                found.problems.push(problem);
+                found.needs.push((0, 0));
+                continue;
+            }
+            found.warnings.extend(look::twice(&pair.source, &decide(old, new)));
+            found.warnings.extend(self.quotas(pair, (old, new)));
+            found.warnings.extend(look::readers(&pair.source, old, new_side.now));
+            let owner = Self::owner(pair, new)?;
+            let mailbox = look::preview((&pair.source, pair.dest(), &owner), old, new);
+            let is_dovecots = new.is_dovecots || found.server == Some(Some(Server::Dovecot));
+            if mailbox.is_some() && old.is_numbered && is_dovecots {
+                found.warnings.push(renumbered(pair.dest(), &self.from));
+            }
+            let folders = mailbox.iter().flat_map(|mailbox| &mailbox.folders);
+            found
+                .needs
+                .push(folders.fold((0, 0), |(bytes, count), folder| (bytes + folder.bytes, count + folder.messages)));
+            found.mailboxes.extend(mailbox);
+        }
+        Ok(())
+    }
+}
+
+/// Looks at mailboxes on both hosts. Those that were moved whole, and where nothing has happened since, are not listed.
+async fn both(host: &View, peer: &View, pairs: &[Pair]) -> Result<[Side; 2], TransportError> {
+    let sources: Vec<&str> = pairs.iter().map(|pair| pair.source.as_str()).collect();
+    let dests: Vec<&str> = pairs.iter().map(Pair::dest).collect();
+    let looks = tokio::try_join!(Side::look(peer, "look-source", &sources), Side::look(host, "look-dest", &dests))?;
+    let (mut old, mut new) = looks;
+    // A mark that the other side does not have says nothing.
+    let differs: Vec<bool> = old.scans.iter().zip(&new.scans).map(|(old, new)| old.settled != new.settled).collect();
+    tokio::try_join!(old.list(peer, &sources, &differs), new.list(host, &dests, &differs))?;
+    with_planned(host, &dests, (&old.scans, &mut new.scans)).await?;
+    Ok([old, new])
 }
 
 /// Adds the directories that an earlier task of a check would have made to what the new host has.
@@ -252,13 +308,13 @@ struct Side {
 }
 
 impl Side {
-    /// Looks at all Maildirs of one host in one exchange.
-    async fn look(host: &View, maildirs: &[&str]) -> Result<Side, TransportError> {
-        let mut stdin = session::request("scan", maildirs);
-        stdin.extend(session::request("space", maildirs));
-        stdin.extend(b"clock\n");
+    /// Looks at Maildirs of one host in one exchange.
+    async fn look(host: &View, verb: &str, maildirs: &[&str]) -> Result<Side, TransportError> {
+        let mut verbs = Verbs::new(verb, maildirs);
+        verbs.add("space", maildirs);
+        verbs.add("clock", NOTHING);
         let start = Instant::now();
-        let output = host.probe(&session::command(stdin)).await?;
+        let output = host.probe(&session::command(verbs)).await?;
         let here = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let [scan, space, clock] = session::answers(&output.stdout)?;
         let scans = maildir::parse(&scan);
@@ -269,6 +325,21 @@ impl Side {
         // The clock is read at the end of the exchange; only a slow answer blurs it.
         let ahead = now.map(|now| now - here as i64).filter(|_| start.elapsed().as_secs() < 600);
         Ok(Side { scans, space, ahead, now: now.unwrap_or(here as i64) as u64 })
+    }
+
+    /// Lists what was not listed because of a mark, where `wanted`.
+    async fn list(&mut self, host: &View, maildirs: &[&str], wanted: &[bool]) -> Result<(), TransportError> {
+        let missing = |index: &usize| wanted[*index] && self.scans[*index].settled.is_some();
+        let indices: Vec<usize> = (0..maildirs.len()).filter(missing).collect();
+        if indices.is_empty() {
+            return Ok(());
+        }
+        let paths: Vec<&str> = indices.iter().map(|index| maildirs[*index]).collect();
+        let side = Side::look(host, "scan", &paths).await?;
+        for (index, scan) in indices.into_iter().zip(side.scans) {
+            self.scans[index] = scan;
+        }
+        Ok(())
     }
 }
 
