@@ -330,10 +330,7 @@ impl<'a> Doing<'a> {
         let scope = if done.unknown { self.unknown_scope() } else { self.scope_with(&result) };
         if let Some(node) = &self.task.changed_when {
             match self.templates().condition(node, &scope) {
-                Ok(changed) => {
-                    done.changed = changed;
-                    done.result.insert("changed".into(), changed.into());
-                }
+                Ok(changed) => done.changed = changed,
                 Err(Failure::Unknown(needs)) if done.unknown => done.perhaps = Some(needs),
                 Err(failure) => return Err(failure.into()),
             }
@@ -346,6 +343,9 @@ impl<'a> Doing<'a> {
                         Some(message) => message.to_string(),
                         None => "`failed_when` holds".to_string(),
                     };
+                    if self.task.changed_when.is_some() {
+                        done.result.insert("changed".into(), done.changed.into());
+                    }
                     return Err(Trouble::Failed { message, result: done.result });
                 }
                 Ok(false) => drop(done.result.remove("failed")),
