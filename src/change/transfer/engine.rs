@@ -129,7 +129,13 @@ impl Engine<'_> {
         refuse_output(self.new.exchange(verbs).await?)?;
         let old: Vec<String> = self.mailboxes.iter().map(|mailbox| format!("{}/x-out", mailbox.source)).collect();
         let new: Vec<String> = self.mailboxes.iter().map(|mailbox| format!("{}/x", mailbox.dest)).collect();
-        let (first, second) = tokio::try_join!(self.old.ask("lock", old), self.new.ask("lock", &new))?;
+        let locking = |paths: &[String]| {
+            let mut verbs = Verbs::default();
+            verbs.each("make", &[], paths.iter().map(|path| format!("{path}/lock")));
+            verbs.each("lock", &[], paths);
+            verbs
+        };
+        let (first, second) = tokio::try_join!(self.old.exchange(locking(&old)), self.new.exchange(locking(&new)))?;
         if let Some(line) = first.first().or(second.first()) {
             let why = match line.strip_prefix("busy ").and_then(|rest| rest.split_once(' ')) {
                 Some((pid, path)) => {

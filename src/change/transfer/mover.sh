@@ -37,10 +37,10 @@ durable() {
 }
 
 # Takes so many bytes from stdin and not one more. A shell's own `read` asks the system for each byte by itself.
-if [ "$({ printf abcd | { head -c 2 >/dev/null; cat; }; } 2>/dev/null)" = cd ]; then
-    take() { head -c "$1"; }
+if [ "$({ printf abcd | { head -c2 >/dev/null; cat; }; } 2>/dev/null)" = cd ]; then
+    take='head -c'
 else
-    take() { dd bs=1 count="$1" 2>/dev/null; }
+    take='dd bs=1 count='
 fi
 
 # Says whether there is nothing in these directories that could be a message.
@@ -68,8 +68,18 @@ settled() {
     esac && printf 'settled %s\n' "$mark"
 }
 
+# given COMMAND LINES: the command with each line as an argument.
+given() {
+    IFS=$nl
+    set -f
+    set -- "$1" $2
+    set +f
+    IFS=' '$t$nl
+    [ $# -eq 1 ] || "$@"
+}
+
 # collect COMMAND PATH..., and at the end `finish COMMAND`: a command is given many paths at once, and not more than the
-# arguments of a program may be.
+# arguments of a program may be. For commands that only look.
 batch=
 count=0
 collect() {
@@ -80,13 +90,8 @@ collect() {
 }
 
 finish() {
-    IFS=$nl
-    set -f
-    set -- "$1" $batch
-    set +f
-    IFS=' '$t$nl
+    given "$1" "$batch"
     batch= count=0
-    [ $# -eq 1 ] || "$@"
 }
 
 # scan WHAT MAILDIR...: what each is, and then what is in those that are not settled. The order new, cur, x-out is the order in
@@ -109,11 +114,10 @@ scan() {
     done
     cd /
     finish directories
-    IFS=$nl
-    set -f
-    set -- $listed
-    set +f
-    IFS=' '$t$nl
+    given list "$listed"
+}
+
+list() {
     for maildir; do
         for base in "$maildir/" "$maildir/x/"; do
             for part in new cur; do
@@ -204,6 +208,14 @@ space() {
     [ $# -gt 0 ] || return 0
     df -Pk "$@" 2>/dev/null | sed -n 's/^\(.*[^ ]\)  *[0-9][0-9]*  *[0-9][0-9]*  *\([0-9][0-9]*\)  *[0-9]*% .*/k \2 \1/p'
     df -Pi "$@" 2>/dev/null | sed -n 's/^\(.*[^ ]\)  *[0-9][0-9]*  *[0-9][0-9]*  *\([0-9][0-9]*\)  *[0-9]*% .*/i \2 \1/p'
+}
+
+make_directories() {
+    mkdir -p -- "$@" 2>&1
+}
+
+discard() {
+    rm -rf -- "$@" 2>&1
 }
 
 # own USER:GROUP ARGUMENTS: what `find` finds and is not theirs yet.
@@ -298,14 +310,17 @@ pack() {
     cd /
 }
 
+boot=
+[ ! -r /proc/sys/kernel/random/boot_id ] || IFS= read -r boot </proc/sys/kernel/random/boot_id
+
 # A process is itself as long as its start time is the same and the machine has not been started anew.
 started() {
     if [ -d /proc/self ]; then
         [ -r "/proc/$1/stat" ] || return 1
-        started=$(cat "/proc/$1/stat") || return 1
+        IFS= read -r started <"/proc/$1/stat" || return 1
         # Quoted for ksh93, which takes the parenthesis for its own.
         set -- ${started##*') '}
-        started="${20}.$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
+        started="${20}.$boot"
     else
         ps -p "$1" >/dev/null 2>&1 || return 1
         started=unknown
@@ -352,10 +367,18 @@ mark() {
 }
 
 release() {
-    printf %s "$held" | while IFS= read -r directory; do
-        rm -f -- "$directory/lock/$me"
-        rmdir -- "$directory/lock" "$directory" 2>/dev/null
-    done
+    mine= directories=
+    given each_held "$held"
+    given discard "$mine"
+    given unused "$directories" 2>/dev/null
+}
+
+each_held() {
+    for path; do mine=$mine$path/lock/$me$nl directories=$directories$path/lock$nl$path$nl; done
+}
+
+unused() {
+    rmdir -- "$@"
 }
 trap release EXIT
 trap 'exit 1' HUP INT PIPE TERM
@@ -377,7 +400,7 @@ while IFS=' ' read -r verb size; do
             set -- "$@" "$line"
         done
     else
-        text=$(take "$size")
+        text=$($take"$size" 2>/dev/null)
         case $text in *"$nl${rs}end") ;; *) exit 1 ;; esac
         IFS=$nl
         set -f
@@ -404,7 +427,11 @@ while IFS=' ' read -r verb size; do
             space) space "$@" ;;
             stat) stat "$stat" "$file" "$@" 2>/dev/null ;;
             lock) for line; do lock "$line"; done ;;
-            make) for line; do [ -d "$line" ] || mkdir -p -- "$line" 2>&1; done ;;
+            make)
+                paths=
+                for line; do [ -d "$line" ] || paths=$paths$line$nl; done
+                given make_directories "$paths"
+                ;;
             # Not `:`, a special built-in, whose failed redirection would end the shell.
             touch) for line; do [ -f "$line" ] || { true >>"$line"; } 2>&1; done ;;
             own) own "$@" -prune ;;
@@ -416,10 +443,15 @@ while IFS=' ' read -r verb size; do
             rename) rename "$@" ;;
             place) place "$@" ;;
             durable) durable "$@" ;;
-            remove) rm -rf -- "$@" 2>&1 ;;
-            prune) for line; do
-                for line in "$line"/part-*; do [ ! -e "$line" ] || rm -rf -- "$line"; done
-            done ;;
+            remove) discard "$@" ;;
+            prune)
+                paths=
+                for line; do
+                    for line in "$line"/part-*; do [ ! -e "$line" ] || paths=$paths$line$nl; done
+                    [ ${#paths} -lt 30000 ] || { given discard "$paths"; paths=; }
+                done
+                given discard "$paths"
+                ;;
             tidy) find "$@" -depth -type d -exec rmdir {} + 2>/dev/null ;;
             append)
                 path=$1
@@ -435,11 +467,11 @@ while IFS=' ' read -r verb size; do
                 ;;
             digest) $digest "$@" 2>/dev/null ;;
             digests)
-                [ -n "$digest" ] || echo '! no sha256sum, shasum or openssl'
-                for line; do
-                    printf 'm %s\n' "$line"
-                    (cd -- "$line" && find . -type f -exec $digest {} +)
-                done
+                if [ -n "$digest" ]; then
+                    find "$@" -type f -exec $digest {} +
+                else
+                    echo 'no sha256sum, shasum or openssl'
+                fi
                 ;;
             processes) open_files ;;
             *) printf 'unknown verb\n' ;;

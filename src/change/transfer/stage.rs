@@ -230,20 +230,13 @@ pub fn refuse_output(lines: Vec<String>) -> Result<(), ApplyError> {
     if lines.is_empty() { Ok(()) } else { Err(ApplyError::Failed(lines.join("; "))) }
 }
 
-/// Reads the answer to `seal`: digests by path.
+/// Reads the answers of the mover that are digests by path, or else say what went wrong.
 fn read_digests(lines: &[String]) -> Result<BTreeMap<String, String>, ApplyError> {
-    let mut digests = BTreeMap::new();
-    let mut directory = "";
-    for line in lines {
-        if let Some(path) = line.strip_prefix("m ") {
-            directory = path;
-        } else if let Some((digest, name)) = read_digest(line) {
-            digests.insert(format!("{directory}/{}", name.trim_start_matches("./")), digest.to_string());
-        } else {
-            return Err(ApplyError::Failed(line.trim_start_matches("! ").into()));
-        }
-    }
-    Ok(digests)
+    let digests = lines.iter().map(|line| match read_digest(line) {
+        Some((digest, path)) => Ok((path, digest.to_string())),
+        None => Err(ApplyError::Failed(line.clone())),
+    });
+    digests.collect()
 }
 
 /// Reads a line of `sha256sum`, whose names with a backslash are escaped and marked by one.
