@@ -52,6 +52,25 @@ impl Yaml {
         Yaml { data: Arc::new(Data::Text(text.into())), place: place.clone(), tag: None, style: Style::Quoted }
     }
 
+    /// Returns a node of a value that is known: none of its texts is a template.
+    pub fn literal(value: &Value, place: &Place) -> Yaml {
+        let data = match value {
+            Value::Null => Data::Null,
+            Value::Bool(value) => Data::Bool(*value),
+            Value::Number(number) => match number.as_i64() {
+                Some(whole) => Data::Int(whole),
+                None => Data::Float(number.as_f64().unwrap_or_default()),
+            },
+            Value::String(text) => Data::Text(text.clone()),
+            Value::Array(items) => Data::List(items.iter().map(|item| Yaml::literal(item, place)).collect()),
+            Value::Object(map) => {
+                let pair = |(name, value): (&String, &Value)| (Yaml::text_at(name, place), Yaml::literal(value, place));
+                Data::Map(map.iter().map(pair).collect())
+            }
+        };
+        Yaml { data: Arc::new(data), tag: Some("!unsafe".into()), ..Yaml::text_at("", place) }
+    }
+
     pub fn as_str(&self) -> Option<&str> {
         match &*self.data {
             Data::Text(text) => Some(text),

@@ -106,9 +106,32 @@ pub async fn apply(change: &Change, reach: Reach<'_>) -> Result<Applied, ApplyEr
         Change::Run { command } => {
             let start = Zoned::now();
             let output = reach.host.run(command).await?;
+            if command.detached.is_some() {
+                return started(&output);
+            }
             Ok(Applied { output: Some(output), times: Some((start, Zoned::now())), ..Applied::default() })
         }
         Change::Transfer(transfer) => super::transfer::run(transfer, reach).await,
+    }
+}
+
+/// Says of a command that goes on by itself which job it is.
+fn started(output: &Output) -> Result<Applied, ApplyError> {
+    let file = output.text().trim().to_string();
+    match file.rsplit('/').next().filter(|job| output.success() && !job.is_empty()) {
+        Some(job) => {
+            let report = [
+                ("ansible_job_id", Value::from(job)),
+                ("started", 1.into()),
+                ("finished", 0.into()),
+                ("results_file", file.as_str().into()),
+            ];
+            let report = report.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+            Ok(Applied { report, ..Applied::default() })
+        }
+        None => {
+            Err(ApplyError::Failed(format!("the command cannot be left to itself: {}", output.error_text().trim_end())))
+        }
     }
 }
 

@@ -415,6 +415,9 @@ fn run_lines(command: &Command, secrecy: Secrecy) -> Vec<Line> {
         let names: Vec<&str> = command.environment.iter().map(|(name, _)| name.as_str()).collect();
         lines.push(Line::Added(format!("with: {}", names.join(", "))));
     }
+    if let Some(limit) = command.detached {
+        lines.push(Line::Added(format!("  by: itself, for at most {} s", limit.as_secs())));
+    }
     if !command.stdin.is_empty() {
         lines.push(Line::Added(format!("with: {} bytes on stdin", command.stdin.len())));
     }

@@ -127,7 +127,7 @@ impl Planned {
 impl Entry {
     /// Says whether the task is a command of the user's, of which nobody else knows what it does.
     pub fn runs_commands(&self) -> bool {
-        ["command", "raw", "script", "shell"].contains(&self.name)
+        ["command", "custom", "raw", "script", "shell"].contains(&self.name)
     }
 }
 

@@ -75,8 +75,9 @@ pub fn read(action: &str, node: &Yaml) -> Result<Line, Diagnostic> {
     if bare.is_empty() {
         return Ok(line);
     }
-    let whole = line.arguments.is_empty() && bare.starts_with("{{") && bare.ends_with("}}");
-    if let (false, false, Some(word)) = (FREE_FORM.contains(&action), whole, first_bare) {
+    // A template may stand for all of the arguments; what else it gives is an error of the run.
+    let templates = super::keywords::is_template(bare);
+    if let (false, false, Some(word)) = (FREE_FORM.contains(&action), templates, first_bare) {
         let message = format!("`{action}` takes arguments as `key=value`, and `{word}` is not one");
         let hint = "quote a value that has spaces, or write the arguments as a mapping";
         return Err(Diagnostic::new(message).at(&place_of(node, word)).hint(hint));
@@ -88,7 +89,9 @@ pub fn read(action: &str, node: &Yaml) -> Result<Line, Diagnostic> {
 /// Splits `name rest` of `action: copy src=a dest=b`.
 pub fn split_action(node: &Yaml) -> (Yaml, Yaml) {
     let text = node.as_str().unwrap_or("").trim();
-    let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    // The name may be a template, which has spaces.
+    let end = words(text).ok().and_then(|words| words.first().copied()).map_or(text.len(), |(_, end)| end);
+    let (name, rest) = text.split_at(end);
     let rest = rest.trim();
     let place = if rest.is_empty() { node.place.clone() } else { place_of(node, rest) };
     (Yaml::text_at(name, &place_of(node, name)), Yaml { place, data: Data::Text(rest.into()).into(), ..node.clone() })
@@ -139,11 +142,16 @@ fn words(text: &str) -> Result<Vec<(usize, usize)>, &'static str> {
 
 /// Splits `key=value` at the first `=` that has no backslash before it and is not within quotes or braces.
 fn option(word: &str) -> Option<(&str, &str)> {
-    let at = word.char_indices().find(|(at, c)| *c == '=' && *at > 0 && !word[..*at].ends_with('\\'))?.0;
+    let parts = |(at, c): &(usize, char)| {
+        let key = &word[..*at];
+        // `{{ item }}=value` names the variable that `set_fact` sets; the `=` of `{{ a == b }}` parts nothing.
+        let open = key.matches('{').count() != key.matches('}').count();
+        *c == '=' && *at > 0 && !key.ends_with('\\') && !open
+    };
+    let at = word.char_indices().find(parts)?.0;
     let key = &word[..at];
-    // `{{ item }}=value` names the variable that `set_fact` sets; the `=` of `{{ a == b }}` parts nothing.
-    let open = key.matches('{').count() != key.matches('}').count();
-    (!key.contains(['"', '\'']) && !open).then_some((key, &word[at + 1..]))
+    let is_template = key.starts_with("{{") && key.ends_with("}}");
+    (is_template || !key.contains(['"', '\''])).then_some((key, &word[at + 1..]))
 }
 
 fn unquote(text: &str) -> String {

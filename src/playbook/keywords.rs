@@ -155,15 +155,23 @@ const BLOCK: &[Keyword] = &[
 
 const TASK: &[Keyword] = &[
     row("action", Shape::Any, "The module and its arguments, as text or with `module:`."),
-    row("args", Shape::Mapping, "Further arguments of the module."),
-    refused("async", "give the task a `timeout`; it runs over the open connection"),
+    row("args", Shape::Any, "Further arguments of the module: a mapping, or a template of one."),
+    row(
+        "async",
+        Shape::Number,
+        "The most seconds that a command may go on by itself on the host, behind the connection; other modules run as usual, within this time.",
+    ),
     row("changed_when", Shape::Condition, "Decides from the result whether something changed."),
     row("delay", Shape::Number, "Seconds between two tries."),
     row("failed_when", Shape::Condition, "Decides from the result whether the task failed."),
     row("local_action", Shape::Any, "As `action`, on the controller."),
     row("loop", Shape::Any, "Runs the task once for each item of this list."),
     row("loop_control", Shape::Mapping, "Names and shows the loop's items."),
-    refused("poll", "give the task a `timeout`; it runs over the open connection"),
+    row(
+        "poll",
+        Shape::Number,
+        "Seconds between two looks at an `async` command; 15 unless set, and 0 goes on without waiting.",
+    ),
     row(
         "probe",
         Shape::Bool,
@@ -180,7 +188,7 @@ const HANDLER: &[Keyword] = &[row("listen", Shape::Texts, "Further names that no
 pub const LOOP_CONTROL: &[Keyword] = &[
     row("break_when", Shape::Condition, "Ends the loop after an item for which this holds."),
     row("extended", Shape::Bool, "Provides `ansible_loop` with the position and its neighbours."),
-    refused("extended_allitems", "leave it out: `ansible_loop.allitems` is always there"),
+    row("extended_allitems", Shape::Bool, "`no` leaves `allitems` out of `ansible_loop`."),
     row("index_var", Shape::Text, "The variable that counts the items, from 0."),
     row("label", Shape::Text, "What to show instead of the whole item."),
     row("loop_var", Shape::Text, "The variable that holds the item; `item` unless set."),
@@ -305,7 +313,7 @@ impl Shape {
 }
 
 /// Names a wrong value: short text as it is, everything else by its kind.
-fn shown(value: &Yaml) -> String {
+pub(super) fn shown(value: &Yaml) -> String {
     match value.as_str() {
         Some(text) if text.len() <= 40 && !text.contains('\n') => format!("`{text}`"),
         _ => value.kind().into(),

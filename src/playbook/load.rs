@@ -8,6 +8,7 @@ use crate::yaml::Yaml;
 
 use super::Playbook;
 use super::files::Files;
+use super::library::Library;
 use super::play::Imported;
 use super::reader::{Reader, normal};
 
@@ -25,6 +26,10 @@ pub struct Loader {
     pub roles_path: Vec<PathBuf>,
     /// `None`: such texts cannot be templates.
     pub render: Option<RenderName>,
+    /// A notification that nobody answers is no error.
+    pub allows_missing_handlers: bool,
+    /// The modules of the user's.
+    pub library: Library,
     pub(super) files: Files,
 }
 

@@ -65,6 +65,7 @@ impl Reader<'_> {
                 "label" => control.label = Some(value.clone()),
                 "pause" => control.pause = Some(value.clone()),
                 "extended" => control.extended = Some(value.clone()),
+                "extended_allitems" => control.extended_allitems = Some(value.clone()),
                 _ => control.break_when = Some(value.clone()),
             }
         }

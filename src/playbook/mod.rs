@@ -14,6 +14,7 @@ mod import;
 mod include;
 mod inherit;
 pub mod keywords;
+pub mod library;
 mod load;
 mod looping;
 mod play;
@@ -26,6 +27,8 @@ mod testing;
 
 pub use include::{Included, RoleFiles};
 pub use load::{Loader, RenderName, load, load_all};
+pub use reader::missing_handler;
+pub use task::short;
 
 #[derive(Clone, Debug, Default)]
 pub struct Playbook {
@@ -90,6 +93,10 @@ pub struct Task {
     pub action_place: Place,
     /// Arguments by name, `key=value` text and `args:` already merged in.
     pub arguments: Vec<(Yaml, Yaml)>,
+    /// `args:` that is a template of a mapping; what stands in `arguments` is stronger.
+    pub args: Option<Yaml>,
+    /// The file of a module of the user's, from a `library/`.
+    pub custom: Option<Arc<library::Custom>>,
     /// Bare text: `command: uptime`. For `include_tasks` the file, however it was written.
     pub free_form: Option<Yaml>,
     pub loop_over: Option<Loop>,
@@ -109,6 +116,10 @@ pub struct Task {
     pub run_once: Option<Yaml>,
     /// Seconds; 0 means no limit.
     pub timeout: Option<Yaml>,
+    /// Seconds that a command may go on behind the connection.
+    pub asynchronous: Option<Yaml>,
+    /// Seconds.
+    pub poll: Option<Yaml>,
     /// What `include_tasks` and `include_role` hand on; `None` for every other action.
     pub include: Option<Arc<Include>>,
 }
@@ -164,11 +175,23 @@ impl Task {
     /// Says whether notifying `topic` means this handler, whose name was rendered to `name`: by its name, as
     /// `role : name`, or by what it listens to.
     pub fn answers_to(&self, topic: &str, name: &str) -> bool {
-        let by_role = |role: &Arc<Role>| {
-            topic.strip_prefix(role.name.as_str()).and_then(|rest| rest.strip_prefix(" : ")) == Some(name)
+        (!name.is_empty() && self.is_called(topic, name)) || self.listens_to(topic)
+    }
+
+    /// Says whether the handler listens to a topic, which may have the role in front.
+    pub fn listens_to(&self, topic: &str) -> bool {
+        self.listen.iter().any(|listened| self.is_called(topic, listened))
+    }
+
+    /// Says whether a topic is a name of this handler's: `name`, or `role : name`.
+    fn is_called(&self, topic: &str, name: &str) -> bool {
+        let of_role = |role: &Arc<Role>| {
+            let short = role.name.rsplit('.').next().unwrap_or(&role.name);
+            [role.name.as_str(), short]
+                .iter()
+                .any(|role| topic.strip_prefix(role).and_then(|rest| rest.strip_prefix(" : ")) == Some(name))
         };
-        self.listen.iter().any(|listened| listened == topic)
-            || (!name.is_empty() && (topic == name || self.keywords.role.as_ref().is_some_and(by_role)))
+        topic == name || self.keywords.role.as_ref().is_some_and(of_role)
     }
 }
 
@@ -190,6 +213,7 @@ pub struct LoopControl {
     /// Seconds between items.
     pub pause: Option<Yaml>,
     pub extended: Option<Yaml>,
+    pub extended_allitems: Option<Yaml>,
     pub break_when: Option<Yaml>,
 }
 

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use crate::error::{Diagnostic, nearest};
 use crate::vars::Layer;
+use crate::vars::files::is_mappings;
 use crate::yaml::{Data, Yaml};
 
+use super::files::first_file;
 use super::inherit::{items, over};
 use super::keywords::{Kind, is_template};
 use super::reader::{Notices, Reader, normal};
+use super::role::vars_candidates;
 use super::{Keywords, Play};
 
 /// The names of the one thing.
@@ -185,14 +188,18 @@ impl Reader<'_> {
             }
             if let Some(name) = entry.as_str().filter(|name| !is_template(name)) {
                 let directory = self.directory.clone();
-                self.vars_file(name, &[directory], &entry.place);
+                let file = first_file(vars_candidates(name, std::slice::from_ref(&directory)));
+                let document = file.and_then(|file| self.loader.files.document(&file).ok().flatten());
+                if !document.is_some_and(|root| is_mappings(&root)) {
+                    self.vars_file(name, &[directory], &entry.place);
+                }
             }
         }
         entries
     }
 
     fn serial(&mut self, value: Option<Yaml>) -> Vec<Yaml> {
-        let batches: Vec<Yaml> = value.map(|value| items(&value)).unwrap_or_default();
+        let batches: Vec<Yaml> = value.filter(|value| !value.is_null()).map(|value| items(&value)).unwrap_or_default();
         for batch in &batches {
             let fits = match &*batch.data {
                 Data::Int(number) => *number >= 0,

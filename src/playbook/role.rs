@@ -57,6 +57,7 @@ impl Reader<'_> {
     /// Returns the role's tasks as a block, after those of the roles it depends on. Its handlers are kept in the reader.
     pub fn role(&mut self, wanted: Wanted, keywords: Keywords) -> Vec<Step> {
         let Some(path) = self.find_role(&wanted, keywords.role.as_deref()) else { return Vec::new() };
+        self.loader.library.add(&path.join("library"));
         let meta = self.part_files(&path, "meta", None, &wanted.place).pop();
         // A cycle must be seen before the second listing of a role is taken for a duplicate.
         if meta.as_ref().is_some_and(|meta| self.is_cycle(meta, &wanted.place)) {
@@ -195,17 +196,33 @@ impl Reader<'_> {
         let beside = parent.and_then(|role| role.path.parent()).map(Path::to_path_buf);
         let bases = [self.directory.join("roles")].into_iter();
         let bases = bases.chain(self.loader.roles_path.iter().cloned()).chain(beside).chain([self.directory.clone()]);
-        let candidates: Vec<PathBuf> = bases.map(|base| normal(&base.join(&wanted.name))).collect();
+        let plain = bases.map(|base| normal(&base.join(&wanted.name)));
+        let candidates: Vec<PathBuf> = match of_collection(&wanted.name) {
+            Some(below) => {
+                let places = self.loader.library.collections(&self.directory);
+                places.iter().map(|place| normal(&place.join(&below))).chain(plain).collect()
+            }
+            None => plain.collect(),
+        };
         let found = candidates.iter().find(|path| !wanted.name.is_empty() && path.is_dir()).cloned();
         if found.is_none() {
             let missing = not_found(&format!("role `{}`", wanted.name), &candidates, &wanted.place);
             self.errors.push(match wanted.name.matches('.').count() {
-                2.. => missing.hint("roles of collections are not supported; copy the role to `roles/`"),
+                2.. => missing.hint("collections are in `collections/ansible_collections/` beside the playbook"),
                 _ => missing,
             });
         }
         found
     }
+}
+
+/// Returns where a collection has the role of a name such as `ns.collection.role`, below `ansible_collections`.
+fn of_collection(name: &str) -> Option<PathBuf> {
+    let mut parts = name.split('.');
+    let (namespace, collection) = (parts.next()?, parts.next()?);
+    let role = parts.collect::<PathBuf>();
+    let is_name = !name.contains('/') && !role.as_os_str().is_empty();
+    is_name.then(|| [namespace, collection, "roles"].iter().collect::<PathBuf>().join(role))
 }
 
 /// Returns where a file of variables is looked for: in `vars/` of each directory, then in it.

@@ -1,5 +1,6 @@
 //! One task: its action, what the action is told, and the keywords beside it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::{Diagnostic, Place, nearest};
@@ -8,6 +9,7 @@ use crate::yaml::{Data, Yaml};
 use super::arguments;
 use super::inherit::items;
 use super::keywords::{Kind, is_template};
+use super::library::{self, Custom};
 use super::looping::with_lookup;
 use super::reader::Reader;
 use super::{Include, Keywords, Section, Step, Task};
@@ -20,6 +22,8 @@ pub(super) struct Action {
     pub place: Place,
     pub arguments: Vec<(Yaml, Yaml)>,
     pub free_form: Option<Yaml>,
+    /// `args:` that is a template of a mapping.
+    args: Option<Yaml>,
     /// From `local_action`.
     is_local: bool,
 }
@@ -48,7 +52,19 @@ const OTHER_MODULES: &[&str] = &["dnf", "dnf5", "yum", "yum_repository", "apk", 
 
 impl Reader<'_> {
     pub fn is_action(&self, name: &str) -> bool {
-        self.loader.actions.contains(&short(name)) || IMPORTS.contains(&short(name))
+        self.loader.actions.contains(&short(name)) || IMPORTS.contains(&short(name)) || self.custom(name).is_some()
+    }
+
+    /// Finds a module of the user's by its name.
+    fn custom(&self, name: &str) -> Option<PathBuf> {
+        self.loader.library.find(name, &self.directory)
+    }
+
+    /// Reads the module of the user's that a task names, where there is one.
+    fn read_custom(&mut self, action: &Action) -> Option<Arc<Custom>> {
+        let path = self.custom(&action.name)?;
+        let custom = library::read(&path).map_err(|error| error.at(&action.place));
+        self.errors.catch(custom).map(Arc::new)
     }
 
     fn kind(&self) -> Kind {
@@ -79,7 +95,12 @@ impl Reader<'_> {
         let keyword = |name: &str| node.get(name).filter(|value| !value.is_null()).cloned();
         let local = action.is_local.then(|| Yaml::text_at("localhost", &action.place));
         let mut keywords = keywords;
+        let custom = self.read_custom(&action);
         let task = Task {
+            args: action.args,
+            custom,
+            asynchronous: keyword("async"),
+            poll: keyword("poll"),
             action: action.name,
             action_place: action.place,
             arguments: action.arguments,
@@ -188,7 +209,8 @@ impl Reader<'_> {
             ([(key, value)], []) => {
                 let action = read_action(key, value);
                 let action = self.errors.catch(action)?;
-                if !(self.is_action(&action.name) || conditional && self.is_elsewhere(&action.name)) {
+                let known = is_template(&action.name) || self.is_action(&action.name);
+                if !(known || conditional && self.is_elsewhere(&action.name)) {
                     self.errors.push(self.unknown_action(&action.name, &action.place));
                     return None;
                 }
@@ -277,7 +299,7 @@ pub(super) const ROLE_ARGUMENTS: &[&str] = &[
 ];
 
 /// Returns the short name of a builtin.
-fn short(name: &str) -> &str {
+pub fn short(name: &str) -> &str {
     // Those that are built in here and are in a collection there.
     let collections =
         [("community.general.", "nsupdate"), ("ansible.posix.", "mount"), ("community.mysql.", "mysql_query")];
@@ -322,7 +344,7 @@ fn read_action(key: &Yaml, value: &Yaml) -> Result<Action, Diagnostic> {
         Data::Text(_) => {
             let (module, rest) = arguments::split_action(value);
             let rest = if rest.as_str() == Some("") { nothing(&rest) } else { rest };
-            return with_arguments(&plain(module)?, &rest, is_local);
+            return with_arguments(&module, &rest, is_local);
         }
         Data::Map(map) => map.iter().find(|(name, _)| name.as_str() == Some("module")),
         _ => None,
@@ -333,30 +355,17 @@ fn read_action(key: &Yaml, value: &Yaml) -> Result<Action, Diagnostic> {
         return Err(Diagnostic::new(message).at(&value.place).hint(hint));
     };
     let pairs = value.as_map().unwrap_or(&[]).iter().filter(|(name, _)| name.as_str() != Some("module")).cloned();
-    with_arguments(
-        &plain(module.clone())?,
-        &Yaml { data: Data::Map(pairs.collect()).into(), ..value.clone() },
-        is_local,
-    )
+    with_arguments(module, &Yaml { data: Data::Map(pairs.collect()).into(), ..value.clone() }, is_local)
 }
 
 fn nothing(node: &Yaml) -> Yaml {
     Yaml { data: Data::Null.into(), ..node.clone() }
 }
 
-fn plain(module: Yaml) -> Result<Yaml, Diagnostic> {
-    match is_template(&module.key()) {
-        true => {
-            let message = "the name of a module cannot be a template";
-            Err(Diagnostic::new(message).at(&module.place).hint("write a task for each module, with `when`"))
-        }
-        false => Ok(module),
-    }
-}
-
 fn with_arguments(key: &Yaml, value: &Yaml, is_local: bool) -> Result<Action, Diagnostic> {
     let name = short(&key.key()).to_string();
-    let mut action = Action { name, place: key.place.clone(), arguments: Vec::new(), free_form: None, is_local };
+    let mut action =
+        Action { name, place: key.place.clone(), arguments: Vec::new(), free_form: None, args: None, is_local };
     match &*value.data {
         Data::Null => {}
         Data::Map(map) => {
@@ -377,7 +386,15 @@ fn with_arguments(key: &Yaml, value: &Yaml, is_local: bool) -> Result<Action, Di
 
 /// Adds `args:`; what the action itself says is stronger.
 fn merge_args(node: &Yaml, action: &mut Action) -> Result<(), Diagnostic> {
-    for (key, value) in node.get("args").and_then(Yaml::as_map).unwrap_or(&[]) {
+    let args = node.get("args").filter(|args| !args.is_null());
+    if let Some(wrong) = args.filter(|args| args.as_map().is_none()) {
+        if !wrong.as_str().is_some_and(is_template) {
+            let message = format!("`args` should be a mapping, not {}", super::keywords::shown(wrong));
+            return Err(Diagnostic::new(message).at(&wrong.place));
+        }
+        action.args = Some(wrong.clone());
+    }
+    for (key, value) in args.and_then(Yaml::as_map).unwrap_or(&[]) {
         if !action.arguments.iter().any(|(name, _)| name.key() == key.key()) {
             action.arguments.push((key.clone(), value.clone()));
         }

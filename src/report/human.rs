@@ -4,8 +4,9 @@ use std::io::{IsTerminal as _, Write};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use indexmap::IndexMap;
 use serde::Serialize as _;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::change::{Diff, Line};
 use crate::modules::Results;
@@ -13,7 +14,7 @@ use crate::run::{Event, Interrupted, Mode, Subject, TaskKind, Uncertain, Verdict
 use crate::settings;
 use crate::transport::name::{printable, shown};
 
-use super::{Recap, Reporter};
+use super::{RUN, Recap, Reporter};
 
 const WIDTH: usize = 79;
 /// More changes than this in one task are counted below their list.
@@ -201,6 +202,25 @@ impl<W: Write> Human<W> {
         self.out.flush()
     }
 
+    /// Prints what `set_stats` has told, where `ANSIBLE_SHOW_CUSTOM_STATS` asks for it.
+    fn stats(&mut self, stats: &IndexMap<String, Map<String, Value>>) -> std::io::Result<()> {
+        let asked = std::env::var("ANSIBLE_SHOW_CUSTOM_STATS").unwrap_or_default().to_lowercase();
+        if stats.is_empty() || !["1", "true", "yes", "on", "t", "y"].contains(&asked.as_str()) {
+            return Ok(());
+        }
+        self.banner("CUSTOM STATS:")?;
+        let mut names: Vec<&String> = stats.keys().filter(|name| *name != RUN).collect();
+        names.sort();
+        let whole = stats.get_key_value(RUN).map(|(name, _)| name);
+        for name in names.into_iter().chain(whole) {
+            let told = serde_json::to_string_pretty(&stats[name]).unwrap_or_default();
+            let line: Vec<&str> = told.lines().map(str::trim_start).collect();
+            let name = if name == RUN { "RUN" } else { name };
+            writeln!(self.out, "\t{}: {}", printable(name), line.join(" "))?;
+        }
+        writeln!(self.out)
+    }
+
     fn recap(&mut self) -> std::io::Result<()> {
         self.banner("PLAY RECAP")?;
         let recap = std::mem::take(&mut self.recap);
@@ -230,6 +250,7 @@ impl<W: Write> Human<W> {
             }
             writeln!(self.out, "{}", text.trim_end())?;
         }
+        self.stats(&recap.stats)?;
         self.recap = recap;
         Ok(())
     }

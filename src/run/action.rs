@@ -8,9 +8,10 @@ use serde_json::{Map, Value, json};
 use crate::error::{Diagnostic, Diagnostics};
 use crate::modules::Results;
 use crate::playbook::Task;
+use crate::playbook::keywords::check_variable;
 use crate::template::Failure;
 use crate::vars::Var;
-use crate::yaml::Yaml;
+use crate::yaml::{Data, Yaml};
 
 use super::doing::{Doing, Done, Trouble, duration, skip};
 use super::play::{Batch, Split};
@@ -30,6 +31,12 @@ pub struct Action {
 pub const ACTIONS: &[Action] = &[
     row("add_host", "Adds a host to the inventory of this run", None, None),
     row("assert", "Fails unless conditions hold", Some(&["that", "fail_msg", "msg", "success_msg", "quiet"]), None),
+    row(
+        "async_status",
+        "Says how far a job of `async` is, or removes what is kept of it",
+        Some(&["jid", "mode"]),
+        None,
+    ),
     row("debug", "Prints a message or a variable", Some(&["msg", "var", "verbosity"]), None),
     row("fail", "Fails with a message", Some(&["msg"]), None),
     row("group_by", "Puts hosts into groups by a key", Some(&["key", "parents"]), None),
@@ -115,6 +122,7 @@ impl Doing<'_> {
             "include_vars" => self.include_vars(&arguments),
             "add_host" => self.add_host(arguments),
             "group_by" => self.group_by(&arguments),
+            "async_status" => self.async_status(&arguments).await,
             "pause" => self.pause(&arguments).await,
             other => Err(Trouble::failed(format!("`{other}` cannot stand here"))),
         }
@@ -159,21 +167,53 @@ impl Doing<'_> {
         if verbosity.unwrap_or(0) > u64::from(self.batch.run.options.verbosity) {
             return Ok(skip("Verbosity threshold not met."));
         }
-        let Some(var) = self.written("var") else {
-            let message = self.rendered("msg")?.unwrap_or_else(|| "Hello world!".into());
-            return Ok(with("msg", message));
+        let message =
+            self.written("msg").map(|node| self.templates().render(&list_of(node), &self.scope)).transpose()?;
+        let message = message.and_then(|values| values.get(0).cloned());
+        let var = self.written("var").filter(|var| self.is_given(var));
+        if let Some(var) = var.filter(|var| var.as_map().is_some() || var.as_list().is_some()) {
+            let message = format!("`var` is {}, which is not a string and conversion is not allowed", var.kind());
+            return Err(Diagnostic::new(message).at(&var.place).into());
+        }
+        if let Some(var) = var.filter(|var| var.tag.as_deref() == Some("!unsafe")) {
+            let message = "Error while resolving `var` expression: an untrusted template or expression";
+            return Err(Diagnostic::new(message).at(&var.place).into());
+        }
+        let Some(var) = var else {
+            return Ok(with("msg", message.unwrap_or_else(|| "Hello world!".into())));
         };
+        if message.is_some() {
+            let error = Diagnostic::new("parameters are mutually exclusive: msg|var").at(&self.task.action_place);
+            return Err(error.into());
+        }
         let name = var.as_str().map_or_else(|| var.key(), str::to_string);
         let expression =
             Yaml::text_at(format!("{{{{ {} }}}}", name.trim_start_matches("{{").trim_end_matches("}}")), &var.place);
-        match self.templates().rendered(&expression, &self.scope)? {
-            Some(value) => Ok(with(&name, value)),
-            // As ansible-core 2.19 shows it; earlier ones said `VARIABLE IS NOT DEFINED!`.
-            None => {
-                let shown = name.trim_start_matches("{{").trim_end_matches("}}").trim();
-                Ok(with(&name, format!("<< error 1 - '{shown}' is undefined >>").into()))
-            }
-        }
+        let value = match self.templates().render(&list_of(&expression), &self.scope) {
+            Ok(values) => match values.get(0) {
+                Some(value) => value.clone(),
+                None => {
+                    let warning =
+                        "The result of the `var` expression could not be omitted; a placeholder was used instead.";
+                    self.batch.run.send(Event::Warning(warning.into()));
+                    let mut done = with(&name, "<<Omit>>".into());
+                    done.result.insert("warnings".into(), json!([warning]));
+                    return Ok(done);
+                }
+            },
+            // It is there to be looked at, as in Ansible.
+            Err(failure) => match undefined(&failure) {
+                Some(what) => format!("<< error 1 - '{what}' is undefined >>").into(),
+                None => return Err(failure.into()),
+            },
+        };
+        Ok(with(&name, value))
+    }
+
+    /// Says whether an argument is more than a template that comes to `omit`.
+    fn is_given(&self, node: &Yaml) -> bool {
+        let values = self.templates().render(&list_of(node), &self.scope);
+        !node.as_str().is_some_and(|text| text.contains("{{")) || !values.is_ok_and(|values| values.get(0).is_none())
     }
 
     fn set_fact(&self, mut arguments: Map<String, Value>) -> Result<Done, Trouble> {
@@ -207,10 +247,16 @@ impl Doing<'_> {
     }
 
     fn set_stats(&self, mut arguments: Map<String, Value>) -> Result<Done, Trouble> {
-        let Some(Value::Object(data)) = arguments.remove("data") else {
-            let error = Diagnostic::new("`set_stats` needs `data`, a mapping").at(&self.task.action_place);
-            return Err(error.into());
+        let data = match arguments.remove("data") {
+            None => Map::new(),
+            Some(Value::Object(data)) => self.with_names(data)?,
+            Some(_) => return Err(Trouble::failed("The 'data' option needs to be a dictionary/hash")),
         };
+        if let Some(name) =
+            data.keys().find(|name| check_variable(&Yaml::text_at(*name, &self.task.action_place)).is_err())
+        {
+            return Err(Trouble::failed(format!("Invalid variable name {}.", python_quoted(name))));
+        }
         let switch = |name: &str, unsaid: bool| arguments.get(name).map_or(unsaid, truthy);
         let (per_host, aggregate) = (switch("per_host", false), switch("aggregate", true));
         Ok(with("ansible_stats", json!({ "data": data, "per_host": per_host, "aggregate": aggregate })))
@@ -221,11 +267,19 @@ impl Doing<'_> {
         let Some(name) = name.map(|name| text_of(&name)) else {
             return Err(Diagnostic::new("`add_host` needs the argument `name`").at(&self.task.action_place).into());
         };
+        let name = match name.rsplit_once(':') {
+            Some((host, port)) if !host.contains(':') && port.parse::<u16>().is_ok() => {
+                arguments.entry("ansible_ssh_port").or_insert(json!(port.parse::<u16>().unwrap_or_default()));
+                host.to_string()
+            }
+            _ => name,
+        };
         let groups = ["groups", "group", "groupname"].iter().find_map(|key| arguments.remove(*key));
         let groups = words(groups.as_ref());
+        let told = json!({ "host_name": name, "groups": groups, "host_vars": arguments });
         let vars = arguments.into_iter().map(|(name, value)| (name, Var::Known(value))).collect();
         let changed = self.batch.run.fleet.add_host(&name, &groups, vars)?;
-        Ok(Done { changed, ..with("add_host", name.into()) })
+        Ok(Done { changed, ..with("add_host", told) })
     }
 
     fn group_by(&self, arguments: &Map<String, Value>) -> Result<Done, Trouble> {
@@ -364,6 +418,22 @@ pub const META: &[&str] = &[
     "noop",
     "reset_connection",
 ];
+
+/// Returns a list of a node alone: where that comes to `omit`, nothing is in it.
+fn list_of(node: &Yaml) -> Yaml {
+    Yaml { data: Arc::new(Data::List(vec![node.clone()])), ..Yaml::text_at("", &node.place) }
+}
+
+/// Returns what an expression lacks, where that is why it failed.
+fn undefined(failure: &Failure) -> Option<String> {
+    let Failure::Wrong(diagnostic) = failure else { return None };
+    let (name, rest) = diagnostic.message.strip_prefix('`')?.split_once('`')?;
+    (rest.trim() == "is undefined").then(|| name.to_string())
+}
+
+fn python_quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
 
 pub(super) fn with(name: &str, value: Value) -> Done {
     let mut result = Results::new();

@@ -312,10 +312,10 @@ impl Batch {
             return if switches.is_ok() { doing.ask(&sender).await } else { Next::Nothing };
         }
         let Ok(all) = doing.items() else { return Next::Nothing };
-        let count = all.len();
+        let every = all.clone();
         let some = all.into_iter().enumerate().skip(items.start).take(items.len());
         let asked = some.map(|(index, item)| {
-            let (mut one, switches) = doing.with_item(index, count, item);
+            let (mut one, switches) = doing.with_item((index, &every), item);
             one.scope.only_asks = true;
             let sender = &sender;
             async move { if switches.is_ok() { one.ask(sender).await } else { Next::Nothing } }
@@ -328,7 +328,9 @@ impl Batch {
 impl Doing<'_> {
     /// Asks what the task's plan would. Whatever stands in the way is the task's own affair, when it is its turn.
     async fn ask(&self, sender: &Sender) -> Next {
-        let Some(entry) = modules::find(&self.task.action) else { return Next::Nothing };
+        // What a module of the user's does is not known, and it is not run ahead.
+        let entry = modules::find(&self.task.action).filter(|_| self.task.custom.is_none());
+        let Some(entry) = entry else { return Next::Nothing };
         match self.holds() {
             Ok(true) => {}
             Ok(false) => {

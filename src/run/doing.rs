@@ -202,13 +202,14 @@ impl<'a> Doing<'a> {
                 Some(node) => self.number(node)? as u64,
                 None => 0,
             };
-            let mut attempt = self.bounded().await;
+            let attempts = |number: u64| (retries > 0).then_some(number);
+            let mut attempt = self.bounded(attempts(1)).await;
             for done in 0..retries {
                 if !matches!(&attempt, Err(Trouble::Failed { .. })) {
                     break;
                 }
                 self.retry(retries - done).await?;
-                attempt = self.bounded().await;
+                attempt = self.bounded(attempts(done + 2)).await;
             }
             return attempt;
         };
@@ -216,13 +217,16 @@ impl<'a> Doing<'a> {
             self.task.retries.as_ref().map(|node| self.number(node)).transpose()?.unwrap_or(3.0).max(1.0) as u64;
         let mut tries = 1;
         loop {
-            let attempt = self.bounded().await;
-            let result = match &attempt {
+            let attempt = self.bounded(Some(tries)).await;
+            let mut result = match &attempt {
                 Ok(done) if done.unknown || done.skipped => return attempt,
                 Ok(done) => done.result.clone(),
                 Err(Trouble::Failed { message, result }) => failure(message, result.clone()),
                 Err(_) => return attempt,
             };
+            if let Ok(done) = &attempt {
+                result.insert("changed".into(), done.changed.into());
+            }
             let reached = self.templates().condition(until, &self.scope_with(&result))?;
             if reached || tries > retries {
                 return match (reached, attempt) {
@@ -230,10 +234,20 @@ impl<'a> Doing<'a> {
                         done.result.insert("attempts".into(), tries.into());
                         Ok(done)
                     }
+                    // What `failed_when` says is stronger than that the tries are over, as in Ansible.
+                    (false, Ok(mut done)) if self.task.failed_when.is_some() => {
+                        done.result.insert("attempts".into(), (tries - 1).into());
+                        done.result.insert("failed".into(), true.into());
+                        Ok(done)
+                    }
                     (false, Ok(mut done)) => {
                         done.result.insert("attempts".into(), (tries - 1).into());
                         let message = format!("`until` did not hold after {} retries", tries - 1);
                         Err(Trouble::Failed { message, result: done.result })
+                    }
+                    (_, Err(Trouble::Failed { message, mut result })) => {
+                        result.insert("attempts".into(), if reached { tries } else { tries - 1 }.into());
+                        Err(Trouble::Failed { message, result })
                     }
                     (_, attempt) => attempt,
                 };
@@ -255,8 +269,16 @@ impl<'a> Doing<'a> {
     }
 
     /// Does the task once, within `timeout`, and applies `changed_when` and `failed_when`.
-    async fn bounded(&self) -> Result<Done, Trouble> {
-        let seconds = self.task.timeout.as_ref().map(|node| self.number(node)).transpose()?.unwrap_or(0.0);
+    async fn bounded(&self, attempts: Option<u64>) -> Result<Done, Trouble> {
+        let mut seconds = self.task.timeout.as_ref().map(|node| self.number(node)).transpose()?.unwrap_or(0.0);
+        let mut keyword = "timeout";
+        if let Some(node) = self.task.asynchronous.as_ref().filter(|_| !self.can_go_on()) {
+            // What cannot go on by itself is done at once, within the same time.
+            let most = self.number(node)?;
+            if most > 0.0 && (seconds <= 0.0 || most < seconds) {
+                (seconds, keyword) = (most, "async");
+            }
+        }
         let limit = (seconds > 0.0).then(|| duration(seconds));
         let attempt = match limit {
             None => self.perform(None).await,
@@ -265,11 +287,14 @@ impl<'a> Doing<'a> {
                 Ok(attempt) => attempt,
                 Err(_) => {
                     self.let_go().await;
-                    Err(Trouble::failed(format!("no end within {seconds} seconds (`timeout`)")))
+                    Err(Trouble::failed(format!("no end within {seconds} seconds (`{keyword}`)")))
                 }
             },
         };
-        self.judge(attempt)
+        self.judge(attempt.map(|mut done| {
+            done.result.extend(attempts.map(|number| ("attempts".to_string(), number.into())));
+            done
+        }))
     }
 
     /// Gives up a shell that still works on what this task has asked for: what comes next would wait for it.
@@ -318,6 +343,9 @@ impl<'a> Doing<'a> {
                         Some(message) => message.to_string(),
                         None => "`failed_when` holds".to_string(),
                     };
+                    if self.task.changed_when.is_some() {
+                        done.result.insert("changed".into(), done.changed.into());
+                    }
                     return Err(Trouble::Failed { message, result: done.result });
                 }
                 Ok(false) => drop(done.result.remove("failed")),
@@ -365,9 +393,29 @@ impl<'a> Doing<'a> {
     }
 
     async fn perform(&self, limit: Option<Duration>) -> Result<Done, Trouble> {
-        match modules::find(&self.task.action) {
+        let delegated = self.delegated_scope()?;
+        let task = match self.resolved()? {
+            None if delegated.is_none() => return self.performed(limit).await,
+            None => self.task.clone(),
+            Some(task) => task,
+        };
+        let (layers, scope) = (self.layers.clone(), delegated.unwrap_or_else(|| self.scope.clone()));
+        let doing = Doing { task: &task, layers, scope, ..*self.same() };
+        Box::pin(doing.performed(limit)).await
+    }
+
+    async fn performed(&self, limit: Option<Duration>) -> Result<Done, Trouble> {
+        let background = self.background()?;
+        let done = match entry(self.task) {
             Some(entry) => self.module(entry, limit).await,
             None => self.action().await,
+        };
+        match (background, done) {
+            (Some(_), Ok(mut done)) if !self.can_go_on() && !done.skipped => {
+                self.as_if_behind(&mut done);
+                Ok(done)
+            }
+            (_, done) => done,
         }
     }
 
@@ -392,20 +440,26 @@ impl<'a> Doing<'a> {
                 rendered.insert(key.key(), value);
             }
         }
+        if let Some(text) = self.task.free_form.as_ref().filter(|_| free_form.is_none()) {
+            match self.templates().render(text, &self.scope)? {
+                Value::Object(arguments) if rendered.is_empty() => rendered.extend(arguments),
+                // A value never becomes further arguments.
+                other => {
+                    let message = format!("the arguments of `{}` should be a mapping, not {other}", self.task.action);
+                    let hint = "give them as `args: \"{{ mapping }}\"`";
+                    return Err(Diagnostic::new(message).at(&text.place).hint(hint).into());
+                }
+            }
+        }
         if let (Some(name), Some(text)) = (free_form, &self.task.free_form) {
             let value = match self.templates().render(text, &self.scope)? {
                 Value::String(text) => text,
                 other => other.to_string(),
             };
-            rendered.insert(name.into(), value.into());
-        }
-        if let (None, Some(text), true) = (free_form, &self.task.free_form, rendered.is_empty()) {
-            let value = self.templates().render(text, &self.scope)?;
-            let Value::Object(arguments) = value else {
-                let message = format!("the arguments of `{}` should be a mapping, not {value}", self.task.action);
-                return Err(Diagnostic::new(message).at(&text.place).into());
-            };
-            rendered.extend(arguments);
+            // The loader has taken the options out of the line: what a value brings is the command's own.
+            let line =
+                matches!(self.task.action.as_str(), "command" | "shell" | "script") && !rendered.contains_key("cmd");
+            rendered.insert(if line { "cmd" } else { name }.into(), value.into());
         }
         Ok(rendered)
     }
@@ -508,6 +562,14 @@ pub(super) fn duration(seconds: f64) -> Duration {
     #[allow(clippy::manual_clamp)]
     let seconds = seconds.max(0.0).min(1e9);
     Duration::from_secs_f64(seconds)
+}
+
+/// Returns the row of a task's module; `None`: it is an action of the runner's.
+pub(super) fn entry(task: &Task) -> Option<&'static modules::Entry> {
+    match &task.custom {
+        Some(_) => Some(&super::custom::ENTRY),
+        None => modules::find(&task.action),
+    }
 }
 
 fn failure(message: &str, mut result: Results) -> Results {

@@ -44,8 +44,9 @@ impl<'a> Doing<'a> {
         let mut sum = Sum::default();
         let mut inclusions = Vec::new();
         let count = items.len();
+        let all: Arc<[Value]> = items.clone().into();
         for (index, item) in items.into_iter().enumerate() {
-            let (mut one, switches) = self.with_item(index, count, item.clone());
+            let (mut one, switches) = self.with_item((index, &all), item.clone());
             one.nth.1 = one.count(one.subject.item.as_deref());
             if index > 0 {
                 one.pause_between().await;
@@ -62,6 +63,10 @@ impl<'a> Doing<'a> {
             let loop_var = self.loop_var();
             done.result.insert("ansible_loop_var".into(), loop_var.clone().into());
             done.result.insert(loop_var, item);
+            if let Some(name) = self.task.loop_over.as_ref().and_then(|over| over.control.index_var.clone()) {
+                done.result.insert("ansible_index_var".into(), name.as_str().into());
+                done.result.insert(name, index.into());
+            }
             inclusions.append(&mut done.inclusions);
             sum.add(verdict, done);
             if verdict == Verdict::Unreachable || stop || self.may_go_on().is_err() {
@@ -105,20 +110,30 @@ impl<'a> Doing<'a> {
     }
 
     /// Returns the same task at work on one item, and whether its switches could be read.
-    pub(super) fn with_item(&self, index: usize, count: usize, item: Value) -> (Doing<'a>, Result<(), Failure>) {
+    pub(super) fn with_item(&self, (index, all): (usize, &[Value]), item: Value) -> (Doing<'a>, Result<(), Failure>) {
+        let count = all.len();
         let mut vars = Layer::new();
         let control = self.task.loop_over.as_ref().map(|over| over.control.clone()).unwrap_or_default();
         vars.insert(self.loop_var(), Var::Known(item.clone()));
         vars.insert("ansible_loop_var".into(), Var::Known(self.loop_var().into()));
         if let Some(name) = &control.index_var {
             vars.insert(name.clone(), Var::Known(index.into()));
+            vars.insert("ansible_index_var".into(), Var::Known(name.as_str().into()));
         }
         let extended = control.extended.as_ref().map(|node| self.batch.run.switch(node, &self.scope));
         if matches!(extended, Some(Ok(true))) {
-            let extended = json!({
+            let mut extended = json!({
                 "index": index + 1, "index0": index, "first": index == 0, "last": index + 1 == count,
                 "length": count, "revindex": count - index, "revindex0": count - index - 1,
             });
+            let neighbours = [("previtem", index.checked_sub(1)), ("nextitem", Some(index + 1))];
+            for (name, item) in neighbours.into_iter().filter_map(|(name, at)| Some((name, all.get(at?)?))) {
+                extended[name] = item.clone();
+            }
+            let with_all = control.extended_allitems.as_ref().map(|node| self.batch.run.switch(node, &self.scope));
+            if !matches!(with_all, Some(Ok(false))) {
+                extended["allitems"] = Value::Array(all.to_vec());
+            }
             vars.insert("ansible_loop".into(), Var::Known(extended));
         }
         let mut layers = self.layers.clone();
@@ -139,7 +154,7 @@ impl<'a> Doing<'a> {
         (one, switches)
     }
 
-    fn same(&self) -> Box<Doing<'a>> {
+    pub(super) fn same(&self) -> Box<Doing<'a>> {
         Box::new(Doing {
             batch: self.batch,
             task: self.task,

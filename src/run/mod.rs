@@ -17,8 +17,10 @@ use crate::yaml::Yaml;
 
 pub mod action;
 mod ahead;
+mod background;
 mod check;
 pub mod connections;
+mod custom;
 mod doing;
 pub mod earlier;
 pub mod event;
@@ -38,6 +40,7 @@ pub mod plan;
 pub mod play;
 pub mod record;
 mod reserved;
+mod resolved;
 mod result;
 mod retold;
 mod said;
@@ -111,6 +114,7 @@ pub struct Progressing {
     fights: Mutex<fights::Fights>,
     /// How often each task has come to each host.
     seen: plan::Seen,
+    jobs: Mutex<background::Jobs>,
     /// Per machine that tasks are delegated to, whose turn it is.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }

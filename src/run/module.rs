@@ -3,18 +3,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::change::{self, Applied, Change, Diff};
+use crate::change::{self, Applied, Change, Diff, Secrecy};
 use crate::error::Diagnostic;
 use crate::host::{Controller, Unrendered, View};
 use crate::modules::{Entry, Module, ModuleError, Outcome, Planned};
+use crate::playbook::library::Custom;
 use crate::template::{Failure, Use};
 use crate::transport::{Transport as _, TransportError};
 use crate::vars::{Layer, Var};
-use crate::yaml::Data;
+use crate::yaml::{Data, Yaml};
 
+use super::background::Background;
 use super::connections::Peers;
+use super::custom::Called;
 use super::doing::{Doing, Done, Trouble};
 use super::earlier::Work;
 use super::making::{Machine, Making, Unapplied};
@@ -34,10 +37,15 @@ impl Doing<'_> {
     }
 
     async fn known_module(&self, entry: &'static Entry, limit: Option<Duration>) -> Result<Done, Trouble> {
-        let arguments = self.arguments(entry.free_form)?;
         let place = &self.task.action_place;
-        let arguments = entry.arguments(arguments).map_err(|error| error.or_at(place))?;
-        let module = (entry.build)(&arguments).map_err(|error| error.or_at(place))?;
+        let (module, arguments) = match &self.task.custom {
+            Some(file) => (Box::new(self.called(file)?) as Box<dyn Module>, entry.arguments(Map::new())?),
+            None => {
+                let arguments =
+                    entry.arguments(self.arguments(entry.free_form)?).map_err(|error| error.or_at(place))?;
+                ((entry.build)(&arguments).map_err(|error| error.or_at(place))?, arguments)
+            }
+        };
         let (mut machine, mut planned) = self.planned(module.as_ref(), limit).await?;
         if self.probe {
             let applied = probed(&machine, &planned).await?;
@@ -78,6 +86,10 @@ impl Doing<'_> {
             Unapplied::Stale(message) => Trouble::failed(message),
             Unapplied::Other(trouble) => trouble,
         })?;
+        self.note_job(&applied);
+        if self.task.custom.is_some() && applied.output.is_some() {
+            return super::custom::done(applied);
+        }
         let (mut changed, mut result) = (!planned.changes.is_empty(), planned.result);
         if let Some(earlier) = &self.batch.run.earlier {
             let work = self.work(&machine.host);
@@ -89,6 +101,14 @@ impl Doing<'_> {
             }
         }
         self.done(changed, result, Some(applied))
+    }
+
+    /// Returns the module of the user's, as it is called.
+    fn called(&self, file: &Arc<Custom>) -> Result<Called, Trouble> {
+        let arguments = self.arguments(None)?;
+        let quiet = (self.secrecy == Secrecy::Hidden, self.batch.run.options.verbosity);
+        let check = self.mode == Mode::Check;
+        Ok(Called { name: self.task.action.clone(), file: file.clone(), arguments, check, quiet })
     }
 
     /// Names what this task does on a machine.
@@ -186,6 +206,7 @@ impl Doing<'_> {
             return Err(Trouble::Unknown(needs));
         }
         self.finish_commands(&mut planned, limit)?;
+        self.finish_facts(&mut planned);
         if let Some(earlier) = &self.batch.run.earlier {
             let work = self.work(&machine.host);
             planned.changes.retain(|change| !earlier.has_made(&work, change));
@@ -237,6 +258,42 @@ impl Doing<'_> {
         if self.task.action == "setup" {
             return Ok(());
         }
+        let environment = self.environment()?;
+        let background = self.background()?.filter(|_| self.can_go_on());
+        for change in &mut planned.changes {
+            if let Change::Run { command } = change {
+                command.environment.splice(0..0, environment.iter().cloned());
+                command.timeout = command.timeout.or(limit);
+                match background {
+                    Some(Background { limit, poll: None }) => command.detached = Some(limit),
+                    Some(Background { limit, .. }) => command.timeout = Some(limit),
+                    None => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the task's environment to `ansible_env`. A variable that needs what is not known yet, as `ansible_env` itself, is
+    /// left out, as by Ansible.
+    fn finish_facts(&self, planned: &mut Planned) {
+        if !matches!(self.task.action.as_str(), "setup" | "gather_facts") {
+            return;
+        }
+        let Outcome::Known(result) = &mut planned.result else { return };
+        let known = result.get_mut("ansible_facts").and_then(|facts| facts.get_mut("ansible_env"));
+        let Some(known) = known.and_then(Value::as_object_mut) else { return };
+        let written = self.task.keywords.environment.iter().filter_map(Yaml::as_map).flatten();
+        for (name, node) in written {
+            match self.templates().render(node, &self.scope) {
+                Ok(Value::Null) | Err(_) => {}
+                Ok(value) => drop(known.insert(name.key(), super::action::text_of(&value).into())),
+            }
+        }
+    }
+
+    /// Returns the environment variables that the task gives its commands.
+    pub(super) fn environment(&self) -> Result<Vec<(String, String)>, Trouble> {
         let mut environment = Vec::new();
         for node in &self.task.keywords.environment {
             let maps = match self.templates().render(node, &self.scope)? {
@@ -251,13 +308,7 @@ impl Doing<'_> {
                 }
             }
         }
-        for change in &mut planned.changes {
-            if let Change::Run { command } = change {
-                command.environment.splice(0..0, environment.iter().cloned());
-                command.timeout = command.timeout.or(limit);
-            }
-        }
-        Ok(())
+        Ok(environment)
     }
 
     /// Says whether the task declares to change nothing.
@@ -300,6 +351,7 @@ impl Doing<'_> {
         making.lock(changes).await?;
         let progress = making.progress();
         let reach = making.reach(&*controller, &progress);
+        let background = self.background()?;
         let mut last = Applied::default();
         for (index, change) in changes.iter().enumerate() {
             if let Some((ran, other)) = run.earlier.as_ref().and_then(|earlier| earlier.take(&work, change)) {
@@ -312,7 +364,15 @@ impl Doing<'_> {
                 last = ran;
                 continue;
             }
-            let applying = self.before_questions(machine, (change, changes.len()), change::apply(change, reach));
+            let applying = async {
+                match (background, change) {
+                    (Some(background), Change::Run { command }) if background.poll.is_some() && self.can_go_on() => {
+                        self.watched(machine, (command, background), reach).await
+                    }
+                    _ => change::apply(change, reach).await,
+                }
+            };
+            let applying = self.before_questions(machine, (change, changes.len()), applying);
             last = making.make((index, change), applying).await?;
         }
         Ok(last)

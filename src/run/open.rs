@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::change::{Change, Diff, Secrecy};
-use crate::modules::{self, Entry, Planned, Results};
+use crate::modules::{Entry, Planned, Results};
 use crate::playbook::Task;
 use crate::template::{Failure, Use};
 use crate::vars::Var;
@@ -126,7 +126,7 @@ impl Batch {
             }
             let attempt = match doing.holds() {
                 Ok(false) if task.loop_over.is_none() => Ok(skip("Conditional result was False")),
-                _ => Err(match modules::find(&task.action).filter(|_| task.loop_over.is_none()) {
+                _ => Err(match super::doing::entry(task).filter(|_| task.loop_over.is_none()) {
                     Some(entry) => {
                         let foreseen = Box::pin(doing.foresee(entry, &needs)).await;
                         Trouble::Open { foreseen, needs: needs.clone() }

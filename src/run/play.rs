@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::error::{Diagnostic, Diagnostics};
 use crate::inventory::Selected;
-use crate::playbook::{Block, Play, Role, Step, Task};
+use crate::playbook::{Block, Play, Role, Step, Task, missing_handler};
 use crate::settings;
 use crate::template::{Failure, Templates};
 use crate::vars::{Fleet, Layer, Scope, Var};
@@ -148,6 +148,10 @@ impl Run {
         let mut sizes = Vec::new();
         for entry in &play.serial {
             let value = self.templates.render(entry, &scope).map_err(|failure| wrong(failure, entry))?;
+            // A template that comes to `omit` or nothing is as if it were not written.
+            if value.is_null() {
+                continue;
+            }
             let size = batch_size(&value, hosts.len()).ok_or_else(|| {
                 let message = format!("`serial` should be a number or a percentage, not {value}");
                 Diagnostic::new(message).at(&entry.place)
@@ -178,7 +182,7 @@ impl Run {
                     .scope(host, &crate::vars::TaskLayers { play_vars: play.vars.clone(), ..Default::default() });
                 let path = self.vars_file(play, entry, &scope)?;
                 if !read.contains_key(&path) {
-                    read.insert(path.clone(), crate::vars::files::read(&path).map_err(|error| at(error, entry))?);
+                    read.insert(path.clone(), crate::vars::files::read_all(&path).map_err(|error| at(error, entry))?);
                 }
                 layer.extend(read[&path].clone());
             }
@@ -419,12 +423,19 @@ impl Batch {
         let names: Vec<String> = handlers.iter().map(|handler| self.handler_name(handler, host)).collect();
         let answers: Vec<usize> =
             (0..handlers.len()).filter(|index| handlers[*index].answers_to(topic, &names[*index])).collect();
-        // Of several handlers with one name the last is meant; a topic reaches all that listen.
-        let listens = |index: &usize| handlers[*index].listen.iter().any(|listened| listened == topic);
-        let named = answers.iter().rfind(|index| !listens(index)).copied();
+        // Of several handlers with one name those of the last role or of the play are meant, and the first of them; a topic
+        // reaches all that listen.
+        let listens = |index: &usize| handlers[*index].listens_to(topic);
+        let role = |index: usize| handlers[index].keywords.role.as_ref().map(Arc::as_ptr);
+        let last = answers.iter().rfind(|index| !listens(index)).map(|index| role(*index));
+        let named = answers.iter().copied().find(|index| !listens(index) && Some(role(*index)) == last);
         let chosen: Vec<usize> = answers.iter().copied().filter(listens).chain(named).collect();
+        if chosen.is_empty() && self.run.loader.allows_missing_handlers {
+            self.run.send(Event::Warning(missing_handler(topic)));
+            return Ok(Vec::new());
+        }
         if chosen.is_empty() {
-            let error = Diagnostic::new(format!("no handler is named `{topic}` or listens to it"));
+            let error = Diagnostic::new(missing_handler(topic));
             return Err(error.suggest(topic, names.iter().map(String::as_str)));
         }
         let tasks = chosen.iter().map(|index| handlers[*index].clone()).collect();

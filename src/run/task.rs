@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::change::Secrecy;
 use crate::error::Diagnostics;
-use crate::playbook::{Keywords, Step, Task};
+use crate::playbook::keywords::is_template;
+use crate::playbook::{Keywords, Step, Task, short};
 use crate::template::Failure;
 use crate::vars::{Layer, Scope, TaskLayers, Var};
 use crate::yaml::Yaml;
@@ -177,7 +178,20 @@ impl Batch {
         if let Some(plan) = &self.run.plan {
             plan.begin(&name, &place);
         }
-        self.run.send(Event::TaskStarted { hosts: hosts.len(), kind, name, place, speaks: speaks(task) });
+        self.run.send(Event::TaskStarted {
+            hosts: hosts.len(),
+            kind,
+            name,
+            place,
+            speaks: speaks(task) || self.is_debug(task, &hosts[0]),
+        });
+    }
+
+    /// Says whether the name of a task's action, a template, comes to `debug`.
+    fn is_debug(&self, task: &Task, host: &str) -> bool {
+        let scope = || self.run.fleet.scope(host, &self.layers(&task.keywords, host));
+        let name = || self.run.templates.render(&Yaml::text_at(task.action.as_str(), &task.action_place), &scope());
+        is_template(&task.action) && name().is_ok_and(|name| name.as_str().map(short) == Some("debug"))
     }
 
     /// Returns a task's name as shown: rendered where it can be, the role in front, else the action.
@@ -222,7 +236,8 @@ impl Batch {
             }
             layers.role_params = role.params.clone();
             let mut magic = Layer::new();
-            magic.insert("role_name".into(), Var::Known(role.name.clone().into()));
+            let short = if role.name.matches('.').count() >= 2 { role.name.rsplit('.').next() } else { None };
+            magic.insert("role_name".into(), Var::Known(short.unwrap_or(&role.name).into()));
             magic.insert("ansible_role_name".into(), Var::Known(role.name.clone().into()));
             let parents: Vec<&str> = role.parents.iter().rev().map(|role| role.name.as_str()).collect();
             magic.insert("ansible_parent_role_names".into(), Var::Known(json!(parents)));
@@ -343,6 +358,8 @@ impl Batch {
             action: "setup".into(),
             action_place: place.clone(),
             arguments: Vec::new(),
+            args: None,
+            custom: None,
             free_form: None,
             loop_over: None,
             register: None,
@@ -358,6 +375,8 @@ impl Batch {
             delegate_facts: None,
             run_once: None,
             timeout: None,
+            asynchronous: None,
+            poll: None,
             include: None,
         }
     }

@@ -4,12 +4,14 @@ use serde_json::Map;
 
 use crate::error::{Diagnostic, Diagnostics};
 use crate::modules::{self, Entry};
+use crate::playbook::keywords::is_template;
 use crate::playbook::{Keywords, Play, Playbook, Step, Task};
 use crate::template::{Syntax, Templates};
 use crate::vars::{Layer, Var};
 use crate::yaml::{Data, Yaml};
 
 use super::action;
+use super::doing::entry;
 
 /// Returns every action's name, for suggestions.
 pub fn actions() -> Vec<&'static str> {
@@ -87,12 +89,15 @@ fn verify_task(task: &Task, templates: &Templates, rescued: bool, errors: &mut D
     for condition in [&task.changed_when, &task.failed_when, &task.until].into_iter().flatten() {
         errors.extend(templates.check(condition, Syntax::Expression));
     }
-    let texts = [&task.delegate_to, &task.retries, &task.delay, &task.timeout];
+    let texts =
+        [&task.delegate_to, &task.retries, &task.delay, &task.timeout, &task.asynchronous, &task.poll, &task.args];
     let looped = task.loop_over.as_ref().map(|over| &over.items);
     for node in texts.into_iter().flatten().chain(looped).chain(&task.notify).chain(&task.free_form) {
         errors.extend(templates.check(node, Syntax::Template));
     }
-    for (name, value) in &task.arguments {
+    let forgiven = rescued || task.keywords.ignore_errors.is_some() || task.failed_when.is_some();
+    // What is wrong in these is the task's own failure, too.
+    for (name, value) in task.arguments.iter().filter(|_| !forgiven) {
         let syntax = match (task.action.as_str(), name.as_str()) {
             ("assert", Some("that")) => Syntax::Expression,
             ("debug", Some("var")) => continue,
@@ -101,11 +106,17 @@ fn verify_task(task: &Task, templates: &Templates, rescued: bool, errors: &mut D
         errors.extend(templates.check(value, syntax));
     }
     let probes = |entry: &Entry| entry.runs_commands();
-    if let Some(probe) = task.probe.as_ref().filter(|_| !modules::find(&task.action).is_some_and(probes)) {
+    if let Some(probe) = task.probe.as_ref().filter(|_| !entry(task).is_some_and(probes)) {
         let error = Diagnostic::new(format!("`probe` beside `{}`, which is no command", task.action));
         errors.push(error.at(&probe.place).hint("it marks a `command`, `shell`, `script` or `raw` that only reads"));
     }
-    let forgiven = rescued || task.keywords.ignore_errors.is_some() || task.failed_when.is_some();
+    if task.custom.is_some() {
+        return;
+    }
+    if is_template(&task.action) {
+        return errors
+            .extend(templates.check(&Yaml::text_at(task.action.as_str(), &task.action_place), Syntax::Template));
+    }
     match (modules::find(&task.action), action::find(&task.action)) {
         (Some(_), _) | (_, Some(_)) if forgiven || whole(task) => {}
         (Some(entry), _) => verify_arguments(entry, task, errors),
@@ -122,7 +133,11 @@ fn is_true(node: Option<&Yaml>) -> bool {
 
 /// Says whether all arguments are one template, of a mapping that only a run knows.
 fn whole(task: &Task) -> bool {
-    task.arguments.is_empty() && task.free_form.as_ref().and_then(Yaml::as_str).is_some_and(is_whole_template)
+    let words = task.free_form.as_ref().and_then(Yaml::as_str).is_some_and(is_template);
+    let takes_words = modules::find(&task.action).is_some_and(|entry| entry.free_form.is_none());
+    task.args.is_some()
+        || (words && takes_words)
+        || task.arguments.is_empty() && task.free_form.as_ref().and_then(Yaml::as_str).is_some_and(is_whole_template)
 }
 
 /// Says whether a text is one template and nothing else.

@@ -17,6 +17,10 @@ pub struct Command {
     #[serde(default)]
     pub stdin: Vec<u8>,
     pub timeout: Option<Duration>,
+    /// It goes on by itself, behind the connection, for at most this long. Its output is one line, the path of the file that says
+    /// how far it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detached: Option<Duration>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -39,7 +43,7 @@ impl Command {
     }
 
     pub fn new(program: Program) -> Command {
-        Command { program, directory: None, environment: Vec::new(), stdin: Vec::new(), timeout: None }
+        Command { program, directory: None, environment: Vec::new(), stdin: Vec::new(), timeout: None, detached: None }
     }
 }
 

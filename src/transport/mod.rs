@@ -17,6 +17,7 @@ pub mod ssh;
 
 pub use command::{Become, Command, Output, Program};
 pub use node::{Body, Content, Digest, Node, Owner, PathChange, Permissions};
+pub use posix::detach;
 pub use posix::lock::{Lock, Others};
 pub use read_ahead::ReadAhead;
 

@@ -52,6 +52,20 @@ pub fn layer(source: &Arc<Source>) -> Result<Layer, Diagnostic> {
     }
 }
 
+/// Reads a file of `vars_files`, which may be a list of mappings, too; the later ones win.
+pub fn read_all(path: &Path) -> Result<Layer, Diagnostic> {
+    let source = text(path, provenance::content)?;
+    match document(&source)? {
+        Some(root) if is_mappings(&root) => Ok(root.as_list().into_iter().flatten().flat_map(layer_of).collect()),
+        _ => layer(&source),
+    }
+}
+
+/// Says whether a document is a list of nothing but mappings.
+pub fn is_mappings(root: &Yaml) -> bool {
+    root.as_list().is_some_and(|list| list.iter().all(|item| item.as_map().is_some()))
+}
+
 /// Returns the content of a file of the controller, decrypted where it is encrypted with ansible-vault.
 pub fn unsealed(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, Diagnostic> {
     if !vault::is_sealed(&bytes) {
@@ -128,6 +142,16 @@ mod tests {
             read_text("- a: 1\n").unwrap_err(),
             "error: variables are a mapping, and `vars.yml` holds a list\n --> vars.yml:1:1\n  |\n1 | - a: 1\n  | ^\n  |\n  = hint: write each variable as `name: value`"
         );
+    }
+
+    #[test]
+    fn a_list_of_mappings_is_read_for_vars_files_alone() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "- a: 1\n  b: 1\n- b: 2\n").unwrap();
+        let mut names: Vec<String> = read_all(file.path()).unwrap().keys().cloned().collect();
+        names.sort();
+        assert_eq!(names, ["a", "b"]);
+        assert!(read(file.path()).is_err());
     }
 
     #[test]

@@ -30,6 +30,10 @@ mark uptime; cat /proc/uptime 2>/dev/null
 mark init; [ -d /run/systemd/system ] && echo systemd; ps -p 1 -o comm= 2>/dev/null
 mark packages; for tool in apt-get dnf5 dnf yum zypper apk pacman pkg; do command -v $tool >/dev/null && echo $tool; done
 mark dns; cat /etc/resolv.conf 2>/dev/null
+mark python; { python=$(command -v python3 || command -v python) && "$python" -c 'import sys
+print(sys.executable)
+print(*sys.version_info)
+print(sys.implementation.name if hasattr(sys, "implementation") else "cpython")'; } 2>/dev/null
 "#;
 const HARDWARE: &str = r#"mark processors; getconf _NPROCESSORS_ONLN 2>/dev/null || grep -c '^processor' /proc/cpuinfo
 mark processor; sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null
@@ -39,12 +43,15 @@ mark mounts; cat /proc/mounts 2>/dev/null
 "#;
 const NETWORK: &str = r#"mark links; ip -o link show 2>/dev/null
 mark routes; cat /proc/net/route 2>/dev/null
+mark bridges; for bridge in /sys/class/net/*/bridge; do if [ -d "$bridge" ]; then link=${bridge%/bridge}
+  echo "${link##*/}" $(cat "$bridge/bridge_id" "$bridge/stp_state") $(ls "$link/brif"); fi; done 2>/dev/null
 "#;
 
 /// Returns the script that prints what the subsets need.
 pub fn script(subsets: &[Subset]) -> String {
-    let mut script =
-        String::from("export LC_ALL=C PATH=\"$PATH:/sbin:/usr/sbin\"\nmark() { printf '\\036%s\\n' \"$1\"; }\n");
+    let mut script = String::from(
+        "path=$PATH\nexport LC_ALL=C PATH=\"$PATH:/sbin:/usr/sbin\"\nmark() { printf '\\036%s\\n' \"$1\"; }\n",
+    );
     for subset in subsets {
         match subset {
             Subset::Minimal => script += MINIMAL,
@@ -52,9 +59,9 @@ pub fn script(subsets: &[Subset]) -> String {
             Subset::Network => script += &format!("{NETWORK}mark addresses; {}\n", network::ADDRESSES),
         }
     }
-    // Last: what it prints is the user's own, and `LC_ALL` here is ours.
+    // Last: what it prints is the user's own, and `LC_ALL` here is ours, as is the longer `PATH`.
     if subsets.contains(&Subset::Minimal) {
-        script += "mark env; env\n";
+        script += "mark env; PATH=$path; env\n";
     }
     script
 }
@@ -72,7 +79,13 @@ pub fn read(output: &str) -> Map<String, Value> {
         hardware(&section, &mut facts);
     }
     if sections.contains_key("addresses") {
-        network::facts((section("links"), section("addresses"), section("routes")), &mut facts);
+        let printed = network::Printed {
+            links: section("links"),
+            addresses: section("addresses"),
+            routes: section("routes"),
+            bridges: section("bridges"),
+        };
+        network::facts(&printed, &mut facts);
     }
     facts.into_iter().map(|(name, value)| (format!("ansible_{name}"), value)).collect()
 }
@@ -121,7 +134,29 @@ fn minimal<'t>(section: &impl Fn(&str) -> &'t str, facts: &mut Map<String, Value
         .into(),
     );
     add("dns", resolver(section("dns")));
+    if let Some(python) = python(section("python")) {
+        add("python_version", python["version_text"].clone());
+        add("python", python["python"].clone());
+    }
     add("env", environment(section("env")));
+}
+
+/// Returns what is known of the host's Python, where it has one.
+fn python(text: &str) -> Option<Value> {
+    let mut lines = text.lines();
+    let executable = lines.next().filter(|path| path.starts_with('/'))?;
+    let words: Vec<&str> = lines.next()?.split_whitespace().collect();
+    let number = |at: usize| words.get(at).and_then(|word| word.parse::<u32>().ok());
+    let (major, minor, micro, serial) = (number(0)?, number(1)?, number(2)?, number(4)?);
+    let level = words.get(3)?;
+    let version = json!({ "major": major, "minor": minor, "micro": micro, "releaselevel": level, "serial": serial });
+    let info = json!([major, minor, micro, level, serial]);
+    Some(json!({
+        "version_text": format!("{major}.{minor}.{micro}"),
+        "python": {
+            "executable": executable, "version": version, "version_info": info, "type": lines.next().unwrap_or("cpython"),
+        },
+    }))
 }
 
 fn date_time(local: &str, utc: &str) -> Value {
@@ -223,6 +258,14 @@ mod tests {
         assert_eq!(mounts.as_array().unwrap().len(), 2);
         assert_eq!(mounts[0]["size_available"], 61440);
         assert_eq!((&mounts[1]["mount"], &mounts[1]["fstype"]), (&json!("/mnt/a b"), &json!("nfs")));
+    }
+
+    #[test]
+    fn the_python_of_a_host_is_told_where_it_has_one() {
+        let found = python("/usr/bin/python3\n3 11 2 final 0\ncpython\n").unwrap();
+        assert_eq!(found["python"]["executable"], "/usr/bin/python3");
+        assert_eq!(found["python"]["version"]["minor"], 11);
+        assert!(python("").is_none());
     }
 
     #[test]

@@ -17,8 +17,21 @@ pub fn ipv4(text: &str) -> Vec<Ipv4Addr> {
     bare.filter_map(|word| word.parse().ok()).collect()
 }
 
-/// Adds the facts about interfaces and addresses, out of `ip -o link`, [`ADDRESSES`] and `/proc/net/route`.
-pub fn facts((links, addresses, routes): (&str, &str, &str), facts: &mut Map<String, Value>) {
+/// What a host prints of its network.
+pub struct Printed<'t> {
+    /// `ip -o link`.
+    pub links: &'t str,
+    /// [`ADDRESSES`].
+    pub addresses: &'t str,
+    /// `/proc/net/route`.
+    pub routes: &'t str,
+    /// A line a bridge: its name, id, whether it speaks STP (1), and its interfaces.
+    pub bridges: &'t str,
+}
+
+/// Adds the facts about interfaces and addresses.
+pub fn facts(printed: &Printed<'_>, facts: &mut Map<String, Value>) {
+    let Printed { links, addresses, routes, bridges } = *printed;
     let mut interfaces: IndexMap<String, Map<String, Value>> = IndexMap::new();
     for line in links.lines() {
         let Some((name, rest)) = numbered(line) else { continue };
@@ -40,7 +53,8 @@ pub fn facts((links, addresses, routes): (&str, &str, &str), facts: &mut Map<Str
         let words: Vec<&str> = rest.split_whitespace().collect();
         let interface = interfaces.entry(name.into()).or_default();
         interface.entry("device").or_insert(name.into());
-        if let Some(ipv4) = after(&words, "inet").and_then(ipv4_fact) {
+        if let Some(mut ipv4) = after(&words, "inet").and_then(ipv4_fact) {
+            ipv4["broadcast"] = after(&words, "brd").unwrap_or("").into();
             match interface.get("ipv4") {
                 None => drop(interface.insert("ipv4".into(), ipv4)),
                 Some(_) => push(interface.entry("ipv4_secondaries"), ipv4),
@@ -50,6 +64,15 @@ pub fn facts((links, addresses, routes): (&str, &str, &str), facts: &mut Map<Str
             let scope = after(&words, "scope").unwrap_or("");
             push(interface.entry("ipv6"), json!({ "address": address, "prefix": prefix, "scope": scope }));
         }
+    }
+    for line in bridges.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [name, id, stp, members @ ..] = &words[..] else { continue };
+        let interface = interfaces.entry((*name).into()).or_default();
+        interface.insert("type".into(), "bridge".into());
+        interface.insert("id".into(), (*id).into());
+        interface.insert("stp".into(), (*stp == "1").into());
+        interface.insert("interfaces".into(), json!(members));
     }
     let public: Vec<String> =
         ipv4(addresses).iter().filter(|one| !one.is_loopback()).map(Ipv4Addr::to_string).collect();
@@ -161,7 +184,6 @@ fn ipv4_fact(word: &str) -> Option<Value> {
         "address": address.to_string(),
         "netmask": Ipv4Addr::from(mask).to_string(),
         "network": Ipv4Addr::from(bits & mask).to_string(),
-        "broadcast": Ipv4Addr::from(bits | !mask).to_string(),
         "prefix": prefix.to_string(),
     }))
 }
@@ -206,12 +228,16 @@ mod tests {
         let routes = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n\
                       eth0 0000000A 00000000 0001 0 0 0 00FCFFFF 0 0 0\neth0 00000000 0100000A 0003 0 0 0 00000000 0 0 0\n";
         let mut found = Map::new();
-        facts((links, addresses, routes), &mut found);
+        let bridges = "br0 8000.00 1 eth0 veth1\n";
+        facts(&Printed { links, addresses, routes, bridges }, &mut found);
+        assert_eq!(found["br0"]["interfaces"], json!(["eth0", "veth1"]));
+        assert_eq!((&found["br0"]["type"], &found["br0"]["stp"]), (&json!("bridge"), &json!(true)));
+        assert_eq!(found["eth0"]["ipv4_secondaries"][0]["broadcast"], "");
         assert_eq!(found["default_ipv4"]["address"], "10.0.0.5");
         assert_eq!(found["default_ipv4"]["gateway"], "10.0.0.1");
         assert_eq!(found["default_ipv4"]["broadcast"], "10.0.3.255");
         assert_eq!(found["all_ipv4_addresses"], json!(["10.0.0.5", "10.0.0.6"]));
-        assert_eq!(found["interfaces"], json!(["lo", "eth0"]));
+        assert_eq!(found["interfaces"], json!(["lo", "eth0", "br0"]));
         assert_eq!(found["eth0"]["macaddress"], "02:42:0a:00:00:05");
         assert_eq!(found["eth0"]["ipv4_secondaries"][0]["prefix"], "32");
     }

@@ -16,6 +16,7 @@ use super::{
 };
 
 mod becoming;
+pub mod detach;
 mod dialogue;
 mod elevation;
 mod launch;

@@ -7,10 +7,10 @@ use futures::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::task::JoinHandle;
 
-use super::Channel;
 use super::launch::{Session, Started, Task, nonce};
 use super::stop::{self, Counted, Doomed};
 use super::tools::Tools;
+use super::{Channel, detach};
 use crate::transport::command::{KEPT, Kept, quote};
 use crate::transport::{Command, Output, Process, Program, TransportError};
 
@@ -39,7 +39,9 @@ pub fn refused(command: &Command) -> TransportError {
 
 /// A directory that cannot be entered ends the script with `refusal` on stdout, or else with the shell's message.
 fn body(command: &Command, refusal: Option<&str>) -> Result<String, TransportError> {
-    let mut script = match &command.directory {
+    let home = if command.detached.is_some() { detach::HOME } else { "" };
+    let mut script = home.to_string();
+    script += &match &command.directory {
         Some(directory) => {
             let directory = if directory.starts_with('-') { format!("./{directory}") } else { directory.clone() };
             let refusal = match refusal {
@@ -67,7 +69,10 @@ fn body(command: &Command, refusal: Option<&str>) -> Result<String, TransportErr
         Program::Raw(text) => vec!["/bin/sh".into(), "-c".into(), text.clone()],
     };
     let words: Vec<String> = words.iter().map(|word| quote(word)).collect();
-    script += &format!("exec {}", words.join(" "));
+    script += &match command.detached {
+        Some(limit) => detach::script(limit, &words.join(" ")),
+        None => format!("exec {}", words.join(" ")),
+    };
     if script.contains('\0') {
         return Err(TransportError::Refused("a command, its directory and environment cannot hold a NUL".into()));
     }
@@ -104,7 +109,7 @@ pub async fn open(session: &Arc<Session>, command: &Command) -> Result<Process, 
 /// Starts what the login shell is to read by itself, and nothing else.
 async fn raw(session: &Arc<Session>, command: &Command) -> Result<Option<Apart>, TransportError> {
     match &command.program {
-        Program::Raw(line) if session.is_login() => {
+        Program::Raw(line) if session.is_login() && command.detached.is_none() => {
             let counted = session.programs.add();
             let channel = session.raw(line).await?;
             Ok(Some(apart(session, (channel, None), counted)))
