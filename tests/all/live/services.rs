@@ -49,14 +49,9 @@ const MARIADB: &str = "mkdir -p /run/mysqld; mariadbd --no-defaults --user=root 
     --pid-file=/run/mysqld/pid --skip-networking --innodb-buffer-pool-size=16M --innodb-flush-log-at-trx-commit=0 \
     >/var/log/mariadb 2>&1 &\n";
 
-/// Courier's daemon for passwords, and its POP3 and IMAP servers below tcpserver, as Plesk has them below xinetd. What watches
-/// directories for its IMAP server would stay in the first user's mailbox for as long as any user is there.
+/// Courier's daemon for passwords, and its POP3 and IMAP servers below tcpserver, as Plesk has them below xinetd.
 const COURIER: &str =
-    "if [ -e /usr/libexec/gam_server ]; then
-        cp /usr/libexec/gam_server /run/gam_server; printf '#!/bin/sh\\ncd /; exec /run/gam_server \"$@\"\\n' >/run/gam; chmod 755 /run/gam
-        mount --bind /run/gam /usr/libexec/gam_server
-    fi
-    mkdir -p /run/courier/authdaemon; /usr/lib/courier/courier-authlib/authdaemond >/var/log/courier 2>&1 &
+    "mkdir -p /run/courier/authdaemon; /usr/lib/courier/courier-authlib/authdaemond >/var/log/courier 2>&1 &
     C=/opt/courier/usr/lib/courier/courier
     tcpserver -R -H -l 0 0 1110 $C/courierpop3login /var/qmail/bin/courier-pop3 Maildir >/var/log/pop3 2>&1 &
     tcpserver -R -H -l 0 0 143 $C/imaplogin /var/qmail/bin/courier-imap Maildir >/var/log/imap 2>&1 &\n";
