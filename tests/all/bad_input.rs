@@ -397,7 +397,7 @@ async fn served(pair: &Pair, name: &str, cut_after: Option<u64>) -> (Server, Str
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_breaks_while_mail_moves_is_told_and_the_next_run_loses_and_doubles_nothing() {
     for host in ["old", "new"] {
-        for cut_after in [60_000, 150_000, 600_000] {
+        for cut_after in [100_000, 200_000, 600_000] {
             let pair = Pair::new();
             for number in 0..40 {
                 let name = format!("1700000000.M{number}P9.old,S=30000");

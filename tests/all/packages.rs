@@ -209,7 +209,10 @@ fn what_apt_or_dpkg_cannot_do_is_said_with_what_to_do() {
         ("apt: {name: [server, rival]}", "rival : Conflicts: server"),
         ("apt: {name: server, state: latest}", "  server\nhint: `allow_change_held_packages: true`"),
         ("apt: {name: server, state: absent}", "  server\nhint: `allow_change_held_packages: true`"),
-        ("package: {name: rival, state: present, use: dnf}", "cannot be `dnf`"),
+        (
+            "package: {name: rival, state: present, use: dnf}",
+            "for the \"dnf\" package manager.\nhint: `use: apt` is the one there is",
+        ),
     ] {
         machine.tasks(task);
         for flags in ["--check", ""] {
