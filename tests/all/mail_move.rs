@@ -426,3 +426,27 @@ async fn dovecot_gives_other_unique_ids_than_courier_and_a_plan_says_so() {
     let warnings = plan(&machine, "maildir_move", given).await.unwrap().warnings;
     assert!(warnings.len() == 1 && warnings[0].contains("no `pop3_uidl_format` of dovecot"), "{warnings:?}");
 }
+
+#[tokio::test]
+async fn a_new_host_that_was_put_back_from_a_backup_gets_what_it_lost_again() {
+    let machine = local::local(None).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let given = maildirs(root, &[(b"cur/1.a:2,S", "one\n")]);
+    done(&machine, "maildir_move", given.clone()).await;
+    assert!(root.join("old/Maildir/x-out/settled").exists() && root.join("new/Maildir/x/settled").exists());
+    let copy = |from: &str, to: &str| {
+        let _ = fs::remove_dir_all(root.join(to));
+        let done = std::process::Command::new("cp").args(["-a", from, to]).current_dir(root).status().unwrap();
+        assert!(done.success());
+    };
+    copy("new", "backup");
+    fs::write(root.join("old/Maildir/new/2.b"), "two\n").unwrap();
+    done(&machine, "maildir_move", given.clone()).await;
+    copy("backup", "new");
+    let (_, report) = done(&machine, "maildir_move", given).await;
+    assert_eq!(
+        (&report["moved"], fs::read_to_string(root.join("new/Maildir/new/2.b")).unwrap().as_str()),
+        (&json!(1), "two\n")
+    );
+}

@@ -133,6 +133,8 @@ fn what_a_panel_does_is_put_right_and_what_undo_takes_back_is_held() {
     assert!(pair.is_forwarded() && !night.contains("held"), "{night}");
     pair.program.run("undo last").expect(0);
     assert!(!pair.is_forwarded(), "the undo of the repair brings the panel's line back");
+    // Times are kept in seconds: what goes on in the same one counts as before the undo.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
     pair.is_held_until_it_is_let_go("`cutover undo` has taken it back (run ");
     // A panel's work after all that is put right as before.
     pair.make_virtual();
