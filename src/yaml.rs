@@ -52,6 +52,11 @@ impl Yaml {
         Yaml { data: Arc::new(Data::Text(text.into())), place: place.clone(), tag: None, style: Style::Quoted }
     }
 
+    /// Returns a list of this node alone: where it comes to `omit`, nothing is in it.
+    pub fn in_list(&self) -> Yaml {
+        Yaml { data: Arc::new(Data::List(vec![self.clone()])), ..Yaml::text_at("", &self.place) }
+    }
+
     /// Returns a node of a value that is known: none of its texts is a template.
     pub fn literal(value: &Value, place: &Place) -> Yaml {
         let data = match value {

@@ -1,5 +1,6 @@
 //! A module's arguments: declared once, coerced as Ansible coerces them, read into a typed struct.
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -21,6 +22,21 @@ pub struct Argument {
     pub refused: Option<&'static str>,
     /// A part of its text may be unknown in a check: what is known is shown, with `(known after apply)` for the rest.
     pub open: bool,
+}
+
+/// `state` of what is there or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    #[default]
+    Present,
+    Absent,
+}
+
+impl State {
+    pub fn name(self) -> &'static str {
+        if self == State::Present { "present" } else { "absent" }
+    }
 }
 
 /// What an argument's value is turned into before it is read.

@@ -19,7 +19,7 @@ pub mod net;
 pub mod reference;
 pub mod system;
 
-pub use arguments::{Argument, Arguments, Kind};
+pub use arguments::{Argument, Arguments, Kind, State};
 
 /// Every module, by theme. Docs, argument checks and law tests are loops over [`all`].
 const MODULES: &[&[&Entry]] = &[database::MODULES, files::MODULES, mail::MODULES, net::MODULES, system::MODULES];

@@ -11,7 +11,7 @@ use crate::playbook::Task;
 use crate::playbook::keywords::check_variable;
 use crate::template::Failure;
 use crate::vars::Var;
-use crate::yaml::{Data, Yaml};
+use crate::yaml::Yaml;
 
 use super::doing::{Doing, Done, Trouble, duration, skip};
 use super::play::{Batch, Split};
@@ -168,7 +168,7 @@ impl Doing<'_> {
             return Ok(skip("Verbosity threshold not met."));
         }
         let message =
-            self.written("msg").map(|node| self.templates().render(&list_of(node), &self.scope)).transpose()?;
+            self.written("msg").map(|node| self.templates().render(&node.in_list(), &self.scope)).transpose()?;
         let message = message.and_then(|values| values.get(0).cloned());
         let var = self.written("var").filter(|var| self.is_given(var));
         if let Some(var) = var.filter(|var| var.as_map().is_some() || var.as_list().is_some()) {
@@ -189,7 +189,7 @@ impl Doing<'_> {
         let name = var.as_str().map_or_else(|| var.key(), str::to_string);
         let expression =
             Yaml::text_at(format!("{{{{ {} }}}}", name.trim_start_matches("{{").trim_end_matches("}}")), &var.place);
-        let value = match self.templates().render(&list_of(&expression), &self.scope) {
+        let value = match self.templates().render(&expression.in_list(), &self.scope) {
             Ok(values) => match values.get(0) {
                 Some(value) => value.clone(),
                 None => {
@@ -212,7 +212,7 @@ impl Doing<'_> {
 
     /// Says whether an argument is more than a template that comes to `omit`.
     fn is_given(&self, node: &Yaml) -> bool {
-        let values = self.templates().render(&list_of(node), &self.scope);
+        let values = self.templates().render(&node.in_list(), &self.scope);
         !node.as_str().is_some_and(|text| text.contains("{{")) || !values.is_ok_and(|values| values.get(0).is_none())
     }
 
@@ -418,11 +418,6 @@ pub const META: &[&str] = &[
     "noop",
     "reset_connection",
 ];
-
-/// Returns a list of a node alone: where that comes to `omit`, nothing is in it.
-fn list_of(node: &Yaml) -> Yaml {
-    Yaml { data: Arc::new(Data::List(vec![node.clone()])), ..Yaml::text_at("", &node.place) }
-}
 
 /// Returns what an expression lacks, where that is why it failed.
 fn undefined(failure: &Failure) -> Option<String> {

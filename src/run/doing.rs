@@ -432,9 +432,7 @@ impl<'a> Doing<'a> {
     ) -> Result<Map<String, Value>, Trouble> {
         let mut rendered = Map::new();
         for (key, value) in &self.task.arguments {
-            let node = Yaml { data: Arc::new(crate::yaml::Data::List(vec![value.clone()])), ..value.clone() };
-            // In a list of one, `omit` leaves nothing.
-            let values = self.templates().render_for(wanted(&key.key()), &node, &self.scope)?;
+            let values = self.templates().render_for(wanted(&key.key()), &value.in_list(), &self.scope)?;
             let Value::Array(values) = values else { continue };
             if let Some(value) = values.into_iter().next() {
                 rendered.insert(key.key(), value);

@@ -8,7 +8,7 @@ use crate::error::Diagnostic;
 use crate::playbook::keywords::is_template;
 use crate::playbook::{Task, library};
 use crate::vars::{Layer, Scope, Var};
-use crate::yaml::{Data, Yaml};
+use crate::yaml::Yaml;
 
 use super::action::text_of;
 use super::doing::{Doing, Trouble};
@@ -54,9 +54,7 @@ impl Doing<'_> {
         }
         if let Some(node) = task.args.take() {
             let place = node.place.clone();
-            // In a list of one, `omit` leaves nothing.
-            let list = Yaml { data: Arc::new(Data::List(vec![node])), ..Yaml::text_at("", &place) };
-            match self.templates().render(&list, &self.scope)?.get(0) {
+            match self.templates().render(&node.in_list(), &self.scope)?.get(0) {
                 None => {}
                 Some(Value::Object(arguments)) => {
                     for (name, value) in arguments {

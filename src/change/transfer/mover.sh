@@ -95,6 +95,15 @@ finish() {
     batch= count=0
 }
 
+# parts COMMAND TREE/: all `new`, and then all `cur`, of a tree that is laid out as a Maildir.
+parts() {
+    for part in new cur; do
+        for f in "$2" "$2".[!.]*/ "$2"..?*/; do
+            [ ! -d "$f$part" ] || collect "$1" "$f$part/."
+        done
+    done
+}
+
 # scan WHAT MAILDIR...: what each is, and then what is in those that are not settled. The order new, cur, x-out is the order in
 # which a message wanders: none is missed between two listings.
 scan() {
@@ -120,13 +129,8 @@ scan() {
 
 list() {
     for maildir; do
-        for base in "$maildir/" "$maildir/x/"; do
-            for part in new cur; do
-                for f in "$base" "$base".[!.]*/ "$base"..?*/; do
-                    [ ! -d "$f$part" ] || collect messages "$f$part/."
-                done
-            done
-        done
+        parts messages "$maildir/"
+        parts messages "$maildir/x/"
     done
     finish messages
     handed_over "$@"
@@ -178,13 +182,7 @@ ledgers() {
 
 # What was handed over of each Maildir, and what POP3's users knew it by.
 handed_over() {
-    for maildir; do
-        for part in new cur; do
-            for f in "$maildir/x-out/" "$maildir/x-out/".[!.]*/ "$maildir/x-out/"..?*/; do
-                [ ! -d "$f$part" ] || collect handed "$f$part/."
-            done
-        done
-    done
+    for maildir; do parts handed "$maildir/x-out/"; done
     finish handed
     for maildir; do
         f=$maildir/x-out/courierpop3dsizelist

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::Diagnostic;
 use crate::host::View;
-use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
+use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results, State};
 
 use super::planned::{self, Current};
 use super::rows::{self, Cells, Row};
@@ -64,14 +64,6 @@ struct MysqlRows {
     hidden: Vec<String>,
     #[serde(flatten)]
     login: Login,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
 }
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {

@@ -9,7 +9,7 @@ use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::files::rights::own;
 use crate::modules::system::network;
-use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results};
+use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results, State};
 use crate::transport::{Command, Content, Links, Node, Want};
 
 use super::dangers::{EditOf, Texts};
@@ -91,14 +91,6 @@ struct Fields {
     allow_unrouted: bool,
     #[serde(default)]
     allow_self: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

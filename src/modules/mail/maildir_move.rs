@@ -218,9 +218,10 @@ impl Module for MaildirMove {
                 self.add(host, pairs, &sides?, &mut found).await?;
             }
         }
-        let Found { mailboxes, mut problems, warnings, needs, space, places, .. } = found;
+        let Found { mailboxes, mut problems, warnings, needs, places, .. } = found;
         problems.splice(0..0, places.iter().filter_map(|places| look::same(places)));
-        if problems.is_empty() {
+        if problems.is_empty() && needs.iter().any(|(_, messages)| *messages > 0) {
+            let [space] = ask(host, Verbs::new("space", self.pairs.iter().map(Pair::dest))).await?;
             problems.extend(look::check_space(&space, &needs).err());
         }
         if !problems.is_empty() {
@@ -246,7 +247,6 @@ struct Found {
     warnings: Vec<String>,
     /// Bytes and messages of each mailbox that are to come.
     needs: Vec<(u64, u64)>,
-    space: Vec<String>,
     /// Of the old host and of the new one: where each path of a mailbox leads, and the path.
     places: [Vec<(String, String)>; 2],
     server: Option<Option<Server>>,
@@ -260,10 +260,9 @@ impl MaildirMove {
         [old_side, new_side]: &[Side; 2],
         found: &mut Found,
     ) -> Result<(), ModuleError> {
-        if found.space.is_empty() {
+        if found.needs.is_empty() {
             found.warnings.extend(clock_warning(old_side, new_side));
         }
-        found.space.extend(new_side.space.iter().cloned());
         if found.server.is_none() && old_side.scans.iter().any(|scan| scan.is_numbered) {
             found.server = Some(folders::installed(host).await?);
         }
@@ -340,10 +339,14 @@ fn at(maildir: &str, path: &str) -> String {
     if path.is_empty() || path == "." { maildir.into() } else { format!("{maildir}/{path}") }
 }
 
+/// Asks a host's mover outside of a session, and returns its answers.
+async fn ask<const N: usize>(host: &View, verbs: Verbs) -> Result<[Vec<String>; N], TransportError> {
+    session::answers(&host.probe(&session::command(verbs)).await?.stdout)
+}
+
 /// What one host answered.
 struct Side {
     scans: Vec<Scan>,
-    space: Vec<String>,
     /// How many seconds its clock is ahead of this machine's.
     ahead: Option<i64>,
     /// Its time, in seconds since 1970.
@@ -354,12 +357,10 @@ impl Side {
     /// Looks at Maildirs of one host in one exchange.
     async fn look(host: &View, verb: &str, maildirs: &[&str]) -> Result<Side, TransportError> {
         let mut verbs = Verbs::new(verb, maildirs);
-        verbs.add("space", maildirs);
         verbs.add("clock", NOTHING);
         let start = Instant::now();
-        let output = host.probe(&session::command(verbs)).await?;
+        let [scan, clock] = ask(host, verbs).await?;
         let here = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let [scan, space, clock] = session::answers(&output.stdout)?;
         let scans = maildir::parse(&scan);
         if scans.len() != maildirs.len() {
             return Err(TransportError::Refused("the mail scan ended early".into()));
@@ -367,7 +368,7 @@ impl Side {
         let now: Option<i64> = clock.first().and_then(|line| line.parse().ok());
         // The clock is read at the end of the exchange; only a slow answer blurs it.
         let ahead = now.map(|now| now - here as i64).filter(|_| start.elapsed().as_secs() < 600);
-        Ok(Side { scans, space, ahead, now: now.unwrap_or(here as i64) as u64 })
+        Ok(Side { scans, ahead, now: now.unwrap_or(here as i64) as u64 })
     }
 
     /// Asks whose the messages are, of one message for each of the numbers.
@@ -382,8 +383,7 @@ impl Side {
         if samples.is_empty() {
             return Ok(());
         }
-        let output = host.probe(&session::command(Verbs::new("whose", samples.values()))).await?;
-        let [lines] = session::answers(&output.stdout)?;
+        let [lines] = ask(host, Verbs::new("whose", samples.values())).await?;
         let names: BTreeMap<Ids, String> = lines.iter().filter_map(|line| owner_named(line)).collect();
         for scan in &mut self.scans {
             scan.owners.clone_from(&names);
@@ -455,7 +455,7 @@ mod tests {
 
     #[test]
     fn clocks_that_differ_by_more_than_a_second_are_told() {
-        let side = |ahead| Side { scans: Vec::new(), space: Vec::new(), ahead, now: 0 };
+        let side = |ahead| Side { scans: Vec::new(), ahead, now: 0 };
         let told = |old, new| clock_warning(&side(old), &side(new));
         assert!(told(Some(5), Some(-3)).unwrap().contains("the old host is 8 s ahead of the new one's"));
         assert!(told(Some(0), Some(30)).unwrap().contains("the new host is 30 s ahead of the old one's"));

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::change::{Back, Change};
 use crate::error::Diagnostic;
 use crate::host::View;
-use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
+use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results, State};
 use crate::transport::command::quote;
 use crate::transport::{Command, Links, Node, Owner, Want};
 
@@ -69,14 +69,6 @@ struct Fields {
     directory: Option<String>,
     poppasswd_file: Option<String>,
     newu: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
 }
 
 /// An assignment as asked for, its ids not yet looked up.

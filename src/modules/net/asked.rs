@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::dns::{Rrset, TYPES, absolute, canonical};
 use crate::error::Diagnostic;
-use crate::modules::{Argument, Kind};
+use crate::modules::{Argument, Kind, State};
 
 pub const ARGUMENTS: &[Argument] = &[
     Argument::new("record", Kind::Text, "The name: below `zone`, or absolute with a dot at its end; `@` is the zone."),
@@ -58,13 +58,6 @@ pub struct Asked {
 enum Values {
     One(String),
     Many(Vec<String>),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    Present,
-    Absent,
 }
 
 /// [`Asked`], with names and values as they are compared.

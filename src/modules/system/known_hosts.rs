@@ -1,9 +1,6 @@
 //! `known_hosts`: the keys that a user of the host knows other hosts by.
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Deserialize;
 use sha1::{Digest as _, Sha1};
 
@@ -12,8 +9,9 @@ use crate::host::View;
 use crate::modules::files::edit::{Edited, Target, bare, end_line_before, lines_of};
 use crate::modules::files::place::{Writing, make_directories, parent};
 use crate::modules::files::rights::Rights;
-use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned};
+use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, State};
 use crate::transport::Node;
+use crate::transport::ssh::{Names, hashed};
 
 pub const KNOWN_HOSTS: Entry = Entry {
     name: "known_hosts",
@@ -57,14 +55,6 @@ struct Fields {
     hash_host: bool,
     #[serde(default)]
     state: State,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
 }
 
 struct KnownHosts {
@@ -156,8 +146,11 @@ impl KnownHosts {
             lines = self.without(lines, |key| (&key.kind, &key.marker) == (&asked.kind, &asked.marker));
             let end = lines.len();
             end_line_before(&mut lines, end);
-            let names =
-                if self.hashed { hashed(&self.name, &salt(&self.name, &asked.key)) } else { asked.names.clone() };
+            let names = if self.hashed {
+                hashed(&self.name.to_lowercase(), &salt(&self.name, &asked.key))
+            } else {
+                asked.names.clone()
+            };
             lines.push(format!("{}\n", Key { names, ..asked.clone() }.text()));
         }
         lines.concat()
@@ -204,25 +197,12 @@ impl Key {
 
 /// Says whether a name of a line, plain or hashed, is the host's.
 fn is_name(name: &str, host: &str) -> bool {
-    let salt =
-        name.strip_prefix("|1|").and_then(|rest| rest.split_once('|')).and_then(|(salt, _)| STANDARD.decode(salt).ok());
-    match salt {
-        Some(salt) => hashed(host, &salt) == name,
-        None => name.eq_ignore_ascii_case(host),
-    }
-}
-
-/// Returns a name as `HashKnownHosts` writes it: HMAC-SHA1 with the salt as its key (`hostfile.c` of OpenSSH).
-fn hashed(host: &str, salt: &[u8]) -> String {
-    // Any length is one of a key of HMAC.
-    let Ok(mut sum) = Hmac::<Sha1>::new_from_slice(salt) else { return String::new() };
-    sum.update(host.to_lowercase().as_bytes());
-    format!("|1|{}|{}", STANDARD.encode(salt), STANDARD.encode(sum.finalize().into_bytes()))
+    Names(name).has(&host.to_lowercase())
 }
 
 /// Returns the salt of a name: not a die's, so that a check writes what the run does.
-fn salt(host: &str, key: &str) -> Vec<u8> {
-    Sha1::digest(format!("known_hosts\0{host}\0{key}")).to_vec()
+fn salt(host: &str, key: &str) -> [u8; 20] {
+    Sha1::digest(format!("known_hosts\0{host}\0{key}")).into()
 }
 
 #[cfg(test)]

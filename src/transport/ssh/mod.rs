@@ -44,6 +44,7 @@ mod target;
 mod terminal;
 
 pub use keyring::{Ask, Keyring};
+pub use known_hosts::line::{Names, hashed};
 pub use known_hosts::{HostKeyChecking, pin};
 use link::{Link, NotForwarded, Program};
 pub use neighbours::{Half, Neighbour, Neighbours};

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::change::{Back, Change};
 use crate::error::Diagnostic;
 use crate::host::View;
-use crate::modules::{Argument, Arguments, Entry, Module, ModuleError, Planned, Results};
+use crate::modules::{Argument, Arguments, Entry, Module, ModuleError, Planned, Results, State};
 use crate::transport::Command;
 use crate::transport::command::quote;
 
@@ -58,20 +58,6 @@ struct Wanted {
     force: bool,
     gid_min: Option<u32>,
     gid_max: Option<u32>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    #[default]
-    Present,
-    Absent,
-}
-
-impl State {
-    pub fn name(self) -> &'static str {
-        if self == State::Present { "present" } else { "absent" }
-    }
 }
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {

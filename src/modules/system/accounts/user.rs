@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use crate::change::{Back, Change};
 use crate::error::Diagnostic;
 use crate::host::View;
-use crate::modules::{Argument, Arguments, Entry, Module, ModuleError, Planned, Results};
+use crate::modules::{Argument, Arguments, Entry, Module, ModuleError, Planned, Results, State};
 use crate::transport::command::quote;
 use crate::transport::{Command, Owner, Permissions, Want};
 
 use super::account::{self, Account};
 use super::database::{Database, Kind};
-use super::group::{self, State};
+use super::group;
 use super::password::{self, Hash};
 use super::{home, is_name};
 

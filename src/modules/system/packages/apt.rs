@@ -35,6 +35,15 @@ pub const APT: Entry = Entry {
 
 const RETRIES: &str = "a task that may fail is tried again with `retries` and `until`";
 
+pub const STATE: Argument =
+    Argument::new("state", Kind::Text, "`latest` upgrades what is there. The default is `present`.").choices(&[
+        "present",
+        "installed",
+        "absent",
+        "removed",
+        "latest",
+    ]);
+
 const ARGUMENTS: &[Argument] = &[
     Argument::new(
         "name",
@@ -42,13 +51,7 @@ const ARGUMENTS: &[Argument] = &[
         "Packages: `name`, `name=version` (also `name=1.2*`), `name:architecture`, `name/release`.",
     )
     .alias(&["package", "pkg"]),
-    Argument::new("state", Kind::Text, "`latest` upgrades what is there. The default is `present`.").choices(&[
-        "present",
-        "installed",
-        "absent",
-        "removed",
-        "latest",
-    ]),
+    STATE,
     Argument::new(
         "update_cache",
         Kind::Bool,

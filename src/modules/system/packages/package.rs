@@ -7,7 +7,7 @@ use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned};
 
-use super::apt::{Apt, Wanted};
+use super::apt::{Apt, STATE, Wanted};
 
 pub const PACKAGE: Entry = Entry {
     name: "package",
@@ -25,13 +25,7 @@ pub const PACKAGE: Entry = Entry {
 
 const ARGUMENTS: &[Argument] = &[
     Argument::new("name", Kind::List, "Packages, as `apt` takes them."),
-    Argument::new("state", Kind::Text, "`latest` upgrades what is there. The default is `present`.").choices(&[
-        "present",
-        "installed",
-        "absent",
-        "removed",
-        "latest",
-    ]),
+    STATE,
     Argument::new("use", Kind::Text, "What manages them: `auto` or `apt`. A host without is refused by what it has."),
 ];
 

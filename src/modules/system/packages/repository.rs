@@ -9,7 +9,7 @@ use crate::host::View;
 use crate::modules::files::edit::{bare, end_line_before, lines_of};
 use crate::modules::files::place::{Place, Writing, bytes_of, join, make_directories, parent};
 use crate::modules::files::rights::Rights;
-use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned};
+use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, State};
 use crate::transport::{Content, Links, Node, Want};
 
 use super::apt::update;
@@ -67,14 +67,6 @@ struct Fields {
     mode: Option<String>,
     update_cache: Option<bool>,
     directory: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    #[default]
-    Present,
-    Absent,
 }
 
 struct Repository {
@@ -154,7 +146,7 @@ impl Module for Repository {
             let updated = !host.planned_accounts("lists").is_empty();
             changes.extend::<Option<Change>>(update(&Database::of(host).await?, updated));
         }
-        let state = if self.fields.state == State::Present { "present" } else { "absent" };
+        let state = self.fields.state.name();
         let results = [("repo", self.fields.repo.as_str()), ("state", state)];
         Ok(Planned::new(changes, results.into_iter().map(|(name, value)| (name.to_string(), value.into())).collect()))
     }

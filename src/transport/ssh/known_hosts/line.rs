@@ -64,7 +64,7 @@ impl Line<'_> {
 
 /// The first field of a line: patterns with commas between, or one hashed name.
 #[derive(Clone, Copy, Debug)]
-pub struct Names<'a>(&'a str);
+pub struct Names<'a>(pub &'a str);
 
 impl<'a> Names<'a> {
     /// Says whether `name`, in lower case, is meant. A matching `!pattern` excludes it, whatever else matches.
