@@ -204,8 +204,7 @@ impl<W: Write> Human<W> {
 
     /// Prints what `set_stats` has told, where `ANSIBLE_SHOW_CUSTOM_STATS` asks for it.
     fn stats(&mut self, stats: &IndexMap<String, Map<String, Value>>) -> std::io::Result<()> {
-        let asked = std::env::var("ANSIBLE_SHOW_CUSTOM_STATS").unwrap_or_default().to_lowercase();
-        if stats.is_empty() || !["1", "true", "yes", "on", "t", "y"].contains(&asked.as_str()) {
+        if stats.is_empty() || !settings::switch("ANSIBLE_SHOW_CUSTOM_STATS", false) {
             return Ok(());
         }
         self.banner("CUSTOM STATS:")?;

@@ -113,14 +113,13 @@ fn python(value: &Value) -> String {
 }
 
 fn replaced(content: &[u8], with: &str) -> Vec<u8> {
-    let mut made = Vec::with_capacity(content.len() + with.len());
-    let mut rest = content;
-    while let Some(at) = rest.windows(JSON_ARGS.len()).position(|window| window == JSON_ARGS.as_bytes()) {
-        made.extend_from_slice(&rest[..at]);
+    let (mut made, mut copied) = (Vec::with_capacity(content.len() + with.len()), 0);
+    for at in memchr::memmem::find_iter(content, JSON_ARGS) {
+        made.extend_from_slice(&content[copied..at]);
         made.extend_from_slice(with.as_bytes());
-        rest = &rest[at + JSON_ARGS.len()..];
+        copied = at + JSON_ARGS.len();
     }
-    made.extend_from_slice(rest);
+    made.extend_from_slice(&content[copied..]);
     made
 }
 

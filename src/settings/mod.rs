@@ -39,8 +39,12 @@ pub fn file() -> &'static File {
 
 /// Returns what is set for an environment variable: by itself, or by its key in the configuration file.
 pub fn value(variable: &str) -> Option<String> {
-    let own = std::env::var(variable).ok().filter(|value| !value.trim().is_empty());
-    own.or_else(|| file().value(variable).map(Into::into))
+    in_environment(variable).or_else(|| file().value(variable).map(Into::into))
+}
+
+/// Returns what an environment variable says; an empty one says nothing.
+fn in_environment(variable: &str) -> Option<String> {
+    std::env::var(variable).ok().filter(|value| !value.trim().is_empty())
 }
 
 /// Says whether a switch is on; `default` where nothing is set.
@@ -90,7 +94,7 @@ impl File {
 impl Setting {
     /// Returns what it is set to, and by what.
     pub fn now(&self) -> (String, Origin) {
-        if let Some(value) = std::env::var(self.variable).ok().filter(|value| !value.trim().is_empty()) {
+        if let Some(value) = in_environment(self.variable) {
             return (value, Origin::Environment(self.variable));
         }
         match (file().value(self.variable), &file().path) {

@@ -21,7 +21,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("vars", &["error", "inventory", "provenance", "secret", "vault", "yaml"]),
     ("template", &["crypt", "error", "host", "ini", "provenance", "secret", "settings", "vars", "vault", "yaml"]),
     ("playbook", &["error", "provenance", "vars", "yaml"]),
-    ("modules", &["change", "dns", "error", "host", "provenance", "secret", "transport", "vault"]),
+    ("modules", &["change", "dns", "error", "host", "ini", "provenance", "secret", "transport", "vault"]),
     (
         "run",
         &[

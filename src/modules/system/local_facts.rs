@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::ini::{Ini, Rules};
 use crate::transport::command::quote;
 
 /// Where fact files are unless a task says otherwise.
@@ -52,70 +53,23 @@ fn values(text: &str, path: &str) -> Value {
     if let Ok(value) = serde_json::from_str(text) {
         return value;
     }
-    let Some(mut all) = sections(text) else {
+    let Ok(ini) = Ini::read(text, None, Rules { interpolation: true, ..Rules::default() }) else {
         return format!("error loading facts as JSON or ini - please check content: {path}").into();
     };
-    for section in all.values_mut().filter_map(Value::as_object_mut) {
-        let written = section.clone();
-        for (name, value) in section.iter_mut() {
-            match value.as_str().and_then(|text| filled_in(text, &written)) {
-                Some(text) => *value = text.into(),
-                None => {
-                    return format!("error loading facts as ini - please check content: {path} ({name}: a lone `%`)")
-                        .into();
+    let mut all = Map::new();
+    for section in ini.sections() {
+        let mut values = Map::new();
+        for name in ini.keys(section) {
+            match ini.get(section, name) {
+                Ok(value) => values.insert(name.into(), value.flatten().unwrap_or_default().into()),
+                Err(why) => {
+                    return format!("error loading facts as ini - please check content: {path} ({name}: {why})").into();
                 }
-            }
+            };
         }
+        all.insert(section.into(), Value::Object(values));
     }
     Value::Object(all)
-}
-
-/// Fills `%(name)s` in, and `%%` for a percent sign, as `configparser` does; nothing else may follow a percent sign.
-fn filled_in(text: &str, values: &Map<String, Value>) -> Option<String> {
-    let (mut filled, mut rest) = (String::new(), text);
-    while let Some((before, after)) = rest.split_once('%') {
-        filled.push_str(before);
-        rest = match after.strip_prefix('%') {
-            Some(rest) => {
-                filled.push('%');
-                rest
-            }
-            None => {
-                let (name, rest) = after.strip_prefix('(')?.split_once(")s")?;
-                filled.push_str(values.get(&name.to_lowercase())?.as_str()?);
-                rest
-            }
-        };
-    }
-    Some(filled + rest)
-}
-
-/// Reads sections as Python's `configparser` does: names of values in lower case, indented lines go on with the value before.
-fn sections(text: &str) -> Option<Map<String, Value>> {
-    let mut all: Map<String, Value> = Map::new();
-    let mut last: Option<(String, String)> = None;
-    for line in text.lines() {
-        let bare = line.trim();
-        if bare.is_empty() || bare.starts_with(['#', ';']) {
-            continue;
-        }
-        if let Some(name) = bare.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(name, _)| name) {
-            all.insert(name.into(), Value::Object(Map::new()));
-            last = Some((name.into(), String::new()));
-            continue;
-        }
-        let (section, key) = last.as_mut()?;
-        let values = all.get_mut(section.as_str())?.as_object_mut()?;
-        if line.starts_with([' ', '\t']) && !key.is_empty() {
-            let before = values.get(key.as_str()).and_then(Value::as_str).unwrap_or("");
-            values.insert(key.clone(), format!("{before}\n{bare}").into());
-            continue;
-        }
-        let (name, value) = bare.split_once(['=', ':'])?;
-        *key = name.trim().to_lowercase();
-        values.insert(key.clone(), value.trim().into());
-    }
-    Some(all)
 }
 
 #[cfg(test)]
