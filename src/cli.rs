@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::commands::{
-    adhoc, apply, completion, config, doc, hostkeys, inventory, lab, names, plan, play, resume, runs, show, sign,
+    adhoc, apply, completion, config, doc, hostkeys, inventory, lab, lint, names, plan, play, resume, runs, show, sign,
     vault, window,
 };
 use crate::error::{Diagnostic, Diagnostics};
@@ -34,6 +34,7 @@ pub enum Cli {
     Inventory(inventory::Arguments),
     Hostkeys(hostkeys::Arguments),
     Lab(lab::Arguments),
+    Lint(lint::Arguments),
     Vault(vault::Arguments),
     Config(config::Arguments),
     Doc(doc::Arguments),
@@ -77,6 +78,7 @@ pub fn main() -> ExitCode {
             Cli::Inventory(arguments) => inventory::run(&arguments),
             Cli::Hostkeys(arguments) => hostkeys::run(&arguments).await,
             Cli::Lab(arguments) => lab::run(&arguments).await,
+            Cli::Lint(arguments) => lint::run(&arguments),
             Cli::Vault(arguments) => vault::run(&arguments).await,
             Cli::Config(arguments) => config::run(&arguments),
             Cli::Completion(arguments) => completion::run(&arguments),

@@ -10,6 +10,7 @@ pub mod hostkeys;
 pub mod inventory;
 mod keys;
 pub mod lab;
+pub mod lint;
 pub mod names;
 mod passwords;
 pub mod plan;

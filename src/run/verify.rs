@@ -18,6 +18,11 @@ pub fn actions() -> Vec<&'static str> {
     modules::all().map(|entry| entry.name).chain(action::ACTIONS.iter().map(|action| action.name)).collect()
 }
 
+/// Says whether an action is one of these, and not a template or a module that is not here.
+pub fn is_known(name: &str) -> bool {
+    modules::find(name).is_some() || action::find(name).is_some()
+}
+
 /// Returns every error in a playbook.
 pub fn playbook(playbook: &Playbook, templates: &Templates) -> Result<(), Diagnostics> {
     let mut errors = Diagnostics::default();

@@ -27,6 +27,7 @@ mod inventory_shown;
 mod lab;
 mod language;
 mod laws;
+mod lint;
 mod lists;
 mod live;
 mod logins;
