@@ -282,9 +282,8 @@ pub(super) fn loader(fleet: &Arc<Fleet>, templates: &Arc<Templates>) -> Loader {
         Some(paths) => std::env::split_paths(&paths).collect(),
         None => Loader::default_roles_path(home.as_deref()),
     };
-    let asked = std::env::var("ANSIBLE_ERROR_ON_MISSING_HANDLER").unwrap_or_default().to_lowercase();
-    loader.allows_missing_handlers = ["0", "false", "no", "off", "f", "n"].contains(&asked.as_str());
-    let paths = |name: &str| std::env::var_os(name).map(|paths| std::env::split_paths(&paths).collect::<Vec<_>>());
+    loader.allows_missing_handlers = !settings::switch("ANSIBLE_ERROR_ON_MISSING_HANDLER", true);
+    let paths = |name: &str| settings::value(name).map(|paths| std::env::split_paths(&paths).collect::<Vec<_>>());
     let own = |below: &str| home.iter().map(|home| home.join(below)).collect::<Vec<_>>();
     loader.library.path = paths("ANSIBLE_LIBRARY").unwrap_or_else(|| own(".ansible/plugins/modules"));
     loader.library.collections = paths("ANSIBLE_COLLECTIONS_PATH").unwrap_or_else(|| {

@@ -76,8 +76,14 @@ impl Printing {
             return self.report.clone();
         }
         let set = settings::value("ANSIBLE_STDOUT_CALLBACK").unwrap_or_default();
-        let name = set.trim().rsplit('.').next().unwrap_or_default().to_string();
-        <Callback as clap::ValueEnum>::from_str(&name, true).into_iter().collect()
+        let enabled = settings::value("ANSIBLE_CALLBACKS_ENABLED").unwrap_or_default();
+        let named = |name: &str| {
+            let short = name.trim().rsplit('.').next().unwrap_or_default();
+            <Callback as clap::ValueEnum>::from_str(short, true).ok()
+        };
+        let beside = [Callback::Junit, Callback::Tree, Callback::ProfileTasks];
+        let enabled = enabled.split(',').filter_map(named).filter(|callback| beside.contains(callback));
+        named(&set).into_iter().chain(enabled).collect()
     }
 
     fn has(&self, callback: Callback) -> bool {
