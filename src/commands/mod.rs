@@ -16,6 +16,7 @@ mod passwords;
 pub mod plan;
 pub mod play;
 mod printing;
+pub mod refused;
 mod replay;
 pub mod resume;
 mod retry;

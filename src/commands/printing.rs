@@ -32,6 +32,9 @@ pub struct Printing {
     /// Write a report in JUnit XML, too
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Where each host's last result is written, too
+    #[arg(skip)]
+    tree: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -100,6 +103,11 @@ impl Printing {
         Printing { output: if one_line { Output::Oneline } else { Output::Minimal }, verbose, ..Printing::default() }
     }
 
+    /// Also writes each host's last result into a directory.
+    pub fn with_tree(self, tree: Option<PathBuf>) -> Printing {
+        Printing { tree, ..self }
+    }
+
     /// Leaves out the differences, which have been shown already.
     pub fn without_diffs(&self) -> Printing {
         Printing { no_diff: true, ..self.clone() }
@@ -162,8 +170,9 @@ impl Printing {
         } else {
             first
         };
-        let first: Box<dyn Reporter> = if self.has(Callback::Tree) {
-            let directory = std::env::var_os("ANSIBLE_CALLBACK_TREE_DIR").map(PathBuf::from);
+        let first: Box<dyn Reporter> = if self.tree.is_some() || self.has(Callback::Tree) {
+            let set = || std::env::var_os("ANSIBLE_CALLBACK_TREE_DIR").map(PathBuf::from);
+            let directory = self.tree.clone().or_else(set);
             Box::new(Both(first, Box::new(Tree::new(directory.unwrap_or_else(|| beside("tree")))?)))
         } else {
             first

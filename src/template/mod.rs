@@ -295,6 +295,21 @@ pub fn text(value: &Value) -> String {
     call::text(&values::value(value))
 }
 
+/// Returns the names of all filters.
+pub fn filter_names() -> Vec<&'static str> {
+    filters::names().collect()
+}
+
+/// Returns the names of all lookups.
+pub fn lookup_names() -> Vec<&'static str> {
+    lookups::names().collect()
+}
+
+/// Returns the names of all tests.
+pub fn test_names() -> Vec<&'static str> {
+    tests::names().collect()
+}
+
 /// Says whether templates know a function of this name.
 pub fn is_function(name: &str) -> bool {
     lookups::functions().any(|known| known == name)

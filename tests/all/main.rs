@@ -19,6 +19,7 @@ mod elevation;
 mod etc;
 mod faults;
 mod fidelity;
+mod flags;
 mod guarded;
 mod homes;
 mod hostkeys;
