@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::inventory::LOCALHOST;
 use crate::playbook::keywords::is_template;
@@ -22,6 +23,8 @@ pub(super) struct Known<'a> {
     pub spared: HashSet<String>,
     /// Why there may be more: a file that only a run can name.
     pub open: Option<String>,
+    /// Roles and layers that were read: many tasks share them.
+    read: HashSet<usize>,
 }
 
 /// What the runner itself defines beside names that begin as those of facts do.
@@ -58,8 +61,8 @@ const PREFIXES: &[&str] = &["ansible_", "facter_", "getent_", "ohai_", "discover
 
 impl<'a> Known<'a> {
     pub fn new(walked: &[Walked], around: &'a Around<'a>) -> Known<'a> {
-        let (names, sole, spared) = Default::default();
-        let mut known = Known { around, names, sole, spared, open: None };
+        let (names, sole, spared, read) = Default::default();
+        let mut known = Known { around, names, sole, spared, open: None, read };
         for name in around.fleet.hosts().iter().map(String::as_str).chain(LOCALHOST) {
             known.layer(&around.fleet.inventory_vars(name));
         }
@@ -109,9 +112,16 @@ impl<'a> Known<'a> {
         }
     }
 
+    /// Adds a layer that lives as long as the plays, once.
+    fn shared(&mut self, layer: &Arc<Layer>) {
+        if self.read.insert(Arc::as_ptr(layer) as usize) {
+            self.layer(layer);
+        }
+    }
+
     fn play(&mut self, walked: &Walked) {
         let play = walked.play;
-        self.layer(&play.vars);
+        self.shared(&play.vars);
         for entry in &play.vars_files {
             for node in entry.as_list().unwrap_or(std::slice::from_ref(entry)) {
                 self.file(node, std::slice::from_ref(&play.directory));
@@ -128,9 +138,12 @@ impl<'a> Known<'a> {
         }
     }
 
-    fn role(&mut self, role: &Role) {
+    fn role(&mut self, role: &Arc<Role>) {
+        if !self.read.insert(Arc::as_ptr(role) as usize) {
+            return;
+        }
         for layer in [&role.defaults, &role.vars, &role.params] {
-            self.layer(layer);
+            self.shared(layer);
         }
         role.parents.iter().for_each(|parent| self.role(parent));
         // What a role says that it is given.
@@ -145,8 +158,8 @@ impl<'a> Known<'a> {
     }
 
     fn task(&mut self, task: &Task, search: &[PathBuf]) {
-        self.layer(&task.keywords.vars);
-        self.layer(&task.keywords.include_params);
+        self.shared(&task.keywords.vars);
+        self.shared(&task.keywords.include_params);
         if let Some(role) = &task.keywords.role {
             self.role(role);
         }
