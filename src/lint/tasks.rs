@@ -5,6 +5,7 @@ use crate::modules::{self, Argument, Kind};
 use crate::playbook::Task;
 use crate::playbook::keywords::is_template;
 use crate::run;
+use crate::secret;
 use crate::vars::{Layer, Var};
 use crate::yaml::Yaml;
 
@@ -57,6 +58,8 @@ fn arguments(task: &Task, found: &mut Found) {
     for (key, value) in &task.arguments {
         let Some(argument) = entry.argument(&key.key()) else { continue };
         if task.keywords.no_log.is_none() && is_secret(argument) && is_literal(value) {
+            // What is printed of it quotes its line.
+            secret::note(&value.key());
             let message = format!("`{}` stands here for everyone to read", argument.name);
             let hint = "keep it in a vault (`cutover vault encrypt-string`), and give the task `no_log: true`";
             found.push(&rules::LITERAL_SECRET, Diagnostic::new(message).at(&key.place).hint(hint));

@@ -42,7 +42,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "yaml",
         ],
     ),
-    ("lint", &["error", "inventory", "modules", "playbook", "run", "template", "vars", "yaml"]),
+    ("lint", &["error", "inventory", "modules", "playbook", "run", "secret", "template", "vars", "yaml"]),
     ("report", &["change", "modules", "provenance", "run", "settings", "transport", "window"]),
     ("window", &["error"]),
     ("lab", &["crypt", "dns", "modules", "secret", "transport"]),

@@ -230,6 +230,12 @@ fn what_one_task_shows_is_found() {
 }
 
 #[test]
+fn a_password_that_is_found_is_not_printed_once_more() {
+    let printed = lint("  tasks:\n    - user: {name: a, password: geheimes}\n").expect(2);
+    assert!(printed.stdout.contains("password: ********}") && !printed.stdout.contains("geheimes"), "{}", printed.stdout);
+}
+
+#[test]
 fn a_host_that_the_inventory_lacks_is_found() {
     let program = Program::new();
     program.file("hosts", "h\n").file("play.yml", "- hosts: mial\n  tasks: [{ping: }]\n");
@@ -253,6 +259,10 @@ fn a_directory_is_a_role_all_of_whose_entry_points_are_looked_at() {
         "error[invalid]: unknown argument `dst` for `copy` @roles/web/tasks/other.yml:1:10",
     ];
     assert_eq!(found(&printed), expected, "{}", printed.stdout);
+    assert_eq!(found(&program.run("lint ./roles/web").expect(2)), expected);
+    let mut within = program.command();
+    let within = program.printed(within.current_dir(program.path("roles/web")).args(["lint", "."]).output().unwrap());
+    assert_eq!(found(&within.expect(2)).len(), expected.len());
 }
 
 #[test]
