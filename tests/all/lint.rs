@@ -232,7 +232,11 @@ fn what_one_task_shows_is_found() {
 #[test]
 fn a_password_that_is_found_is_not_printed_once_more() {
     let printed = lint("  tasks:\n    - user: {name: a, password: geheimes}\n").expect(2);
-    assert!(printed.stdout.contains("password: ********}") && !printed.stdout.contains("geheimes"), "{}", printed.stdout);
+    assert!(
+        printed.stdout.contains("password: ********}") && !printed.stdout.contains("geheimes"),
+        "{}",
+        printed.stdout
+    );
 }
 
 #[test]
