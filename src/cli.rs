@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::commands::{
-    adhoc, apply, completion, config, doc, hostkeys, inventory, lab, names, plan, play, resume, runs, show, sign,
-    vault, window,
+    adhoc, apply, completion, config, doc, hostkeys, inventory, lab, lint, names, plan, play, refused, resume, runs,
+    show, sign, vault, window,
 };
 use crate::error::{Diagnostic, Diagnostics};
 use crate::{secret, settings, yaml};
@@ -34,6 +34,7 @@ pub enum Cli {
     Inventory(inventory::Arguments),
     Hostkeys(hostkeys::Arguments),
     Lab(lab::Arguments),
+    Lint(lint::Arguments),
     Vault(vault::Arguments),
     Config(config::Arguments),
     Doc(doc::Arguments),
@@ -44,7 +45,7 @@ pub enum Cli {
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
     let arguments = names::arguments(lab::programs::arguments(std::env::args_os()));
-    if let Err(why) = configure() {
+    if let Err(why) = refused::check(&arguments).and_then(|()| configure()) {
         return fail(&why.to_string());
     }
     let parsed = with_settings(Cli::command()).try_get_matches_from(arguments);
@@ -77,6 +78,7 @@ pub fn main() -> ExitCode {
             Cli::Inventory(arguments) => inventory::run(&arguments),
             Cli::Hostkeys(arguments) => hostkeys::run(&arguments).await,
             Cli::Lab(arguments) => lab::run(&arguments).await,
+            Cli::Lint(arguments) => lint::run(&arguments),
             Cli::Vault(arguments) => vault::run(&arguments).await,
             Cli::Config(arguments) => config::run(&arguments),
             Cli::Completion(arguments) => completion::run(&arguments),

@@ -92,11 +92,19 @@ impl Diagnostic {
     }
 }
 
-/// The drawn form: `error: ...`, the excerpt with a caret, `hint: ...`; no colour, no final newline.
-impl fmt::Display for Diagnostic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Diagnostic {
+    /// Returns the drawn form under the name of a rule: `error[RULE]: ...` or `warning[RULE]: ...`.
+    pub fn drawn_as(&self, rule: &str, is_warning: bool) -> String {
+        self.draw(if is_warning { Level::WARNING } else { Level::ERROR }, Some(rule))
+    }
+
+    fn draw(&self, level: Level<'static>, rule: Option<&str>) -> String {
         let (message, hint) = (secret::mask(&self.message), self.hint.as_deref().map(secret::mask));
-        let title = Level::ERROR.primary_title(&*message);
+        let title = level.primary_title(&*message);
+        let title = match rule {
+            Some(rule) => title.id(rule),
+            None => title,
+        };
         let path;
         let mut group = match &self.place {
             // A decrypted file is quoted by nobody.
@@ -122,7 +130,14 @@ impl fmt::Display for Diagnostic {
         if let Some(hint) = &hint {
             group = group.element(Level::HELP.with_name("hint").message(&**hint));
         }
-        write!(f, "{}", Renderer::plain().render(&[group]))
+        Renderer::plain().render(&[group]).to_string()
+    }
+}
+
+/// The drawn form: `error: ...`, the excerpt with a caret, `hint: ...`; no colour, no final newline.
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.draw(Level::ERROR, None))
     }
 }
 

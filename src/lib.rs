@@ -13,6 +13,7 @@
 //!   function that writes to a host; in a check they go to [`host::Pending`] instead, where later tasks see them.
 //! - [`transport`] is the machine at the other end: a POSIX `sh` over SSH, this machine, or one in memory for tests.
 //! - [`dns`] asks name servers and sends them updates, over connections that a transport dials.
+//! - [`lint`] looks at what was written, without a host.
 //! - [`report`] folds the run's events into what people read, into counts, and into the exit code.
 //! - [`window`] knows how far each domain of a fleet is, and what it waits for.
 //! - [`commands`] are the subcommands; [`lab`] is a pair of mail hosts to try them on, with a stand-in
@@ -32,6 +33,7 @@ pub mod host;
 pub mod ini;
 pub mod inventory;
 pub mod lab;
+pub mod lint;
 pub mod modules;
 pub mod playbook;
 pub mod provenance;

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use cutover::error::Source;
 use cutover::inventory::Inventory;
+use cutover::lint::{self, Around};
 use cutover::playbook::{self, Loader};
 use cutover::run::verify;
 use cutover::secret::Secret;
 use cutover::template::{Syntax, Templates};
+use cutover::vars::{Fleet, Layer};
 use cutover::{vault, yaml};
 
 /// The texts to begin with, by kind.
@@ -135,8 +137,11 @@ impl Readers {
                 let loader = Loader::new(verify::actions());
                 let path = self.directory.join("site.yml");
                 if loader.give(&path, text).is_ok() {
-                    let (playbook, _) = playbook::load_all(&path, &loader);
-                    let _ = verify::playbook(&playbook, &self.templates);
+                    let read = playbook::load_all(&path, &loader);
+                    let fleet = Arc::new(Fleet::new(Inventory::default(), Layer::new()));
+                    let (loader, templates, fleet) = (&loader, &self.templates, &fleet);
+                    let around = Around { loader, templates, fleet, has_inventory: true };
+                    let _ = lint::playbook((&read.0, read.1), &around);
                 }
             }
         }

@@ -27,7 +27,7 @@ pub struct Arguments {
     #[arg(short, long, value_name = "ARGS", default_value = "", allow_hyphen_values = true)]
     args: String,
     /// Inventory: a file, a directory, or hosts with a comma (`web1,`); may be repeated
-    #[arg(short, long, value_name = "INVENTORY", env = "ANSIBLE_INVENTORY")]
+    #[arg(short, long, visible_alias = "inventory-file", value_name = "INVENTORY", env = "ANSIBLE_INVENTORY")]
     inventory: Vec<String>,
     /// Only these hosts, a pattern
     #[arg(short, long, value_name = "PATTERN")]
@@ -78,6 +78,27 @@ pub struct Arguments {
     /// Print each host in one line
     #[arg(short, long)]
     one_line: bool,
+    /// Seconds that the task may go on behind the connection; it is asked how far it is every --poll seconds
+    #[arg(short = 'B', long, value_name = "SECONDS")]
+    background: Option<u64>,
+    /// Seconds between these questions; 0: it is left alone, and `-m async_status -a jid=...` asks
+    #[arg(short = 'P', long, value_name = "SECONDS", default_value_t = 15, requires = "background")]
+    poll: u64,
+    /// Seconds that the task may take; 0: as long as it takes
+    #[arg(long, value_name = "SECONDS")]
+    task_timeout: Option<u64>,
+    /// Also write each host's result into a file of its own in this directory
+    #[arg(short, long, value_name = "DIRECTORY")]
+    tree: Option<PathBuf>,
+    /// Where `group_vars/`, `host_vars/`, `roles/` and `library/` of a playbook would be
+    #[arg(long, value_name = "DIRECTORY")]
+    playbook_dir: Option<PathBuf>,
+    /// Where modules of your own are, too; may be repeated, or have colons
+    #[arg(short = 'M', long, value_name = "DIRECTORY", value_delimiter = ':')]
+    module_path: Vec<PathBuf>,
+    /// Accepted for Ansible's sake: facts are kept for one run only
+    #[arg(long)]
+    flush_cache: bool,
     /// List the hosts and stop
     #[arg(long)]
     list_hosts: bool,
@@ -89,7 +110,8 @@ pub struct Arguments {
 pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
     let Arguments { inventory, limit, extra_vars, user, private_key, connection, .. } = arguments;
     let play = play::Arguments {
-        playbooks: vec!["ad-hoc".into()],
+        playbooks: vec![arguments.playbook_dir.clone().unwrap_or_default().join("ad-hoc")],
+        module_path: arguments.module_path.clone(),
         given: Some(playbook(arguments)),
         inventory: inventory.clone(),
         limit: limit.clone(),
@@ -111,7 +133,8 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         printing: match arguments.diff {
             true => Printing::human(arguments.verbose),
             false => Printing::minimal(arguments.one_line, arguments.verbose),
-        },
+        }
+        .with_tree(arguments.tree.clone()),
         ..play::Arguments::default()
     };
     play::run(&play).await
@@ -124,11 +147,18 @@ fn playbook(arguments: &Arguments) -> String {
         "" => Value::Null,
         text => text.into(),
     });
+    let mut task = json!({ &arguments.module_name: given });
+    let times = [("async", arguments.background), ("poll", arguments.background.map(|_| arguments.poll))];
+    for (keyword, seconds) in times.into_iter().chain([("timeout", arguments.task_timeout)]) {
+        if let Some(seconds) = seconds {
+            task[keyword] = seconds.into();
+        }
+    }
     let play = json!([{
         "name": "Ansible Ad-Hoc",
         "hosts": arguments.pattern,
         "gather_facts": false,
-        "tasks": [{ &arguments.module_name: given }],
+        "tasks": [task],
     }]);
     play.to_string()
 }

@@ -2,39 +2,103 @@
 
 use std::io::Write as _;
 
+use serde_json::{Map, Value};
+
 use crate::cli::Stop;
-use crate::error::Diagnostic;
-use crate::modules::{self, reference};
+use crate::error::{Diagnostic, Diagnostics};
+use crate::modules::{self, Entry, reference};
 use crate::run::action;
+use crate::template;
 
 /// Show what modules there are, their arguments and an example of each.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The module to show; all of them, as Markdown, without one
-    module: Option<String>,
+    /// The modules to show; all of them, as Markdown, without one
+    #[arg(value_name = "MODULE")]
+    modules: Vec<String>,
     /// List the modules and the runner's own actions, one line each
     #[arg(short, long)]
     list: bool,
+    /// What to list
+    #[arg(short, long, value_name = "TYPE", default_value = "module")]
+    r#type: Type,
+    /// Print a task with every argument, to be filled in
+    #[arg(short, long, conflicts_with_all = ["list", "json"])]
+    snippet: bool,
+    /// Print one JSON document
+    #[arg(short, long)]
+    json: bool,
+    /// Accepted for Ansible's sake: all there is is printed
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Type {
+    Module,
+    Filter,
+    Lookup,
+    Test,
 }
 
 pub fn run(arguments: &Arguments) -> Result<u8, Stop> {
-    let text = match (&arguments.module, arguments.list) {
-        (_, true) => {
-            let modules = modules::all().map(|entry| (entry.name, entry.summary));
-            let all = modules.chain(action::ACTIONS.iter().map(|action| (action.name, action.summary)));
-            let mut rows: Vec<String> = all.map(|(name, summary)| format!("{name:<16} {summary}\n")).collect();
-            rows.sort();
-            rows.concat()
+    let text = match (arguments.r#type, arguments.list) {
+        (Type::Module, true) if arguments.json => document(summaries()),
+        (Type::Module, true) => {
+            let rows = summaries().into_iter().map(|(name, summary)| format!("{name:<16} {summary}\n"));
+            rows.collect()
         }
-        (Some(name), false) => match modules::find(name) {
-            Some(entry) => reference::section(entry),
-            None => {
-                let error = Diagnostic::new(format!("unknown module `{name}`"));
-                return Err(error.suggest(name, modules::all().map(|entry| entry.name)).into());
-            }
-        },
-        (None, false) => reference::markdown(),
+        (Type::Module, false) => shown(arguments)?,
+        (others, true) => names(others).into_iter().map(|name| format!("{name}\n")).collect(),
+        (_, false) => {
+            let error = Diagnostic::new("only modules are documented here");
+            return Err(error
+                .hint("filters, tests and lookups do as Ansible's documentation says; `-l` lists them")
+                .into());
+        }
     };
     anstream::stdout().write_all(text.as_bytes()).map_err(Stop::Output)?;
     Ok(0)
+}
+
+/// Returns the modules and actions with a line about each, by name.
+fn summaries() -> Vec<(&'static str, &'static str)> {
+    let modules = modules::all().map(|entry| (entry.name, entry.summary));
+    let all = modules.chain(action::ACTIONS.iter().map(|action| (action.name, action.summary)));
+    let mut all: Vec<_> = all.collect();
+    all.sort_unstable();
+    all
+}
+
+fn names(of: Type) -> Vec<&'static str> {
+    let mut names = match of {
+        Type::Filter => template::filter_names(),
+        Type::Lookup => template::lookup_names(),
+        _ => template::test_names(),
+    };
+    names.sort_unstable();
+    names
+}
+
+fn shown(arguments: &Arguments) -> Result<String, Diagnostics> {
+    let mut errors = Diagnostics::default();
+    let known = || modules::all().map(|entry| entry.name);
+    let find = |name: &String| {
+        let missing = || Diagnostic::new(format!("unknown module `{name}`")).suggest(name, known());
+        modules::find(name).ok_or_else(missing)
+    };
+    let found: Vec<&Entry> = arguments.modules.iter().filter_map(|name| errors.catch(find(name))).collect();
+    errors.or(())?;
+    Ok(match found.as_slice() {
+        [] if arguments.json => document(modules::all().map(|entry| (entry.name, reference::json(entry)))),
+        [] => reference::markdown(),
+        some if arguments.json => document(some.iter().map(|entry| (entry.name, reference::json(entry)))),
+        some if arguments.snippet => some.iter().map(|entry| reference::snippet(entry)).collect(),
+        some => some.iter().map(|entry| reference::section(entry)).collect::<Vec<_>>().join("\n"),
+    })
+}
+
+fn document<V: Into<Value>>(pairs: impl IntoIterator<Item = (&'static str, V)>) -> String {
+    let map: Map<String, Value> = pairs.into_iter().map(|(name, value)| (name.to_string(), value.into())).collect();
+    format!("{:#}\n", Value::Object(map))
 }

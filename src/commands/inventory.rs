@@ -57,6 +57,12 @@ pub struct Arguments {
     /// Where `group_vars/` and `host_vars/` of a playbook would be
     #[arg(long, value_name = "DIRECTORY")]
     playbook_dir: Option<PathBuf>,
+    /// Accepted for Ansible's sake: facts are kept for one run only
+    #[arg(long)]
+    flush_cache: bool,
+    /// Accepted for Ansible's sake: all there is is printed
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
     #[command(flatten)]
     vault: VaultPassword,
 }

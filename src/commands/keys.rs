@@ -57,7 +57,7 @@ impl VaultPassword {
         let file = set("ANSIBLE_VAULT_PASSWORD_FILE").map(PathBuf::from);
         for path in self.vault_password_files.iter().chain(&file) {
             take(
-                from_file(path, DEFAULT_ID).map(|password| Key { id: DEFAULT_ID.into(), password }),
+                from_file(path, ("vault password", DEFAULT_ID)).map(|password| Key { id: DEFAULT_ID.into(), password }),
                 &mut keys,
                 &mut missing,
             );
@@ -91,7 +91,7 @@ pub fn key_of(given: &str, asked: Asked) -> Result<Key, Diagnostic> {
     let password = match source {
         "prompt" => question((id, true), asked)?,
         "prompt_ask_vault_pass" => question((id, false), asked)?,
-        file => from_file(Path::new(file), id)?,
+        file => from_file(Path::new(file), ("vault password", id))?,
     };
     Ok(Key { id: id.into(), password })
 }
@@ -112,14 +112,14 @@ pub fn question((id, named): (&str, bool), asked: Asked) -> Result<Secret, Diagn
     Ok(password)
 }
 
-/// Reads the file, or what it prints if it may be executed, as Ansible does; white space around it is not part of it.
-fn from_file(path: &Path, id: &str) -> Result<Secret, Diagnostic> {
+/// Reads the file, or what it prints if it may be executed, as Ansible does; white space around it is not part of it. A
+/// client is told the `id`.
+pub fn from_file(path: &Path, (noun, id): (&str, &str)) -> Result<Secret, Diagnostic> {
     let path = match (path.strip_prefix("~"), std::env::var_os("HOME")) {
         (Ok(below), Some(home)) => Path::new(&home).join(below),
         _ => path.to_path_buf(),
     };
-    let wrong =
-        |why: &dyn std::fmt::Display| Diagnostic::new(format!("no vault password from `{}`: {why}", path.display()));
+    let wrong = |why: &dyn std::fmt::Display| Diagnostic::new(format!("no {noun} from `{}`: {why}", path.display()));
     let about = std::fs::metadata(&path).map_err(|error| wrong(&error))?;
     if about.is_dir() {
         return Err(wrong(&"it is a directory"));

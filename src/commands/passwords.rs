@@ -1,12 +1,14 @@
 //! Passwords that are asked for before a run: of SSH and of become.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::path::PathBuf;
 
-use super::keys::VaultPassword;
+use super::keys::{VaultPassword, from_file};
 use super::signals::Signals;
 use crate::cli::Stop;
 use crate::error::Diagnostic;
 use crate::secret::Secret;
+use crate::vault::DEFAULT_ID;
 
 /// What hosts ask for, and what keeps secrets.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -17,6 +19,12 @@ pub struct Passwords {
     /// Ask for the become password
     #[arg(short = 'K', long)]
     pub ask_become_pass: bool,
+    /// A file that holds the SSH password, or a program that prints it
+    #[arg(long, visible_alias = "conn-pass-file", value_name = "FILE", conflicts_with = "ask_pass")]
+    pub connection_password_file: Option<PathBuf>,
+    /// A file that holds the become password, or a program that prints it
+    #[arg(long, visible_alias = "become-pass-file", value_name = "FILE", conflicts_with = "ask_become_pass")]
+    pub become_password_file: Option<PathBuf>,
     #[command(flatten)]
     pub vault: VaultPassword,
 }
@@ -33,12 +41,15 @@ impl Passwords {
     /// Reads what is to be read, and asks for what is to be asked for.
     pub fn ask(&self) -> Result<Given, Diagnostic> {
         let vault = self.vault.read()?;
-        let password = ask(self.ask_pass, "SSH password")?;
+        let kept =
+            |file: &Option<PathBuf>| file.as_ref().map(|file| from_file(file, ("password", DEFAULT_ID))).transpose();
+        let password = ask(self.ask_pass, "SSH password")?.or(kept(&self.connection_password_file)?);
         let prompt = if self.ask_pass { "BECOME password[defaults to SSH password]" } else { "BECOME password" };
         let become_password = ask(self.ask_become_pass, prompt)?.and_then(|given| match given.reveal().is_empty() {
             true => password.clone(),
             false => Some(given),
         });
+        let become_password = become_password.or(kept(&self.become_password_file)?);
         Ok(Given { ssh: password, r#become: become_password, vault })
     }
 }

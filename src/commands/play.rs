@@ -43,7 +43,7 @@ pub struct Arguments {
     #[arg(required = true, value_name = "PLAYBOOK")]
     pub playbooks: Vec<PathBuf>,
     /// Inventory: a file, a directory, or hosts with a comma (`web1,`); may be repeated
-    #[arg(short, long, value_name = "INVENTORY", env = "ANSIBLE_INVENTORY")]
+    #[arg(short, long, visible_alias = "inventory-file", value_name = "INVENTORY", env = "ANSIBLE_INVENTORY")]
     pub inventory: Vec<String>,
     /// Only these hosts, a pattern
     #[arg(short, long, value_name = "PATTERN")]
@@ -81,6 +81,10 @@ pub struct Arguments {
     #[command(flatten)]
     #[serde(skip)]
     pub locking: state::Locking,
+    /// Where modules of your own are, too; may be repeated, or have colons
+    #[arg(short = 'M', long, value_name = "DIRECTORY", value_delimiter = ':')]
+    #[serde(default)]
+    pub module_path: Vec<PathBuf>,
     /// Connection of hosts that do not say: `ssh` or `local`
     #[arg(short, long, value_name = "CONNECTION")]
     pub connection: Option<String>,
@@ -258,7 +262,8 @@ pub(super) fn prepare(arguments: &Arguments) -> Result<Prepared, Diagnostics> {
     let inventory = inventory.map_err(|found| errors.extend(found)).unwrap_or_default();
     let templates = Arc::new(Templates::new());
     let fleet = Arc::new(Fleet::new(inventory, extra));
-    let loader = loader(&fleet, &templates);
+    let mut loader = loader(&fleet, &templates);
+    loader.library.path.splice(0..0, arguments.module_path.iter().cloned());
     if let (Some(text), [path]) = (&arguments.given, arguments.playbooks.as_slice()) {
         loader.give(path, text)?;
     }
@@ -282,9 +287,8 @@ pub(super) fn loader(fleet: &Arc<Fleet>, templates: &Arc<Templates>) -> Loader {
         Some(paths) => std::env::split_paths(&paths).collect(),
         None => Loader::default_roles_path(home.as_deref()),
     };
-    let asked = std::env::var("ANSIBLE_ERROR_ON_MISSING_HANDLER").unwrap_or_default().to_lowercase();
-    loader.allows_missing_handlers = ["0", "false", "no", "off", "f", "n"].contains(&asked.as_str());
-    let paths = |name: &str| std::env::var_os(name).map(|paths| std::env::split_paths(&paths).collect::<Vec<_>>());
+    loader.allows_missing_handlers = !settings::switch("ANSIBLE_ERROR_ON_MISSING_HANDLER", true);
+    let paths = |name: &str| settings::value(name).map(|paths| std::env::split_paths(&paths).collect::<Vec<_>>());
     let own = |below: &str| home.iter().map(|home| home.join(below)).collect::<Vec<_>>();
     loader.library.path = paths("ANSIBLE_LIBRARY").unwrap_or_else(|| own(".ansible/plugins/modules"));
     loader.library.collections = paths("ANSIBLE_COLLECTIONS_PATH").unwrap_or_else(|| {

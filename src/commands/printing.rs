@@ -32,6 +32,9 @@ pub struct Printing {
     /// Write a report in JUnit XML, too
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Where each host's last result is written, too
+    #[arg(skip)]
+    tree: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -76,8 +79,14 @@ impl Printing {
             return self.report.clone();
         }
         let set = settings::value("ANSIBLE_STDOUT_CALLBACK").unwrap_or_default();
-        let name = set.trim().rsplit('.').next().unwrap_or_default().to_string();
-        <Callback as clap::ValueEnum>::from_str(&name, true).into_iter().collect()
+        let enabled = settings::value("ANSIBLE_CALLBACKS_ENABLED").unwrap_or_default();
+        let named = |name: &str| {
+            let short = name.trim().rsplit('.').next().unwrap_or_default();
+            <Callback as clap::ValueEnum>::from_str(short, true).ok()
+        };
+        let beside = [Callback::Junit, Callback::Tree, Callback::ProfileTasks];
+        let enabled = enabled.split(',').filter_map(named).filter(|callback| beside.contains(callback));
+        named(&set).into_iter().chain(enabled).collect()
     }
 
     fn has(&self, callback: Callback) -> bool {
@@ -92,6 +101,11 @@ impl Printing {
     /// Prints what `ansible` prints.
     pub fn minimal(one_line: bool, verbose: u8) -> Printing {
         Printing { output: if one_line { Output::Oneline } else { Output::Minimal }, verbose, ..Printing::default() }
+    }
+
+    /// Also writes each host's last result into a directory.
+    pub fn with_tree(self, tree: Option<PathBuf>) -> Printing {
+        Printing { tree, ..self }
     }
 
     /// Leaves out the differences, which have been shown already.
@@ -156,8 +170,9 @@ impl Printing {
         } else {
             first
         };
-        let first: Box<dyn Reporter> = if self.has(Callback::Tree) {
-            let directory = std::env::var_os("ANSIBLE_CALLBACK_TREE_DIR").map(PathBuf::from);
+        let first: Box<dyn Reporter> = if self.tree.is_some() || self.has(Callback::Tree) {
+            let set = || std::env::var_os("ANSIBLE_CALLBACK_TREE_DIR").map(PathBuf::from);
+            let directory = self.tree.clone().or_else(set);
             Box::new(Both(first, Box::new(Tree::new(directory.unwrap_or_else(|| beside("tree")))?)))
         } else {
             first

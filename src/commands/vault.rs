@@ -27,6 +27,9 @@ mod place;
 pub struct Arguments {
     #[command(subcommand)]
     what: What,
+    /// Accepted for Ansible's sake: all there is is printed
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
 }
 
 #[derive(clap::Subcommand)]

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use serde_json::{Map, Value, json};
+
 use super::{Argument, Entry, Kind, all};
 
 /// Returns the whole reference: a list of the modules, then each with its arguments and an example.
@@ -42,6 +44,36 @@ pub fn section(entry: &Entry) -> String {
         text.push('\n');
     }
     let _ = write!(text, "```yaml\n{}```\n", entry.example);
+    text
+}
+
+/// Returns what is known of one module, for programs.
+pub fn json(entry: &Entry) -> Value {
+    let option = |argument: &Argument| {
+        let about = json!({
+            "description": argument.help,
+            "type": kind(argument.kind),
+            "required": argument.required,
+            "aliases": argument.aliases,
+            "choices": argument.choices,
+            "refused": argument.refused,
+        });
+        (argument.name.to_string(), about)
+    };
+    let options: Map<String, Value> = entry.all().map(option).collect();
+    json!({
+        "doc": { "module": entry.name, "short_description": entry.summary, "options": options },
+        "examples": entry.example,
+    })
+}
+
+/// Returns a task of one module with every argument that is taken, to be filled in.
+pub fn snippet(entry: &Entry) -> String {
+    let mut text = format!("- name: {}\n  {}:\n", entry.summary, entry.name);
+    for argument in entry.all().filter(|argument| argument.refused.is_none()) {
+        let must = if argument.required { "required; " } else { "" };
+        let _ = writeln!(text, "      {}:  # {must}{}", argument.name, argument.help);
+    }
     text
 }
 

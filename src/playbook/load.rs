@@ -40,7 +40,7 @@ impl Loader {
 
     /// Takes `text` for what stands in the file at `path`.
     pub fn give(&self, path: &Path, text: &str) -> Result<(), Diagnostic> {
-        self.files.give(path, text)
+        self.files.give(&normal(path), text)
     }
 
     /// Returns the files that were read so far: playbooks, tasks, what roles have; sorted.

@@ -9,6 +9,7 @@ use crate::change::{Diff, Secrecy};
 use crate::error::{Diagnostic, Diagnostics};
 use crate::modules::{self, ModuleError, Results};
 use crate::playbook::Task;
+use crate::settings;
 use crate::template::{Failure, Templates, Use};
 use crate::transport::TransportError;
 use crate::vars::{Layer, Scope, TaskLayers, Var};
@@ -139,7 +140,7 @@ impl<'a> Doing<'a> {
     pub(super) fn set_switches(&mut self) -> Result<(), Failure> {
         let keywords = &self.task.keywords;
         let read = |node: &Option<Yaml>| node.as_ref().map(|node| self.batch.run.switch(node, &self.scope)).transpose();
-        let hidden = read(&keywords.no_log)?.unwrap_or(false);
+        let hidden = read(&keywords.no_log)?.unwrap_or_else(|| settings::switch("ANSIBLE_NO_LOG", false));
         let check = read(&keywords.check_mode)?;
         let show_diff = read(&keywords.diff)?.unwrap_or(true);
         let forgiven =

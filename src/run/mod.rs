@@ -54,6 +54,7 @@ pub use connections::{Connections, Login};
 pub use event::{Event, Interrupted, Subject, TaskKind, Uncertain, Verdict};
 pub use journal::Journal;
 pub use locks::Locks;
+pub use reserved::is_reserved;
 
 /// Whether changes are made or only shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

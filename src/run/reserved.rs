@@ -30,7 +30,7 @@ impl Run {
 }
 
 /// Says whether a keyword or a function is called so.
-fn is_reserved(name: &str) -> bool {
+pub fn is_reserved(name: &str) -> bool {
     name != "vars" && (template::is_function(name) || is_keyword(name))
 }
 

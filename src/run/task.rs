@@ -11,6 +11,7 @@ use crate::change::Secrecy;
 use crate::error::Diagnostics;
 use crate::playbook::keywords::is_template;
 use crate::playbook::{Keywords, Step, Task, short};
+use crate::settings;
 use crate::template::Failure;
 use crate::vars::{Layer, Scope, TaskLayers, Var};
 use crate::yaml::Yaml;
@@ -127,7 +128,7 @@ impl Batch {
             }
         }
         let fatal = match task.keywords.any_errors_fatal.as_ref().or(self.play.any_errors_fatal.as_ref()) {
-            None => false,
+            None => settings::switch("ANSIBLE_ANY_ERRORS_FATAL", false),
             Some(node) => {
                 let scope = self.run.fleet.scope(&hosts[0], &self.layers(&self.play.keywords, &hosts[0]));
                 match self.run.switch(node, &scope) {

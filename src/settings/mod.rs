@@ -94,10 +94,15 @@ impl File {
 impl Setting {
     /// Returns what it is set to, and by what.
     pub fn now(&self) -> (String, Origin) {
+        self.now_in(file())
+    }
+
+    /// The same with another configuration file.
+    pub fn now_in(&self, file: &File) -> (String, Origin) {
         if let Some(value) = in_environment(self.variable) {
             return (value, Origin::Environment(self.variable));
         }
-        match (file().value(self.variable), &file().path) {
+        match (file.value(self.variable), &file.path) {
             (Some(value), Some(path)) => (value.into(), Origin::File(path.clone())),
             _ => (self.default.into(), Origin::Default),
         }

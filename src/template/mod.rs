@@ -31,6 +31,7 @@ mod shown;
 mod table;
 mod tables;
 mod tests;
+mod uses;
 mod values;
 
 use context::{Context, has_template, is_template, is_vault};
@@ -39,6 +40,7 @@ pub use lookups::commands_run;
 use prepared::Prepared;
 use shown::leniently;
 pub use shown::{KNOWN_AFTER_APPLY, Use};
+pub use uses::Uses;
 
 /// The environment with all filters, tests and functions; one for a run.
 pub struct Templates {
@@ -233,6 +235,45 @@ impl Templates {
         found
     }
 
+    /// Finds the same in the text of a template file that sets no delimiters of its own.
+    pub fn check_file(&self, source: &Arc<Source>) -> Diagnostics {
+        if source.text.starts_with(HEADER) {
+            return Diagnostics::default();
+        }
+        names::check(&self.environment, &source.text, Syntax::Template, &Origin::File(source))
+    }
+
+    /// Returns the variables that the texts below `node` read, without rendering.
+    pub fn uses(&self, node: &Yaml, syntax: Syntax) -> Uses {
+        let mut uses = Uses::default();
+        self.uses_below(node, syntax, &mut uses);
+        uses
+    }
+
+    /// Returns those of a template file that sets no delimiters of its own.
+    pub fn uses_of_file(&self, source: &Arc<Source>) -> Uses {
+        let mut uses = Uses::default();
+        if !source.text.starts_with(HEADER) {
+            uses.add(&self.environment, (&source.text, Syntax::Template), &Origin::File(source));
+        }
+        uses
+    }
+
+    fn uses_below(&self, node: &Yaml, syntax: Syntax, uses: &mut Uses) {
+        if node.tag.as_deref() == Some("!unsafe") || is_vault(node) {
+            return;
+        }
+        match &*node.data {
+            Data::Text(text) if syntax == Syntax::Expression || is_template(text) => {
+                let syntax = if is_template(text) { Syntax::Template } else { syntax };
+                uses.add(&self.environment, (text, syntax), &Origin::Node(node));
+            }
+            Data::List(list) => list.iter().for_each(|item| self.uses_below(item, syntax, uses)),
+            Data::Map(map) => map.iter().for_each(|(_, value)| self.uses_below(value, syntax, uses)),
+            _ => {}
+        }
+    }
+
     fn check_below(&self, node: &Yaml, syntax: Syntax, found: &mut Diagnostics) {
         if node.tag.as_deref() == Some("!unsafe") || is_vault(node) {
             return;
@@ -252,6 +293,21 @@ impl Templates {
 /// Returns a value as Python's `str` prints it, which is how Ansible shows items.
 pub fn text(value: &Value) -> String {
     call::text(&values::value(value))
+}
+
+/// Returns the names of all filters.
+pub fn filter_names() -> Vec<&'static str> {
+    filters::names().collect()
+}
+
+/// Returns the names of all lookups.
+pub fn lookup_names() -> Vec<&'static str> {
+    lookups::names().collect()
+}
+
+/// Returns the names of all tests.
+pub fn test_names() -> Vec<&'static str> {
+    tests::names().collect()
 }
 
 /// Says whether templates know a function of this name.
@@ -285,13 +341,16 @@ fn described(value: &minijinja::Value, kind: &str) -> String {
     }
 }
 
+/// How a first line begins that has settings.
+const HEADER: &str = "#jinja2:";
+
 /// Reads the settings of a first line such as `#jinja2: trim_blocks: False`; returns them and the line's length.
 fn options_of(text: &str, given: &TemplateOptions) -> (TemplateOptions, usize) {
     let mut options = given.clone();
-    let Some(line) = text.split_inclusive('\n').next().filter(|line| line.starts_with("#jinja2:")) else {
+    let Some(line) = text.split_inclusive('\n').next().filter(|line| line.starts_with(HEADER)) else {
         return (options, 0);
     };
-    for setting in line["#jinja2:".len()..].trim().split(',') {
+    for setting in line[HEADER.len()..].trim().split(',') {
         let Some((name, value)) = setting.split_once(':') else { continue };
         let value = value.trim().trim_matches(['\'', '"']);
         let flag = matches!(value, "True" | "true" | "yes");

@@ -30,7 +30,7 @@ const STATEMENTS: [&str; 14] = [
     "extends",
 ];
 /// Functions that exist only inside a macro, a loop or a block.
-const LOCAL: [&str; 4] = ["caller", "loop", "super", "self"];
+pub(super) const LOCAL: [&str; 4] = ["caller", "loop", "super", "self"];
 
 /// Finds bad syntax and unknown names in one text.
 pub(super) fn check(environment: &Environment, text: &str, syntax: Syntax, origin: &Origin) -> Diagnostics {

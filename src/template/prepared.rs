@@ -53,7 +53,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// Says whether an expression could end with this token, so that a bracket after it is a subscript or a call.
-    fn ends_operand(&self, index: usize) -> bool {
+    pub fn ends_operand(&self, index: usize) -> bool {
         match &self.0[index].0 {
             Token::Ident(name) => !OPERATORS.contains(name),
             Token::Str(_) | Token::String(_) | Token::ParenClose | Token::BracketClose | Token::BraceClose => true,
@@ -67,7 +67,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// Returns the bracket that the one at `close` closes.
-    fn open_of(&self, close: usize) -> Option<usize> {
+    pub fn open_of(&self, close: usize) -> Option<usize> {
         let mut depth = 0;
         (0..=close).rev().find(|index| {
             match self.0[*index].0 {
@@ -146,7 +146,7 @@ impl<'a> Prepared<'a> {
 }
 
 /// Says whether what stands before `index` may be undefined: `| default`, `| mandatory`, `is defined`.
-fn tolerates_undefined(tokens: &Tokens, index: usize) -> bool {
+pub(super) fn tolerates_undefined(tokens: &Tokens, index: usize) -> bool {
     if tokens.is(index, "|") {
         let qualified = tokens.is(index + 1, "ansible") && tokens.is(index + 2, ".");
         let name = if qualified { index + 5 } else { index + 1 };

@@ -587,3 +587,23 @@ fn a_task_in_check_mode_of_its_own_hides_nothing_from_the_next() {
     program.run("play -i hosts play.yml").expect(0);
     assert_eq!(program.read("made"), "x");
 }
+
+#[test]
+fn an_argument_that_is_not_here_may_be_left_out() {
+    let program = Program::new();
+    program.file("hosts", "h ansible_connection=local\n").file(
+        "play.yml",
+        "- hosts: h
+  gather_facts: no
+  tasks:
+    - copy: {content: x, dest: '{{ playbook_dir }}/made', mode: '0600', selevel: '{{ level | default(omit) }}'}
+",
+    );
+    program.run("play -i hosts play.yml").expect(0);
+    assert_eq!(program.read("made"), "x");
+    let refused = program.run("play -i hosts play.yml -e level=s0").expect(2);
+    let told = format!("{}{}", refused.stdout, refused.stderr);
+    assert!(told.contains("argument `selevel` of `copy` is not supported"), "{told}");
+    program.file("play.yml", "- hosts: h\n  tasks:\n    - copy: {content: x, dest: /x, selevel: '{{ level }}'}\n");
+    program.run("play -i hosts play.yml -e level=s0").expect(1);
+}

@@ -105,6 +105,25 @@ fn an_empty_become_password_means_the_login_password() {
 }
 
 #[test]
+fn passwords_come_from_files_and_from_programs_that_print_them() {
+    let (sshd, account) = (Sshd::start("KbdInteractiveAuthentication no"), Account::create());
+    let _sudoers = Sudoers::grant(&account, "");
+    let program = knowing(&sshd);
+    program.file("hosts", &host(&sshd, "mx", ""));
+    program.file("kept", &format!("{}\n", account.password.reveal()));
+    program.file("prints", "#!/bin/sh\ncat kept\n");
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(program.path("prints"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let words =
+        format!("play -i hosts who.yml -b -u {} --conn-pass-file kept --become-password-file ./prints", account.name);
+    let printed = program.run(&words).expect(0);
+    has(&printed, "mx is root");
+    assert!(!format!("{}{}", printed.stdout, printed.stderr).contains(account.password.reveal()));
+    let missing = program.run(&words.replace("kept", "none")).expect(1);
+    assert!(missing.stderr.contains("no password from `none`"), "{}", missing.stderr);
+}
+
+#[test]
 fn an_unknown_host_key_is_refused_with_the_line_to_add() {
     let sshd = Sshd::start("");
     let program = Program::new();

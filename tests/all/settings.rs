@@ -80,3 +80,73 @@ fn hosts_that_failed_are_written_down_to_be_tried_again() {
     let again = program.run("play site.yml --limit @site.retry").expect(2);
     assert!(!again.stdout.contains("[mx]"), "{}", again.stdout);
 }
+
+const TWO: &str = "mx ansible_connection=local\nmy ansible_connection=local\n";
+
+#[test]
+fn a_configuration_file_hides_results_and_ends_plays() {
+    let program = program("[defaults]\ninventory = hosts\nno_log = true\nany_errors_fatal = true\n");
+    let site = "- hosts: all
+  gather_facts: false
+  tasks:
+    - debug: {msg: quiet}
+    - debug: {msg: loud}
+      no_log: false
+    - fail:
+      when: inventory_hostname == 'my'
+    - debug: {msg: later}
+      no_log: false
+- hosts: all
+  gather_facts: false
+  any_errors_fatal: false
+  tasks: []
+";
+    program.file("hosts", TWO).file("site.yml", site);
+    let printed = program.run("play site.yml").expect(2).stdout;
+    assert!(printed.contains("loud") && !printed.contains("quiet") && !printed.contains("later"), "{printed}");
+    program.file(
+        "site.yml",
+        &site.replace("  gather_facts", "  any_errors_fatal: false\n  gather_facts").replacen(
+            "  any_errors_fatal: false\n  tasks: []\n",
+            "  tasks: []\n",
+            1,
+        ),
+    );
+    let printed = program.run("play site.yml").expect(2).stdout;
+    assert!(printed.contains("later"), "{printed}");
+}
+
+#[test]
+fn a_configuration_file_says_where_modules_and_collections_are_and_what_nobody_answers_to() {
+    let program = program(
+        "[defaults]\ninventory = hosts\nlibrary = own\ncollections_path = kept\nerror_on_missing_handler = no\n",
+    );
+    let module = "#!/bin/sh\n# WANT_JSON\necho '{\"changed\": true, \"msg\": \"from own\"}'\n";
+    program.file("own/hello", module);
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(program.path("own/hello"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    program.file("kept/ansible_collections/a/b/roles/c/tasks/main.yml", "- debug: {msg: from kept}\n");
+    let site = "- hosts: all\n  gather_facts: false\n  roles: [a.b.c]\n  tasks:\n    - hello:\n      notify: nobody\n      register: said\n    - debug: {var: said.msg}\n";
+    program.file("site.yml", site);
+    let printed = program.run("play site.yml").expect(0);
+    let all = format!("{}{}", printed.stdout, printed.stderr);
+    assert!(all.contains("from own") && all.contains("from kept"), "{all}");
+}
+
+#[test]
+fn callbacks_write_junit_beside_what_is_printed() {
+    for (variable, value) in
+        [("ANSIBLE_STDOUT_CALLBACK", "junit"), ("ANSIBLE_CALLBACKS_ENABLED", "timer, community.general.junit")]
+    {
+        let program = program("[defaults]\ninventory = hosts\n");
+        let mut command = program.command();
+        command.env(variable, value).env("JUNIT_OUTPUT_DIR", program.path("reports")).args(["play", "site.yml"]);
+        let printed = program.printed(command.output().unwrap()).expect(0);
+        assert!(printed.stdout.contains("ok: [mx]"), "{}", printed.stdout);
+        let reports: Vec<_> =
+            std::fs::read_dir(program.path("reports")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let [report] = &reports[..] else { panic!("{reports:?}") };
+        let text = std::fs::read_to_string(report).unwrap();
+        assert!(text.contains("<testsuite name=\"mx\" tests=\"2\"") && text.contains("<skipped"), "{text}");
+    }
+}

@@ -35,7 +35,7 @@ pub const APT: Entry = Entry {
 
 const RETRIES: &str = "a task that may fail is tried again with `retries` and `until`";
 
-pub const STATE: Argument =
+const STATE: Argument =
     Argument::new("state", Kind::Text, "`latest` upgrades what is there. The default is `present`.").choices(&[
         "present",
         "installed",
@@ -44,7 +44,7 @@ pub const STATE: Argument =
         "latest",
     ]);
 
-const ARGUMENTS: &[Argument] = &[
+pub const ARGUMENTS: &[Argument] = &[
     Argument::new(
         "name",
         Kind::List,
@@ -141,7 +141,7 @@ struct Fields {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Wanted {
+enum Wanted {
     #[default]
     #[serde(alias = "installed")]
     Present,
@@ -167,14 +167,13 @@ struct Open {
 }
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
-    let fields: Fields = arguments.read()?;
-    Ok(Box::new(Apt::new(fields)?))
+    Ok(Box::new(Apt::read(arguments)?))
 }
 
 impl Apt {
-    /// Asks for packages and nothing else.
-    pub fn of(names: Vec<String>, state: Wanted) -> Result<Apt, Diagnostic> {
-        Apt::new(Fields { name: Some(names), state, ..Fields::default() })
+    /// Reads what is asked for; arguments of others are passed over.
+    pub fn read(arguments: &Arguments) -> Result<Apt, Diagnostic> {
+        Apt::new(arguments.read()?)
     }
 
     fn new(fields: Fields) -> Result<Apt, Diagnostic> {

@@ -7,12 +7,12 @@ use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned};
 
-use super::apt::{Apt, STATE, Wanted};
+use super::apt::{self, Apt};
 
 pub const PACKAGE: Entry = Entry {
     name: "package",
     summary: "Installs, upgrades and removes packages with the host's own manager, which has to be apt",
-    arguments: &[ARGUMENTS],
+    arguments: &[ARGUMENTS, apt::ARGUMENTS],
     free_form: None,
     example: "\
 - name: xinetd is there
@@ -23,18 +23,15 @@ pub const PACKAGE: Entry = Entry {
     build,
 };
 
-const ARGUMENTS: &[Argument] = &[
-    Argument::new("name", Kind::List, "Packages, as `apt` takes them."),
-    STATE,
-    Argument::new("use", Kind::Text, "What manages them: `auto` or `apt`. A host without is refused by what it has."),
-];
+/// Beside those of the manager itself, which `package` hands on.
+const ARGUMENTS: &[Argument] = &[Argument::new(
+    "use",
+    Kind::Text,
+    "What manages them: `auto` or `apt`. A host without is refused by what it has. All else is handed on to it.",
+)];
 
 #[derive(Deserialize)]
 struct Fields {
-    #[serde(default)]
-    name: Vec<String>,
-    #[serde(default)]
-    state: Wanted,
     #[serde(rename = "use")]
     manager: Option<String>,
 }
@@ -48,7 +45,7 @@ struct Package {
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     let fields: Fields = arguments.read()?;
     let manager = fields.manager.map(|name| name.trim_start_matches("ansible.builtin.").to_string());
-    Ok(Box::new(Package { apt: Apt::of(fields.name, fields.state)?, manager: manager.unwrap_or("auto".into()) }))
+    Ok(Box::new(Package { apt: Apt::read(arguments)?, manager: manager.unwrap_or("auto".into()) }))
 }
 
 #[async_trait]
