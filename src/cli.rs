@@ -118,9 +118,8 @@ fn configure() -> Result<(), Diagnostic> {
         anstream::ColorChoice::Never.write_global();
     }
     let choice = |variable: &str| settings::value(variable).map(|value| value.trim().to_lowercase());
-    if choice("ANSIBLE_HASH_BEHAVIOUR").is_some_and(|behaviour| behaviour != "replace") {
-        let error = Diagnostic::new("`hash_behaviour` is always `replace` here");
-        return Err(error.hint("merge mappings where that is meant: `{{ a | combine(b, recursive=true) }}`"));
+    if let Some(other) = choice("ANSIBLE_HASH_BEHAVIOUR").filter(|how| !matches!(how.as_str(), "replace" | "merge")) {
+        return Err(Diagnostic::new(format!("`hash_behaviour` is `replace` or `merge`, not `{other}`")));
     }
     yaml::on_duplicates(match choice("ANSIBLE_DUPLICATE_YAML_DICT_KEY").as_deref() {
         Some("ignore") => yaml::Duplicates::Last,

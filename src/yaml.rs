@@ -59,6 +59,16 @@ impl Yaml {
 
     /// Returns a node of a value that is known: none of its texts is a template.
     pub fn literal(value: &Value, place: &Place) -> Yaml {
+        Yaml::of(value, (place, Some("!unsafe".into())))
+    }
+
+    /// Returns a node of a value that stands for what was written at `place`, templates and all.
+    pub fn written(value: &Value, place: &Place) -> Yaml {
+        Yaml::of(value, (place, None))
+    }
+
+    fn of(value: &Value, (place, tag): (&Place, Option<Arc<str>>)) -> Yaml {
+        let node = |value: &Value| Yaml::of(value, (place, tag.clone()));
         let data = match value {
             Value::Null => Data::Null,
             Value::Bool(value) => Data::Bool(*value),
@@ -67,13 +77,12 @@ impl Yaml {
                 None => Data::Float(number.as_f64().unwrap_or_default()),
             },
             Value::String(text) => Data::Text(text.clone()),
-            Value::Array(items) => Data::List(items.iter().map(|item| Yaml::literal(item, place)).collect()),
+            Value::Array(items) => Data::List(items.iter().map(node).collect()),
             Value::Object(map) => {
-                let pair = |(name, value): (&String, &Value)| (Yaml::text_at(name, place), Yaml::literal(value, place));
-                Data::Map(map.iter().map(pair).collect())
+                Data::Map(map.iter().map(|(name, value)| (Yaml::text_at(name, place), node(value))).collect())
             }
         };
-        Yaml { data: Arc::new(data), tag: Some("!unsafe".into()), ..Yaml::text_at("", place) }
+        Yaml { data: Arc::new(data), tag, ..Yaml::text_at("", place) }
     }
 
     pub fn as_str(&self) -> Option<&str> {

@@ -11,6 +11,7 @@ use super::keys::VaultPassword;
 use crate::cli::Stop;
 use crate::error::{Diagnostic, Diagnostics};
 use crate::inventory::Inventory;
+use crate::settings;
 use crate::vars::{self, Fleet, Layer, Var};
 use crate::yaml::Yaml;
 
@@ -79,7 +80,8 @@ struct Shown<'s> {
 pub fn run(arguments: &Arguments) -> Result<u8, Stop> {
     arguments.vault.read()?;
     let inventory = Inventory::load(&arguments.inventory)?;
-    let fleet = Arc::new(Fleet::new(inventory.clone(), vars::extra(&arguments.extra_vars)?));
+    let merges = settings::value("ANSIBLE_HASH_BEHAVIOUR").is_some_and(|how| how.trim() == "merge");
+    let fleet = Arc::new(Fleet::new(inventory.clone(), vars::extra(&arguments.extra_vars)?).merging(merges));
     let beside = arguments.playbook_dir.as_deref().unwrap_or(Path::new("."));
     let warnings = fleet.add_play_directory(beside)?;
     for warning in inventory.warnings.iter().chain(&warnings) {

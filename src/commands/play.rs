@@ -261,7 +261,8 @@ pub(super) fn prepare(arguments: &Arguments) -> Result<Prepared, Diagnostics> {
     let inventory = Inventory::load(&arguments.inventory);
     let inventory = inventory.map_err(|found| errors.extend(found)).unwrap_or_default();
     let templates = Arc::new(Templates::new());
-    let fleet = Arc::new(Fleet::new(inventory, extra));
+    let merges = settings::value("ANSIBLE_HASH_BEHAVIOUR").is_some_and(|how| how.trim() == "merge");
+    let fleet = Arc::new(Fleet::new(inventory, extra).merging(merges));
     let mut loader = loader(&fleet, &templates);
     loader.library.path.splice(0..0, arguments.module_path.iter().cloned());
     if let (Some(text), [path]) = (&arguments.given, arguments.playbooks.as_slice()) {

@@ -7,12 +7,15 @@ use indexmap::{IndexMap, IndexSet};
 use crate::error::{Diagnostic, Diagnostics};
 use crate::vars::{Layer, VarsDirectory};
 
+mod constructed;
 mod groups;
 mod ini;
 mod literal;
 mod pattern;
 mod range;
+mod script;
 mod sources;
+mod toml;
 mod tree;
 
 pub use pattern::Selected;
@@ -29,6 +32,8 @@ pub struct Inventory {
     pub directories: Vec<VarsDirectory>,
     /// What is allowed but probably not meant.
     pub warnings: Vec<String>,
+    /// What it was read from, as given.
+    pub sources: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -61,6 +66,7 @@ impl Default for Inventory {
             groups: IndexMap::new(),
             directories: Vec::new(),
             warnings: Vec::new(),
+            sources: Vec::new(),
         };
         inventory.groups.insert("all".into(), Group::default());
         inventory.groups.insert("ungrouped".into(), Group::default());
@@ -73,7 +79,7 @@ impl Inventory {
     /// Reads every `-i`: a file, a directory, or a list of hosts with a comma in it; and the `group_vars/` and
     /// `host_vars/` beside each.
     pub fn load(sources: &[String]) -> Result<Inventory, Diagnostics> {
-        let mut inventory = Inventory::default();
+        let mut inventory = Inventory { sources: sources.to_vec(), ..Inventory::default() };
         let mut errors = Diagnostics::default();
         for source in sources {
             inventory.add_source(source, &mut errors);
@@ -177,16 +183,6 @@ mod tests {
         assert_eq!(hosts(&load(&root.path().join("hosts")).unwrap()), ["y1", "y2"]);
         let error = load(&root.path().join("broken")).unwrap_err();
         assert!(error.starts_with("error: bad YAML"), "{error}");
-    }
-
-    #[test]
-    fn a_script_and_toml_are_refused_by_name() {
-        let root = directory(&[("list.py", "#!/usr/bin/env python3\n"), ("h.toml", "[web]\n")]);
-        let error = load(root.path()).unwrap_err();
-        let script =
-            format!("`{}` is an inventory script, which is not supported yet", root.path().join("list.py").display());
-        let toml = format!("`{}` is a TOML inventory, which is not supported", root.path().join("h.toml").display());
-        assert!(error.contains(&script) && error.contains("list.py:1:1") && error.contains(&toml), "{error}");
     }
 
     #[test]

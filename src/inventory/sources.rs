@@ -3,15 +3,50 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fancy_regex::Regex;
+
 use crate::error::{Diagnostic, Diagnostics, Place, Source};
+use crate::settings;
 use crate::vars::{Layer, Var, VarsDirectory, files, sorted_names};
 use crate::yaml::{self, Data, Style, Yaml};
 
-use super::{Inventory, ini, range, tree};
+use super::{Inventory, ini, range, script, toml, tree};
 
-/// What is skipped in an inventory directory: backups, documents, and what is no inventory (`INVENTORY_IGNORE_EXTS`).
+/// What is skipped in an inventory directory unless a setting says otherwise (`INVENTORY_IGNORE_EXTS`): backups, documents,
+/// and what is no inventory.
 const IGNORED: [&str; 12] =
     [".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".cfg", ".retry"];
+
+/// What is skipped in inventory directories, beside hidden files.
+struct Ignored {
+    endings: Vec<String>,
+    patterns: Vec<Regex>,
+}
+
+impl Ignored {
+    fn from_settings() -> Result<Ignored, Diagnostic> {
+        let words = |variable: &str| {
+            let text = settings::value(variable).filter(|text| !text.trim().is_empty())?;
+            Some(
+                text.split(',').map(|word| word.trim().to_string()).filter(|word| !word.is_empty()).collect::<Vec<_>>(),
+            )
+        };
+        let endings = words("ANSIBLE_INVENTORY_IGNORE").unwrap_or_else(|| IGNORED.map(str::to_string).to_vec());
+        let patterns = words("ANSIBLE_INVENTORY_IGNORE_REGEX").unwrap_or_default();
+        let pattern = |pattern: &String| {
+            let wrong = |error| Diagnostic::new(format!("`ANSIBLE_INVENTORY_IGNORE_REGEX`: `{pattern}`: {error}"));
+            Regex::new(pattern).map_err(wrong)
+        };
+        Ok(Ignored { endings, patterns: patterns.iter().map(pattern).collect::<Result<_, _>>()? })
+    }
+
+    fn covers(&self, name: &str) -> bool {
+        let other = name.starts_with('.') || matches!(name, "group_vars" | "host_vars" | "vars_plugins");
+        other
+            || self.endings.iter().any(|ending| name.ends_with(ending))
+            || self.patterns.iter().any(|pattern| pattern.is_match(name).unwrap_or(false))
+    }
+}
 
 impl Inventory {
     /// Adds one `-i` to the inventory.
@@ -54,29 +89,23 @@ impl Inventory {
         if !path.is_dir() {
             return self.add_file(path, errors);
         }
+        let Some(ignored) = errors.catch(Ignored::from_settings()) else { return };
         for name in errors.catch(sorted_names(path)).unwrap_or_default() {
-            let other = name.starts_with('.') || matches!(name.as_str(), "group_vars" | "host_vars" | "vars_plugins");
-            if !other && !IGNORED.iter().any(|ending| name.ends_with(ending)) {
+            if !ignored.covers(&name) {
                 self.add_path(&path.join(name), errors);
             }
         }
     }
 
     fn add_file(&mut self, path: &Path, errors: &mut Diagnostics) {
-        let Some(source) = errors.catch(files::source(path)) else { return };
-        if source.text.starts_with("#!") {
-            let error =
-                Diagnostic::new(format!("`{}` is an inventory script, which is not supported yet", path.display()));
-            let hint = "save its output: `ansible-inventory --list --yaml -i SCRIPT > hosts.yml`";
-            return errors.push(error.at(&Place::new(&source, 1, 1)).hint(hint));
+        if script::is_script(path) {
+            return script::read(self, path, errors);
         }
+        let Some(source) = errors.catch(files::source(path)) else { return };
         let extension = path.extension().map(|extension| extension.to_string_lossy().into_owned());
         match extension.as_deref() {
             Some("yml" | "yaml" | "json") => tree::read(self, &source, errors),
-            Some("toml") => errors.push(
-                Diagnostic::new(format!("`{}` is a TOML inventory, which is not supported", path.display()))
-                    .hint("write it as YAML"),
-            ),
+            Some("toml") => toml::read(self, &source, errors),
             None if looks_like_yaml(&source) => tree::read(self, &source, errors),
             _ => ini::read(self, &source, errors),
         }

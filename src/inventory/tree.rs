@@ -7,7 +7,7 @@ use crate::vars::{Layer, files, layer_of};
 use crate::yaml::Yaml;
 
 use super::sources::Definition;
-use super::{Inventory, groups, range};
+use super::{Inventory, constructed, groups, range};
 
 /// Aliases can repeat a group within a group without end; no inventory has this many.
 const MAX_GROUPS: usize = 100_000;
@@ -18,6 +18,14 @@ const SECTIONS: [&str; 3] = ["hosts", "children", "vars"];
 /// Adds what `source` says to the inventory, and notes every error in it.
 pub(super) fn read(inventory: &mut Inventory, source: &Arc<Source>, errors: &mut Diagnostics) {
     let Some(Some(root)) = errors.catch(files::document(source)) else { return };
+    read_root(inventory, (source, &root), errors);
+}
+
+/// Adds what the root of `source` says to the inventory, and notes every error in it.
+pub(super) fn read_root(inventory: &mut Inventory, (source, root): (&Arc<Source>, &Yaml), errors: &mut Diagnostics) {
+    if root.get("plugin").is_some_and(|plugin| constructed::is_meant(&plugin.key())) {
+        return constructed::read(inventory, (root, source.path.parent()), errors);
+    }
     let mut reader = Reader { inventory, source, errors, groups: 0, depth: 0 };
     if let Some(plugin) = root.get("plugin") {
         let name = plugin.key();

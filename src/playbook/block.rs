@@ -9,12 +9,19 @@ use super::keywords::Kind;
 use super::reader::Reader;
 use super::{Block, Keywords, Section, Step, Task};
 
+const NO_LIST: &str = "tasks should be a list, not ";
+
+/// Says whether an error is that a file holds no list of tasks.
+pub(super) fn is_no_list(error: &Diagnostic) -> bool {
+    error.message.starts_with(NO_LIST)
+}
+
 impl Reader<'_> {
     /// Reads a list of tasks; nothing at all is an empty list.
     pub fn steps(&mut self, list: Option<&Yaml>, parent: &Arc<Keywords>) -> Vec<Step> {
         let Some(list) = list.filter(|list| !list.is_null()) else { return Vec::new() };
         let Some(items) = list.as_list() else {
-            let wrong = Diagnostic::new(format!("tasks should be a list, not {}", list.kind())).at(&list.place);
+            let wrong = Diagnostic::new(format!("{NO_LIST}{}", list.kind())).at(&list.place);
             self.errors.push(wrong.hint("put `- ` before the first key of each task"));
             return Vec::new();
         };

@@ -85,5 +85,12 @@ pub(super) fn not_found(what: &str, candidates: &[PathBuf], place: &Place) -> Di
         }
     }
     let looked = format!("looked for {}", shown.join(", "));
-    Diagnostic::new(format!("{what} is not there")).at(place).hint(looked)
+    Diagnostic::new(format!("{what}{MISSING}")).at(place).hint(looked)
+}
+
+const MISSING: &str = " is not there";
+
+/// Says whether an error is that something was not found.
+pub fn is_missing(error: &Diagnostic) -> bool {
+    error.message.ends_with(MISSING)
 }

@@ -55,8 +55,11 @@ impl Reader<'_> {
             vars: from("vars_from"),
             defaults: from("defaults_from"),
             handlers: from("handlers_from"),
+            once: from("allow_duplicates").is_some_and(|text| is_off(&text)),
+            unvalidated: from("rolespec_validate").is_some_and(|text| is_off(&text)),
         };
-        let wanted = Wanted { name: name.clone(), place: place.clone(), from, params: Layer::new(), once: None };
+        let once = from.listing();
+        let wanted = Wanted { name: name.clone(), place: place.clone(), from, params: Layer::new(), once };
         self.role(wanted, keywords)
     }
 
@@ -73,6 +76,11 @@ impl Reader<'_> {
         }
         true
     }
+}
+
+/// Says whether text is a switch that is off, as Ansible reads it.
+fn is_off(text: &str) -> bool {
+    matches!(text.trim().to_lowercase().as_str(), "false" | "no" | "off" | "0" | "n" | "f")
 }
 
 #[cfg(test)]

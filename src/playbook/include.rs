@@ -25,13 +25,25 @@ pub struct Included {
     pub roles: Vec<Arc<Role>>,
 }
 
-/// Which files of a role are read in place of `main`: `tasks_from` and the like.
+/// Which files of a role are read in place of `main`, `tasks_from` and the like, and whether its arguments are validated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoleFiles {
     pub tasks: Option<String>,
     pub vars: Option<String>,
     pub defaults: Option<String>,
     pub handlers: Option<String>,
+    /// `allow_duplicates: false`: it is left out where it has run already.
+    pub once: bool,
+    /// `rolespec_validate: false`: the role's arguments are not compared with its `argument_specs`.
+    pub unvalidated: bool,
+}
+
+impl RoleFiles {
+    /// Returns what says that the role is the same as one that has run, where that matters.
+    pub(super) fn listing(&self) -> Option<String> {
+        let tasks = self.tasks.as_deref().map(|tasks| format!(" {tasks}")).unwrap_or_default();
+        self.once.then(|| format!("{{}}{tasks}"))
+    }
 }
 
 impl Loader {
@@ -51,7 +63,8 @@ impl Loader {
         self.included(task, |reader, include, place| {
             let keywords = reader.handed_on(include, item);
             let (name, place) = (name.to_string(), place.clone());
-            reader.role(Wanted { name, place, from, params: Layer::new(), once: None }, keywords)
+            let once = from.listing();
+            reader.role(Wanted { name, place, from, params: Layer::new(), once }, keywords)
         })
     }
 
@@ -133,10 +146,20 @@ impl Reader<'_> {
             aside.included_tasks(&include, &named.key(), &Layer::new(), &named.place);
         } else {
             let text = |index: usize| froms[index].map(Yaml::key);
-            let from = RoleFiles { tasks: text(0), vars: text(1), defaults: text(2), handlers: text(3) };
+            let from = RoleFiles {
+                tasks: text(0),
+                vars: text(1),
+                defaults: text(2),
+                handlers: text(3),
+                ..RoleFiles::default()
+            };
             let keywords = aside.handed_on(&include, &Layer::new());
             let (name, place) = (named.key(), named.place.clone());
             aside.role(Wanted { name, place, from, params: Layer::new(), once: None }, keywords);
+        }
+        // The run may make such a file before it comes there, or never come there.
+        if self.behind || aside.conditional {
+            aside.errors.0.retain(|error| !files::is_missing(error) && !super::block::is_no_list(error));
         }
         self.rejoin(aside);
     }

@@ -9,7 +9,7 @@ use crate::vars::{Layer, layer_of};
 use crate::yaml::Yaml;
 
 use super::Keywords;
-use super::keywords::{Kind, check_variable};
+use super::keywords::{Kind, check_variable, is_template};
 use super::reader::Reader;
 
 impl Reader<'_> {
@@ -24,13 +24,20 @@ impl Reader<'_> {
             match keyword.name {
                 "when" => keywords.when.extend(items(value)),
                 "vars" => keywords.vars = Arc::new(over(&keywords.vars, self.own_vars(value))),
+                "module_defaults" => {
+                    keywords
+                        .module_defaults
+                        .extend(self.errors.catch(super::defaults::read(value)).unwrap_or_default());
+                }
                 "environment" => keywords.environment.extend(items(value)),
                 "notify" => keywords.notify = items(value),
                 // Tags may be rendered with the vars beside them, which can stand below.
                 "tags" => {}
                 name => {
-                    if let Some(slot) = slot(&mut keywords, name) {
-                        *slot = Some(value.clone());
+                    let outer = slot(&mut keywords, name).and_then(|slot| slot.replace(value.clone()));
+                    keywords.omissible.retain(|(known, _)| known != name);
+                    if value.as_str().is_some_and(|text| is_template(text) && text.contains("omit")) {
+                        keywords.omissible.push((name.into(), outer));
                     }
                 }
             }
@@ -78,6 +85,20 @@ impl Reader<'_> {
                     keywords.tags.push(tag.into());
                 }
             }
+        }
+    }
+}
+
+impl Keywords {
+    /// Returns what a keyword is set to, if it is one that the innermost setting decides.
+    pub(crate) fn value(&self, name: &str) -> Option<Yaml> {
+        slot(&mut self.clone(), name)?.clone()
+    }
+
+    /// Puts another value, or none, in the place of a keyword's.
+    pub(crate) fn put(&mut self, name: &str, value: Option<Yaml>) {
+        if let Some(slot) = slot(self, name) {
+            *slot = value;
         }
     }
 }

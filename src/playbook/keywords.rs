@@ -87,7 +87,11 @@ const INHERITED: &[Keyword] = &[
     row("environment", Shape::Environment, "Environment variables of the commands that tasks run."),
     row("ignore_errors", Shape::Bool, "Goes on with the next task when this one fails."),
     row("ignore_unreachable", Shape::Bool, "Goes on with the next task when the host cannot be reached."),
-    refused("module_defaults", "give the arguments in each task, or share them with a YAML anchor"),
+    row(
+        "module_defaults",
+        Shape::Any,
+        "Arguments of modules where their tasks do not give them: a mapping, or a list of them.",
+    ),
     row("no_log", Shape::Bool, "Keeps arguments and results out of output and journal."),
     row("port", Shape::Number, "The SSH port."),
     row("remote_user", Shape::Text, "The user to log in as."),
@@ -109,11 +113,11 @@ const DELEGATION: &[Keyword] = &[
 const NOTIFY: &[Keyword] = &[row("notify", Shape::Texts, "Handlers to run later if something changed.")];
 
 const PLAY: &[Keyword] = &[
-    refused("fact_path", "read the files with a task"),
+    row("fact_path", Shape::Text, "Where the hosts' own fact files are."),
     row("force_handlers", Shape::Bool, "Runs notified handlers even on hosts that failed."),
     row("gather_facts", Shape::Bool, "Gathers facts before the first task."),
-    refused("gather_subset", "set `gather_facts: no` and call `setup` with `gather_subset`"),
-    refused("gather_timeout", "set `gather_facts: no` and call `setup` with `gather_timeout`"),
+    row("gather_subset", Shape::Any, "Which facts are gathered, as `setup` has it."),
+    row("gather_timeout", Shape::Number, "Seconds until the gathering is given up."),
     row("handlers", Shape::List, "Tasks that run when they are notified."),
     row("hosts", Shape::Texts, "The pattern of the hosts to act on."),
     row(
@@ -129,13 +133,13 @@ const PLAY: &[Keyword] = &[
     row(
         "strategy",
         Shape::Text,
-        "`linear`: a task ends on all hosts before the next one starts; so it does with `free` and `host_pinned`, which allow it.",
+        "`linear`: a task ends on all hosts before the next one starts; `free`: each host goes on as fast as it can; `host_pinned`: so it does, and no further host begins before one is at its end.",
     ),
     row("tasks", Shape::List, "Tasks, after the roles."),
     row("user", Shape::Text, "The old name of `remote_user`."),
     refused("validate_argspec", "check the arguments with `assert`"),
     row("vars_files", Shape::Any, "Files of variables; of a list in the list, the first one found."),
-    refused("vars_prompt", "give the values with `-e`"),
+    row("vars_prompt", Shape::List, "Variables that are asked for before the play begins."),
 ];
 
 const IMPORT_PLAYBOOK: &[Keyword] = &[

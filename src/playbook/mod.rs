@@ -9,6 +9,7 @@ use crate::yaml::Yaml;
 
 mod arguments;
 mod block;
+mod defaults;
 mod files;
 mod import;
 mod include;
@@ -18,15 +19,19 @@ pub mod library;
 mod load;
 mod looping;
 mod play;
+mod prompt;
 mod reader;
 mod role;
+mod spec;
 pub mod tags;
 mod task;
 #[cfg(test)]
 mod testing;
 
+pub use files::is_missing;
 pub use include::{Included, RoleFiles};
 pub use load::{Loader, RenderName, load, load_all};
+pub use prompt::Prompt;
 pub use reader::missing_handler;
 pub use task::short;
 
@@ -64,6 +69,12 @@ pub struct Play {
     pub force_handlers: Option<Yaml>,
     /// One of `inventory`, `reverse_inventory`, `sorted`, `reverse_sorted`, `shuffle`, or a template.
     pub order: Option<Yaml>,
+    /// One of `linear`, `free`, `host_pinned`, or a template; `None`: as the configuration says (`linear`).
+    pub strategy: Option<Yaml>,
+    /// What is asked for before it begins.
+    pub prompts: Vec<Prompt>,
+    /// `gather_subset` and its like, as arguments of `setup`.
+    pub gather: Vec<(Yaml, Yaml)>,
     /// What the play's tasks inherit, already merged into them; the implicit fact gathering needs it too.
     pub keywords: Arc<Keywords>,
     /// The playbook's directory: `files/`, `templates/` and relative names are looked up here after the role's.
@@ -172,6 +183,36 @@ impl Step {
 }
 
 impl Task {
+    /// Returns a task that nobody wrote.
+    pub(crate) fn implied(action: &str, place: &Place, keywords: Keywords) -> Task {
+        Task {
+            keywords: Arc::new(Keywords { place: Some(place.clone()), ..keywords }),
+            action: action.into(),
+            action_place: place.clone(),
+            arguments: Vec::new(),
+            args: None,
+            custom: None,
+            free_form: None,
+            loop_over: None,
+            register: None,
+            changed_when: None,
+            failed_when: None,
+            until: None,
+            probe: None,
+            retries: None,
+            delay: None,
+            notify: Vec::new(),
+            listen: Vec::new(),
+            delegate_to: None,
+            delegate_facts: None,
+            run_once: None,
+            timeout: None,
+            asynchronous: None,
+            poll: None,
+            include: None,
+        }
+    }
+
     /// Says whether notifying `topic` means this handler, whose name was rendered to `name`: by its name, as
     /// `role : name`, or by what it listens to.
     pub fn answers_to(&self, topic: &str, name: &str) -> bool {
@@ -231,6 +272,10 @@ pub struct Keywords {
     pub vars: Arc<Layer>,
     /// Innermost last: later entries win.
     pub environment: Vec<Yaml>,
+    /// Keywords whose values may come to `omit`, and what stands above them then, the innermost last.
+    pub omissible: Vec<(String, Option<Yaml>)>,
+    /// Mappings of modules to arguments, the innermost last.
+    pub module_defaults: Vec<Yaml>,
     pub become_on: Option<Yaml>,
     pub become_user: Option<Yaml>,
     pub become_method: Option<Yaml>,

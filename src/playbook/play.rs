@@ -138,6 +138,10 @@ impl Reader<'_> {
         });
         let vars_files = self.vars_files(keyword("vars_files"));
         let serial = self.serial(keyword("serial"));
+        let prompts = self.prompts(list("vars_prompt"));
+        let gather = ["gather_subset", "gather_timeout", "fact_path"];
+        let gather =
+            gather.into_iter().filter_map(|name| Some((Yaml::text_at(name, &node.place), keyword(name)?))).collect();
         let pre_tasks = self.steps(list("pre_tasks"), &keywords);
         let roles = self.roles(list("roles"), &keywords);
         let tasks = self.steps(list("tasks"), &keywords);
@@ -164,6 +168,9 @@ impl Reader<'_> {
             max_fail_percentage: keyword("max_fail_percentage"),
             force_handlers: keyword("force_handlers"),
             order: keyword("order"),
+            strategy: keyword("strategy"),
+            prompts,
+            gather,
             keywords,
             directory: self.directory.clone(),
         })
@@ -232,7 +239,6 @@ fn check_hosts(hosts: &Yaml) -> Result<(), Diagnostic> {
 fn check_strategy(strategy: Option<Yaml>) -> Result<(), Diagnostic> {
     let Some(strategy) = strategy else { return Ok(()) };
     let name = strategy.key();
-    // Hosts in step are one of the orders that `free` and `host_pinned` allow.
     match name.strip_prefix("ansible.builtin.").unwrap_or(&name) {
         "linear" | "free" | "host_pinned" => Ok(()),
         text if is_template(text) => Ok(()),

@@ -35,6 +35,8 @@ pub(super) struct Reader<'l> {
     pub notices: Notices,
     /// What is read stands behind a `when`, and may be for hosts whose modules are not here.
     pub conditional: bool,
+    /// What is read stands behind an include, which the run may never come to.
+    pub behind: bool,
     /// The files being read, the outermost first.
     chain: Vec<PathBuf>,
     depth: usize,
@@ -64,6 +66,7 @@ impl<'l> Reader<'l> {
             ahead: None,
             notices: Notices::default(),
             conditional: false,
+            behind: false,
             chain: Vec::new(),
             depth: 0,
             steps: 0,
@@ -89,6 +92,7 @@ impl<'l> Reader<'l> {
             depth: self.depth,
             steps: self.steps,
             conditional: self.conditional,
+            behind: true,
             ..Reader::resume(self.loader, include)
         }
     }

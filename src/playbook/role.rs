@@ -79,7 +79,8 @@ impl Reader<'_> {
         let mut steps = dependencies.unwrap_or_default();
         self.exports.push(role);
         let from = wanted.from.tasks.as_deref();
-        let tasks = self.role_part(&path, ("tasks", from, &wanted.place), &inside, Reader::steps);
+        let mut tasks: Vec<Step> = self.validation(&wanted, &path, &inside).into_iter().collect();
+        tasks.extend(self.role_part(&path, ("tasks", from, &wanted.place), &inside, Reader::steps));
         let from = wanted.from.handlers.as_deref();
         let handlers = self.role_part(&path, ("handlers", from, &wanted.place), &inside, Reader::handlers);
         self.handlers.extend(handlers);

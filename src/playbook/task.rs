@@ -83,10 +83,20 @@ impl Reader<'_> {
         if self.errors.catch(merge_args(node, &mut action)).is_none() {
             return Vec::new();
         }
+        if self.section == Section::Handlers && matches!(action.name.as_str(), "include_role" | "import_role") {
+            let message = format!("Using '{}' as a handler is not supported.", action.name);
+            self.errors.push(Diagnostic::new(message).at(&action.place).hint("include a file of its tasks"));
+            return Vec::new();
+        }
         match action.name.as_str() {
             "import_tasks" => return self.import_tasks(node, &action, parent),
             "import_role" => return self.import_role(node, &action, parent),
             _ => {}
+        }
+        for (name, value) in keywords.defaults_of(&action.name) {
+            if !action.arguments.iter().any(|(known, _)| known.key() == name.key()) {
+                action.arguments.push((name, value));
+            }
         }
         let loop_over = self.looping(node);
         let register = node.get("register").filter(|name| !name.is_null()).and_then(|name| self.variable(name));
@@ -167,8 +177,15 @@ impl Reader<'_> {
     pub fn check_arguments(&mut self, action: &mut Action, allowed: &[&str]) -> Option<()> {
         for (key, _) in &action.arguments {
             if !allowed.contains(&key.key().as_str()) {
-                let unknown = Diagnostic::new(format!("unknown argument `{}` for `{}`", key.key(), action.name));
+                let unknown = Diagnostic::new(format!("Invalid options for {}: {}", action.name, key.key()));
                 self.errors.push(unknown.at(&key.place).suggest(&key.key(), allowed.iter().copied()));
+                return None;
+            }
+        }
+        for (key, value) in action.arguments.iter().filter(|(key, _)| key.key().ends_with("_from")) {
+            if value.as_str().is_none() {
+                let message = format!("Expected a string for {} but got {}", key.key(), value.kind());
+                self.errors.push(Diagnostic::new(message).at(&value.place));
                 return None;
             }
         }

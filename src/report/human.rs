@@ -35,6 +35,8 @@ pub struct Human<W: Write> {
     task: String,
     /// Its result is what it is for, and is printed.
     speaks: bool,
+    /// Where the task begins in its file.
+    written: String,
     /// Several hosts have it at hand at a time: a change and its verdict are apart.
     many: bool,
     progress: Option<indicatif::ProgressBar>,
@@ -73,6 +75,7 @@ impl<W: Write> Human<W> {
             skipped: settings::switch("ANSIBLE_DISPLAY_SKIPPED_HOSTS", true),
             task: String::new(),
             speaks: false,
+            written: String::new(),
             many: false,
             progress,
             recap: Recap::default(),
@@ -127,7 +130,8 @@ impl<W: Write> Human<W> {
             }
             Event::PlayStarted { name } => self.banner(&format!("PLAY [{name}]"))?,
             Event::PlayWithoutHosts => writeln!(self.out, "skipping: no hosts matched")?,
-            Event::TaskStarted { hosts, kind, name, place, speaks } => {
+            Event::TaskStarted { hosts, kind, name, place, speaks, written } => {
+                self.written = written.clone();
                 self.many = *hosts > 1;
                 self.task = name.clone();
                 let word = if *kind == TaskKind::Handler { "RUNNING HANDLER" } else { "TASK" };
@@ -387,6 +391,9 @@ impl<W: Write> Human<W> {
         if self.verbosity > 0 {
             let json = serde_json::to_string_pretty(&Value::Object(result.clone())).unwrap_or_default();
             self.line(AnsiColor::Red, &json)?;
+        }
+        for line in std::mem::take(&mut self.written).lines() {
+            self.line(AnsiColor::Red, line)?;
         }
         Ok(())
     }

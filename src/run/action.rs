@@ -1,21 +1,17 @@
 //! What never touches a host is not a module: the runner's own actions.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
-use std::sync::Arc;
-
 use serde_json::{Map, Value, json};
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
-use crate::error::{Diagnostic, Diagnostics};
+use crate::error::Diagnostic;
 use crate::modules::Results;
-use crate::playbook::Task;
 use crate::playbook::keywords::check_variable;
 use crate::template::Failure;
 use crate::vars::Var;
 use crate::yaml::Yaml;
 
 use super::doing::{Doing, Done, Trouble, duration, skip};
-use super::play::{Batch, Split};
-use super::{Event, Mode, TaskKind, lock};
+use super::{Event, Mode};
 
 /// A row of the table of runner actions.
 pub struct Action {
@@ -74,13 +70,19 @@ pub const ACTIONS: &[Action] = &[
     ),
     row(
         "meta",
-        "Tells the runner something: flush_handlers, end_play, end_host, end_batch, noop, clear_facts, clear_host_errors, reset_connection",
+        "Tells the runner something: flush_handlers, end_play, end_host, end_batch, noop, clear_facts, clear_host_errors, refresh_inventory, reset_connection",
         Some(&[]),
         Some("free_form"),
     ),
     row("pause", "Waits for a time or for Enter", Some(&["seconds", "minutes", "prompt", "echo"]), None),
     row("set_fact", "Sets variables of a host", None, None),
     row("set_stats", "Tells the run's end something", Some(&["data", "per_host", "aggregate"]), None),
+    row(
+        "validate_argument_spec",
+        "Fails unless variables are as a specification of arguments says",
+        Some(&["argument_spec", "provided_arguments", "validate_args_context"]),
+        None,
+    ),
 ];
 
 const fn row(
@@ -124,6 +126,7 @@ impl Doing<'_> {
             "group_by" => self.group_by(&arguments),
             "async_status" => self.async_status(&arguments).await,
             "pause" => self.pause(&arguments).await,
+            "validate_argument_spec" => self.validate(arguments),
             other => Err(Trouble::failed(format!("`{other}` cannot stand here"))),
         }
     }
@@ -195,7 +198,7 @@ impl Doing<'_> {
                 None => {
                     let warning =
                         "The result of the `var` expression could not be omitted; a placeholder was used instead.";
-                    self.batch.run.send(Event::Warning(warning.into()));
+                    self.batch.send(Event::Warning(warning.into()));
                     let mut done = with(&name, "<<Omit>>".into());
                     done.result.insert("warnings".into(), json!([warning]));
                     return Ok(done);
@@ -317,107 +320,6 @@ impl Doing<'_> {
         Ok(with("user_input", line.trim_end().into()))
     }
 }
-
-impl Batch {
-    /// Tells what a `meta` task does and whom it passes over.
-    fn tell_meta(&self, word: &str, (hosts, chosen): (&[String], &[String])) {
-        // Of these the first host decides for all.
-        let once = matches!(word, "end_play" | "end_batch" | "clear_facts" | "clear_host_errors");
-        for host in hosts.iter().take(if once { 1 } else { hosts.len() }) {
-            let skipped = !chosen.contains(host);
-            let text = match (word, skipped) {
-                ("end_host", false) => format!("ending play for {host}"),
-                ("end_play", false) => "ending play".into(),
-                ("end_batch", false) => "ending batch".into(),
-                ("clear_facts", false) => "facts cleared".into(),
-                ("clear_host_errors", false) => "cleared host errors".into(),
-                ("flush_handlers", false) => format!("triggered running handlers for {host}"),
-                ("reset_connection", false) => "reset connection".into(),
-                (_, false) => word.to_string(),
-                (_, true) => {
-                    let instead = match word {
-                        "end_host" => format!(", continuing execution for {host}"),
-                        "end_play" => ", continuing play".into(),
-                        "end_batch" => ", continuing current batch".into(),
-                        "clear_facts" => format!(", not clearing facts and fact cache for {host}"),
-                        "clear_host_errors" => format!(", not clearing host error state for {host}"),
-                        "flush_handlers" => format!(", not running handlers for {host}"),
-                        _ => String::new(),
-                    };
-                    format!("{word} conditional evaluated to False{instead}")
-                }
-            };
-            self.run.send(Event::Meta { skipped: skipped.then(|| host.clone()), word: word.into(), text });
-        }
-    }
-
-    /// Performs a `meta` task, for all hosts at once.
-    pub(super) async fn meta(self: &Arc<Batch>, task: &Arc<Task>, hosts: Vec<String>) -> Result<Split, Diagnostics> {
-        let word = task.free_form.as_ref().and_then(|node| node.as_str()).unwrap_or_default().trim().to_string();
-        let (mut chosen, mut open) = (Vec::new(), Vec::new());
-        for host in &hosts {
-            let scope = self.scope(host, &self.layers(&task.keywords, host), &task.keywords);
-            let mut holds = true;
-            for condition in &task.keywords.when {
-                holds &= match self.run.templates.condition(condition, &scope) {
-                    Err(Failure::Unknown(needs)) if self.run.options.mode == Mode::Check => {
-                        open.push((host.clone(), needs));
-                        false
-                    }
-                    value => value.map_err(|failure| super::play::wrong(failure, condition))?,
-                };
-            }
-            if holds {
-                chosen.push(host.clone());
-            }
-        }
-        self.tell_meta(&word, (&hosts, &chosen));
-        if !open.is_empty() {
-            open.dedup_by(|one, other| one.0 == other.0);
-            self.leave_open(task, open, TaskKind::Task).await;
-        }
-        match word.as_str() {
-            "flush_handlers" => {
-                let left = self.flush_handlers(chosen.clone()).await?;
-                let going: Vec<String> =
-                    hosts.iter().filter(|host| !chosen.contains(host) || left.contains(host)).cloned().collect();
-                let failed = hosts.iter().filter(|host| !going.contains(host)).cloned().collect();
-                return Ok(Split { going, failed });
-            }
-            "end_host" => lock(&self.state).ended.extend(chosen),
-            // The first host decides for all, as in Ansible.
-            "end_play" | "end_batch" if chosen.first() == hosts.first() => {
-                let mut state = lock(&self.state);
-                state.ended.extend(self.hosts.clone());
-                state.play_ended |= word == "end_play";
-            }
-            "clear_facts" => chosen.iter().for_each(|host| self.run.fleet.clear_facts(host)),
-            "clear_host_errors" => lock(&self.run.progress.out).clear(),
-            "reset_connection" => {
-                for host in &chosen {
-                    let scope = self.scope(host, &self.layers(&task.keywords, host), &task.keywords);
-                    if let Ok((login, _)) = self.run.connections.login(host, &task.keywords, &scope) {
-                        self.run.connections.forget(&login);
-                    }
-                }
-            }
-            _ => {}
-        }
-        Ok(Split { going: hosts, failed: Vec::new() })
-    }
-}
-
-/// The words `meta` understands.
-pub const META: &[&str] = &[
-    "clear_facts",
-    "clear_host_errors",
-    "end_batch",
-    "end_host",
-    "end_play",
-    "flush_handlers",
-    "noop",
-    "reset_connection",
-];
 
 /// Returns what an expression lacks, where that is why it failed.
 fn undefined(failure: &Failure) -> Option<String> {

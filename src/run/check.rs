@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use crate::error::{Diagnostic, Diagnostics, Place};
 use crate::playbook::{Play, Playbook};
 
+use super::lanes::Strategy;
 use super::play::{self, Batch};
 use super::weakened::Weakened;
 use super::{Event, Run};
@@ -43,10 +44,10 @@ impl Run {
         // A file that is missing, or whose name needs facts, is the run's to report.
         let vars_files = self.vars_files(play, &hosts).unwrap_or_default();
         let all = hosts.clone();
-        let (batch, _) = Batch::new(self, Arc::new(play.clone()), (hosts, all), vars_files);
+        let (batch, _) = Batch::new((self, Arc::new(play.clone())), (hosts, all), (vars_files, Strategy::Linear));
         let mut layers = batch.layers(&play.keywords, &first);
         let mut folded = Folded::default();
-        for host in &batch.hosts {
+        for host in batch.hosts.iter() {
             layers.vars_files = batch.vars_files.get(host).cloned().unwrap_or_default();
             let scope = batch.scope(host, &layers, &play.keywords);
             if let Err(found) = self.connections.check_login(host, &play.keywords, &scope) {

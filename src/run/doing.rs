@@ -138,7 +138,10 @@ impl<'a> Doing<'a> {
     /// Reads the switches that decide how the task is done. One that cannot be read fails the task: a `no_log` or
     /// `check_mode` that is taken for `false` would show or change what it must not.
     pub(super) fn set_switches(&mut self) -> Result<(), Failure> {
-        let keywords = &self.task.keywords;
+        let mut keywords = self.task.keywords.clone();
+        for (name, outer) in self.omitted()? {
+            Arc::make_mut(&mut keywords).put(&name, outer);
+        }
         let read = |node: &Option<Yaml>| node.as_ref().map(|node| self.batch.run.switch(node, &self.scope)).transpose();
         let hidden = read(&keywords.no_log)?.unwrap_or_else(|| settings::switch("ANSIBLE_NO_LOG", false));
         let check = read(&keywords.check_mode)?;
@@ -190,87 +193,8 @@ impl<'a> Doing<'a> {
         Ok(true)
     }
 
-    /// Does the task as often as `until` and `retries` ask for.
-    pub(super) async fn attempt(&self) -> Result<Done, Trouble> {
-        self.may_go_on()?;
-        if !self.holds()? && !self.was_at_work() {
-            self.approve_none()?;
-            return Ok(skip("Conditional result was False"));
-        }
-        let Some(until) = &self.task.until else {
-            let retries = match &self.task.retries {
-                // Without `until`, `retries` alone repeats a task that fails.
-                Some(node) => self.number(node)? as u64,
-                None => 0,
-            };
-            let attempts = |number: u64| (retries > 0).then_some(number);
-            let mut attempt = self.bounded(attempts(1)).await;
-            for done in 0..retries {
-                if !matches!(&attempt, Err(Trouble::Failed { .. })) {
-                    break;
-                }
-                self.retry(retries - done).await?;
-                attempt = self.bounded(attempts(done + 2)).await;
-            }
-            return attempt;
-        };
-        let retries =
-            self.task.retries.as_ref().map(|node| self.number(node)).transpose()?.unwrap_or(3.0).max(1.0) as u64;
-        let mut tries = 1;
-        loop {
-            let attempt = self.bounded(Some(tries)).await;
-            let mut result = match &attempt {
-                Ok(done) if done.unknown || done.skipped => return attempt,
-                Ok(done) => done.result.clone(),
-                Err(Trouble::Failed { message, result }) => failure(message, result.clone()),
-                Err(_) => return attempt,
-            };
-            if let Ok(done) = &attempt {
-                result.insert("changed".into(), done.changed.into());
-            }
-            let reached = self.templates().condition(until, &self.scope_with(&result))?;
-            if reached || tries > retries {
-                return match (reached, attempt) {
-                    (true, Ok(mut done)) => {
-                        done.result.insert("attempts".into(), tries.into());
-                        Ok(done)
-                    }
-                    // What `failed_when` says is stronger than that the tries are over, as in Ansible.
-                    (false, Ok(mut done)) if self.task.failed_when.is_some() => {
-                        done.result.insert("attempts".into(), (tries - 1).into());
-                        done.result.insert("failed".into(), true.into());
-                        Ok(done)
-                    }
-                    (false, Ok(mut done)) => {
-                        done.result.insert("attempts".into(), (tries - 1).into());
-                        let message = format!("`until` did not hold after {} retries", tries - 1);
-                        Err(Trouble::Failed { message, result: done.result })
-                    }
-                    (_, Err(Trouble::Failed { message, mut result })) => {
-                        result.insert("attempts".into(), if reached { tries } else { tries - 1 }.into());
-                        Err(Trouble::Failed { message, result })
-                    }
-                    (_, attempt) => attempt,
-                };
-            }
-            self.retry(retries + 1 - tries).await?;
-            tries += 1;
-        }
-    }
-
-    /// Says that the task is tried again, and waits until it is time.
-    async fn retry(&self, left: u64) -> Result<(), Trouble> {
-        let name = self.batch.name_of(self.task, self.host);
-        self.batch.run.send(Event::Retrying { subject: self.subject.clone(), name, left });
-        let seconds = self.task.delay.as_ref().map(|node| self.number(node)).transpose()?.unwrap_or(5.0);
-        self.batch.run.connections.clock().tick();
-        tokio::time::sleep(duration(seconds)).await;
-        self.batch.run.connections.clock().tick();
-        Ok(())
-    }
-
     /// Does the task once, within `timeout`, and applies `changed_when` and `failed_when`.
-    async fn bounded(&self, attempts: Option<u64>) -> Result<Done, Trouble> {
+    pub(super) async fn bounded(&self, attempts: Option<u64>) -> Result<Done, Trouble> {
         let mut seconds = self.task.timeout.as_ref().map(|node| self.number(node)).transpose()?.unwrap_or(0.0);
         let mut keyword = "timeout";
         if let Some(node) = self.task.asynchronous.as_ref().filter(|_| !self.can_go_on()) {
@@ -525,7 +449,7 @@ impl<'a> Doing<'a> {
         let delegate = self.task.delegate_to.as_ref().and_then(|node| self.templates().render(node, &self.scope).ok());
         let delegate = delegate.and_then(|name| name.as_str().map(str::to_string));
         let subject = Subject { delegate, ..self.subject.clone() };
-        self.batch.run.send(Event::Finished { subject, verdict, result });
+        self.batch.send(Event::Finished { subject, verdict, result });
     }
 
     /// Notifies the handlers that the task names, where it changes something.
@@ -571,7 +495,7 @@ pub(super) fn entry(task: &Task) -> Option<&'static modules::Entry> {
     }
 }
 
-fn failure(message: &str, mut result: Results) -> Results {
+pub(super) fn failure(message: &str, mut result: Results) -> Results {
     result.entry("msg").or_insert(message.into());
     result.insert("failed".into(), true.into());
     result.entry("changed").or_insert(false.into());

@@ -42,6 +42,8 @@ pub enum Event {
         place: String,
         /// The result is what the task is for (`debug`): it is printed without `-v`.
         speaks: bool,
+        /// From `-vv` on: the line in which it begins and the two before, with their numbers.
+        written: String,
     },
     /// A task's changes on one host, before any of them is made.
     Planned {
@@ -103,7 +105,8 @@ impl Event {
             }
         };
         match self {
-            Event::PlayStarted { name } | Event::TaskStarted { name, .. } => hide(name),
+            Event::PlayStarted { name } => hide(name),
+            Event::TaskStarted { name, written, .. } => [name, written].into_iter().for_each(hide),
             Event::Finished { subject, result, .. } => {
                 subject.item.iter_mut().for_each(hide);
                 result.values_mut().for_each(secret::mask_json);

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::error::{Diagnostic, Diagnostics};
-use crate::playbook::{RoleFiles, Step, Task};
+use crate::modules::arguments::boolean;
+use crate::playbook::{RoleFiles, Step, Task, is_missing};
 use crate::vars::{Layer, Var};
 
 use super::doing::{Doing, Done, Trouble};
 use super::play::{Batch, Split};
-use super::{Event, lock};
+use super::{Event, Subject, Verdict, lock};
 
 /// One inclusion as one host asked for it.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +20,8 @@ pub(super) struct Inclusion {
     /// The loop's item and its companions: the included tasks see them.
     pub item: Map<String, Value>,
     pub label: Option<String>,
+    /// What an included role brings its tasks is seen by all tasks of the play after it.
+    pub public: bool,
     /// A plan that guards the run has left the inclusion open, and so what it brings.
     pub open: bool,
 }
@@ -48,6 +51,7 @@ impl Batch {
             }
         }
         let mut split = Split { going, failed: Vec::new() };
+        let mut missing: Vec<String> = Vec::new();
         for (inclusion, hosts) in distinct {
             let hosts: Vec<String> = hosts.into_iter().filter(|host| split.going.contains(host)).collect();
             if hosts.is_empty() {
@@ -56,13 +60,43 @@ impl Batch {
             let what = match &inclusion.what {
                 What::Tasks(name) | What::Role(name, _) => name.clone(),
             };
-            self.run.send(Event::Included { what, item: inclusion.label.clone(), hosts: hosts.clone() });
-            let steps = self.load(task, &inclusion, &hosts)?;
+            self.send(Event::Included { what, item: inclusion.label.clone(), hosts: hosts.clone() });
+            let steps = match self.load(task, &inclusion, &hosts) {
+                Ok(steps) => steps,
+                Err(errors) if errors.0.iter().all(is_missing) => {
+                    self.fail_missing(task, (&hosts, &inclusion), &errors);
+                    missing.extend(hosts.clone());
+                    split.going.retain(|host| !hosts.contains(host));
+                    continue;
+                }
+                Err(errors) => return Err(errors),
+            };
             let after = self.steps(&steps, hosts.clone()).await?;
             split.going.retain(|host| !hosts.contains(host) || after.going.contains(host));
             split.failed.extend(after.failed);
         }
+        if self.note_failures(&missing, self.is_fatal(task, &missing)?)? && !missing.is_empty() {
+            missing.append(&mut split.going);
+        }
+        split.failed.extend(missing);
         Ok(split)
+    }
+
+    /// Tells that what hosts include is not there: the task has failed on them.
+    fn fail_missing(&self, task: &Task, (hosts, inclusion): (&[String], &Inclusion), errors: &Diagnostics) {
+        let (What::Tasks(name) | What::Role(name, _)) = &inclusion.what;
+        let text = errors.to_string();
+        let message = format!("Could not find or access '{name}': {}", text.trim_start_matches("error: "));
+        let result = Map::from_iter([
+            ("msg".to_string(), Value::from(message)),
+            ("failed".to_string(), true.into()),
+            ("changed".to_string(), false.into()),
+        ]);
+        for host in hosts {
+            let subject = Subject { host: host.clone(), delegate: None, item: inclusion.label.clone() };
+            self.send(Event::Finished { subject, verdict: Verdict::Failed, result: result.clone() });
+            self.set_failed(host, task, &Value::Object(result.clone()));
+        }
     }
 
     fn load(&self, task: &Task, inclusion: &Inclusion, hosts: &[String]) -> Result<Vec<Step>, Diagnostics> {
@@ -79,7 +113,7 @@ impl Batch {
         }
         let mut state = lock(&self.state);
         state.handlers.extend(included.handlers);
-        state.exports.extend(included.roles);
+        state.exports.extend(included.roles.into_iter().filter(|_| inclusion.public));
         Ok(included.steps)
     }
 }
@@ -98,6 +132,8 @@ impl Doing<'_> {
                 vars: text("vars_from"),
                 defaults: text("defaults_from"),
                 handlers: text("handlers_from"),
+                once: arguments.get("allow_duplicates").and_then(boolean) == Some(false),
+                unvalidated: arguments.get("rolespec_validate").and_then(boolean) == Some(false),
             };
             What::Role(name, from)
         } else {
@@ -112,7 +148,8 @@ impl Doing<'_> {
                 item.insert(name.clone(), value.clone());
             }
         }
-        let inclusion = Inclusion { what, item, label: self.subject.item.clone(), open: self.brings() };
+        let public = arguments.get("public").and_then(boolean).unwrap_or(matches!(what, What::Tasks(_)));
+        let inclusion = Inclusion { what, item, label: self.subject.item.clone(), public, open: self.brings() };
         Ok(Done { inclusions: vec![inclusion], ..Done::default() })
     }
 }

@@ -77,7 +77,7 @@ impl<'a> Doing<'a> {
         if count == 0 {
             self.report(Verdict::Skipped, &skip("No items in the list").result);
         } else if inclusions.is_empty() || sum.failed {
-            self.batch.run.send(Event::Finished { subject: self.subject.clone(), verdict, result: Results::new() });
+            self.batch.send(Event::Finished { subject: self.subject.clone(), verdict, result: Results::new() });
         }
         let unknown = sum.unknown.clone();
         let result = sum.into_result(count == 0);
@@ -139,7 +139,7 @@ impl<'a> Doing<'a> {
         let mut layers = self.layers.clone();
         layers.loop_vars = Arc::new(vars);
         let mut scope = self.batch.scope(self.host, &layers, &self.task.keywords);
-        scope.only_asks = self.scope.only_asks;
+        (scope.only_asks, scope.for_tasks) = (self.scope.only_asks, self.scope.for_tasks);
         let label = match &control.label {
             Some(node) => self.templates().render(node, &scope).unwrap_or(item),
             None => item,

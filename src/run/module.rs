@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::change::{self, Applied, Change, Diff, Secrecy};
 use crate::error::Diagnostic;
 use crate::host::{Controller, Unrendered, View};
-use crate::modules::{Entry, Module, ModuleError, Outcome, Planned};
+use crate::modules::{Entry, Module, ModuleError, Outcome, Planned, Results};
 use crate::playbook::library::Custom;
 use crate::template::{Failure, Use};
 use crate::transport::{Transport as _, TransportError};
@@ -18,7 +18,7 @@ use crate::yaml::{Data, Yaml};
 use super::background::Background;
 use super::connections::Peers;
 use super::custom::Called;
-use super::doing::{Doing, Done, Trouble};
+use super::doing::{Doing, Done, Trouble, skip};
 use super::earlier::Work;
 use super::making::{Machine, Making, Unapplied};
 use super::task::{absolute, place_of};
@@ -61,6 +61,14 @@ impl Doing<'_> {
                 self.note_settings(&machine, (entry, &arguments), &planned);
                 self.record(&machine, (&planned.changes, waits_for))?;
             }
+            let runs = planned.changes.iter().any(|change| matches!(change, Change::Run { .. }));
+            if runs
+                && self.batch.run.options.mode == Mode::Apply
+                && matches!(self.task.action.as_str(), "command" | "shell")
+            {
+                // The task's own `check_mode: true` leaves a command out, as in Ansible.
+                return Ok(skip("Command would have run if not in check mode"));
+            }
             return self.done(!planned.changes.is_empty(), planned.result, None);
         }
         let mut applied = self.apply(&machine, &planned.changes).await;
@@ -88,7 +96,9 @@ impl Doing<'_> {
         })?;
         self.note_job(&applied);
         if self.task.custom.is_some() && applied.output.is_some() {
-            return super::custom::done(applied);
+            let done = super::custom::done(applied)?;
+            self.note_facts(&done.result)?;
+            return Ok(done);
         }
         let (mut changed, mut result) = (!planned.changes.is_empty(), planned.result);
         if let Some(earlier) = &self.batch.run.earlier {
@@ -177,7 +187,7 @@ impl Doing<'_> {
             }
             lost += 1;
             let text = format!("`{host}`: the connection was lost, connecting again ({lost} of {PLANS_AGAIN}): {why}");
-            self.batch.run.send(Event::Warning(text));
+            self.batch.send(Event::Warning(text));
             tokio::time::sleep(BEFORE_AGAIN).await;
             machine = self.machine().await;
         }
@@ -217,7 +227,7 @@ impl Doing<'_> {
                 }
             }
         }
-        planned.warnings.iter().for_each(|warning| self.batch.run.send(Event::Warning(warning.clone())));
+        planned.warnings.iter().for_each(|warning| self.batch.send(Event::Warning(warning.clone())));
         self.show(machine, &planned);
         Ok(planned)
     }
@@ -239,9 +249,7 @@ impl Doing<'_> {
             // A task's own `check_mode: true` asks for what is known without making it.
             (Outcome::Applied(result), None) => (result, self.task.keywords.check_mode.is_none()),
         };
-        if let Some(Value::Object(facts)) = result.get("ansible_facts") {
-            self.fact_hosts()?.iter().for_each(|host| self.batch.run.fleet.add_facts(host, facts.clone()));
-        }
+        self.note_facts(&result)?;
         let skipped = result.get("skipped").and_then(Value::as_bool).unwrap_or(false);
         result.insert("changed".into(), changed.into());
         let status = result.get("rc").and_then(Value::as_i64).unwrap_or(0);
@@ -250,6 +258,19 @@ impl Doing<'_> {
             return Err(Trouble::Failed { message, result });
         }
         Ok(Done { changed, skipped, unknown, result, ..Done::default() })
+    }
+
+    /// Takes over the facts that a module has found.
+    fn note_facts(&self, result: &Results) -> Result<(), Trouble> {
+        if let Some(Value::Object(facts)) = result.get("ansible_facts") {
+            for host in self.fact_hosts()? {
+                self.batch.run.fleet.add_facts(&host, facts.clone());
+                if matches!(self.task.action.as_str(), "setup" | "gather_facts") {
+                    self.batch.run.fleet.note_gathered(&host);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Gives commands the task's environment and time limit.
@@ -327,7 +348,7 @@ impl Doing<'_> {
         if !self.show_diff || diffs.is_empty() {
             return;
         }
-        self.batch.run.send(Event::Planned { subject: machine.subject(&self.subject), diffs });
+        self.batch.send(Event::Planned { subject: machine.subject(&self.subject), diffs });
     }
 
     /// Makes the changes, in order, each in the journal first.

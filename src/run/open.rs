@@ -40,7 +40,7 @@ impl Doing<'_> {
                 let diffs: Vec<Diff> = planned.changes.iter().map(|change| change.foreseen(self.secrecy)).collect();
                 if self.show_diff && !diffs.is_empty() {
                     let subject = machine.subject(&self.subject);
-                    self.batch.run.send(Event::Planned { subject, diffs: diffs.clone() });
+                    self.batch.send(Event::Planned { subject, diffs: diffs.clone() });
                 }
                 diffs
             }

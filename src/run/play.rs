@@ -17,6 +17,7 @@ use crate::vars::{Fleet, Layer, Scope, Var};
 use crate::yaml::Yaml;
 
 use super::ahead::{Ahead, Driver};
+use super::lanes::{Lane, Strategy};
 use super::{Event, Run, TaskKind, lock};
 
 /// Whether the run goes on after a play.
@@ -26,20 +27,26 @@ pub enum Flow {
     Stop,
 }
 
+/// The hosts that are lost, and what all others share.
+type Magic = Option<(BTreeSet<String>, Arc<Layer>)>;
+
 /// One batch of a play under way.
 pub(super) struct Batch {
     pub run: Arc<Run>,
     pub play: Arc<Play>,
     /// The hosts of this batch, in inventory order.
-    pub hosts: Vec<String>,
+    pub hosts: Arc<[String]>,
     /// The hosts of the whole play.
-    pub all: Vec<String>,
+    pub all: Arc<[String]>,
     /// `vars_files`, read per host because their names may need its variables.
-    pub vars_files: HashMap<String, Arc<Layer>>,
-    pub state: Mutex<State>,
+    pub vars_files: Arc<HashMap<String, Arc<Layer>>>,
+    pub state: Arc<Mutex<State>>,
     /// The magic variables that all hosts share, and the lost hosts that they leave out.
-    pub magic: Mutex<Option<(BTreeSet<String>, Arc<Layer>)>>,
+    pub magic: Arc<Mutex<Magic>>,
+    pub strategy: Strategy,
     pub ahead: Ahead,
+    /// Where the hosts do not wait for each other: the one that this is of.
+    pub lane: Option<Lane>,
 }
 
 #[derive(Default)]
@@ -63,6 +70,10 @@ pub(super) struct State {
     pub aborted: bool,
     /// `meta: end_play`: later batches have no part in it either.
     pub play_ended: bool,
+    /// Handlers whose names could not be rendered, by their indices.
+    pub unusable: BTreeSet<usize>,
+    /// How often `meta: clear_host_errors` has forgotten what failed.
+    pub cleared: usize,
 }
 
 /// Which hosts a sequence of steps left going, and which failed in it.
@@ -72,9 +83,9 @@ pub(super) struct Split {
     pub failed: Vec<String>,
 }
 
-/// Says whether facts are gathered in plays that do not say.
-fn gathers() -> bool {
-    settings::value("ANSIBLE_GATHERING").is_none_or(|gathering| gathering.trim() != "explicit")
+/// Says whether the setting of when facts are gathered is this one.
+fn gathering_is(kind: &str) -> bool {
+    settings::value("ANSIBLE_GATHERING").is_some_and(|gathering| gathering.trim() == kind)
 }
 
 impl Run {
@@ -82,6 +93,15 @@ impl Run {
     pub(super) async fn one_play(self: &Arc<Run>, play: &Play, grown: bool) -> Result<Flow, Diagnostics> {
         self.send(Event::PlayStarted { name: play.name.clone() });
         self.warn_of_reserved(play);
+        let answers = self.answers(play).await?;
+        let with_answers;
+        let play = if answers.is_empty() {
+            play
+        } else {
+            let vars = play.vars.iter().map(|(name, var)| (name.clone(), var.clone())).chain(answers);
+            with_answers = Play { vars: Arc::new(vars.collect()), ..play.clone() };
+            &with_answers
+        };
         let hosts = self.play_hosts(play, grown)?;
         if hosts.is_empty() {
             self.send(Event::PlayWithoutHosts);
@@ -91,6 +111,7 @@ impl Run {
             self.send(Event::Warning(warning));
         }
         let batches = self.batches(play, &hosts)?;
+        let strategy = self.strategy(play)?;
         self.progress.left.enter(&hosts);
         let shared = Arc::new(play.clone());
         for batch_hosts in batches {
@@ -100,7 +121,8 @@ impl Run {
                 continue;
             }
             let vars_files = self.vars_files(play, &batch_hosts)?;
-            let (batch, questions) = Batch::new(self, shared.clone(), (batch_hosts, hosts.clone()), vars_files);
+            let (batch, questions) =
+                Batch::new((self, shared.clone()), (batch_hosts, hosts.clone()), (vars_files, strategy));
             if let Some(plan) = &self.plan {
                 plan.batch(&batch.hosts);
             }
@@ -144,7 +166,7 @@ impl Run {
 
     /// Splits the hosts as `serial` says; its last entry repeats.
     fn batches(&self, play: &Play, hosts: &[String]) -> Result<Vec<Vec<String>>, Diagnostics> {
-        let scope = self.fleet.extra_scope();
+        let scope = self.fleet.play_scope(&play.vars);
         let mut sizes = Vec::new();
         for entry in &play.serial {
             let value = self.templates.render(entry, &scope).map_err(|failure| wrong(failure, entry))?;
@@ -215,7 +237,7 @@ pub fn hosts(
     limit: Option<&str>,
     (fleet, templates): (&Arc<Fleet>, &Templates),
 ) -> Result<Selected, Diagnostics> {
-    let scope = fleet.extra_scope();
+    let scope = fleet.play_scope(&play.vars);
     let pattern = templates.render(&play.hosts, &scope).map_err(|failure| wrong(failure, &play.hosts))?;
     let pattern = match pattern {
         Value::String(text) => text,
@@ -247,31 +269,36 @@ pub fn hosts(
 impl Batch {
     /// Returns a batch of hosts of a play, `(batch, play)`, and what plans ahead for it.
     pub(super) fn new(
-        run: &Arc<Run>,
-        play: Arc<Play>,
+        (run, play): (&Arc<Run>, Arc<Play>),
         (hosts, all): (Vec<String>, Vec<String>),
-        vars_files: HashMap<String, Arc<Layer>>,
+        (vars_files, strategy): (HashMap<String, Arc<Layer>>, Strategy),
     ) -> (Arc<Batch>, Driver) {
         let state = State { handlers: play.handlers.clone(), exports: play.exports.clone(), ..State::default() };
         let (ahead, driver) = Ahead::new();
         let batch = Batch {
             run: run.clone(),
             play,
-            hosts,
-            all,
-            vars_files,
-            state: Mutex::new(state),
-            magic: Mutex::default(),
+            hosts: hosts.into(),
+            all: all.into(),
+            vars_files: vars_files.into(),
+            state: Mutex::new(state).into(),
+            magic: Arc::default(),
+            strategy,
             ahead,
+            lane: None,
         };
         (Arc::new(batch), driver)
     }
 
-    /// Plays all sections on this batch.
-    async fn play(self: &Arc<Batch>) -> Result<(), Diagnostics> {
-        let mut going = self.hosts.clone();
+    /// Plays all sections on hosts of this batch, in step.
+    pub(super) async fn play_on(self: &Arc<Batch>, hosts: Vec<String>) -> Result<(), Diagnostics> {
+        let mut going = hosts.clone();
         if self.gathers_facts()? {
-            going = self.gather_facts(going).await?.going;
+            let smart = gathering_is("smart");
+            let (known, unknown): (Vec<String>, Vec<String>) =
+                going.into_iter().partition(|host| smart && self.run.fleet.has_facts(host));
+            going = if unknown.is_empty() { Vec::new() } else { self.gather_facts(unknown).await?.going };
+            going = self.in_order(going, known);
         }
         let play = self.play.clone();
         let sections = play.sections();
@@ -286,14 +313,15 @@ impl Batch {
             }
         }
         if self.truth(play.force_handlers.as_ref())?.unwrap_or(self.run.options.force_handlers) {
-            let failed: Vec<String> = lock(&self.state).failed.iter().cloned().collect();
+            let failed: Vec<String> =
+                lock(&self.state).failed.iter().filter(|host| hosts.contains(host)).cloned().collect();
             self.flush_handlers(failed).await?;
         }
         Ok(())
     }
 
     fn gathers_facts(&self) -> Result<bool, Diagnostics> {
-        let wanted = self.truth(self.play.gather_facts.as_ref())?.unwrap_or_else(gathers);
+        let wanted = self.truth(self.play.gather_facts.as_ref())?.unwrap_or_else(|| !gathering_is("explicit"));
         // Tags select the implicit task as they do one tagged `always`.
         // With `--start-at-task`, the play that it starts in gathers its facts first.
         let started = *lock(&self.run.progress.started);
@@ -301,9 +329,9 @@ impl Batch {
         Ok(wanted && begins && self.run.options.tags.selects(&["always".to_string()]))
     }
 
-    /// Reads a play's own switch, which only extra vars can template.
+    /// Reads a play's own switch, which its vars and the extra vars can template.
     fn truth(&self, node: Option<&Yaml>) -> Result<Option<bool>, Diagnostics> {
-        let scope = self.run.fleet.extra_scope();
+        let scope = self.run.fleet.play_scope(&self.play.vars);
         let read = |node| self.run.switch(node, &scope).map_err(|failure| wrong(failure, node));
         node.map(read).transpose()
     }
@@ -344,7 +372,6 @@ impl Batch {
 
     async fn block(self: &Arc<Batch>, block: &Block, hosts: Vec<String>) -> Result<Split, Diagnostics> {
         let mut split = self.steps(&block.block, hosts).await?;
-        let aborted = lock(&self.state).aborted && block.rescue.is_empty();
         if !block.rescue.is_empty() && !split.failed.is_empty() {
             let mut failed = std::mem::take(&mut split.failed);
             {
@@ -356,7 +383,7 @@ impl Batch {
             for host in &failed {
                 // Where the journal cannot be written the next change says so.
                 let _ = self.run.journal.rescued(host);
-                self.run.send(Event::Rescued { host: host.clone() });
+                self.send(Event::Rescued { host: host.clone() });
             }
             let rescued = self.steps(&block.rescue, failed).await?;
             split.going.extend(rescued.going);
@@ -365,14 +392,19 @@ impl Batch {
         if !block.always.is_empty() {
             let mut all: Vec<String> = split.going.iter().chain(&split.failed).cloned().collect();
             all.retain(|host| !lock(&self.state).unreachable.contains(host));
+            let cleared = lock(&self.state).cleared;
             let always = self.steps(&block.always, all).await?;
+            if lock(&self.state).cleared != cleared {
+                // What failed before is forgotten, and the hosts go on.
+                split.going.extend(std::mem::take(&mut split.failed));
+            }
             split
                 .failed
                 .extend(always.failed.into_iter().filter(|host| split.going.contains(host)).collect::<Vec<_>>());
             split.going.retain(|host| always.going.contains(host));
         }
-        let order = |host: &String| self.hosts.iter().position(|other| other == host);
-        split.going.sort_by_key(order);
+        let aborted = lock(&self.state).aborted;
+        split.going = self.in_order(split.going, Vec::new());
         split.going.retain(|host| !split.failed.contains(host) && !aborted);
         Ok(split)
     }
@@ -420,7 +452,8 @@ impl Batch {
         perhaps: Option<&Arc<str>>,
     ) -> Result<Vec<Arc<Task>>, Diagnostic> {
         let handlers = lock(&self.state).handlers.clone();
-        let names: Vec<String> = handlers.iter().map(|handler| self.handler_name(handler, host)).collect();
+        let names: Vec<String> =
+            handlers.iter().enumerate().map(|(index, handler)| self.handler_name((index, handler), host)).collect();
         let answers: Vec<usize> =
             (0..handlers.len()).filter(|index| handlers[*index].answers_to(topic, &names[*index])).collect();
         // Of several handlers with one name those of the last role or of the play are meant, and the first of them; a topic
@@ -429,9 +462,19 @@ impl Batch {
         let role = |index: usize| handlers[index].keywords.role.as_ref().map(Arc::as_ptr);
         let last = answers.iter().rfind(|index| !listens(index)).map(|index| role(*index));
         let named = answers.iter().copied().find(|index| !listens(index) && Some(role(*index)) == last);
-        let chosen: Vec<usize> = answers.iter().copied().filter(listens).chain(named).collect();
+        let mut listening: Vec<usize> = Vec::new();
+        for index in answers.iter().copied().filter(listens).rev() {
+            // Of those that have one name, too, the last one is meant.
+            let twin = |known: &usize| !names[index].is_empty() && names[*known] == names[index];
+            match listening.iter_mut().find(|known| twin(known)) {
+                None => listening.push(index),
+                Some(known) if role(*known) == role(index) => *known = index,
+                Some(_) => {}
+            }
+        }
+        let chosen: Vec<usize> = listening.into_iter().chain(named).collect();
         if chosen.is_empty() && self.run.loader.allows_missing_handlers {
-            self.run.send(Event::Warning(missing_handler(topic)));
+            self.send(Event::Warning(missing_handler(topic)));
             return Ok(Vec::new());
         }
         if chosen.is_empty() {
@@ -452,12 +495,25 @@ impl Batch {
         Ok(tasks)
     }
 
-    fn handler_name(&self, handler: &Task, host: &str) -> String {
+    /// Returns the name that a handler has for a host; none where it cannot be rendered, which is told once.
+    fn handler_name(&self, (index, handler): (usize, &Task), host: &str) -> String {
         let Some(name) = &handler.keywords.name else { return String::new() };
         let scope = self.run.fleet.scope(host, &self.layers(&handler.keywords, host));
         match self.run.templates.render(name, &scope) {
             Ok(Value::String(name)) => name,
-            _ => name.as_str().unwrap_or_default().to_string(),
+            Ok(other) => other.to_string(),
+            Err(Failure::Unknown(_)) => String::new(),
+            Err(Failure::Wrong(error)) => {
+                if handler.listen.is_empty() && lock(&self.state).unusable.insert(index) {
+                    let text = format!(
+                        "Handler '{}' is unusable: nothing listens to it, and its name cannot be rendered: {}",
+                        name.key(),
+                        error.message
+                    );
+                    self.send(Event::Warning(text));
+                }
+                String::new()
+            }
         }
     }
 
@@ -471,7 +527,7 @@ impl Batch {
         let limit = match &self.play.max_fail_percentage {
             None => None,
             Some(node) => {
-                let scope = self.run.fleet.extra_scope();
+                let scope = self.run.fleet.play_scope(&self.play.vars);
                 let value = self.run.templates.render(node, &scope).map_err(|failure| wrong(failure, node))?;
                 value.as_f64().or_else(|| value.as_str().and_then(|text| text.trim_end_matches('%').parse().ok()))
             }

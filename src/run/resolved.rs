@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::error::Diagnostic;
 use crate::playbook::keywords::is_template;
 use crate::playbook::{Task, library};
+use crate::template::Failure;
 use crate::vars::{Layer, Scope, Var};
 use crate::yaml::Yaml;
 
@@ -40,16 +41,25 @@ impl Doing<'_> {
     /// Returns the task with its action's name and its `args` rendered, where they are templates.
     pub(super) fn resolved(&self) -> Result<Option<Arc<Task>>, Trouble> {
         let named = is_template(&self.task.action);
-        if !named && self.task.args.is_none() {
+        let omitted = self.omitted()?;
+        if !named && self.task.args.is_none() && omitted.is_empty() {
             return Ok(None);
         }
         let mut task = Task::clone(self.task);
+        for (name, outer) in omitted {
+            Arc::make_mut(&mut task.keywords).put(&name, outer);
+        }
         if named {
             let name = Yaml::text_at(task.action.as_str(), &task.action_place);
             let name = text_of(&self.templates().render(&name, &self.scope)?);
             task.action = crate::playbook::short(name.trim()).into();
             let custom = self.batch.run.loader.library.find(&task.action, &self.batch.play.directory);
             let custom = custom.map(|path| library::read(&path)).transpose();
+            for (name, value) in task.keywords.defaults_of(&task.action) {
+                if !task.arguments.iter().any(|(known, _)| known.key() == name.key()) {
+                    task.arguments.push((name, value));
+                }
+            }
             task.custom = custom.map_err(|error| error.at(&task.action_place))?.map(Arc::new);
         }
         if let Some(node) = task.args.take() {
@@ -70,5 +80,18 @@ impl Doing<'_> {
             }
         }
         Ok(Some(Arc::new(task)))
+    }
+
+    /// Returns the keywords that come to `omit`, each with what stands above it.
+    pub(super) fn omitted(&self) -> Result<Vec<(String, Option<Yaml>)>, Failure> {
+        let mut omitted = Vec::new();
+        for (name, outer) in &self.task.keywords.omissible {
+            let Some(value) = self.task.keywords.value(name) else { continue };
+            let rendered = self.templates().render(&value.in_list(), &self.scope)?;
+            if rendered.as_array().is_some_and(Vec::is_empty) {
+                omitted.push((name.clone(), outer.clone()));
+            }
+        }
+        Ok(omitted)
     }
 }

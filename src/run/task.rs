@@ -18,6 +18,7 @@ use crate::yaml::Yaml;
 
 use super::doing::Doing;
 use super::include::Inclusion;
+use super::lanes::Strategy;
 use super::play::{Batch, Split, wrong};
 use super::{Event, Mode, Subject, TaskKind, Verdict, lock};
 
@@ -57,7 +58,13 @@ impl Batch {
         hosts: Vec<String>,
         kind: TaskKind,
     ) -> Result<Split, Diagnostics> {
+        let apart = self.strategy != Strategy::Linear;
+        if apart && task.run_once.is_some() {
+            let text = "`run_once` has no meaning under this strategy: the task is done for every host";
+            self.send(Event::Warning(text.into()));
+        }
         let once = match &task.run_once {
+            _ if apart => false,
             // Ansible does these for the first host, on behalf of all.
             None => matches!(task.action.as_str(), "add_host" | "pause"),
             Some(node) => {
@@ -127,16 +134,7 @@ impl Batch {
                 }
             }
         }
-        let fatal = match task.keywords.any_errors_fatal.as_ref().or(self.play.any_errors_fatal.as_ref()) {
-            None => settings::switch("ANSIBLE_ANY_ERRORS_FATAL", false),
-            Some(node) => {
-                let scope = self.run.fleet.scope(&hosts[0], &self.layers(&self.play.keywords, &hosts[0]));
-                match self.run.switch(node, &scope) {
-                    Err(Failure::Unknown(_)) if self.run.options.mode == Mode::Check => false,
-                    fatal => fatal.map_err(|failure| wrong(failure, node))?,
-                }
-            }
-        };
+        let fatal = self.is_fatal(task, &hosts)?;
         let unreachable = hosts.len() > split.going.len() + split.failed.len();
         if self.note_failures(&split.failed, fatal)? || (unreachable && fatal) {
             lock(&self.state).aborted = true;
@@ -148,6 +146,18 @@ impl Batch {
             split.failed.extend(after.failed);
         }
         Ok(split)
+    }
+
+    /// Says whether a failure of a task on one of these hosts ends the play for all.
+    pub(super) fn is_fatal(&self, task: &Task, hosts: &[String]) -> Result<bool, Diagnostics> {
+        let node = task.keywords.any_errors_fatal.as_ref().or(self.play.any_errors_fatal.as_ref());
+        let Some(node) = node else { return Ok(settings::switch("ANSIBLE_ANY_ERRORS_FATAL", false)) };
+        let Some(host) = hosts.first() else { return Ok(false) };
+        let scope = self.run.fleet.scope(host, &self.layers(&self.play.keywords, host));
+        match self.run.switch(node, &scope) {
+            Err(Failure::Unknown(_)) if self.run.options.mode == Mode::Check => Ok(false),
+            fatal => fatal.map_err(|failure| wrong(failure, node)),
+        }
     }
 
     /// Says whether tags and `--start-at-task` let a task run.
@@ -173,19 +183,31 @@ impl Batch {
         steps.iter().any(|step| step.any(&|task| self.starts_at(task, &self.hosts[0])))
     }
 
-    pub(super) fn announce(&self, task: &Task, hosts: &[String], kind: TaskKind) {
+    pub(super) fn announce(&self, task: &Arc<Task>, hosts: &[String], kind: TaskKind) {
         let place = place_of(task);
         let name = self.name_of(task, &hosts[0]);
         if let Some(plan) = &self.run.plan {
             plan.begin(&name, &place);
         }
-        self.run.send(Event::TaskStarted {
-            hosts: hosts.len(),
-            kind,
-            name,
-            place,
-            speaks: speaks(task) || self.is_debug(task, &hosts[0]),
-        });
+        let speaks = speaks(task) || self.is_debug(task, &hosts[0]);
+        let hosts = if self.lane.is_some() { self.hosts.len() } else { hosts.len() };
+        let written = self.written(task);
+        let started = Event::TaskStarted { hosts, kind, name, place, speaks, written };
+        match &self.lane {
+            Some(lane) => lane.begin(task, started),
+            None => self.send(started),
+        }
+    }
+
+    /// Returns the lines around a task's beginning, where the run is to say so much and the task hides nothing.
+    fn written(&self, task: &Task) -> String {
+        if self.run.options.verbosity < 2 || task.keywords.no_log.is_some() {
+            return String::new();
+        }
+        let place = task.keywords.place.as_ref().unwrap_or(&task.action_place);
+        let line = place.line as usize;
+        let lines = place.source.text.lines().enumerate().take(line).skip(line.saturating_sub(3));
+        lines.map(|(index, line)| format!("{:>4} {line}\n", index + 1)).collect()
     }
 
     /// Says whether the name of a task's action, a template, comes to `debug`.
@@ -276,7 +298,7 @@ impl Batch {
             ("ansible_play_hosts", json!(playing)),
             ("play_hosts", json!(going)),
             ("ansible_play_batch", json!(going)),
-            ("ansible_play_hosts_all", json!(self.all)),
+            ("ansible_play_hosts_all", json!(&*self.all)),
             ("ansible_check_mode", json!(check)),
             ("ansible_diff_mode", json!(true)),
             ("ansible_verbosity", json!(self.run.options.verbosity)),
@@ -291,6 +313,10 @@ impl Batch {
     /// Runs a task on one host, all its items, and reports.
     async fn on_host(self: &Arc<Batch>, task: &Arc<Task>, facts_for: Arc<[String]>, host: String) -> Ended {
         self.run.progress.left.begin(&host);
+        let _slot = match &self.lane {
+            Some(lane) => lane.slot().await,
+            None => None,
+        };
         let doing = Doing { facts_for, ..self.doing(task, &host) };
         match &task.loop_over {
             None => doing.once().await,
@@ -301,11 +327,13 @@ impl Batch {
     /// Returns a task that is about to be done on a host.
     pub(super) fn doing<'a>(self: &'a Arc<Batch>, task: &'a Arc<Task>, host: &'a str) -> Doing<'a> {
         let layers = self.layers(&task.keywords, host);
+        let mut scope = self.scope(host, &layers, &task.keywords);
+        scope.for_tasks = task.action == "include_tasks";
         Doing {
             batch: self,
             task,
             host,
-            scope: self.scope(host, &layers, &task.keywords),
+            scope,
             layers,
             item: (0, 0),
             nth: (0, 0),
@@ -350,36 +378,10 @@ impl Batch {
         let place = &self.play.place;
         let keywords = Keywords {
             name: Some(Yaml::text_at("Gathering Facts", place)),
-            place: Some(place.clone()),
             tags: vec!["always".into()],
             ..(*self.play.keywords).clone()
         };
-        Task {
-            keywords: Arc::new(keywords),
-            action: "setup".into(),
-            action_place: place.clone(),
-            arguments: Vec::new(),
-            args: None,
-            custom: None,
-            free_form: None,
-            loop_over: None,
-            register: None,
-            changed_when: None,
-            failed_when: None,
-            until: None,
-            probe: None,
-            retries: None,
-            delay: None,
-            notify: Vec::new(),
-            listen: Vec::new(),
-            delegate_to: None,
-            delegate_facts: None,
-            run_once: None,
-            timeout: None,
-            asynchronous: None,
-            poll: None,
-            include: None,
-        }
+        Task { arguments: self.play.gathering(), ..Task::implied("setup", place, keywords) }
     }
 }
 

@@ -10,8 +10,8 @@ use crate::template::{Syntax, Templates};
 use crate::vars::{Layer, Var};
 use crate::yaml::{Data, Yaml};
 
-use super::action;
 use super::doing::entry;
+use super::{action, meta};
 
 /// Returns every action's name, for suggestions.
 pub fn actions() -> Vec<&'static str> {
@@ -174,9 +174,9 @@ fn verify_action(action: &action::Action, task: &Task, errors: &mut Diagnostics)
     }
     if action.name == "meta" {
         let word = task.free_form.as_ref().and_then(|node| node.as_str()).unwrap_or_default().trim();
-        if !action::META.contains(&word) {
+        if !meta::META.contains(&word) {
             let error = Diagnostic::new(format!("unknown `meta` word `{word}`")).at(&task.action_place);
-            errors.push(error.hint(format!("one of: {}", action::META.join(", "))));
+            errors.push(error.hint(format!("one of: {}", meta::META.join(", "))));
         }
     }
 }

@@ -75,7 +75,13 @@ impl File {
         let mut file = File { path: Some(path.into()), ..File::default() };
         for section in ini.sections() {
             for key in ini.keys(section) {
-                let known = SETTINGS.iter().find(|setting| setting.section == section && setting.key == key);
+                // These have two places.
+                let place = match (section, key) {
+                    ("inventory", "ignore_extensions") => ("defaults", "inventory_ignore_extensions"),
+                    ("inventory", "ignore_patterns") => ("defaults", "inventory_ignore_patterns"),
+                    place => place,
+                };
+                let known = SETTINGS.iter().find(|setting| (setting.section, setting.key) == place);
                 let value = ini.get(section, key)?.flatten().unwrap_or_default();
                 let name = format!("{section}.{key}");
                 match known {

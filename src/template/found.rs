@@ -28,7 +28,10 @@ pub(super) fn first_found(terms: &mut Terms) -> Result<Vec<Value>, Error> {
     } else {
         search.terms(&given, paths.as_ref())?;
     }
-    let found = search.names.iter().find_map(|name| KINDS.iter().find_map(|kind| terms.find(kind, name)));
+    // What is included as tasks is not looked for among variables.
+    let tasks = terms.for_tasks();
+    let kinds: Vec<&str> = KINDS.into_iter().filter(|kind| !(tasks && *kind == "vars")).collect();
+    let found = search.names.iter().find_map(|name| kinds.iter().find_map(|kind| terms.find(kind, name)));
     match found {
         Some(path) => Ok(vec![path.to_string_lossy().into_owned().into()]),
         None if search.skip => Ok(Vec::new()),

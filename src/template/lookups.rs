@@ -225,6 +225,11 @@ impl Terms<'_> {
         candidates.chain([path.into()]).find(|candidate| candidate.exists())
     }
 
+    /// Says whether what is looked up names a file of tasks.
+    pub fn for_tasks(&self) -> bool {
+        self.context.scope.for_tasks
+    }
+
     pub fn need(&self, kind: &str, name: &str) -> Result<PathBuf, Error> {
         self.find(kind, name).ok_or_else(|| {
             wrong(format!(

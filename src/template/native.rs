@@ -79,7 +79,9 @@ pub(super) fn render_for(
         let only = captured.state().get_extension::<Emitted>().filter(|emitted| emitted.count == 1);
         let value = only.map(|emitted| emitted.last.clone());
         let output = captured.into_output();
-        let native = value.filter(|value| value.as_str().is_none() && is_written_as(value, &output));
+        // The newline at the end of a block of YAML is no text beside the expression.
+        let written = output.strip_suffix('\n').filter(|_| text.ends_with('\n')).unwrap_or(&output);
+        let native = value.filter(|value| value.as_str().is_none() && is_written_as(value, written));
         Ok(native.unwrap_or_else(|| Value::from(output)))
     });
     rendered.map_err(|error| Broken::new(error, &prepared))

@@ -9,14 +9,20 @@ use serde_json::{Map, Value};
 use crate::error::{Diagnostic, Diagnostics};
 use crate::inventory::{Inventory, LOCALHOST, Selected};
 
-use super::known::{Known, Origin, local_connection, magic_vars};
+use super::known::{Known, Origin, magic_vars};
 use super::{Layer, Scope, Var, VarsDirectory};
+
+mod grown;
+
+use grown::Added;
 
 /// The variables of all hosts of a run. Shared by all hosts' tasks; `hostvars` reads it.
 pub struct Fleet {
     inner: RwLock<Inner>,
     /// `-e`: stronger than everything a file says.
     extra: Arc<Layer>,
+    /// Mappings of several levels are merged (`hash_behaviour`).
+    merges: bool,
 }
 
 struct Inner {
@@ -26,6 +32,8 @@ struct Inner {
     /// Which of them the current play sees.
     current: Option<usize>,
     learnt: HashMap<String, HostVars>,
+    /// What tasks have added to the inventory, in order.
+    added: Vec<Added>,
     /// What the inventory and the variables files say of each host; emptied whenever they change.
     known: Option<Arc<Known>>,
 }
@@ -40,12 +48,14 @@ struct HostVars {
     set: Arc<Layer>,
     /// What is needed to know which variables there are beside these.
     more: Option<Arc<str>>,
+    /// Its facts were gathered.
+    gathered: bool,
 }
 
 impl Default for HostVars {
     fn default() -> HostVars {
         let facts = Layer::from([("ansible_facts".into(), Var::Known(Value::Object(Map::new())))]);
-        HostVars { facts: Arc::new(facts), included: Arc::default(), set: Arc::default(), more: None }
+        HostVars { facts: Arc::new(facts), included: Arc::default(), set: Arc::default(), more: None, gathered: false }
     }
 }
 
@@ -71,8 +81,20 @@ pub struct TaskLayers {
 
 impl Fleet {
     pub fn new(inventory: Inventory, extra: Layer) -> Fleet {
-        let inner = Inner { inventory, play: Vec::new(), current: None, learnt: HashMap::new(), known: None };
-        Fleet { inner: RwLock::new(inner), extra: Arc::new(extra) }
+        let inner = Inner {
+            inventory,
+            play: Vec::new(),
+            current: None,
+            learnt: HashMap::new(),
+            added: Vec::new(),
+            known: None,
+        };
+        Fleet { inner: RwLock::new(inner), extra: Arc::new(extra), merges: false }
+    }
+
+    /// Merges mappings of several levels, where that is asked for.
+    pub fn merging(self, merges: bool) -> Fleet {
+        Fleet { merges, ..self }
     }
 
     /// Makes the `group_vars/` and `host_vars/` beside a playbook the ones that plays see, in place of another playbook's.
@@ -102,11 +124,26 @@ impl Fleet {
         Scope::new(vec![self.extra.clone()])
     }
 
+    /// Returns what is known of a play before any host is chosen: its `vars`, and the extra vars.
+    pub fn play_scope(&self, vars: &Arc<Layer>) -> Scope {
+        Scope::new(vec![self.extra.clone(), vars.clone()])
+    }
+
     /// Forgets what was gathered about a host (`meta: clear_facts`).
     pub fn clear_facts(&self, host: &str) {
         if let Some(learnt) = self.write().learnt.get_mut(host) {
-            learnt.facts = HostVars::default().facts;
+            (learnt.facts, learnt.gathered) = (HostVars::default().facts, false);
         }
+    }
+
+    /// Notes that the facts of a host were gathered.
+    pub fn note_gathered(&self, host: &str) {
+        self.write().host(host).gathered = true;
+    }
+
+    /// Tells whether the facts of a host were gathered in this run.
+    pub fn has_facts(&self, host: &str) -> bool {
+        self.read().learnt.get(host).is_some_and(|learnt| learnt.gathered)
     }
 
     /// Returns what a task on `host` sees, from Ansible's 22 levels; each is stronger than the ones above it:
@@ -151,6 +188,9 @@ impl Fleet {
         layers.extend(known.hosts.get(host).unwrap_or(&known.all).iter().cloned());
         layers.extend(task.role_defaults.iter().rev().cloned());
         layers.retain(|layer| !layer.is_empty());
+        if self.merges {
+            layers.insert(0, Arc::new(super::merge::merged(&layers)));
+        }
         Scope { fleet: Some(self.clone()), more: learnt.more, ..Scope::new(layers) }
     }
 
@@ -209,7 +249,7 @@ impl Fleet {
         Arc::make_mut(&mut inner.host(host).included).extend(vars);
     }
 
-    /// Takes over what `setup` found: each fact as `ansible_NAME` and below `ansible_facts`.
+    /// Takes over what a module found: each fact as `ansible_NAME`, as it is named, and below `ansible_facts`.
     ///
     /// A fact that would decide how the host is reached is only below `ansible_facts`: hosts have no say in that.
     pub fn add_facts(&self, host: &str, facts: Map<String, Value>) {
@@ -224,35 +264,13 @@ impl Fleet {
             if !decides_connection(short) {
                 layer.insert(format!("ansible_{short}"), Var::Known(value.clone()));
             }
+            // A module may name facts as it likes.
+            if !name.starts_with("ansible_") {
+                layer.insert(name.clone(), Var::Known(value.clone()));
+            }
             all.insert(short.into(), value);
         }
         layer.insert("ansible_facts".into(), Var::Known(Value::Object(all)));
-    }
-
-    /// Adds a host to the inventory, or groups and variables to one it has. Returns whether that made a difference.
-    pub fn add_host(&self, host: &str, groups: &[String], vars: Layer) -> Result<bool, Diagnostics> {
-        let mut inner = self.write();
-        let mut changed = !inner.inventory.hosts.contains_key(host);
-        if changed {
-            inner.inventory.add_host(host, "all");
-        }
-        let known = inner.inventory.hosts.entry(host.into()).or_default();
-        for (name, value) in vars {
-            changed |= !known.vars.get(&name).is_some_and(|old| same(old, &value));
-            known.vars.insert(name, value);
-        }
-        changed |= inner.join(host, groups, &[])?;
-        Ok(changed)
-    }
-
-    /// Puts a host into a group, and the group below `parents`. Returns whether that made a difference.
-    pub fn group_by(&self, host: &str, group: &str, parents: &[String]) -> Result<bool, Diagnostics> {
-        let mut inner = self.write();
-        // The implied `localhost` stays local when it joins a group.
-        if LOCALHOST.contains(&host) && !inner.inventory.hosts.contains_key(host) {
-            inner.inventory.hosts.entry(host.into()).or_default().vars = local_connection();
-        }
-        inner.join(host, &[group.into()], parents)
     }
 
     fn known(&self) -> Arc<Known> {
@@ -284,39 +302,6 @@ impl Inner {
     fn host(&mut self, host: &str) -> &mut HostVars {
         self.learnt.entry(host.into()).or_default()
     }
-
-    /// Puts a host into groups and these below `parents`, and reads the variables files of what is new. Returns whether
-    /// that made a difference.
-    fn join(&mut self, host: &str, groups: &[String], parents: &[String]) -> Result<bool, Diagnostics> {
-        let known = self.known.take();
-        let inventory = &mut self.inventory;
-        let size = inventory.tree_size();
-        let mut errors = Diagnostics::default();
-        let mut changed = false;
-        for group in groups {
-            changed |= !inventory.groups.get(group).is_some_and(|group| group.hosts.contains(host));
-            inventory.add_host(host, group);
-            for parent in parents.iter().filter(|parent| *parent != "all") {
-                errors.catch(inventory.add_child(parent, group));
-            }
-        }
-        let grown = inventory.tree_size() != size;
-        if grown {
-            inventory.settle();
-        } else {
-            inventory.settle_host(host);
-        }
-        for directory in inventory.directories.iter_mut().chain(&mut self.play) {
-            let names = groups.iter().chain(parents).map(String::as_str);
-            errors.extend(directory.load(names, [host]).err().unwrap_or_default());
-        }
-        // What is known of all other hosts still holds, unless the order of the groups may be another.
-        if let Some(mut known) = known.filter(|_| !grown) {
-            Arc::make_mut(&mut known).update(self.origin(), host);
-            self.known = Some(known);
-        }
-        errors.or(changed || grown)
-    }
 }
 
 /// Names, without `ansible_`, that say how a host is reached and as whom.
@@ -327,14 +312,6 @@ fn decides_connection(name: &str) -> bool {
         .iter()
         .any(|prefix| name.starts_with(prefix));
     exact.contains(&name) || name.ends_with("_interpreter") || (prefix && !key)
-}
-
-fn same(left: &Var, right: &Var) -> bool {
-    match (left, right) {
-        (Var::Known(left), Var::Known(right)) => left == right,
-        (Var::Written(left), Var::Written(right)) => left.to_value() == right.to_value(),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod extra;
 pub mod files;
 pub mod fleet;
 mod known;
+mod merge;
 
 pub use directory::{VarsDirectory, sorted_names};
 pub use extra::extra;
@@ -42,6 +43,8 @@ pub struct Scope {
     pub search: Arc<[PathBuf]>,
     /// Whether what is rendered only serves to ask a host early: nothing may be done for it.
     pub only_asks: bool,
+    /// Whether what is rendered names a file of tasks.
+    pub for_tasks: bool,
     /// In a check: what is needed to know whether a name that is in no layer is set, because variables may have been
     /// included that only a run can name.
     pub more: Option<Arc<str>>,

@@ -17,7 +17,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("dns", &["secret", "transport"]),
     ("change", &["dns", "secret", "transport"]),
     ("host", &["change", "dns", "error", "transport"]),
-    ("inventory", &["error", "vars", "yaml"]),
+    ("inventory", &["error", "settings", "template", "vars", "yaml"]),
     ("vars", &["error", "inventory", "provenance", "secret", "vault", "yaml"]),
     ("template", &["crypt", "error", "host", "ini", "provenance", "secret", "settings", "vars", "vault", "yaml"]),
     ("playbook", &["error", "provenance", "vars", "yaml"]),
@@ -80,13 +80,15 @@ const HOMES: &[(&str, &[&str])] = &[
     ("minijinja", &["template"]),
     ("libyaml_safer", &["yaml.rs"]),
     ("annotate_snippets", &["error.rs"]),
-    // `lookup('pipe')`, `Match exec` and a process that outlives `lab up` are the only ones that no transport runs.
+    // `lookup('pipe')`, inventories that are programs, `Match exec` and a process that outlives `lab up` are the only ones
+    // that no transport runs.
     (
         "std::process::Command",
         &[
             "commands/lab.rs",
             "commands/keys.rs",
             "commands/vault/edit.rs",
+            "inventory/script.rs",
             "template/lookups.rs",
             "transport/ssh/config/commands.rs",
         ],

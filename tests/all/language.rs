@@ -607,3 +607,162 @@ fn an_argument_that_is_not_here_may_be_left_out() {
     program.file("play.yml", "- hosts: h\n  tasks:\n    - copy: {content: x, dest: /x, selevel: '{{ level }}'}\n");
     program.run("play -i hosts play.yml -e level=s0").expect(1);
 }
+
+#[test]
+fn cleared_errors_let_hosts_go_on_behind_the_block() {
+    let printed = play(
+        "- hosts: web
+  gather_facts: no
+  tasks:
+    - block:
+        - fail: {msg: \"{{ inventory_hostname }}\"}
+          any_errors_fatal: yes
+      always:
+        - meta: clear_host_errors
+    - debug: {msg: \"after {{ inventory_hostname }}\"}
+",
+    )
+    .expect(2);
+    assert_eq!(said(&printed), ["after a", "after b", "after c"]);
+}
+
+#[test]
+fn an_inventory_is_read_again_and_keeps_what_tasks_have_added() {
+    let text = "- hosts: web
+  gather_facts: no
+  tasks:
+    - group_by: {key: \"is_{{ inventory_hostname }}\"}
+    - copy: {dest: \"{{ playbook_dir }}/hosts\", content: \"[web]\\nb\\nd\\n[all:vars]\\nansible_connection=local\\n\"}
+      run_once: yes
+    - add_host: {name: added, groups: web}
+    - meta: refresh_inventory
+- hosts: web
+  gather_facts: no
+  tasks:
+    - debug: {msg: \"{{ ansible_play_hosts | sort | join(' ') }} {{ groups.is_b }} {{ 'is_a' in groups }}\"}
+      run_once: yes
+";
+    assert_eq!(said(&play(text).expect(0)), ["added b d ['b'] False"]);
+}
+
+#[test]
+fn a_roles_arguments_are_compared_with_what_it_says_of_them() {
+    let program = Program::new();
+    let spec = "argument_specs:
+  main:
+    short_description: Serves
+    options:
+      listen_on: {type: int, required: yes}
+      names: {type: list, elements: str, choices: [a, b]}
+  other:
+    options: {level: {type: int, required: yes}}
+";
+    program.file("roles/r/meta/argument_specs.yml", spec);
+    program.file("roles/r/tasks/main.yml", "- debug: {msg: \"on {{ listen_on | default('none') }}\"}\n");
+    program.file("roles/r/tasks/other.yml", "- debug: {msg: other}\n");
+    let text = "- hosts: a
+  gather_facts: no
+  roles: [{role: r, listen_on: '25'}]
+  tasks:
+    - block:
+        - include_role: {name: r}
+          vars: {listen_on: x, names: [a, c]}
+      rescue:
+        - debug: {msg: \"{{ ansible_failed_task.name }}\"}
+        - debug: {msg: \"{{ item }}\"}
+          loop: \"{{ ansible_failed_result.argument_errors }}\"
+    - include_role: {name: r, rolespec_validate: no}
+    - import_role: {name: r, tasks_from: other}
+";
+    program.file("hosts", THREE).file("play.yml", text);
+    let printed = program.run("play -i hosts -f 1 play.yml").expect(2);
+    let expected = [
+        "on 25",
+        "Validating arguments against arg spec 'main' - Serves",
+        "argument 'listen_on' is of type str and we were unable to convert to int: \\\"'x'\\\" cannot be converted to an int",
+        "value of names must be one or more of: a, b. Got no match for: c",
+        "on none",
+    ];
+    assert_eq!(said(&printed), expected);
+    assert!(printed.stdout.contains("missing required arguments: level"), "{}", printed.stdout);
+}
+
+#[test]
+fn an_include_that_is_not_there_fails_where_it_is_come_to() {
+    let printed = play(
+        "- hosts: web
+  gather_facts: no
+  tasks:
+    - block:
+        - include_tasks: gone.yml
+          when: inventory_hostname == 'b'
+        - include_role: {name: gone}
+          when: inventory_hostname == 'c'
+        - debug: {msg: \"going on {{ inventory_hostname }}\"}
+      rescue:
+        - debug: {msg: \"{{ inventory_hostname }} {{ ansible_failed_result.msg.split(':')[0] }}\"}
+",
+    )
+    .expect(0);
+    let gone = "Could not find or access 'gone";
+    assert_eq!(said(&printed), ["going on a".to_string(), format!("b {gone}.yml'"), format!("c {gone}'")]);
+}
+
+#[test]
+fn what_an_included_role_sets_is_seen_behind_it_only_where_it_is_public() {
+    let program = Program::new();
+    program
+        .file("roles/r/defaults/main.yml", "d: default\n")
+        .file("roles/r/tasks/main.yml", "- debug: {msg: \"in {{ d }}\"}\n");
+    let text = "- hosts: a
+  gather_facts: no
+  tasks:
+    - include_role: {name: r}
+    - debug: {msg: \"{{ d | default('unseen') }}\"}
+    - include_role: {name: r, public: yes}
+    - debug: {msg: \"{{ d | default('unseen') }}\"}
+";
+    program.file("hosts", THREE).file("play.yml", text);
+    let printed = program.run("play -i hosts play.yml").expect(0);
+    assert_eq!(said(&printed), ["in default", "unseen", "in default", "default"]);
+}
+
+#[test]
+fn a_keyword_that_comes_to_omit_is_that_of_what_stands_above() {
+    let printed = play(
+        "- hosts: a
+  gather_facts: no
+  vars: {none: \"{{ omit }}\"}
+  tasks:
+    - block:
+        - command: echo x
+          check_mode: \"{{ none }}\"
+          register: kept
+      check_mode: yes
+    - debug: {msg: \"{{ kept is skipped }}\"}
+",
+    )
+    .expect(0);
+    assert_eq!(said(&printed), ["True"]);
+}
+
+#[test]
+fn modules_have_defaults() {
+    let printed = play(
+        "- hosts: a
+  gather_facts: no
+  module_defaults: {debug: {msg: from the play}, command: {chdir: /usr}}
+  tasks:
+    - debug:
+    - block:
+        - debug:
+        - debug: {msg: own}
+      module_defaults: {ansible.builtin.debug: {msg: \"from the block {{ inventory_hostname }}\"}}
+    - command: pwd
+      register: where
+    - debug: {msg: \"{{ where.stdout }}\"}
+",
+    )
+    .expect(0);
+    assert_eq!(said(&printed), ["from the play", "from the block a", "own", "/usr"]);
+}

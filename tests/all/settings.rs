@@ -36,10 +36,18 @@ fn a_configuration_file_counts_less_than_a_variable_and_a_flag() {
 }
 
 #[test]
-fn what_would_mean_another_thing_is_refused() {
+fn mappings_of_several_levels_are_merged_where_that_is_asked_for() {
     let program = program("[defaults]\nhash_behaviour = merge\n");
+    program
+        .file("hosts", "[web]\na ansible_connection=local\n")
+        .file("group_vars/all.yml", "m: {x: 1, deep: {a: 1}}\n");
+    program.file("group_vars/web.yml", "m: {deep: {b: \"{{ 1 + 1 }}\"}}\n");
+    program.file("site.yml", "- hosts: a\n  gather_facts: no\n  vars: {m: {y: 3}}\n  tasks:\n    - debug: {msg: \"x={{ m.x }} a={{ m.deep.a }} b={{ m.deep.b }} y={{ m.y }}\"}\n");
+    let merged = program.run("play -i hosts site.yml").expect(0);
+    assert!(merged.stdout.contains("x=1 a=1 b=2 y=3"), "{}", merged.stdout);
+    program.file("ansible.cfg", "[defaults]\nhash_behaviour = mix\n");
     let printed = program.run("play -i hosts site.yml").expect(1);
-    assert!(printed.stderr.contains("`hash_behaviour` is always `replace` here"), "{}", printed.stderr);
+    assert!(printed.stderr.contains("`hash_behaviour` is `replace` or `merge`, not `mix`"), "{}", printed.stderr);
 }
 
 #[test]

@@ -257,7 +257,7 @@ impl Doing<'_> {
             Ok(None) => Ok(()),
             Ok(Some(why)) => {
                 let subject = machine.subject(&self.subject);
-                self.batch.run.send(Event::Decided { subject, why });
+                self.batch.send(Event::Decided { subject, why });
                 Ok(())
             }
             Err(why) => Err(Trouble::Refused(why)),
