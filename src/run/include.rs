@@ -8,8 +8,9 @@ use crate::error::{Diagnostic, Diagnostics};
 use crate::playbook::{RoleFiles, Step, Task};
 use crate::vars::{Layer, Var};
 
-use super::doing::{Doing, Done, Trouble};
+use super::doing::{Doing, Done};
 use super::play::{Batch, Split};
+use super::trouble::Trouble;
 use super::{Event, lock};
 
 /// One inclusion as one host asked for it.

@@ -46,6 +46,7 @@ mod retold;
 mod said;
 mod task;
 mod touched;
+mod trouble;
 mod underway;
 pub mod verify;
 mod weakened;
