@@ -60,11 +60,30 @@ pub struct Diagnostic {
     pub message: String,
     pub place: Option<Place>,
     pub hint: Option<String>,
+    /// What the result of a task says instead, where Ansible has words that playbooks compare.
+    pub msg: Option<String>,
 }
 
 impl Diagnostic {
     pub fn new(message: impl Into<String>) -> Diagnostic {
-        Diagnostic { message: message.into(), place: None, hint: None }
+        Diagnostic { message: message.into(), place: None, hint: None, msg: None }
+    }
+
+    /// Sets what `msg` of a task's result says.
+    pub fn msg(mut self, text: impl Into<String>) -> Diagnostic {
+        self.msg = Some(text.into());
+        self
+    }
+
+    /// Says in `msg` what was going on: `Error while evaluating conditional: `.
+    pub fn during(self, what: &str) -> Diagnostic {
+        let msg = format!("{what}{}", self.told());
+        self.msg(msg)
+    }
+
+    /// Returns `msg` of a task's result: one line, its names in quotes as Python has them.
+    pub fn told(&self) -> String {
+        self.msg.clone().unwrap_or_else(|| self.message.replace('`', "'"))
     }
 
     pub fn at(mut self, place: &Place) -> Diagnostic {

@@ -174,6 +174,10 @@ enum Subscript {
 }
 
 fn subscript(part: &str) -> Result<(&str, Option<Subscript>), Diagnostic> {
+    if !part.starts_with('~') && part.rsplit_once('[').is_some_and(|(_, after)| !after.contains(']')) {
+        let error = Diagnostic::new(format!("the `[` of the host pattern `{part}` has no `]`"));
+        return Err(error.hint("some of its hosts are `NAME[0]` or `NAME[1:3]`"));
+    }
     let inner = part.strip_suffix(']').filter(|_| !part.starts_with('~')).and_then(|rest| rest.rsplit_once('['));
     let Some((name, inner)) = inner.filter(|(name, _)| !name.is_empty()) else { return Ok((part, None)) };
     if let Ok(index) = inner.parse::<i64>() {

@@ -115,8 +115,20 @@ impl Entry {
             }
             Some(_) => Ok(()),
             None => Err(Diagnostic::new(format!("unknown argument `{name}` for `{}`", self.name))
-                .suggest(name, self.all().filter(|argument| argument.refused.is_none()).map(|argument| argument.name))),
+                .suggest(name, self.all().filter(|argument| argument.refused.is_none()).map(|argument| argument.name))
+                .msg(self.unsupported(name))),
         }
+    }
+
+    /// Says of an unknown argument what Ansible says.
+    fn unsupported(&self, name: &str) -> String {
+        let mut known: Vec<&str> = self.all().map(|argument| argument.name).collect();
+        let mut aliases: Vec<&str> = self.all().flat_map(|argument| argument.aliases).copied().collect();
+        known.sort_unstable();
+        aliases.sort_unstable();
+        let aliases = if aliases.is_empty() { String::new() } else { format!(" ({})", aliases.join(", ")) };
+        let (module, known) = (self.name, known.join(", "));
+        format!("Unsupported parameters for ({module}) module: {name}. Supported parameters include: {known}{aliases}.")
     }
 
     /// Coerces one value and checks it against its choices.
@@ -125,12 +137,23 @@ impl Entry {
         let Some(argument) = self.argument(name) else { return Ok(value) };
         let coerced = coerce(argument.kind, value).map_err(|value| {
             let noun = argument.kind.noun();
-            Diagnostic::new(format!("argument `{name}` of `{}` should be {noun}, not {value}", self.name))
+            let error = Diagnostic::new(format!("argument `{name}` of `{}` should be {noun}, not {value}", self.name));
+            match argument.kind.python() {
+                Some(wanted) => {
+                    let given = python_type(&value);
+                    error.msg(format!(
+                        "argument '{name}' is of type {given} and we were unable to convert to {wanted}: {value}"
+                    ))
+                }
+                None => error,
+            }
         })?;
         match coerced.as_str() {
             Some(text) if !argument.choices.is_empty() && !argument.choices.contains(&text) => {
                 let message = format!("argument `{name}` of `{}` cannot be `{text}`", self.name);
-                Err(Diagnostic::new(message).hint(format!("one of: {}", argument.choices.join(", "))))
+                let choices = argument.choices.join(", ");
+                let msg = format!("value of {} must be one of: {choices}, got: {text}", argument.name);
+                Err(Diagnostic::new(message).hint(format!("one of: {choices}")).msg(msg))
             }
             _ => Ok(coerced),
         }
@@ -151,7 +174,10 @@ impl Entry {
         match self.all().find(|argument| argument.required && !arguments.contains_key(argument.name)) {
             Some(argument) => {
                 let message = format!("`{}` needs the argument `{}`", self.name, argument.name);
-                Err(Diagnostic::new(message).hint(argument.help))
+                let missing = self.all().filter(|argument| argument.required && !arguments.contains_key(argument.name));
+                let missing: Vec<&str> = missing.map(|argument| argument.name).collect();
+                let msg = format!("missing required arguments: {}", missing.join(", "));
+                Err(Diagnostic::new(message).hint(argument.help).msg(msg))
             }
             None => Ok(Arguments(arguments)),
         }
@@ -170,6 +196,20 @@ impl Arguments {
 }
 
 impl Kind {
+    /// Python's name of what a value is turned into.
+    fn python(self) -> Option<&'static str> {
+        match self {
+            Kind::Text => Some("str"),
+            Kind::Path => Some("path"),
+            Kind::Bool => Some("bool"),
+            Kind::Int => Some("int"),
+            Kind::Float => Some("float"),
+            Kind::List => Some("list"),
+            Kind::Map => Some("dict"),
+            Kind::Mode | Kind::Any => None,
+        }
+    }
+
     fn noun(self) -> &'static str {
         match self {
             Kind::Text | Kind::Path => "text",
@@ -181,6 +221,19 @@ impl Kind {
             Kind::Mode => "a file mode such as `\"0644\"` (with its leading zero) or `u=rw,go=r`",
             Kind::Any => "a value",
         }
+    }
+}
+
+/// Returns Python's name of a value's type.
+pub fn python_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "NoneType",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float",
+        Value::Number(_) => "int",
+        Value::String(_) => "str",
+        Value::Array(_) => "list",
+        Value::Object(_) => "dict",
     }
 }
 

@@ -372,7 +372,13 @@ fn read_action(key: &Yaml, value: &Yaml) -> Result<Action, Diagnostic> {
         return Err(Diagnostic::new(message).at(&value.place).hint(hint));
     };
     let pairs = value.as_map().unwrap_or(&[]).iter().filter(|(name, _)| name.as_str() != Some("module")).cloned();
-    with_arguments(module, &Yaml { data: Data::Map(pairs.collect()).into(), ..value.clone() }, is_local)
+    let mut pairs: Vec<(Yaml, Yaml)> = pairs.collect();
+    // What stands under `args:` there are arguments as well.
+    if let Some(at) = pairs.iter().position(|(name, args)| name.as_str() == Some("args") && args.as_map().is_some()) {
+        let (_, args) = pairs.remove(at);
+        pairs.extend(args.as_map().unwrap_or(&[]).iter().cloned());
+    }
+    with_arguments(module, &Yaml { data: Data::Map(pairs).into(), ..value.clone() }, is_local)
 }
 
 fn nothing(node: &Yaml) -> Yaml {

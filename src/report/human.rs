@@ -333,8 +333,7 @@ impl<W: Write> Human<W> {
             Verdict::Skipped => self.line(AnsiColor::Cyan, &format!("skipping: [{name}]{item}")),
             Verdict::Unknown => self.line(AnsiColor::Magenta, &format!("unknown: [{name}]{item} => {message}")),
             Verdict::Failed | Verdict::Ignored if subject.item.is_some() => {
-                self.failure(&format!("failed: [{name}]{item}"), result)?;
-                self.ignoring(verdict)
+                self.failure(&format!("failed: [{name}]{}", item.replacen(" =>", "", 1)), result)
             }
             Verdict::Failed | Verdict::Ignored => {
                 let word = if result.contains_key("unreachable") { "UNREACHABLE!" } else { "FAILED!" };
@@ -342,10 +341,7 @@ impl<W: Write> Human<W> {
                 self.ignoring(verdict)
             }
             Verdict::Unreachable => self.failure(&format!("fatal: [{name}]: UNREACHABLE!"), result),
-            Verdict::Summed { failed: true, ignored, .. } => {
-                self.line(AnsiColor::Red, &format!("fatal: [{name}]: FAILED! => one or more items failed"))?;
-                self.ignoring(if ignored { Verdict::Ignored } else { Verdict::Failed })
-            }
+            Verdict::Summed { failed: true, ignored: true, .. } => self.ignoring(Verdict::Ignored),
             Verdict::Summed { .. } => Ok(()),
         }
     }
@@ -359,43 +355,58 @@ impl<W: Write> Human<W> {
 
     /// Prints a good result: the message of a `debug`, everything with `-v`.
     fn result(&mut self, color: AnsiColor, head: &str, result: &Results) -> std::io::Result<()> {
-        let shown: Results = match self.verbosity {
-            0 => result.iter().filter(|_| self.speaks).map(|(name, value)| (name.clone(), value.clone())).collect(),
-            _ => result.clone(),
-        };
-        if shown.is_empty() {
+        if self.verbosity == 0 && !self.speaks || result.is_empty() {
             return self.line(color, head);
         }
-        if self.yaml {
-            let text = serde_yaml::to_string(&shown).unwrap_or_default();
-            let indented: String = text.lines().map(|line| format!("\n  {line}")).collect();
-            return self.line(color, &format!("{head} =>{indented}"));
-        }
-        let json = serde_json::to_string_pretty(&Value::Object(shown)).unwrap_or_default();
-        self.line(color, &format!("{head} => {json}"))
+        let text = self.told(result, self.speaks);
+        self.line(color, &format!("{head} =>{text}"))
     }
 
-    /// Prints why something failed: the message, then what a command said.
+    /// Prints why something failed: the result, then the error as it is drawn and what has several lines as it stands.
     fn failure(&mut self, head: &str, result: &Results) -> std::io::Result<()> {
-        let message = result.get("msg").map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_string));
-        let message = message.unwrap_or_else(|| {
-            result.get("censored").map_or(String::new(), |text| text.as_str().unwrap_or_default().into())
-        });
-        self.line(AnsiColor::Red, &format!("{head} => {message}"))?;
-        for stream in ["assertion", "stdout", "stderr"] {
-            let text = result.get(stream).and_then(Value::as_str).unwrap_or_default();
+        let text = self.told(result, result.contains_key("assertion"));
+        self.line(AnsiColor::Red, &format!("{head} =>{text}"))?;
+        let drawn = result.get("exception").and_then(Value::as_str);
+        for name in ["msg", "stdout", "stderr"] {
+            let text = result.get(name).and_then(Value::as_str).unwrap_or_default();
+            let prefix = if name == "msg" { String::new() } else { format!("  {name}: ") };
+            if self.yaml || text.lines().count() < 2 || (name == "msg" && drawn.is_some()) {
+                continue;
+            }
             for line in text.lines() {
-                self.line(AnsiColor::Red, &format!("  {stream}: {line}"))?;
+                self.line(AnsiColor::Red, &format!("{prefix}{line}"))?;
             }
         }
-        if self.verbosity > 0 {
-            let json = serde_json::to_string_pretty(&Value::Object(result.clone())).unwrap_or_default();
-            self.line(AnsiColor::Red, &json)?;
+        let written = std::mem::take(&mut self.written);
+        let drawn = drawn.map_or(written.as_str(), |drawn| drawn);
+        drawn.lines().try_for_each(|line| self.line(AnsiColor::Red, line))
+    }
+
+    /// Returns a result as Ansible prints it behind the arrow: sorted, without what is told elsewhere.
+    fn told(&self, result: &Results, pretty: bool) -> String {
+        let told_elsewhere = |name: &str| {
+            matches!(name, "failed" | "skipped" | "exception" | "warnings") || name.starts_with("_ansible")
+        };
+        let hidden = |name: &str| name == "invocation" && self.verbosity < 3;
+        let shown = result.iter().filter(|(name, _)| !told_elsewhere(name) && !hidden(name));
+        let mut shown = Value::Object(shown.map(|(name, value)| (name.clone(), value.clone())).collect());
+        shown.sort_all_objects();
+        if self.yaml {
+            let text = serde_yaml::to_string(&shown).unwrap_or_default();
+            return text.lines().map(|line| format!("\n  {line}")).collect();
         }
-        for line in std::mem::take(&mut self.written).lines() {
-            self.line(AnsiColor::Red, line)?;
-        }
-        Ok(())
+        let json = if pretty || self.verbosity > 2 { pretty_json(&shown) } else { python_json(&shown) };
+        format!(" {json}")
+    }
+}
+
+/// Writes JSON on lines, as Python's `json.dumps` does with an indent of 4.
+fn pretty_json(value: &Value) -> String {
+    let mut text = Vec::new();
+    let form = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    match value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, form)) {
+        Ok(()) => String::from_utf8_lossy(&text).into_owned(),
+        Err(_) => value.to_string(),
     }
 }
 
@@ -483,7 +494,8 @@ mod tests {
         let result = Results::from_iter([("msg".to_string(), json!("gone\u{1b}]0;title\u{7}\nhint: look"))]);
         human.event(&Event::Finished { subject, verdict: Verdict::Failed, result }).unwrap();
         let text = anstream::adapter::strip_bytes(&out).into_vec();
-        let expected = "failed: [mx] => (item=a\\nok: [evil]\\xe9) => gone\\x1b]0;title\\x07\nhint: look\n";
+        let expected = "failed: [mx] (item=a\\nok: [evil]\\xe9) => {\"msg\": \"gone\\u001b]0;title\\u0007\\nhint: look\"}\n\
+                        gone\\x1b]0;title\\x07\nhint: look\n";
         assert_eq!(String::from_utf8(text).unwrap(), expected);
     }
 }

@@ -87,7 +87,8 @@ impl<W: Write + Send> Reporter for Junit<W> {
             Event::Finished { subject, verdict, result } => {
                 let field =
                     |name: &str| result.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_string();
-                let message = [field("msg"), field("skip_reason"), field("censored"), field("stderr")];
+                let message =
+                    [field("msg"), field("skip_reason"), field("censored"), field("stderr"), field("exception")];
                 let message = message.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n");
                 self.finished(subject, *verdict, message);
             }

@@ -39,7 +39,7 @@ impl Recap {
             self.add_stats(&subject.host, told);
         }
         if let Event::Finished { subject, verdict: Verdict::Failed | Verdict::Unreachable, result } = event {
-            let message = result.get("msg").and_then(Value::as_str).unwrap_or("failed");
+            let message = result.get("msg").and_then(Value::as_str).filter(|text| !text.is_empty()).unwrap_or("failed");
             let line = message.lines().next().unwrap_or_default();
             self.failure.get_or_insert_with(|| format!("{}: {line}", subject.host));
         }

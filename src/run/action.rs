@@ -10,7 +10,8 @@ use crate::template::Failure;
 use crate::vars::Var;
 use crate::yaml::Yaml;
 
-use super::doing::{Doing, Done, Trouble, duration, skip};
+use super::doing::{Doing, Done, duration, skip};
+use super::trouble::Trouble;
 use super::{Event, Mode};
 
 /// A row of the table of runner actions.
@@ -145,9 +146,10 @@ impl Doing<'_> {
         let Some(that) = self.written("that") else {
             return Err(Diagnostic::new("`assert` needs the argument `that`").at(&self.task.action_place).into());
         };
-        let conditions = that.as_list().map_or_else(|| vec![that.clone()], <[Yaml]>::to_vec);
+        let listed = self.list_behind(that);
+        let conditions = listed.unwrap_or_else(|| that.as_list().map_or_else(|| vec![that.clone()], <[Yaml]>::to_vec));
         for condition in &conditions {
-            if !self.templates().condition(condition, &self.scope)? {
+            if !self.condition(condition, &self.scope)? {
                 let message = match self.rendered("fail_msg")?.or(self.rendered("msg")?) {
                     Some(message) => text_of(&message),
                     None => "Assertion failed".into(),
@@ -165,15 +167,29 @@ impl Doing<'_> {
         Ok(with("msg", message))
     }
 
+    /// Returns the conditions of a variable that holds a list of them, as they were written: a text that a template has made is
+    /// not evaluated, one that somebody wrote is.
+    fn list_behind(&self, that: &Yaml) -> Option<Vec<Yaml>> {
+        let name = that.as_str()?.trim().strip_prefix("{{")?.strip_suffix("}}")?.trim();
+        match self.scope.get(name)? {
+            Var::Written(node) => node.as_list().map(<[Yaml]>::to_vec),
+            _ => None,
+        }
+    }
+
     fn debug(&self) -> Result<Done, Trouble> {
         let verbosity = self.rendered("verbosity")?.and_then(|value| value.as_u64().or(text_of(&value).parse().ok()));
         if verbosity.unwrap_or(0) > u64::from(self.batch.run.options.verbosity) {
             return Ok(skip("Verbosity threshold not met."));
         }
-        let message =
-            self.written("msg").map(|node| self.templates().render(&node.in_list(), &self.scope)).transpose()?;
+        let message = self.written("msg").map(|node| self.templates().render(&node.in_list(), &self.scope)).transpose();
+        let message = message.map_err(|failure| Trouble::from(failure).during(&self.of_the_argument("msg")))?;
         let message = message.and_then(|values| values.get(0).cloned());
         let var = self.written("var").filter(|var| self.is_given(var));
+        if var.is_some() && message.is_some() {
+            let error = Diagnostic::new("parameters are mutually exclusive: msg|var").at(&self.task.action_place);
+            return Err(Trouble::refused(&error));
+        }
         if let Some(var) = var.filter(|var| var.as_map().is_some() || var.as_list().is_some()) {
             let message = format!("`var` is {}, which is not a string and conversion is not allowed", var.kind());
             return Err(Diagnostic::new(message).at(&var.place).into());
@@ -185,10 +201,6 @@ impl Doing<'_> {
         let Some(var) = var else {
             return Ok(with("msg", message.unwrap_or_else(|| "Hello world!".into())));
         };
-        if message.is_some() {
-            let error = Diagnostic::new("parameters are mutually exclusive: msg|var").at(&self.task.action_place);
-            return Err(error.into());
-        }
         let name = var.as_str().map_or_else(|| var.key(), str::to_string);
         let expression =
             Yaml::text_at(format!("{{{{ {} }}}}", name.trim_start_matches("{{").trim_end_matches("}}")), &var.place);
@@ -206,7 +218,11 @@ impl Doing<'_> {
             },
             // It is there to be looked at, as in Ansible.
             Err(failure) => match undefined(&failure) {
-                Some(what) => format!("<< error 1 - '{what}' is undefined >>").into(),
+                Some(what) => {
+                    let mut done = with(&name, format!("<< error 1 - '{what}' is undefined >>").into());
+                    done.result.insert("warnings".into(), json!([format!("'{what}' is undefined")]));
+                    return Ok(done);
+                }
                 None => return Err(failure.into()),
             },
         };
@@ -222,12 +238,17 @@ impl Doing<'_> {
     fn set_fact(&self, mut arguments: Map<String, Value>) -> Result<Done, Trouble> {
         arguments.remove("cacheable");
         if arguments.is_empty() {
-            return Err(Diagnostic::new("`set_fact` needs at least one `name: value`")
-                .at(&self.task.action_place)
-                .into());
+            let error = Diagnostic::new("`set_fact` needs at least one `name: value`")
+                .msg("No key/value pairs provided, at least one is required for this action to succeed");
+            return Err(Trouble::refused(&error.at(&self.task.action_place)));
         }
         let hosts = self.fact_hosts()?;
         let arguments = self.with_names(arguments)?;
+        for name in arguments.keys() {
+            let name = Yaml::text_at(name, &self.task.action_place);
+            check_variable(&name)
+                .map_err(|error| error.msg(format!("Invalid variable name {}.", python_quoted(&name.key()))))?;
+        }
         for (name, value) in &arguments {
             self.batch.run.warn_reserved(name, &self.task.action_place);
             for host in &hosts {

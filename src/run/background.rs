@@ -13,8 +13,9 @@ use crate::transport::detach::{self, Job};
 use crate::transport::{Command, Output, Transport as _, TransportError};
 
 use super::action::{text_of, with};
-use super::doing::{Doing, Done, Trouble, duration};
+use super::doing::{Doing, Done, duration};
 use super::making::Machine;
+use super::trouble::Trouble;
 use super::{lock, result};
 
 /// How an `async` task goes on.

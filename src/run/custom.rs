@@ -13,8 +13,9 @@ use crate::playbook::library::{Custom, JSON_ARGS, Protocol};
 use crate::transport::Command;
 use crate::transport::command::quote;
 
-use super::doing::{Done, Trouble};
+use super::doing::Done;
 use super::result;
+use super::trouble::Trouble;
 
 /// What stands for a module of the user's where a row of the table is asked for.
 pub(super) const ENTRY: Entry = Entry {

@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::change::{Diff, Secrecy};
-use crate::error::{Diagnostic, Diagnostics};
-use crate::modules::{self, ModuleError, Results};
+use crate::change::Secrecy;
+use crate::error::Diagnostic;
+use crate::modules::{self, Results};
 use crate::playbook::Task;
 use crate::settings;
 use crate::template::{Failure, Templates, Use};
-use crate::transport::TransportError;
 use crate::vars::{Layer, Scope, TaskLayers, Var};
 use crate::yaml::Yaml;
 
 use super::include::Inclusion;
 use super::play::Batch;
 use super::task::Ended;
+use super::trouble::{EXCEPTION, NO_TRACEBACK, OF_A_CONDITION, Trouble, failure, with_exception};
 use super::{Event, Mode, Subject, Verdict, result};
 
 /// One task at work on one host, for one item of its loop or without one.
@@ -54,77 +54,6 @@ pub(super) struct Done {
     pub perhaps: Option<Arc<str>>,
     pub result: Results,
     pub inclusions: Vec<Inclusion>,
-}
-
-/// Why an attempt came to nothing.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    Failed {
-        message: String,
-        result: Results,
-    },
-    Unreachable(String),
-    /// Only a run can say: it needs this.
-    Unknown(Arc<str>),
-    /// The plan that guards the run has something else: nothing more is done on the host.
-    Refused(String),
-    /// Only a run can say, and what is known of it has been shown.
-    Open {
-        needs: Arc<str>,
-        foreseen: Vec<Diff>,
-    },
-}
-
-impl Trouble {
-    pub(super) fn failed(message: impl Into<String>) -> Trouble {
-        Trouble::Failed { message: message.into(), result: Results::new() }
-    }
-}
-
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Trouble {
-        match failure {
-            Failure::Unknown(what) => Trouble::Unknown(what),
-            Failure::Wrong(diagnostic) => diagnostic.into(),
-        }
-    }
-}
-
-impl From<Diagnostic> for Trouble {
-    fn from(diagnostic: Diagnostic) -> Trouble {
-        Trouble::failed(diagnostic.to_string().trim_start_matches("error: "))
-    }
-}
-
-impl From<Diagnostics> for Trouble {
-    fn from(diagnostics: Diagnostics) -> Trouble {
-        Trouble::failed(diagnostics.to_string().trim_start_matches("error: "))
-    }
-}
-
-impl From<TransportError> for Trouble {
-    fn from(error: TransportError) -> Trouble {
-        match error {
-            TransportError::Unreachable(why) => Trouble::Unreachable(why),
-            TransportError::Unknown(needs) => Trouble::Unknown(needs),
-            lost @ TransportError::Uncertain(_) => Trouble::Unreachable(lost.to_string()),
-            TransportError::Held(_) => Trouble::failed(format!(
-                "{error}\nhint: `--wait-lock SECONDS` waits for its end; where it is known to be gone, `--steal-lock`"
-            )),
-            other => Trouble::failed(other.to_string()),
-        }
-    }
-}
-
-impl From<ModuleError> for Trouble {
-    fn from(error: ModuleError) -> Trouble {
-        match error {
-            ModuleError::Failed { message, result } => Trouble::Failed { message, result },
-            ModuleError::Wrong(diagnostic) => diagnostic.into(),
-            ModuleError::Unknown(what) => Trouble::Unknown(what),
-            ModuleError::Host(error) => error.into(),
-        }
-    }
 }
 
 /// How long the end of a command that has passed its own limit may take, with its children that will not be asked.
@@ -171,7 +100,7 @@ impl<'a> Doing<'a> {
         Ended {
             host: self.host.into(),
             verdict,
-            result: Value::Object(done.result),
+            result: Value::Object(with_exception(done.result)),
             registered: Some(registered),
             inclusions: done.inclusions,
         }
@@ -186,11 +115,15 @@ impl<'a> Doing<'a> {
     /// Says whether every `when` holds.
     pub(super) fn holds(&self) -> Result<bool, Trouble> {
         for condition in &self.task.keywords.when {
-            if !self.templates().condition(condition, &self.scope)? {
+            if !self.condition(condition, &self.scope)? {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    pub(super) fn condition(&self, node: &Yaml, scope: &Scope) -> Result<bool, Trouble> {
+        self.templates().condition(node, scope).map_err(|failure| Trouble::from(failure).during(OF_A_CONDITION))
     }
 
     /// Does the task once, within `timeout`, and applies `changed_when` and `failed_when`.
@@ -254,28 +187,35 @@ impl<'a> Doing<'a> {
         result.entry("changed").or_insert(done.changed.into());
         let scope = if done.unknown { self.unknown_scope() } else { self.scope_with(&result) };
         if let Some(node) = &self.task.changed_when {
-            match self.templates().condition(node, &scope) {
+            match self.condition(node, &scope) {
                 Ok(changed) => done.changed = changed,
-                Err(Failure::Unknown(needs)) if done.unknown => done.perhaps = Some(needs),
-                Err(failure) => return Err(failure.into()),
+                Err(Trouble::Unknown(needs)) if done.unknown => done.perhaps = Some(needs),
+                Err(trouble) => return Err(trouble),
             }
         }
         match &self.task.failed_when {
             None => {}
-            Some(node) => match self.templates().condition(node, &scope) {
+            Some(node) => match self.condition(node, &scope) {
                 Ok(true) => {
                     let message = match result.get("msg").and_then(Value::as_str) {
                         Some(message) => message.to_string(),
-                        None => "`failed_when` holds".to_string(),
+                        None => "'failed_when' holds".to_string(),
                     };
                     if self.task.changed_when.is_some() {
                         done.result.insert("changed".into(), done.changed.into());
                     }
+                    done.result.insert("failed_when_result".into(), true.into());
                     return Err(Trouble::Failed { message, result: done.result });
                 }
-                Ok(false) => drop(done.result.remove("failed")),
-                Err(Failure::Unknown(_)) if done.unknown => {}
-                Err(failure) => return Err(failure.into()),
+                Ok(false) => {
+                    if done.result.remove("failed") == Some(Value::Bool(true)) {
+                        let drawn = done.result.remove(EXCEPTION).unwrap_or_else(|| NO_TRACEBACK.into());
+                        done.result.insert("failed_when_suppressed_exception".into(), drawn);
+                    }
+                    done.result.insert("failed_when_result".into(), false.into());
+                }
+                Err(Trouble::Unknown(_)) if done.unknown => {}
+                Err(trouble) => return Err(trouble),
             },
         }
         Ok(done)
@@ -357,7 +297,8 @@ impl<'a> Doing<'a> {
     ) -> Result<Map<String, Value>, Trouble> {
         let mut rendered = Map::new();
         for (key, value) in &self.task.arguments {
-            let values = self.templates().render_for(wanted(&key.key()), &value.in_list(), &self.scope)?;
+            let values = self.templates().render_for(wanted(&key.key()), &value.in_list(), &self.scope);
+            let values = values.map_err(|failure| Trouble::from(failure).during(&self.of_the_argument(&key.key())))?;
             let Value::Array(values) = values else { continue };
             if let Some(value) = values.into_iter().next() {
                 rendered.insert(key.key(), value);
@@ -375,7 +316,8 @@ impl<'a> Doing<'a> {
             }
         }
         if let (Some(name), Some(text)) = (free_form, &self.task.free_form) {
-            let value = match self.templates().render(text, &self.scope)? {
+            let value = self.templates().render(text, &self.scope);
+            let value = match value.map_err(|failure| Trouble::from(failure).during(&self.of_the_argument(name)))? {
                 Value::String(text) => text,
                 other => other.to_string(),
             };
@@ -385,6 +327,13 @@ impl<'a> Doing<'a> {
             rendered.insert(if line { "cmd" } else { name }.into(), value.into());
         }
         Ok(rendered)
+    }
+
+    /// What `msg` says of an argument before what is wrong with it.
+    pub(super) fn of_the_argument(&self, name: &str) -> String {
+        let action = &self.task.action;
+        let dot = if action.contains('.') { "" } else { "ansible.builtin." };
+        format!("Finalization of task args for '{dot}{action}' failed: Error while resolving value for '{name}': ")
     }
 
     /// Turns an attempt into a verdict and the result that is registered.
@@ -437,7 +386,7 @@ impl<'a> Doing<'a> {
         let mut result = done.result.clone();
         result.entry("changed").or_insert(done.changed.into());
         result.entry("failed").or_insert(false.into());
-        Var::Known(Value::Object(result))
+        Var::Known(Value::Object(with_exception(result)))
     }
 
     pub(super) fn report(&self, verdict: Verdict, result: &Results) {
@@ -493,13 +442,6 @@ pub(super) fn entry(task: &Task) -> Option<&'static modules::Entry> {
         Some(_) => Some(&super::custom::ENTRY),
         None => modules::find(&task.action),
     }
-}
-
-pub(super) fn failure(message: &str, mut result: Results) -> Results {
-    result.entry("msg").or_insert(message.into());
-    result.insert("failed".into(), true.into());
-    result.entry("changed").or_insert(false.into());
-    result
 }
 
 pub(super) fn skip(reason: &str) -> Done {

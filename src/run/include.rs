@@ -9,8 +9,9 @@ use crate::modules::arguments::boolean;
 use crate::playbook::{RoleFiles, Step, Task, is_missing};
 use crate::vars::{Layer, Var};
 
-use super::doing::{Doing, Done, Trouble};
+use super::doing::{Doing, Done};
 use super::play::{Batch, Split};
+use super::trouble::Trouble;
 use super::{Event, Subject, Verdict, lock};
 
 /// One inclusion as one host asked for it.

@@ -10,7 +10,8 @@ use crate::modules::arguments::boolean;
 use crate::vars::{Layer, Var, files};
 
 use super::action::{text_of, words};
-use super::doing::{Doing, Done, Trouble};
+use super::doing::{Doing, Done};
+use super::trouble::Trouble;
 
 impl Doing<'_> {
     pub(super) fn include_vars(&self, arguments: &Map<String, Value>) -> Result<Done, Trouble> {

@@ -166,15 +166,14 @@ impl Logins {
             environment: &["ANSIBLE_TRANSPORT"],
         })?;
         let kind = connection.as_ref().map(|said| said.text.as_str()).unwrap_or("ssh");
-        let kind =
-            ["ansible.builtin.", "ansible.legacy."].iter().find_map(|prefix| kind.strip_prefix(prefix)).unwrap_or(kind);
+        let kind = crate::playbook::short(kind);
         let login = match kind {
             "local" => Login::Local,
-            "ssh" | "smart" | "paramiko" | "paramiko_ssh" => self.ssh(keywords, read)?,
+            kind if is_connection(kind) => self.ssh(keywords, read)?,
             other => {
                 let error = Diagnostic::new(format!("connection `{other}` of host `{host}` is not supported"));
                 let place = connection.and_then(|said| said.place);
-                return Err(Diagnostic { place, ..error.hint("`ssh` and `local` are") }.into());
+                return Err(Diagnostic { place, ..error.hint(CONNECTIONS) }.into());
             }
         };
         Ok((login, self.become_user(keywords, read)?))
@@ -430,6 +429,14 @@ fn refuse(read: &Reader<'_>) -> Result<(), Unsettled> {
         }
     }
     Ok(())
+}
+
+/// What may be said where a connection is not one of them.
+pub(super) const CONNECTIONS: &str = "`ssh` and `local` are";
+
+/// Says whether a host can be reached over a connection of this name.
+pub(super) fn is_connection(kind: &str) -> bool {
+    matches!(crate::playbook::short(kind), "local" | "ssh" | "smart" | "paramiko" | "paramiko_ssh")
 }
 
 #[cfg(test)]

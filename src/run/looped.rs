@@ -10,8 +10,9 @@ use crate::modules::Results;
 use crate::template::Failure;
 use crate::vars::{Layer, Scope, TaskLayers, Var};
 
-use super::doing::{Doing, Done, Trouble, duration, skip};
+use super::doing::{Doing, Done, duration, skip};
 use super::task::Ended;
+use super::trouble::{Trouble, with_exception};
 use super::{Event, Verdict};
 
 impl<'a> Doing<'a> {
@@ -56,9 +57,6 @@ impl<'a> Doing<'a> {
                 Err(failure) => Err(failure.into()),
             };
             let (verdict, mut done) = one.conclude(attempt.and_then(|done| one.notifying(done)));
-            if done.inclusions.is_empty() {
-                one.report(verdict, &done.result);
-            }
             let stop = one.breaks(&done);
             let loop_var = self.loop_var();
             done.result.insert("ansible_loop_var".into(), loop_var.clone().into());
@@ -66,6 +64,9 @@ impl<'a> Doing<'a> {
             if let Some(name) = self.task.loop_over.as_ref().and_then(|over| over.control.index_var.clone()) {
                 done.result.insert("ansible_index_var".into(), name.as_str().into());
                 done.result.insert(name, index.into());
+            }
+            if done.inclusions.is_empty() {
+                one.report(verdict, &done.result);
             }
             inclusions.append(&mut done.inclusions);
             sum.add(verdict, done);
@@ -213,7 +214,7 @@ impl Sum {
         if done.unknown {
             self.unknown.get_or_insert_with(|| "the results of a loop".into());
         }
-        let mut result = done.result;
+        let mut result = with_exception(done.result);
         result.entry("changed").or_insert((verdict == Verdict::Changed).into());
         result.entry("failed").or_insert(false.into());
         if verdict == Verdict::Skipped {

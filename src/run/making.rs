@@ -9,11 +9,11 @@ use crate::change::transfer::Progress;
 use crate::change::{Applied, ApplyError, Change, On, Reach, Secrecy};
 use crate::transport::{Become, Machines, Others, Output, ReadAhead, Transport, TransportError};
 
-use super::doing::Trouble;
 use super::event::Uncertain;
 use super::journal::About;
 use super::locks::Rules;
 use super::plan::Route;
+use super::trouble::Trouble;
 use super::underway::{Underway, look_again};
 use super::{Event, Login, Run, Subject};
 

@@ -51,6 +51,7 @@ mod said;
 mod spec;
 mod task;
 mod touched;
+mod trouble;
 mod underway;
 mod validate;
 pub mod verify;

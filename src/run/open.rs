@@ -8,10 +8,11 @@ use crate::playbook::Task;
 use crate::template::{Failure, Use};
 use crate::vars::Var;
 
-use super::doing::{Doing, Done, Trouble, skip};
+use super::doing::{Doing, Done, skip};
 use super::making::Machine;
 use super::module::WAITING;
 use super::play::Batch;
+use super::trouble::Trouble;
 use super::{Event, TaskKind, Verdict};
 
 impl Doing<'_> {

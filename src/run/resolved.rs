@@ -12,7 +12,8 @@ use crate::vars::{Layer, Scope, Var};
 use crate::yaml::Yaml;
 
 use super::action::text_of;
-use super::doing::{Doing, Trouble};
+use super::doing::Doing;
+use super::trouble::Trouble;
 
 /// What a task may want to know of the machine that it is delegated to.
 const ABOUT_A_DELEGATE: &[&str] =

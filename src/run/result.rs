@@ -1,9 +1,10 @@
 //! What a task's result looks like to `register:` and to readers.
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-use crate::change::Applied;
-use crate::modules::{HIDDEN, Results};
+use crate::change::{Applied, Change};
+use crate::modules::{HIDDEN, Outcome, Planned, Results};
+use crate::transport::{Node, PathChange};
 
 /// Adds what applying gave to a module's own fields, under Ansible's names.
 pub fn merged(mut result: Results, applied: Applied) -> Results {
@@ -22,6 +23,7 @@ pub fn merged(mut result: Results, applied: Applied) -> Results {
             result.insert(format!("{name}_lines"), text.lines().map(Value::from).collect());
             result.insert(name.into(), text.into());
         }
+        result.entry("msg").or_insert("".into());
     }
     if let Some((start, end)) = applied.times {
         let (seconds, micros) =
@@ -34,6 +36,64 @@ pub fn merged(mut result: Results, applied: Applied) -> Results {
     }
     result.extend(applied.report);
     result
+}
+
+/// Adds what differs of the path that a result names, as Ansible's `file` gives it in `diff`.
+pub fn note_difference(planned: &mut Planned) {
+    let Outcome::Known(result) = &mut planned.result else { return };
+    let Some(path) = result.get("path").and_then(Value::as_str).map(str::to_string) else { return };
+    let changes: Vec<&PathChange> = planned.changes.iter().filter_map(of_path).collect();
+    let own = changes.iter().find(|change| change.path() == path);
+    let (mut before, after) = own.map(|own| (told(own.before()), told(own.after()))).unwrap_or_default();
+    let (mut old, mut new) = (Map::new(), Map::new());
+    for (name, value) in &before {
+        if after.get(name).is_some_and(|other| other != value) {
+            old.insert(name.clone(), value.clone());
+        }
+    }
+    for (name, value) in &after {
+        if before.get(name) != Some(value) && (before.contains_key(name) || name == "state" || name == "src") {
+            new.insert(name.clone(), value.clone());
+        }
+    }
+    if own.is_some_and(|own| !own.after().exists() && matches!(own.before(), Node::Directory { .. })) {
+        let below = |kind: &str| -> Vec<&str> {
+            let inside = changes.iter().filter(|change| change.path() != path && change.before().kind() == kind);
+            inside.map(|change| change.path()).collect()
+        };
+        before =
+            Map::from_iter([("directories".into(), json!(below("directory"))), ("files".into(), json!(below("file")))]);
+        old.insert("path_content".into(), Value::Object(before));
+    }
+    for side in [&mut old, &mut new] {
+        side.insert("path".into(), path.as_str().into());
+    }
+    result.insert("diff".into(), json!({"before": old, "after": new}));
+}
+
+fn of_path(change: &Change) -> Option<&PathChange> {
+    match change {
+        Change::Path { change, .. } => Some(change),
+        _ => None,
+    }
+}
+
+/// Returns what a node is, under the names that `diff` has.
+fn told(node: &Node) -> Map<String, Value> {
+    let mut told = Map::from_iter([("state".to_string(), Value::from(node.kind()))]);
+    if let Some(permissions) = node.permissions() {
+        told.insert("mode".into(), format!("{:04o}", permissions.mode).into());
+        told.insert("owner".into(), permissions.owner.id.into());
+        told.insert("group".into(), permissions.group.id.into());
+    }
+    match node {
+        Node::Link { target, .. } => drop(told.insert("src".into(), target.as_str().into())),
+        Node::File { modified: Some(time), .. } | Node::Directory { modified: Some(time), .. } => {
+            told.insert("mtime".into(), (*time).into());
+        }
+        _ => {}
+    }
+    told
 }
 
 /// Returns a result as it may be printed: without the values of the fields that its module hides.

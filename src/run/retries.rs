@@ -1,7 +1,8 @@
 //! `until` and `retries`: a task that is done again until it is well.
 
 use super::Event;
-use super::doing::{Doing, Done, Trouble, duration, failure, skip};
+use super::doing::{Doing, Done, duration, skip};
+use super::trouble::{Trouble, failure};
 
 impl Doing<'_> {
     /// Does the task as often as `until` and `retries` ask for.

@@ -6,7 +6,8 @@ use crate::error::Diagnostic;
 use crate::modules::Results;
 use crate::yaml::Yaml;
 
-use super::doing::{Doing, Done, Trouble};
+use super::doing::{Doing, Done};
+use super::trouble::Trouble;
 use super::spec;
 
 impl Doing<'_> {

@@ -4,14 +4,14 @@ use serde_json::Map;
 
 use crate::error::{Diagnostic, Diagnostics};
 use crate::modules::{self, Entry};
-use crate::playbook::keywords::is_template;
+use crate::playbook::keywords::{check_variable, is_template};
 use crate::playbook::{Keywords, Play, Playbook, Step, Task};
 use crate::template::{Syntax, Templates};
 use crate::vars::{Layer, Var};
 use crate::yaml::{Data, Yaml};
 
 use super::doing::entry;
-use super::{action, meta};
+use super::{action, login, meta};
 
 /// Returns every action's name, for suggestions.
 pub fn actions() -> Vec<&'static str> {
@@ -80,6 +80,13 @@ fn verify_keywords(keywords: &Keywords, templates: &Templates, errors: &mut Diag
         errors.extend(templates.check(condition, Syntax::Expression));
     }
     verify_layer(&keywords.vars, templates, errors);
+    if let Some((node, kind)) = keywords.connection.as_ref().and_then(|node| Some((node, node.as_str()?)))
+        && !is_template(kind)
+        && !login::is_connection(kind)
+    {
+        let error = Diagnostic::new(format!("connection `{kind}` is not supported"));
+        errors.push(error.at(&node.place).hint(login::CONNECTIONS));
+    }
     let texts = [&keywords.name, &keywords.become_user, &keywords.remote_user];
     for node in texts.into_iter().flatten().chain(&keywords.environment) {
         errors.extend(templates.check(node, Syntax::Template));
@@ -171,6 +178,18 @@ fn verify_action(action: &action::Action, task: &Task, errors: &mut Diagnostics)
     }
     if let (Some(text), None) = (&task.free_form, action.free_form) {
         errors.push(Diagnostic::new(format!("`{}` takes no bare text", action.name)).at(&text.place));
+    }
+    if action.name == "set_fact" {
+        let named = task.arguments.iter().map(|(name, _)| name).filter(|name| !is_template(&name.key()));
+        named.filter_map(|name| check_variable(name).err()).for_each(|error| errors.push(error));
+    }
+    let written =
+        |name: &str| task.arguments.iter().find(|(key, _)| key.as_str() == Some(name)).map(|(_, value)| value);
+    if let ("debug", Some(_), Some(var)) = (action.name, written("msg"), written("var"))
+        && !has_template(var)
+    {
+        let error = Diagnostic::new("`debug` takes one of `msg` and `var`").at(&task.action_place);
+        errors.push(error.hint("write the variable into the message: `msg: \"... {{ name }}\"`"));
     }
     if action.name == "meta" {
         let word = task.free_form.as_ref().and_then(|node| node.as_str()).unwrap_or_default().trim();

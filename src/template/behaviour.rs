@@ -148,12 +148,6 @@ mod checks {
     }
 
     #[test]
-    fn what_is_refused_says_why() {
-        let found = found("'{{ when | to_datetime }}'", Syntax::Template);
-        assert!(found[0].starts_with("filter `to_datetime` is not supported"), "{found:?}");
-    }
-
-    #[test]
     fn bad_syntax_is_found_and_good_syntax_is_not() {
         assert!(found("'{{ a | }}'", Syntax::Template)[0].starts_with("template syntax"));
         assert!(found("a ==", Syntax::Expression)[0].starts_with("template syntax"));

@@ -9,9 +9,9 @@ use minijinja::{Error, ErrorKind};
 use crate::error::{Diagnostic, Place, Source};
 use crate::yaml::{Style, Yaml};
 
-use super::Failure;
 use super::context::Context;
 use super::prepared::Prepared;
+use super::{Failure, Syntax};
 
 /// An error, told apart by whether `default` and `is defined` may swallow it.
 pub(super) enum Fault {
@@ -66,7 +66,8 @@ impl Fault {
         if error.kind() != ErrorKind::UndefinedError {
             return Fault::Other(Failure::Wrong(syntax(error).at(&place)));
         }
-        let Some(name) = undefined_name(detail) else {
+        let guessed = if undefined_name(detail).is_none() { missing(origin.text(), context) } else { None };
+        let Some(name) = undefined_name(detail).or(guessed.as_deref()) else {
             let message = if detail.is_empty() { "something here is undefined" } else { detail };
             return Fault::Undefined(Diagnostic::new(message).at(&place));
         };
@@ -75,6 +76,10 @@ impl Fault {
         }
         let root = name.split(['.', '[', '|', '(']).next().unwrap_or(name);
         let diagnostic = Diagnostic::new(format!("`{name}` is undefined")).at(&place);
+        let diagnostic = match without(name) {
+            Some(told) => diagnostic.msg(told),
+            None => diagnostic,
+        };
         if context.scope.get(root).is_some() {
             return Fault::Undefined(
                 diagnostic.hint("say what to use instead: `| default(...)`, or test `is defined`"),
@@ -104,19 +109,46 @@ fn syntax(error: &Error) -> Diagnostic {
         }
         ErrorKind::InvalidOperation if !detail.is_empty() => detail.to_string(),
         ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction => {
-            let name = detail.trim_end_matches(" is unknown").rsplit(' ').next().unwrap_or(detail);
-            format!("{} `{name}`", error.kind())
+            format!("{} `{}`", error.kind(), unknown_name(detail))
         }
         ErrorKind::OutOfFuel => "this template does too much work; is there an endless loop?".into(),
         kind if detail.is_empty() => kind.to_string(),
         kind => format!("{kind}: {detail}"),
     };
-    match described.split_once("\nhint: ") {
+    let diagnostic = match described.split_once("\nhint: ") {
         Some((message, hint)) => Diagnostic::new(message).hint(hint),
         None if described.starts_with("tried to use % operator") => {
             Diagnostic::new(described).hint("write the text itself before `%`, or use `{{ text | format(value) }}`")
         }
         None => Diagnostic::new(described),
+    };
+    match error.kind() {
+        ErrorKind::SyntaxError => diagnostic.msg(format!("Syntax error in template: {detail}")),
+        ErrorKind::UnknownFilter => {
+            diagnostic.msg(format!("Syntax error in template: No filter named '{}'.", unknown_name(detail)))
+        }
+        ErrorKind::UnknownTest => {
+            diagnostic.msg(format!("Syntax error in template: No test named '{}'.", unknown_name(detail)))
+        }
+        ErrorKind::UnknownFunction => diagnostic.msg(format!("'{}' is undefined", unknown_name(detail))),
+        _ if detail.starts_with("unable to calculate") || detail.starts_with("tried to use") => {
+            diagnostic.during("Error rendering template: ")
+        }
+        _ => diagnostic,
+    }
+}
+
+fn unknown_name(detail: &str) -> &str {
+    detail.trim_end_matches(" is unknown").rsplit(' ').next().unwrap_or(detail)
+}
+
+/// Says what a value lacks, as Ansible does: `object of type 'dict' has no attribute 'b'` of `a.b`. Of a name alone nothing.
+fn without(name: &str) -> Option<String> {
+    let at = name.rfind(['.', '['])?;
+    let last = name[at + 1..].trim_end_matches(']').trim();
+    match last.parse::<i64>() {
+        Ok(index) if name[at..].starts_with('[') => Some(format!("object of type 'list' has no attribute {index}")),
+        _ => Some(format!("object of type 'dict' has no attribute '{}'", last.trim_matches(['\'', '"']))),
     }
 }
 
@@ -171,6 +203,16 @@ fn innermost(error: &Error) -> &Error {
         source = cause.source();
     }
     found
+}
+
+/// Returns the first variable of a template that is not there, or counts as undefined.
+fn missing(text: &str, context: &Context) -> Option<String> {
+    let environment = context.shared_environment();
+    let prepared = Prepared::new(text, Syntax::Template, environment.syntax());
+    let names = environment.template_from_str(&prepared.text).ok()?.undeclared_variables(false);
+    let function = |name: &str| environment.globals().any(|(known, _)| known == name);
+    let lacks = |name: &String| !function(name) && (context.scope.get(name).is_none() || context.note(name).is_some());
+    names.into_iter().filter(lacks).min_by_key(|name| text.find(name.as_str()))
 }
 
 /// Reads the name from the engine's "`name` is undefined".

@@ -1,16 +1,15 @@
-//! Functions beside the lookups: `dict`, `now`, `undef`.
+//! Functions beside the lookups: `dict`, `undef`.
 
-use std::fmt;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use minijinja::value::{Object, ObjectRepr, ValueKind};
-use minijinja::{Error, ErrorKind, State, Value};
+use minijinja::{Error, Value};
 
 use crate::error::Diagnostic;
 
 use super::Failure;
-use super::call::{Call, list, text, wrong};
+use super::call::{Call, list, wrong};
 use super::fault::raise;
 use super::values::pairs;
 
@@ -33,63 +32,29 @@ pub(super) fn dict(call: &mut Call) -> Result<Value, Error> {
     Ok(Value::from_pairs(entries.into_values()))
 }
 
-/// The time: with a format as text, without as something that has `strftime`, `year`, ...
-pub(super) fn now(call: &mut Call) -> Result<Value, Error> {
-    let utc = call.next_flag("utc")?;
-    let format = call.next_text("fmt")?;
-    let zone = if utc { jiff::tz::TimeZone::UTC } else { jiff::tz::TimeZone::system() };
-    let moment = Moment(jiff::Timestamp::now().to_zoned(zone));
-    match format {
-        Some(format) => moment.format(&format),
-        None => Ok(Value::from_object(moment)),
-    }
-}
-
-/// What `now()` returns; it is written as Python writes a datetime.
-#[derive(Debug)]
-struct Moment(jiff::Zoned);
-
-impl Moment {
-    fn format(&self, format: &str) -> Result<Value, Error> {
-        let written = jiff::fmt::strtime::format(format, &self.0);
-        written.map(Value::from).map_err(|error| wrong(format!("the time format `{format}` is wrong: {error}")))
-    }
-}
-
-impl Object for Moment {
-    fn repr(self: &Arc<Self>) -> ObjectRepr {
-        ObjectRepr::Plain
-    }
-
-    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        Some(match key.as_str()? {
-            "year" => self.0.year().into(),
-            "month" => self.0.month().into(),
-            "day" => self.0.day().into(),
-            "hour" => self.0.hour().into(),
-            "minute" => self.0.minute().into(),
-            "second" => self.0.second().into(),
-            _ => return None,
-        })
-    }
-
-    fn call_method(self: &Arc<Self>, _: &mut State, method: &str, arguments: &[Value]) -> Result<Value, Error> {
-        match (method, arguments) {
-            ("strftime", [format]) => self.format(&text(format)),
-            ("isoformat", []) => self.format("%Y-%m-%dT%H:%M:%S.%6f"),
-            ("date", []) => self.format("%Y-%m-%d"),
-            ("timestamp", []) => Ok((self.0.timestamp().as_microsecond() as f64 / 1e6).into()),
-            _ => Err(Error::from(ErrorKind::UnknownMethod)),
-        }
-    }
-
-    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.strftime("%Y-%m-%d %H:%M:%S.%6f"))
-    }
-}
-
 /// A variable that somebody has to set: using it is an error with this hint.
 pub(super) fn undef(call: &mut Call) -> Result<Value, Error> {
     let hint = call.next_text("hint")?.unwrap_or_else(|| "this variable has to be set".into());
-    Err(raise(Failure::Wrong(Diagnostic::new("this variable is left undefined on purpose").hint(hint))))
+    Ok(Value::from_object(Undef(hint)))
+}
+
+/// What `undef()` returns: it may be handed on, not used.
+#[derive(Debug)]
+struct Undef(String);
+
+impl Object for Undef {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+}
+
+/// Refuses to use what `undef()` has returned.
+pub(super) fn usable(value: &Value) -> Result<(), Error> {
+    match value.downcast_object_ref::<Undef>() {
+        Some(Undef(hint)) => {
+            let error = Diagnostic::new("this variable is left undefined on purpose").hint(hint.as_str());
+            Err(raise(Failure::Wrong(error.msg(hint.as_str()))))
+        }
+        None => Ok(()),
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use minijinja::value::ValueKind;
-use minijinja::{Environment, Error, Value};
+use minijinja::{Environment, Error, ErrorKind, Value};
 
 use crate::error::{Diagnostic, Source};
 use crate::host::TemplateOptions;
@@ -22,7 +22,7 @@ use super::filters;
 use super::prepared::Prepared;
 use super::shown::Use;
 use super::values::{Omit, items, pairs};
-use super::{found, functions, passwords, tables};
+use super::{found, functions, moments, passwords, tables};
 
 /// The functions that call a lookup by its name.
 pub(super) const CALLS: [&str; 3] = ["lookup", "query", "q"];
@@ -31,7 +31,7 @@ const FUNCTIONS: &[Row] = &[
     ("lookup", lookup),
     ("query", query),
     ("q", query),
-    ("now", functions::now),
+    ("now", moments::now),
     ("undef", functions::undef),
     ("dict", functions::dict),
 ];
@@ -108,7 +108,7 @@ pub(super) fn load_includes(environment: &mut Environment, source: &Source, scop
         let text = read(&path)?;
         // Jinja2 keeps the last newline of the outermost template only.
         let text = text.strip_suffix('\n').unwrap_or(&text);
-        Ok(Some(Prepared::new(text, super::Syntax::Template, &config).text.into_owned()))
+        Ok(Some(Prepared::new(text, super::Syntax::File, &config).text.into_owned()))
     });
 }
 
@@ -148,6 +148,10 @@ fn called(call: &mut Call, wants_list: bool) -> Result<Value, Error> {
     let errors = options.shift_remove("errors").map_or_else(|| "strict".into(), |errors| text(&errors));
     let wants_list = options.shift_remove("wantlist").map_or(wants_list, |flag| flag.is_true());
     let context = Context::of(call.state)?;
+    // A default is only used where there is nothing.
+    if options.iter().any(|(option, value)| option != "default" && value.is_undefined()) {
+        return Err(Error::new(ErrorKind::UndefinedError, "an option of this lookup is undefined"));
+    }
     let found = match run(&name, Terms { terms, options, context: &context }) {
         Err(_) if errors != "strict" && wants_list => return Ok(Vec::<Value>::new().into()),
         Err(_) if errors != "strict" => return Ok(Value::from(())),
@@ -338,10 +342,24 @@ fn together(terms: &mut Terms) -> Result<Vec<Value>, Error> {
 }
 
 fn subelements(terms: &mut Terms) -> Result<Vec<Value>, Error> {
+    let expected = "subelements lookup expects a list of two or three items,";
     let [elements, path, options @ ..] = terms.terms.as_slice() else {
-        return Err(wrong("`subelements` needs a list and the name of a list in its items"));
+        return Err(wrong(format!("{expected} a list and the name of a list in its items")));
     };
+    if options.len() > 1 {
+        return Err(wrong(format!("{expected} not {}", terms.terms.len())));
+    }
+    if !matches!(elements.kind(), ValueKind::Map | ValueKind::Seq | ValueKind::Iterable) || path.as_str().is_none() {
+        return Err(wrong(format!("{expected} first a dict or a list, second a string pointing to the subkey")));
+    }
+    if options.iter().any(|options| options.kind() != ValueKind::Map) {
+        return Err(wrong("the optional third item must be a dict with flags ('skip_missing')"));
+    }
     let skip = options.first().map(|options| options.get_attr("skip_missing")).transpose()?;
+    // A list that a task with a condition has not registered.
+    if elements.kind() == ValueKind::Map && elements.get_attr("skipped")?.is_true() {
+        return Ok(Vec::new());
+    }
     filters::pairs_below(elements, path, skip.is_some_and(|skip| skip.is_true()))
 }
 

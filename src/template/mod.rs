@@ -22,6 +22,7 @@ mod found;
 mod functions;
 mod lookups;
 mod methods;
+mod moments;
 mod names;
 mod native;
 mod passwords;
@@ -60,6 +61,8 @@ pub enum Failure {
 pub enum Syntax {
     Template,
     Expression,
+    /// A template file: unlike in a playbook, the escapes in its strings are Python's.
+    File,
 }
 
 impl Templates {
@@ -155,6 +158,10 @@ impl Templates {
                 }
                 Ok(true)
             }
+            Data::Text(_) if node.tag.as_deref() == Some("!unsafe") => {
+                let error = Diagnostic::new("a condition that is `!unsafe` is not evaluated").at(&node.place);
+                Err(Failure::Wrong(error.msg("Encountered untrusted template or expression.")))
+            }
             Data::Text(text) if !text.trim().is_empty() => {
                 let context = Context::new(&self.environment, scope);
                 let wrapped = is_template(text);
@@ -182,7 +189,13 @@ impl Templates {
         }
         let context = Context::new(&self.environment, scope);
         let fail = |broken: Broken| Fault::new(&broken, &Origin::Node(terms), &context).failure();
+        let expression = |text: &str| Some(text.trim().strip_prefix("{{")?.strip_suffix("}}")?.to_string());
         let given = match &*terms.data {
+            // A list with something undefined in it is no value yet.
+            Data::Text(text) if expression(text).is_some_and(|inner| !inner.contains("{{")) => {
+                let inner = expression(text).unwrap_or_default();
+                native::evaluate(&self.environment, &inner, context.value()).map_err(fail)?
+            }
             Data::Text(text) => native::render(&self.environment, text, context.value()).map_err(fail)?,
             _ => context.written("", terms).unwrap_or_default(),
         };
@@ -217,7 +230,7 @@ impl Templates {
         let mut environment = (*self.environment).clone();
         environment.set_syntax(config.clone());
         lookups::load_includes(&mut environment, source, scope);
-        let prepared = Prepared::new(&source.text[header..], Syntax::Template, &config);
+        let prepared = Prepared::new(&source.text[header..], Syntax::File, &config);
         let name = source.path.to_string_lossy();
         let rendered = environment
             .template_from_named_str(&name, &leniently(&prepared.text, &config, wanted))
@@ -321,7 +334,16 @@ fn nowhere() -> Source {
 
 fn not_boolean(value: &minijinja::Value, wrapped: bool) -> Diagnostic {
     let kind = values::python_type(value);
-    let diagnostic = Diagnostic::new(format!("this condition is {} and not a boolean", described(value, kind)));
+    let truth = if value.is_true() { "True" } else { "False" };
+    let told = match (wrapped, kind) {
+        // What a template has made is not read as an expression once more.
+        (true, "str") => "Encountered untrusted template or expression.".to_string(),
+        _ => format!(
+            "Conditional result ({truth}) was derived from value of type '{kind}'. Conditionals must have a boolean result."
+        ),
+    };
+    let diagnostic =
+        Diagnostic::new(format!("this condition is {} and not a boolean", described(value, kind))).msg(told);
     match kind {
         _ if wrapped => diagnostic.hint("a condition is an expression already; write names without `{{ }}`"),
         "str" => diagnostic.hint("compare it (`x == 'yes'`, `x | length > 0`), or convert it: `x | bool`"),

@@ -36,7 +36,7 @@ pub(super) const LOCAL: [&str; 4] = ["caller", "loop", "super", "self"];
 pub(super) fn check(environment: &Environment, text: &str, syntax: Syntax, origin: &Origin) -> Diagnostics {
     let prepared = Prepared::new(text, syntax, environment.syntax());
     let compiled = match syntax {
-        Syntax::Template => environment.template_from_str(&prepared.text).map(|_| ()),
+        Syntax::Template | Syntax::File => environment.template_from_str(&prepared.text).map(|_| ()),
         Syntax::Expression => environment.compile_expression(&prepared.text).map(|_| ()),
     };
     let mut found = Diagnostics::default();
@@ -67,7 +67,7 @@ impl Kind {
     fn check(self, name: &str, own: &HashSet<&str>) -> Result<(), Diagnostic> {
         let short = name.strip_prefix("ansible.builtin.").unwrap_or(name);
         let (noun, known, refused): (_, Vec<&str>, _) = match self {
-            Kind::Filter => ("filter", filters::names().collect(), filters::REFUSED),
+            Kind::Filter => ("filter", filters::names().collect(), &[][..]),
             Kind::Test => ("test", tests::names().collect(), &[][..]),
             Kind::Function => ("function", lookups::functions().collect(), &[][..]),
             Kind::Lookup => ("lookup", lookups::names().collect(), lookups::REFUSED),

@@ -5,6 +5,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, Undefi
 
 use super::Syntax;
 use super::fault::Broken;
+use super::functions::usable;
 use super::prepared::Prepared;
 use super::shown::{Use, leniently};
 use super::values::json;
@@ -37,6 +38,7 @@ fn record(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Erro
     if value.is_undefined() {
         return minijinja::value::StringInput::new(state, value).map(|_| ());
     }
+    usable(value)?;
     let emitted = state.get_or_insert_extension(Emitted::default());
     emitted.count += 1;
     emitted.last = value.clone();
@@ -97,7 +99,7 @@ pub(super) fn evaluate(environment: &Environment, text: &str, context: Value) ->
     let result = environment.compile_expression(&prepared.text).and_then(|expression| expression.eval(context));
     let checked = result.and_then(|value| match value.is_undefined() {
         true => Err(Error::new(ErrorKind::UndefinedError, format!("`{}` is undefined", text.trim()))),
-        false => Ok(value),
+        false => usable(&value).map(|()| value),
     });
     checked.map_err(|error| Broken::new(error, &prepared))
 }

@@ -61,6 +61,12 @@ impl<'a> Tokens<'a> {
         }
     }
 
+    /// Says whether this token stands between `{{` and `}}`, and not in a block.
+    fn is_printed(&self, index: usize) -> bool {
+        let begins = |(token, _): &&(Token, Span)| matches!(token, Token::VariableStart | Token::BlockStart);
+        matches!(self.0[..index].iter().rev().find(begins), Some((Token::VariableStart, _)))
+    }
+
     fn range(&self, index: usize) -> Range<usize> {
         let span = self.0[index].1;
         span.start_offset as usize..span.end_offset as usize
@@ -77,6 +83,25 @@ impl<'a> Tokens<'a> {
             }
             depth == 0
         })
+    }
+
+    /// Returns the first token of the operand that ends at `end`.
+    fn operand_start(&self, end: usize) -> usize {
+        let mut start = end;
+        loop {
+            if matches!(self.0[start].0, Token::ParenClose | Token::BracketClose | Token::BraceClose) {
+                let Some(open) = self.open_of(start) else { return start };
+                start = open;
+                if start > 0 && self.ends_operand(start - 1) {
+                    start -= 1;
+                    continue;
+                }
+            }
+            match start.checked_sub(2) {
+                Some(before) if self.is(start - 1, ".") || self.is(start - 1, "|") => start = before,
+                _ => return start,
+            }
+        }
     }
 
     /// Returns the last token of the operand that starts at `start`, filters and calls included.
@@ -107,7 +132,8 @@ impl<'a> Prepared<'a> {
                 edits.extend(chain(&tokens, index - 1));
             }
             edits.extend(percent(&tokens, index));
-            edits.extend(group(text, &tokens, index));
+            edits.extend(minus(&tokens, index));
+            edits.extend(group((text, syntax), &tokens, index));
         }
         edits.sort_by_key(|(range, _)| (range.start, range.end));
         let mut new = String::with_capacity(text.len());
@@ -219,14 +245,17 @@ fn is_slice(tokens: &Tokens, open: usize, close: usize) -> bool {
     })
 }
 
-/// Spells the group of a regular expression in a string, `'\\1'` or `'\\g<name>'`, so that it stays one: Ansible doubles the
-/// backslashes of strings in playbooks, and the engine reads it as a control character.
-fn group(text: &str, tokens: &Tokens, index: usize) -> Option<(Range<usize>, String)> {
+/// Spells the backslashes of a string so that they stay: Ansible doubles them in the expressions of playbooks. Elsewhere the group
+/// of a regular expression, `'\\1'` or `'\\g<name>'`, stays one, which the engine would read as a control character.
+fn group((text, syntax): (&str, Syntax), tokens: &Tokens, index: usize) -> Option<(Range<usize>, String)> {
     if !matches!(tokens.0[index].0, Token::Str(_) | Token::String(_)) {
         return None;
     }
     let range = tokens.range(index);
     let written = text.get(range.clone())?;
+    if syntax == Syntax::Template && written.contains('\\') && tokens.is_printed(index) {
+        return Some((range, written.replace('\\', "\\\\")));
+    }
     let (mut spelt, mut rest) = (String::new(), written);
     while let Some((before, after)) = rest.split_once('\\') {
         spelt.push_str(before);
@@ -238,6 +267,26 @@ fn group(text: &str, tokens: &Tokens, index: usize) -> Option<(Range<usize>, Str
     }
     spelt.push_str(rest);
     (spelt != written).then_some((range, spelt))
+}
+
+/// Spells `a - b` as `a|_minus(b)` where moments may be meant: the engine's `-` is for numbers only.
+fn minus(tokens: &Tokens, index: usize) -> Vec<(Range<usize>, String)> {
+    let times = |(token, _): &(Token, Span)| matches!(token, Token::Ident("to_datetime" | "now"));
+    if !matches!(tokens.0[index].0, Token::Minus) || !tokens.ends_operand(index - 1) || !tokens.0.iter().any(times) {
+        return Vec::new();
+    }
+    let closer = |index: usize| {
+        let token = tokens.0.get(index).map(|(token, _)| token);
+        matches!(token, Some(Token::Mul | Token::Div | Token::FloorDiv | Token::Mod | Token::Pow | Token::Minus))
+    };
+    let start = tokens.operand_start(index - 1);
+    match tokens.operand_end(index + 1).filter(|end| *end > index) {
+        Some(end) if !closer(end + 1) && !start.checked_sub(1).is_some_and(closer) => {
+            let stop = tokens.range(end).end;
+            vec![(tokens.range(index), "|_minus(".into()), (stop..stop, ")".into())]
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Spells `'text' % value` as `'text'|_percent(value)`: the engine's `%` is for numbers only.

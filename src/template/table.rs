@@ -67,6 +67,61 @@ fn check_rows(rows: Vec<(&str, Value)>) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Every filter, test and method with what ansible-core 2.19 makes of it: `EXPRESSION => JSON`, a line each.
+const DOCUMENTED: &str = include_str!("documented.txt");
+
+/// Ansible's own, beside Jinja2's.
+const ANSIBLES: [(&str, &str, usize); 2] = [
+    (
+        "| ",
+        "b64decode b64encode basename bool checksum combinations combine comment commonpath dict2items difference dirname \
+         expanduser expandvars extract flatten from_json from_yaml from_yaml_all groupby hash human_readable \
+         human_to_bytes intersect items2dict log mandatory md5 normpath password_hash path_join permutations pow product \
+         quote random realpath regex_escape regex_findall regex_replace regex_search rekey_on_member relpath root sha1 \
+         shuffle split splitext strftime subelements symmetric_difference ternary to_datetime to_json to_nice_json \
+         to_nice_yaml to_uuid to_yaml type_debug union unique unvault urldecode urlsplit vault win_basename win_dirname \
+         win_splitdrive zip zip_longest",
+        70,
+    ),
+    (
+        "is ",
+        "abs all any change changed contains directory exists failed failure falsy file finished is_abs is_dir is_file \
+         is_link is_mount is_same_file isnan issubset issuperset link link_exists match mount nan reachable regex \
+         same_file search skip skipped started subset succeeded success successful superset timedout truthy unreachable \
+         uri url urn vault_encrypted vaulted_file version version_compare",
+        49,
+    ),
+];
+
+#[test]
+fn every_filter_and_test_of_ansible_is_in_the_table() {
+    for (before, names, count) in ANSIBLES {
+        let names: Vec<&str> = names.split_whitespace().collect();
+        assert_eq!(names.len(), count);
+        let is_there = |name: &str| {
+            let used = format!("{before}{name}");
+            let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+            DOCUMENTED.match_indices(&used).any(|(at, _)| ends(&DOCUMENTED[at + used.len()..]))
+        };
+        let missing: Vec<&&str> = names.iter().filter(|name| !is_there(name)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+}
+
+#[test]
+fn what_is_documented_is_so() {
+    let wrong = DOCUMENTED.lines().filter_map(|line| {
+        let (expression, expected) = line.rsplit_once(" => ")?;
+        let expected: Value = serde_json::from_str(expected).unwrap();
+        match render(&format!("{{{{ {expression} }}}}")) {
+            Ok(found) if found == expected => None,
+            found => Some(format!("{expression}\n    found {found:?}\n expected {expected}")),
+        }
+    });
+    let wrong: Vec<String> = wrong.collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn an_expression_alone_keeps_its_type() {
     check_rows(vec![
@@ -175,7 +230,7 @@ fn text_filters() {
         ("{{ 'ab' | center(6) }}", json!("  ab  ")),
         ("{{ 'abc' | center(6) }}", json!(" abc  ")),
         ("{{ 'hi' | comment }}", json!("#\n# hi\n#")),
-        ("{{ 'a\\nb' | comment('cblock') }}", json!("/*\n *\n * a\n * b\n *\n */")),
+        ("{{ 'a\nb' | comment('cblock') }}", json!("/*\n *\n * a\n * b\n *\n */")),
         ("{{ 'hi' | comment('xml') }}", json!("<!--\n -\n - hi\n -\n-->")),
         ("{{ 'hi' | comment(decoration='; ') }}", json!(";\n; hi\n;")),
         ("{{ \"it's\" | quote }}", json!("'it'\"'\"'s'")),
@@ -192,19 +247,19 @@ fn text_filters() {
         ("{{ x | type_debug }}", json!("int")),
         ("{{ n | type_debug }}", json!("NoneType")),
         ("{{ s | regex_replace('o', '0') }}", json!("hell0 w0rld")),
-        ("{{ s | regex_replace('(\\\\w+) (\\\\w+)', '\\\\2 \\\\1') }}", json!("world hello")),
-        ("{{ s | regex_replace('^(?P<first>h)', '<\\\\g<first>>') }}", json!("<h>ello world")),
+        ("{{ s | regex_replace('(\\w+) (\\w+)', '\\2 \\1') }}", json!("world hello")),
+        ("{{ s | regex_replace('^(?P<first>h)', '<\\g<first>>') }}", json!("<h>ello world")),
         ("{{ 'aaa' | regex_replace('a', 'b', count=2) }}", json!("bba")),
         ("{{ 'A' | regex_replace('a', 'b', ignorecase=true) }}", json!("b")),
-        ("{{ 'a\\nb' | regex_replace('^', '> ', multiline=true) }}", json!("> a\n> b")),
-        ("{{ 'a\\n' | regex_replace('a$', 'b') }}", json!("b\n")),
+        ("{{ 'a\nb' | regex_replace('^', '> ', multiline=true) }}", json!("> a\n> b")),
+        ("{{ 'a\n' | regex_replace('a$', 'b') }}", json!("b\n")),
         ("{{ s | regex_search('w.r') }}", json!("wor")),
         ("{{ s | regex_search('zzz') }}", json!(null)),
-        ("{{ 'k=v' | regex_search('(\\\\w)=(\\\\w)', '\\\\1', '\\\\2') }}", json!(["k", "v"])),
-        ("{{ 'k=v' | regex_search('(?P<k>\\\\w)=', '\\\\g<k>') }}", json!(["k"])),
+        ("{{ 'k=v' | regex_search('(\\w)=(\\w)', '\\1', '\\2') }}", json!(["k", "v"])),
+        ("{{ 'k=v' | regex_search('(?P<k>\\w)=', '\\g<k>') }}", json!(["k"])),
         ("{{ 'a1b22' | regex_findall('[0-9]+') }}", json!(["1", "22"])),
-        ("{{ 'a=1\\nb\\na=2\\n' | regex_findall('(?m)^a=(.*)$') }}", json!(["1", "2"])),
-        ("{{ 'k=v,l=w' | regex_findall('(\\\\w)=(\\\\w)') }}", json!([["k", "v"], ["l", "w"]])),
+        ("{{ 'a=1\nb\na=2\n' | regex_findall('(?m)^a=(.*)$') }}", json!(["1", "2"])),
+        ("{{ 'k=v,l=w' | regex_findall('(\\w)=(\\w)') }}", json!([["k", "v"], ["l", "w"]])),
         ("{{ 'a.b*' | regex_escape }}", json!("a\\.b\\*")),
         ("{{ 'a.b+' | regex_escape('posix_basic') }}", json!("a\\.b+")),
         ("{{ '%s-%03d' % (s, x) }}", json!("hello world-005")),
@@ -218,7 +273,7 @@ fn text_filters() {
         ("{{ s | truncate(5) }}", json!("he...")),
         ("{{ s | truncate(length=5, end='') }}", json!("hello")),
         ("{{ s | wordwrap(5) }}", json!("hello\nworld")),
-        ("{{ 'a\\nb' | indent(2, true) }}", json!("  a\n  b")),
+        ("{{ 'a\nb' | indent(2, true) }}", json!("  a\n  b")),
         ("{{ ['a', 'b'] | map('upper') | join('-') }}", json!("A-B")),
     ]);
 }
@@ -311,15 +366,15 @@ fn encoding_filters() {
         ("{{ {'b': [1], 'a': 2} | to_nice_json }}", json!("{\n    \"a\": 2,\n    \"b\": [\n        1\n    ]\n}")),
         ("{{ '{\"a\": [1, null]}' | from_json }}", json!({"a": [1, null]})),
         ("{{ '[yes, 0644]' | from_yaml }}", json!([true, 420])),
-        ("{{ 'a: 1\\n---\\nb: 2' | from_yaml_all | list }}", json!([{"a": 1}, {"b": 2}])),
+        ("{{ 'a: 1\n---\nb: 2' | from_yaml_all | list }}", json!([{"a": 1}, {"b": 2}])),
         ("{{ {'b': 1, 'a': [1, 2]} | to_yaml }}", json!("a: [1, 2]\nb: 1\n")),
         ("{{ {'b': 'yes', 'a': [1, {'c': 'x y'}]} | to_nice_yaml }}", json!("a:\n- 1\n-   c: x y\nb: 'yes'\n")),
         (
-            "{{ {'t': 'a\\nb', 'q': \"it's: x\", 'c': 'a,b', 'n': [[1]]} | to_nice_yaml }}",
+            "{{ {'t': 'a\nb', 'q': \"it's: x\", 'c': 'a,b', 'n': [[1]]} | to_nice_yaml }}",
             json!("c: a,b\nn:\n-   - 1\nq: 'it''s: x'\nt: 'a\n\n    b'\n"),
         ),
         ("{{ [{'c': 'x,y'}] | to_yaml }}", json!("- {c: 'x,y'}\n")),
-        ("{{ 'a b' | to_yaml }}", json!("a b\n...\n")),
+        ("{{ 'a b' | to_yaml }}", json!("a b\n")),
         ("{{ {'a': {'b': []}} | to_nice_yaml(indent=2) }}", json!("a:\n  b: []\n")),
         (
             "{{ ['012', '', 'a: b', '2026-11-23', none] | to_nice_yaml }}",
@@ -409,7 +464,7 @@ fn functions_and_lookups() {
         ("{{ lookup('vars', 'nope', default='D') }}", json!("D")),
         ("{{ query('varnames', '^peo') }}", json!(["people"])),
         ("{{ lookup('pipe', 'echo hi') }}", json!("hi")),
-        ("{{ query('lines', 'printf \"a\\nb\"') }}", json!(["a", "b"])),
+        ("{{ query('lines', 'printf \"a\nb\"') }}", json!(["a", "b"])),
         ("{{ lookup('random_choice', 'a') }}", json!("a")),
         ("{{ lookup('file', '/nowhere/at/all', errors='ignore') }}", json!(null)),
         ("{{ lookup('ansible.builtin.env', 'CUTOVER_NO_SUCH_NAME') | length }}", json!(0)),
@@ -435,7 +490,7 @@ fn python_methods() {
         ("{{ 'ab.gz'.removesuffix('.gz') }}", json!("ab")),
         ("{{ 'aB'.swapcase() }}", json!("Ab")),
         ("{{ 'abc'.index('c') }}", json!(2)),
-        ("{{ 'a\\tb'.expandtabs(4) }}", json!("a   b")),
+        ("{{ 'a\tb'.expandtabs(4) }}", json!("a   b")),
         ("{{ ','.join(['a', 'b']) }}", json!("a,b")),
         ("{{ l.index(1) }}", json!(1)),
         ("{{ l.count(1) }}", json!(1)),

@@ -255,6 +255,11 @@ fn version(call: &mut Call) -> Result<Value, Error> {
     if other.is_empty() {
         return Err(wrong("the version to compare with is empty"));
     }
+    if strict.is_some_and(|strict| strict.is_true())
+        && let Some(odd) = [&value, &other].into_iter().find(|version| !is_strict(version))
+    {
+        return Err(wrong(format!("Version comparison failed: invalid version number '{odd}'")));
+    }
     let order = match kind.as_deref() {
         Some("semver" | "semantic") => semantic(&value).cmp(&semantic(&other)),
         _ => compare_loosely(&value, &other),
@@ -269,6 +274,13 @@ fn version(call: &mut Call) -> Result<Value, Error> {
         _ => return Err(wrong(format!("`version` has no operator `{operator}`\nhint: one of ==, !=, <, <=, >, >="))),
     }
     .into())
+}
+
+/// `1.2`, `1.2.3` or `1.2b1` (`distutils`' StrictVersion).
+fn is_strict(version: &str) -> bool {
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let (release, pre) = version.split_once(['a', 'b']).map_or((version, None), |(release, pre)| (release, Some(pre)));
+    (2..=3).contains(&release.split('.').count()) && release.split('.').all(number) && pre.is_none_or(number)
 }
 
 /// Compares runs of digits as numbers and runs of letters as text, dots apart (`distutils`' LooseVersion).

@@ -8,6 +8,7 @@ use minijinja::{Error, ErrorKind};
 use serde_json::{Map, Number, Value as Json};
 
 use super::context::path_of;
+use super::functions::usable;
 
 /// `omit`: an argument with this value is as if it had not been written.
 #[derive(Debug)]
@@ -66,13 +67,19 @@ pub(super) fn json(value: &Value) -> Result<Json, Error> {
             }
             Json::Object(map)
         }
-        _ => Json::String(value.to_string()),
+        _ => {
+            usable(value)?;
+            Json::String(value.to_string())
+        }
     })
 }
 
 fn undefined_in(container: &Value, part: &str) -> Error {
-    let path = path_of(container).map_or_else(|| part.trim_start_matches('.').into(), |path| format!("{path}{part}"));
-    Error::new(ErrorKind::UndefinedError, format!("`{path}` is undefined"))
+    let why = match path_of(container) {
+        Some(path) => format!("`{path}{part}` is undefined"),
+        None => "a value in here is undefined".into(),
+    };
+    Error::new(ErrorKind::UndefinedError, why)
 }
 
 /// Whole numbers beyond 64 bits become text, which loses nothing.

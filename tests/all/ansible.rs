@@ -188,7 +188,14 @@ fn an_assertion_says_what_it_found() {
     let printed = play(text, "").expect(2);
     has(&printed, "\"msg\": \"all good\"");
     assert!(!printed.stdout.contains("silent"), "{}", printed.stdout);
-    has(&printed, "fatal: [mx1]: FAILED! => not so\n  assertion: 1 == 2\n");
+    let why = r#"fatal: [mx1]: FAILED! => {
+    "assertion": "1 == 2",
+    "changed": false,
+    "evaluated_to": false,
+    "msg": "not so"
+}
+"#;
+    has(&printed, why);
 }
 
 #[test]

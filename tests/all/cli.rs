@@ -60,7 +60,7 @@ fn output_is_in_ansibles_form() {
     let expected = [
         stars("PLAY [greet]"),
         stars("TASK [say it]"),
-        "ok: [host] => {\n  \"msg\": \"hello host\"\n}\n".into(),
+        "ok: [host] => {\n    \"msg\": \"hello host\"\n}\n".into(),
         stars("TASK [not this time]"),
         "skipping: [host]\n".into(),
         stars("TASK [command]"),
@@ -110,7 +110,11 @@ fn failed_and_unreachable_hosts_have_exit_codes_of_their_own() {
         .file("hosts", LOCAL)
         .file("fail.yml", "- hosts: all\n  gather_facts: no\n  tasks:\n    - fail: {msg: on purpose}\n");
     let failed = program.run("play -i hosts fail.yml").expect(2);
-    assert!(failed.stdout.contains("fatal: [host]: FAILED! => on purpose"), "{}", failed.stdout);
+    assert!(
+        failed.stdout.contains("fatal: [host]: FAILED! => {\"changed\": false, \"msg\": \"on purpose\"}\n"),
+        "{}",
+        failed.stdout
+    );
     // Port 1 on loopback: refused at once.
     program
         .file("far", "far ansible_host=127.0.0.1 ansible_port=1\n")

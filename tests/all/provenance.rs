@@ -120,7 +120,7 @@ fn a_host_that_answers_with_another_key_is_left_alone_although_it_is_known() {
     program.file(".ssh/known_hosts", &sshd.known_hosts_line("rsa"));
     let applied = program.run("apply my.plan").expect(2);
     let why = format!(
-        "fatal: [mx]: FAILED! => the host has another key than the one that was looked at; it is left alone\n  planned \
+        "\nthe host has another key than the one that was looked at; it is left alone\n  planned \
          from: {}\n  found: {}\n",
         fingerprint("ed25519"),
         fingerprint("rsa")

@@ -101,7 +101,7 @@ fn a_job_of_cron_has_one_line_when_all_is_well_and_failures_in_full_when_not() {
     let program = pair();
     let failed = program.run("play -i hosts site.yml -q").expect(2);
     let text = "\nTASK [only the new one fails] *************************************************\n\
-                fatal: [new]: FAILED! => this is why\n\
+                fatal: [new]: FAILED! => {\"changed\": false, \"msg\": \"this is why\"}\n\
                 FAILED: site.yml: failed on new; 7 tasks changed new, old (2 hosts)\n";
     assert_eq!((failed.stdout.as_str(), failed.stderr.as_str()), (text, ""));
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::change::{Change, On};
 use crate::error::Diagnostic;
@@ -12,20 +12,19 @@ use crate::transport::name::from_local;
 use crate::transport::{Body, Content, Digest, INLINE_LIMIT, Links, Node, PathChange, Permissions, Want};
 
 use super::checksum::Algorithm;
-use super::place::{Place, base_name, bytes_of, join};
+use super::place::{Place, base_name, bytes_of, join, unreadable};
 use super::source::sha1_of;
 
 pub const FETCH: Entry = Entry {
     name: "fetch",
     summary: "Brings a file of the host to the controller",
     arguments: &[&[
-        Argument::new("src", Kind::Path, "The file on the host.").required(),
+        Argument::new("src", Kind::Any, "The file on the host; required."),
         Argument::new(
             "dest",
             Kind::Path,
-            "Directory on the controller, for `HOST/SRC` below it; relative to the playbook.",
-        )
-        .required(),
+            "Directory on the controller, for `HOST/SRC` below it; relative to the playbook; required.",
+        ),
         Argument::new("flat", Kind::Bool, "`dest` is the file itself or, with a slash at its end, its directory."),
         Argument::new("fail_on_missing", Kind::Bool, "A missing file is a failure; on unless set."),
         Argument::new("validate_checksum", Kind::Bool, "What came is compared with what is there; it always is."),
@@ -36,28 +35,50 @@ pub const FETCH: Entry = Entry {
 };
 
 #[derive(Deserialize)]
-struct Fetch {
-    src: String,
-    dest: String,
+struct Written {
+    src: Option<Value>,
+    dest: Option<String>,
     #[serde(default)]
     flat: bool,
     fail_on_missing: Option<bool>,
 }
 
+struct Fetch {
+    src: String,
+    dest: String,
+    flat: bool,
+    fail_on_missing: bool,
+}
+
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
-    Ok(Box::new(arguments.read::<Fetch>()?))
+    let Written { src, dest, flat, fail_on_missing } = arguments.read()?;
+    let (Some(src), Some(dest)) = (src, dest) else {
+        return Err(Diagnostic::new("`fetch` needs `src` and `dest`").msg("src and dest are required"));
+    };
+    let Value::String(src) = src else {
+        let error = Diagnostic::new(format!("`src` of `fetch` should be text, not {src}"));
+        return Err(error.msg("Invalid type supplied for source option, it must be a string"));
+    };
+    Ok(Box::new(Fetch { src, dest, flat, fail_on_missing: fail_on_missing.unwrap_or(true) }))
 }
 
 #[async_trait]
 impl Module for Fetch {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
-        let place = Place::look(host, &self.src, Links::Follow, Want::Content).await?;
+        let place = Place::look(host, &self.src, Links::Follow, Want::Content).await;
+        let place = match place.map_err(|error| unreadable(error, &self.src)) {
+            Err(ModuleError::Failed { message, .. }) if !self.fail_on_missing => {
+                return Ok(planned(Vec::new(), json!({"file": self.src, "msg": format!("{message}, ignored")})));
+            }
+            place => place?,
+        };
         let Node::File { content, .. } = &place.node else {
             let message = match &place.node {
                 Node::Absent => "the remote file does not exist".to_string(),
+                Node::Directory { .. } => "remote file is a directory, fetch cannot work on directories".to_string(),
                 other => format!("`{}` is no file but a {}", self.src, other.kind()),
             };
-            if self.fail_on_missing.unwrap_or(true) {
+            if self.fail_on_missing {
                 return Err(ModuleError::failed(message));
             }
             return Ok(planned(Vec::new(), json!({"file": self.src, "msg": format!("{message}, ignored")})));
@@ -69,7 +90,8 @@ impl Module for Fetch {
                 (Content { body: Body::Own { path: place.path.clone() }, ..content.clone() }, checksum)
             }
             content => {
-                let bytes = bytes_of(host, &place.path, content).await?;
+                let bytes = bytes_of(host, &place.path, content).await;
+                let bytes = bytes.map_err(|error| unreadable(error, &self.src))?;
                 if content.digest.as_ref().is_some_and(|digest| *digest != Digest::of(&bytes)) {
                     return Err(ModuleError::failed(format!("`{}` changed while it was fetched", self.src)));
                 }
@@ -79,13 +101,14 @@ impl Module for Fetch {
             }
         };
         let dest = self.destination(host);
-        let changes = bring(host, &dest, content).await?;
+        let named = self.flat && !self.dest.ends_with('/');
+        let changes = bring(host, (&dest, named), content).await?;
         let results = json!({"file": self.src, "dest": dest, "checksum": checksum, "remote_checksum": checksum});
         Ok(planned(changes, results))
     }
 }
 
-fn planned(changes: Vec<Change>, results: serde_json::Value) -> Planned {
+fn planned(changes: Vec<Change>, results: Value) -> Planned {
     Planned::new(changes, results.as_object().cloned().map_or_else(Results::new, Results::from_iter))
 }
 
@@ -107,8 +130,8 @@ impl Fetch {
     }
 }
 
-/// Returns the changes of the controller that make `dest` this file: its missing directories first.
-async fn bring(host: &View, dest: &str, content: Content) -> Result<Vec<Change>, ModuleError> {
+/// Returns the changes of the controller that make `dest` this file: its missing directories first. `named`: it was written so.
+async fn bring(host: &View, (dest, named): (&str, bool), content: Content) -> Result<Vec<Change>, ModuleError> {
     let controller = &host.controller().transport;
     let identity = controller.identity();
     let permissions = |mode: u32| Permissions {
@@ -131,6 +154,13 @@ async fn bring(host: &View, dest: &str, content: Content) -> Result<Vec<Change>,
             (Node::File { content: old, .. }, true) if *old == content => continue,
             (Node::File { permissions, .. }, true) => {
                 Node::File { content: content.clone(), permissions: permissions.clone(), modified: None }
+            }
+            (Node::Directory { .. }, true) => {
+                return Err(ModuleError::failed(match named {
+                    true => "dest is an existing directory, use a trailing slash if you want to fetch src into that directory"
+                        .to_string(),
+                    false => format!("calculated dest '{dest}' is an existing directory, use another path that does not point to an existing directory"),
+                }));
             }
             (other, _) => {
                 let message = format!("`{step}` on the controller is in the way: it is a {}", other.kind());

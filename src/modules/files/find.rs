@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
-use crate::transport::{self, Content, Links, Node, Want};
+use crate::transport::{self, Content, Links, Node, TransportError, Want};
 
 use super::checksum::{ALGORITHMS, Algorithm};
 use super::mode::{Current, Mode};
@@ -102,6 +102,7 @@ struct Written {
 
 struct Find {
     paths: Vec<String>,
+    recurse: bool,
     depth: Option<u32>,
     wanted: Wanted,
     contains: Option<Pattern>,
@@ -160,6 +161,7 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     });
     Ok(Box::new(Find {
         paths: written.paths,
+        recurse: written.recurse,
         depth: if written.recurse { written.depth } else { Some(1) },
         wanted,
         contains: contains.transpose()?,
@@ -182,8 +184,15 @@ impl Module for Find {
                 skipped.insert(path.clone(), format!("'{path}' is not a directory").into());
                 continue;
             }
-            let entries = host.list(&place.path, self.depth).await?;
+            // As Ansible does, one level below the last one that counts is examined too.
+            let depth = if self.recurse { self.depth.map(|depth| depth + 1) } else { self.depth };
+            let entries = listed(host, (&place.path, depth), &mut skipped).await?;
             examined += entries.len();
+            let level = |entry: &transport::Entry| {
+                entry.path.get(place.path.trim_end_matches('/').len()..).unwrap_or("").matches('/').count()
+            };
+            let entries =
+                entries.into_iter().filter(|entry| self.depth.is_none_or(|depth| level(entry) <= depth as usize));
             for mut entry in entries {
                 if let Some(needs) = entry.node.content().and_then(Content::needs) {
                     return Err(ModuleError::Unknown(needs.clone()));
@@ -280,6 +289,38 @@ impl Find {
         }
         Ok(false)
     }
+}
+
+/// Lists what is below a directory; where some of it may not be listed, the rest, and `skipped` has why.
+async fn listed(
+    host: &View,
+    (top, depth): (&str, Option<u32>),
+    skipped: &mut serde_json::Map<String, Value>,
+) -> Result<Vec<transport::Entry>, TransportError> {
+    let denied =
+        |error: &TransportError| matches!(error, TransportError::Refused(why) if why.contains("ermission denied"));
+    match host.list(top, depth).await {
+        Err(error) if denied(&error) => {}
+        listed => return listed,
+    }
+    let (mut left, mut found) = (vec![(top.to_string(), 1)], Vec::new());
+    while let Some((directory, level)) = left.pop() {
+        match host.list(&directory, Some(1)).await {
+            Err(error) if denied(&error) => {
+                skipped.insert(directory, format!("Permission denied: {error}").into());
+            }
+            Err(error) => return Err(error),
+            Ok(entries) => {
+                let below = entries.iter().filter(|entry| matches!(entry.node, Node::Directory { .. }));
+                if depth.is_none_or(|depth| level < depth) {
+                    left.extend(below.map(|entry| (entry.path.clone(), level + 1)));
+                }
+                found.extend(entries);
+            }
+        }
+    }
+    found.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(found)
 }
 
 /// Returns what the bytes of the file at `path` say in an encoding, or why they say nothing; as well as it can be read

@@ -24,7 +24,7 @@ pub enum Lines {
 impl Pattern {
     /// Compiles the value of the argument `name`.
     pub fn new(name: &str, text: &str, lines: Lines) -> Result<Pattern, Diagnostic> {
-        let translated = translate(text);
+        let translated = translate(text, lines == Lines::Each);
         let regex = RegexBuilder::new(&translated)
             .multi_line(lines == Lines::Each)
             .dot_matches_new_line(lines == Lines::Across)
@@ -113,15 +113,42 @@ pub fn expand(replacement: &str, found: &Captures<'_, str>) -> Result<String, Mo
     Ok(result)
 }
 
-/// Writes `\Z`, which in Python is the very end, as the engine here does.
-fn translate(text: &str) -> String {
-    let mut result = String::with_capacity(text.len());
-    let mut letters = text.chars();
-    while let Some(letter) = letters.next() {
-        result.push(letter);
-        if letter == '\\' {
-            result.extend(letters.next().map(|escaped| if escaped == 'Z' { 'z' } else { escaped }));
+/// Returns the first escape of a replacement that Python does not know, and its place.
+pub fn bad_escape(replacement: &str) -> Option<(char, usize)> {
+    let mut letters = replacement.chars().enumerate();
+    while let Some((at, letter)) = letters.next() {
+        let escaped = if letter == '\\' { letters.next().map(|(_, escaped)| escaped) } else { None };
+        if let Some(escaped) = escaped.filter(|c| c.is_ascii_alphabetic() && !"gntrfvab".contains(*c)) {
+            return Some((escaped, at));
         }
+    }
+    None
+}
+
+/// Spells what differs: Python's `\Z` is the very end, and its `$` also before a final newline.
+fn translate(text: &str, each_line: bool) -> String {
+    // Flags for the whole pattern stand at its start.
+    let flags = text.strip_prefix("(?").and_then(|rest| rest.split_once(')')).map_or("", |(flags, _)| flags);
+    let each_line = each_line || (flags.contains('m') && flags.bytes().all(|byte| byte.is_ascii_alphabetic()));
+    let mut result = String::with_capacity(text.len());
+    let (mut letters, mut class) = (text.chars(), false);
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => {
+                let escaped = letters.next().map(|escaped| if escaped == 'Z' && !class { 'z' } else { escaped });
+                result.push('\\');
+                result.extend(escaped);
+                continue;
+            }
+            '$' if !class && !each_line => {
+                result.push_str("(?=\\n?\\z)");
+                continue;
+            }
+            '[' => class = true,
+            ']' => class = false,
+            _ => {}
+        }
+        result.push(letter);
     }
     result
 }
@@ -144,6 +171,18 @@ mod tests {
     fn the_very_end_is_meant_by_a_capital_z() {
         assert_eq!(replaced(r"x\Z", "y", "x\nx"), ("x\ny".into(), 1));
         assert_eq!(replaced(r"x\Z", "y", "x\n").1, 0);
+    }
+
+    #[test]
+    fn an_end_is_also_before_the_last_newline() {
+        let ends = |text: &str| Pattern::new("contains", "OK$", Lines::One).unwrap().is_match(text).unwrap();
+        assert!(ends("is OK\n") && ends("OK") && !ends("OK\nx\n") && !ends("OK\n\n"));
+    }
+
+    #[test]
+    fn an_escape_that_python_does_not_know_is_found() {
+        assert_eq!(bad_escape(r"\1\g<a>\n\\D"), None);
+        assert_eq!(bad_escape(r"\1\D"), Some(('D', 2)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::change::{Change, On};
 use crate::host::View;
 use crate::modules::{Argument, Kind, ModuleError, Results};
-use crate::transport::{Body, Content, INLINE_LIMIT, Links, Node, PathChange, Permissions, Want};
+use crate::transport::{Body, Content, INLINE_LIMIT, Links, Node, PathChange, Permissions, TransportError, Want};
 
 use super::rights::{New, Rights};
 
@@ -38,6 +38,16 @@ pub struct Place {
     pub path: String,
     pub node: Node,
     pub parent: Node,
+}
+
+/// Says of a file that may not be read what Ansible says, and keeps the transport's own reason.
+pub fn unreadable(error: ModuleError, path: &str) -> ModuleError {
+    match error {
+        ModuleError::Host(TransportError::Refused(why)) if why.to_lowercase().contains("permission denied") => {
+            ModuleError::failed(format!("File is not readable: {path}\n{why}"))
+        }
+        other => other,
+    }
 }
 
 impl Writing {

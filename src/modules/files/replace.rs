@@ -8,7 +8,7 @@ use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned};
 
 use super::edit::{ENCODING, Edited, Target, missing};
-use super::pattern::{Lines, Pattern};
+use super::pattern::{Lines, Pattern, bad_escape};
 use super::place::{WRITING, Writing};
 use super::rights::RIGHTS;
 
@@ -88,11 +88,21 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
 #[async_trait]
 impl Module for Replace {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
+        if let Some((escape, at)) = bad_escape(&self.substitution.replacement) {
+            return Err(unable(&format!("bad escape \\{escape} at position {at}")));
+        }
         let target = Target::look(host, &self.path).await?;
         let Some(text) = &target.text else { return Err(missing(&target.place.path)) };
-        let edited = self.substitution.edit(text)?;
+        let edited = self.substitution.edit(text).map_err(|error| match error {
+            ModuleError::Failed { message, .. } => unable(&message),
+            other => other,
+        })?;
         target.plan(host, edited, &self.writing).await
     }
+}
+
+fn unable(why: &str) -> ModuleError {
+    ModuleError::failed(format!("Unable to process replace due to error: {why}"))
 }
 
 impl Substitution {

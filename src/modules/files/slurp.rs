@@ -11,7 +11,7 @@ use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
 use crate::transport::{Links, Node, Want};
 
-use super::place::{Place, bytes_of};
+use super::place::{Place, bytes_of, unreadable};
 
 pub const SLURP: Entry = Entry {
     name: "slurp",
@@ -34,15 +34,23 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
 #[async_trait]
 impl Module for Slurp {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
-        let place = Place::look(host, &self.src, Links::Follow, Want::Content).await?;
+        let place = Place::look(host, &self.src, Links::Follow, Want::Content).await;
+        let place = place.map_err(|error| unreadable(error, &self.src))?;
         match &place.node {
             Node::File { content, .. } => {
-                let content = STANDARD.encode(bytes_of(host, &place.path, content).await?);
+                let bytes = bytes_of(host, &place.path, content).await;
+                let content = STANDARD.encode(bytes.map_err(|error| unreadable(error, &self.src))?);
                 let results = json!({"content": content, "source": self.src, "encoding": "base64"});
                 Ok(Planned::new(Vec::new(), Results::from_iter(results.as_object().cloned().unwrap_or_default())))
             }
-            Node::Absent => Err(ModuleError::failed(format!("file not found: {}", self.src))),
-            other => Err(ModuleError::failed(format!("`{}` is no file but a {}", self.src, other.kind()))),
+            Node::Absent if place.parent.exists() && !matches!(place.parent, Node::Directory { .. }) => {
+                Err(ModuleError::failed(format!("Unable to slurp file: {} is below what is no directory", self.src)))
+            }
+            Node::Absent => Err(ModuleError::failed(format!("File not found: {}", self.src))),
+            Node::Directory { .. } => {
+                Err(ModuleError::failed(format!("Source is a directory and must be a file: {}", self.src)))
+            }
+            other => Err(ModuleError::failed(format!("Unable to slurp file: {} is a {}", self.src, other.kind()))),
         }
     }
 }
@@ -59,7 +67,10 @@ mod tests {
         bench.host.file("/etc/b", [0, 255, 10], 0o600).link("/etc/l", "b");
         let results = bench.twice("slurp", json!({"path": "/etc/l"})).await;
         assert_eq!(json!(results), json!({"content": "AP8K", "source": "/etc/l", "encoding": "base64"}));
-        assert_eq!(bench.fails("slurp", json!({"src": "/etc/none"})).await, "file not found: /etc/none");
-        assert!(bench.fails("slurp", json!({"src": "/etc"})).await.contains("no file but a directory"));
+        assert_eq!(bench.fails("slurp", json!({"src": "/etc/none"})).await, "File not found: /etc/none");
+        let of_a_directory = bench.fails("slurp", json!({"src": "/etc"})).await;
+        assert_eq!(of_a_directory, "Source is a directory and must be a file: /etc");
+        let below_a_file = bench.fails("slurp", json!({"src": "/etc/b/c"})).await;
+        assert!(below_a_file.starts_with("Unable to slurp file: /etc/b/c"), "{below_a_file}");
     }
 }

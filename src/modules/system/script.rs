@@ -59,9 +59,9 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     let line = match (fields.raw, fields.cmd) {
         (Some(line), None) | (None, Some(line)) => line,
         _ => {
-            return Err(
-                Diagnostic::new("`script` takes one of bare text and `cmd`").hint("`script: survey.sh --short`")
-            );
+            return Err(Diagnostic::new("`script` takes one of bare text and `cmd`")
+                .hint("`script: survey.sh --short`")
+                .msg("one of the following is required: _raw_params, cmd"));
         }
     };
     let mut words = run::words(&line)?.into_iter();

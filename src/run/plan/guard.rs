@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use crate::change::{Change, On, Secrecy};
 use crate::playbook::{Step as Written, Task};
-use crate::run::doing::{Doing, Trouble};
+use crate::run::doing::Doing;
 use crate::run::making::Machine;
 use crate::run::task::place_of;
+use crate::run::trouble::Trouble;
 use crate::run::{Event, lock};
 use crate::template::Failure;
 use crate::transport::Node;

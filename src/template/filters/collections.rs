@@ -4,7 +4,7 @@ use minijinja::value::ValueKind;
 use minijinja::{Error, Value};
 
 use super::super::call::{Call, Row, list, text, wrong};
-use super::super::values::{items, pairs, python_type};
+use super::super::values::{items, pairs};
 
 pub(super) const FILTERS: &[Row] = &[
     ("combine", combine),
@@ -196,18 +196,25 @@ pub(in super::super) fn pairs_below(value: &Value, path: &Value, skip_missing: b
         None => list(path)?.iter().map(text).collect(),
     };
     let mut found = Vec::new();
-    for element in elements {
+    'elements: for element in elements {
         let mut inner = element.clone();
         for key in &keys {
-            inner = if inner.is_undefined() { inner } else { inner.get_attr(key)? };
-        }
-        if inner.is_undefined() && skip_missing {
-            continue;
+            if inner.kind() != ValueKind::Map && skip_missing {
+                continue 'elements;
+            }
+            if inner.kind() != ValueKind::Map {
+                return Err(wrong(format!("the key {key} should point to a dictionary, got '{inner}'")));
+            }
+            inner = inner.get_attr(key)?;
+            if inner.is_undefined() && skip_missing {
+                continue 'elements;
+            }
+            if inner.is_undefined() {
+                return Err(wrong(format!("could not find '{key}' key in iterated item '{element}'")));
+            }
         }
         if !matches!(inner.kind(), ValueKind::Seq | ValueKind::Iterable) {
-            let message =
-                format!("`{}` should be a list in every element, not {}", keys.join("."), python_type(&inner));
-            return Err(wrong(message));
+            return Err(wrong(format!("the key {} should point to a list, got '{inner}'", keys.join("."))));
         }
         found.extend(items(&inner)?.into_iter().map(|item| Value::from(vec![element.clone(), item])));
     }

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use md5::Md5;
+use minijinja::value::ValueKind;
 use minijinja::{Error, Value};
 use serde_json::Value as Json;
 use sha1::Sha1;
@@ -10,8 +11,8 @@ use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
 use crate::yaml::load;
 
-use super::super::call::{Call, Row, whole, wrong};
-use super::super::values::{json, python_type, value};
+use super::super::call::{Call, Row, text, whole, wrong};
+use super::super::values::{items, json, pairs, python_type, value};
 use super::yaml;
 
 pub(super) const FILTERS: &[Row] = &[
@@ -33,30 +34,90 @@ pub(super) const FILTERS: &[Row] = &[
     ("to_nice_yaml", |call| to_yaml(call, 4, true)),
     ("to_uuid", to_uuid),
     ("to_yaml", |call| to_yaml(call, 2, false)),
+    ("urlencode", url_encode),
+    ("xmlattr", xml_attributes),
     ("urldecode", |call| Ok(url_decode(&call.text()?.replace('+', " ")).into())),
     ("urlsplit", url_split),
 ];
 
 fn base64_encode(call: &mut Call) -> Result<Value, Error> {
     let input = call.text()?;
-    if let Some(encoding) = call.next_text("encoding")?.filter(|name| !is_utf8(name)) {
-        return Err(wrong(format!("the encoding `{encoding}` is not supported\nhint: utf-8 is")));
-    }
-    Ok(STANDARD.encode(input).into())
+    let bytes = match call.next_text("encoding")?.unwrap_or_default().to_lowercase().replace('_', "-").as_str() {
+        "utf-16" => encode_utf16(&format!("\u{feff}{input}"), u16::to_le_bytes),
+        "utf-16-le" | "utf-16le" => encode_utf16(&input, u16::to_le_bytes),
+        "utf-16-be" | "utf-16be" => encode_utf16(&input, u16::to_be_bytes),
+        "" | "utf-8" | "utf8" | "ascii" => input.into_bytes(),
+        encoding => encode_as(&input, encoding)?,
+    };
+    let url_safe = call.keyword("urlsafe").is_some_and(|flag| flag.is_true());
+    Ok(if url_safe { URL_SAFE.encode(bytes) } else { STANDARD.encode(bytes) }.into())
 }
 
 fn base64_decode(call: &mut Call) -> Result<Value, Error> {
     let input: String = call.text()?.split_whitespace().collect();
-    if let Some(encoding) = call.next_text("encoding")?.filter(|name| !is_utf8(name)) {
-        return Err(wrong(format!("the encoding `{encoding}` is not supported\nhint: utf-8 is")));
-    }
+    let encoding = call.next_text("encoding")?.filter(|name| !is_utf8(name));
     let url_safe = call.keyword("urlsafe").is_some_and(|flag| flag.is_true());
     let bytes = if url_safe { URL_SAFE.decode(input) } else { STANDARD.decode(input) };
     let bytes = bytes.map_err(|error| wrong(format!("this is not base64: {error}")))?;
+    if let Some(name) = encoding {
+        let label = name.to_lowercase().replace('_', "-").replace("16-", "16");
+        let known = encoding_rs::Encoding::for_label(label.as_bytes());
+        let known = known.ok_or_else(|| wrong(format!("unknown encoding: {name}")))?;
+        return Ok(known.decode(&bytes).0.into_owned().into());
+    }
     Ok(match String::from_utf8(bytes) {
         Ok(text) => text.into(),
         Err(error) => Value::from_bytes(error.into_bytes()),
     })
+}
+
+fn encode_utf16(text: &str, bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    text.encode_utf16().flat_map(bytes).collect()
+}
+
+fn encode_as(text: &str, name: &str) -> Result<Vec<u8>, Error> {
+    let known = encoding_rs::Encoding::for_label(name.as_bytes());
+    let known = known.ok_or_else(|| wrong(format!("unknown encoding: {name}")))?;
+    match known.encode(text) {
+        (bytes, _, false) => Ok(bytes.into_owned()),
+        _ => Err(wrong(format!("'{name}' codec can't encode this text"))),
+    }
+}
+
+/// Writes what does not stand in a URL as `%XX`.
+fn percent_encode(text: &str, safe: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || safe.as_bytes().contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// Text as a path, a mapping or pairs as a query.
+fn url_encode(call: &mut Call) -> Result<Value, Error> {
+    let value = call.value()?;
+    let entries = match value.kind() {
+        ValueKind::Map => pairs(&value)?,
+        ValueKind::Seq | ValueKind::Iterable => {
+            let pair = |item: Value| Ok((item.get_item(&0.into())?, item.get_item(&1.into())?));
+            items(&value)?.into_iter().map(pair).collect::<Result<_, Error>>()?
+        }
+        _ => return Ok(percent_encode(&text(&value), "/").into()),
+    };
+    let plus = |value: &Value| percent_encode(&text(value), " ").replace(' ', "+");
+    let entries: Vec<String> = entries.iter().map(|(name, value)| format!("{}={}", plus(name), plus(value))).collect();
+    Ok(entries.join("&").into())
+}
+
+/// The attributes of an XML element, a blank before the first.
+fn xml_attributes(call: &mut Call) -> Result<Value, Error> {
+    let value = call.value()?;
+    let spaced = call.next("autospace")?.is_none_or(|flag| flag.is_true());
+    let escape = |value: &Value| {
+        let text = text(value).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        text.replace('"', "&#34;").replace('\'', "&#39;")
+    };
+    let given = pairs(&value)?.into_iter().filter(|(_, value)| !value.is_none() && !value.is_undefined());
+    let written: Vec<String> = given.map(|(name, value)| format!("{name}=\"{}\"", escape(&value))).collect();
+    let written = written.join(" ");
+    Ok(if spaced && !written.is_empty() { format!(" {written}") } else { written }.into())
 }
 
 fn is_utf8(encoding: &str) -> bool {

@@ -31,14 +31,12 @@ const FILTERS: &[&[Row]] = &[
 ];
 
 /// What [`super::prepared`] spells Python's operators as.
-const ENGINE: &[Row] = &[("_get", get), ("_percent", percent), ("password_hash", super::passwords::password_hash)];
-
-/// Filters that Ansible has and Cutover refuses by name.
-pub(super) const REFUSED: &[(&str, &str)] = &[
-    ("to_datetime", "compare ISO dates as text, or seconds: `now().timestamp()`"),
-    ("win_basename", "hosts need a POSIX `sh`; use `basename`"),
-    ("win_dirname", "hosts need a POSIX `sh`; use `dirname`"),
-    ("win_splitdrive", "hosts need a POSIX `sh`"),
+const ENGINE: &[Row] = &[
+    ("_get", get),
+    ("_minus", super::moments::minus),
+    ("_percent", percent),
+    ("password_hash", super::passwords::password_hash),
+    ("to_datetime", super::moments::to_datetime),
 ];
 
 /// Jinja2's own, which the engine brings.
@@ -56,10 +54,8 @@ const JINJA: &[&str] = &[
     "escape",
     "filesizeformat",
     "first",
-    "float",
     "format",
     "groupby",
-    "int",
     "items",
     "join",
     "last",
@@ -89,7 +85,6 @@ const JINJA: &[&str] = &[
     "trim",
     "unique",
     "upper",
-    "urlencode",
     "wordcount",
 ];
 

@@ -5,6 +5,12 @@ use minijinja::{Error, Value};
 use super::super::call::{Call, Row, text, wrong};
 
 pub(super) const FILTERS: &[Row] = &[
+    ("float", |call| {
+        let value = call.value()?;
+        let default = call.next("default")?.unwrap_or_else(|| 0.0.into());
+        Ok(float(&value).map_or(default, Value::from))
+    }),
+    ("int", int),
     ("human_readable", human_readable),
     ("human_to_bytes", human_to_bytes),
     ("log", log),
@@ -33,6 +39,33 @@ pub(in super::super) fn float(value: &Value) -> Result<f64, Error> {
         None => f64::try_from(value.clone()).ok(),
     };
     parsed.ok_or_else(|| wrong(format!("`{value}` is not a number")))
+}
+
+/// `int(default=0, base=10)`: what is no number is the default.
+fn int(call: &mut Call) -> Result<Value, Error> {
+    let value = call.value()?;
+    let default = call.next("default")?.unwrap_or_else(|| 0.into());
+    let base = call.next_number("base")?.unwrap_or(10);
+    if let Some(written) = value.as_str() {
+        let written = written.trim().replace('_', "").to_lowercase();
+        let prefix = match base {
+            2 => "0b",
+            8 => "0o",
+            16 => "0x",
+            _ => "",
+        };
+        let digits = written.strip_prefix(prefix).unwrap_or(&written);
+        if let Ok(number) =
+            i128::from_str_radix(digits, u32::try_from(base).ok().filter(|base| (2..=36).contains(base)).unwrap_or(10))
+        {
+            return Ok(i64::try_from(number).map_or_else(|_| Value::from(number), Value::from));
+        }
+    }
+    match float(&value) {
+        Ok(number) if number.is_finite() => Ok((number.trunc() as i64).into()),
+        _ if value.is_integer() => Ok(value),
+        _ => Ok(default),
+    }
 }
 
 fn log(call: &mut Call) -> Result<Value, Error> {

@@ -7,6 +7,18 @@ use minijinja::{Error, Value};
 use super::super::call::{Call, Row, list, text, wrong};
 
 pub(super) const FILTERS: &[Row] = &[
+    ("win_basename", |call| Ok(windows(&call.text()?).2.into())),
+    ("win_dirname", |call| {
+        let path = call.text()?;
+        let (drive, directory, _) = windows(&path);
+        let bare = directory.trim_end_matches(['\\', '/']);
+        Ok(format!("{drive}{}", if bare.is_empty() { directory } else { bare }).into())
+    }),
+    ("win_splitdrive", |call| {
+        let path = call.text()?;
+        let (drive, ..) = windows(&path);
+        Ok(Value::from(vec![Value::from(drive), Value::from(&path[drive.len()..])]))
+    }),
     ("basename", |call| Ok(split_path(&call.text()?).1.into())),
     ("commonpath", common),
     ("dirname", |call| Ok(split_path(&call.text()?).0.into())),
@@ -151,4 +163,20 @@ fn split_extension(call: &mut Call) -> Result<Value, Error> {
     let visible = name.len() - name.trim_start_matches('.').len();
     let dot = name[visible..].rfind('.').map_or(path.len(), |at| start + visible + at);
     Ok(vec![Value::from(&path[..dot]), Value::from(&path[dot..])].into())
+}
+
+/// Takes a Windows path apart: drive, directory, name.
+fn windows(path: &str) -> (&str, &str, &str) {
+    let separator = |c: char| matches!(c, '\\' | '/');
+    let drive = match path.as_bytes() {
+        [letter, b':', ..] if letter.is_ascii_alphabetic() => 2,
+        [b'\\' | b'/', b'\\' | b'/', third, ..] if !separator(char::from(*third)) => {
+            let host = path[2..].find(separator).map(|at| at + 2);
+            host.and_then(|host| path[host + 1..].find(separator).map(|at| host + 1 + at)).unwrap_or(path.len())
+        }
+        _ => 0,
+    };
+    let (drive, rest) = path.split_at(drive);
+    let name = rest.rfind(separator).map_or(0, |at| at + 1);
+    (drive, &rest[..name], &rest[name..])
 }

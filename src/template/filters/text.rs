@@ -12,7 +12,10 @@ pub(super) const FILTERS: &[Row] = &[
     ("forceescape", |call| call.value()),
     ("indent", indent),
     ("mandatory", mandatory),
-    ("quote", |call| Ok(quote(&call.text()?).into())),
+    ("quote", |call| {
+        let value = call.value()?;
+        Ok(quote(&if value.is_none() { String::new() } else { text(&value) }).into())
+    }),
     ("split", split),
     ("ternary", ternary),
     ("truncate", truncate),
@@ -22,9 +25,6 @@ pub(super) const FILTERS: &[Row] = &[
 
 fn bool(call: &mut Call) -> Result<Value, Error> {
     let value = call.value()?;
-    if value.is_none() {
-        return Ok(Value::from(()));
-    }
     // ansible-core 2.19 takes everything else for false.
     Ok(as_bool(&value).unwrap_or(false).into())
 }

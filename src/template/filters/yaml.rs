@@ -16,12 +16,8 @@ pub struct Layout {
 pub fn dump(json: &Json, layout: &Layout) -> String {
     let mut out = String::new();
     layout.node(json, 0, &mut out);
-    // A bare scalar is closed as a document.
     if !out.ends_with('\n') {
         out.push('\n');
-    }
-    if !(json.is_array() || json.is_object() || matches!(json, Json::String(text) if scalar(text, Some(0)) != *text)) {
-        out.push_str("...\n");
     }
     out
 }

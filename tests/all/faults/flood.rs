@@ -95,7 +95,7 @@ fn a_time_limit_ends_the_whole_group_even_what_ignores_to_be_asked() {
 ",
     );
     let printed = site.run().expect(0);
-    has(&printed, "fatal: [mx]: FAILED! => no end after 2s; it was stopped");
+    has(&printed, r#"fatal: [mx]: FAILED! => {"changed": false, "msg": "no end after 2s; it was stopped"}"#);
     let pids = words(&site.on_host("pids"), 3);
     assert!(wait_for(|| !pids.iter().any(|pid| is_alive(pid))), "some of {pids:?} live on");
     assert!(site.on_host("after").exists());

@@ -25,7 +25,10 @@ pub fn told(stdout: &str) -> Told {
         }
         for (word, verdict) in VERDICTS {
             let Some((host, rest)) = line.strip_prefix(word).and_then(|rest| rest.split_once(']')) else { continue };
-            let item = rest.strip_prefix(" => (item=").map(|item| item.split(") =>").next().unwrap_or(item));
+            let item = rest
+                .trim_start_matches(" =>")
+                .strip_prefix(" (item=")
+                .map(|item| item.split(") =>").next().unwrap_or(item));
             let subject = format!("{host} {}", item.unwrap_or_default().trim_end_matches(')'));
             found.entry((task.clone(), subject.trim().to_string())).or_default().push((*verdict).to_string());
         }
