@@ -21,6 +21,7 @@ use crate::etc::{Etc, is_left};
 use crate::mariadb::{Mariadb, PSA, PSA_OLD};
 use crate::named::{Named, zone};
 use crate::program::{Printed, Program};
+use crate::sshd::run;
 use crate::userland::host::Host;
 
 /// What an example needs to run on any machine, and why.
@@ -346,6 +347,15 @@ impl<'a> Fixture<'a> {
         if self.entry.name == "mail_token" {
             let text = "Subject: test\nX-Cutover-Token: move-2026-11-26\n\n";
             self.program.file("new/var/qmail/mailnames/example.com/ann/Maildir/new/1.token", text);
+        }
+        if self.entry.name == "unarchive" {
+            self.program.file("tools/conf", "level=1\n").file("tools/bin/survey", "#!/bin/sh\n");
+            let packed = self.program.path("tools.tar.gz");
+            run(std::process::Command::new("tar")
+                .arg("-czf")
+                .arg(packed)
+                .arg("tools")
+                .current_dir(self.program.path("")));
         }
         for (name, script) in [
             ("survey.sh", "echo \"surveyed $1\""),

@@ -64,6 +64,7 @@ mod terminal;
 mod torn;
 mod transport_laws;
 mod traps;
+mod unarchive;
 mod unchanged;
 mod unknown;
 mod userland;

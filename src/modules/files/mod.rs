@@ -26,6 +26,7 @@ mod status;
 mod template;
 mod temporary;
 mod times;
+mod unarchive;
 
 #[cfg(test)]
 pub mod bench;
@@ -42,6 +43,7 @@ pub const MODULES: &[&Entry] = &[
     &stat::STAT,
     &template::TEMPLATE,
     &temporary::TEMPFILE,
+    &unarchive::UNARCHIVE,
 ];
 
 #[cfg(test)]
