@@ -31,6 +31,7 @@ mod shown;
 mod table;
 mod tables;
 mod tests;
+mod url;
 mod values;
 
 use context::{Context, has_template, is_template, is_vault};

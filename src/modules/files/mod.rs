@@ -3,7 +3,7 @@
 use super::Entry;
 
 mod blockinfile;
-mod checksum;
+pub(super) mod checksum;
 mod copy;
 pub(super) mod edit;
 mod fetch;
@@ -20,7 +20,7 @@ pub(super) mod place;
 mod replace;
 pub(super) mod rights;
 mod slurp;
-mod source;
+pub(super) mod source;
 mod stat;
 mod status;
 mod template;

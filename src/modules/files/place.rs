@@ -139,7 +139,7 @@ impl Place {
     }
 
     /// Returns the present node with its content, if it is small: what is replaced is shown, and can be brought back.
-    async fn whole(&self, host: &View) -> Result<Node, ModuleError> {
+    pub async fn whole(&self, host: &View) -> Result<Node, ModuleError> {
         match &self.node {
             Node::File { content, .. } if matches!(content.body, Body::There) && content.size <= INLINE_LIMIT => {
                 Ok(host.look(&self.path, Want::Content).await?)
