@@ -9,6 +9,8 @@ pub const TRAILER: &str = "\n%{http_code} %{num_redirects} %{size_header} %{url_
 
 /// Returns the configuration, a line for each option.
 pub fn configuration(request: &Request, part: Part) -> Result<String, String> {
+    // Of a file, curl shows a header that it does not count, and of FTP it counts one that it does not show.
+    let is_http = request.url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"));
     let mut text = String::from("#curl\nsilent\nshow-error\ngloboff\n");
     let mut set = |name: &str, value: &str| {
         let _ = writeln!(text, "{name} = \"{}\"", escaped(value));
@@ -71,7 +73,8 @@ pub fn configuration(request: &Request, part: Part) -> Result<String, String> {
     }
     if let Part::Whole(limit) = part {
         set("max-filesize", &limit.to_string());
-        set("write-out", TRAILER);
+        let trailer = if is_http { TRAILER.to_string() } else { TRAILER.replace("%{size_header}", "0") };
+        set("write-out", &trailer);
     }
     let flags = [
         ("location", request.follow),
@@ -83,7 +86,7 @@ pub fn configuration(request: &Request, part: Part) -> Result<String, String> {
         ("negotiate", request.use_gssapi),
         ("netrc-optional", request.use_netrc && request.login.is_none()),
         ("head", request.method == "HEAD"),
-        ("include", part != Part::Body && request.method != "HEAD"),
+        ("include", is_http && part != Part::Body && request.method != "HEAD"),
         ("fail", part == Part::Body),
     ];
     for (name, _) in flags.iter().filter(|(_, set)| *set) {
