@@ -12,6 +12,7 @@
 //! - [`change::Change`]s: before, after, how. They are shown, journalled, and made by [`change::apply()`], the only
 //!   function that writes to a host; in a check they go to [`host::Pending`] instead, where later tasks see them.
 //! - [`transport`] is the machine at the other end: a POSIX `sh` over SSH, this machine, or one in memory for tests.
+//! - [`web`] asks web servers, with the curl or wget of whoever asks.
 //! - [`dns`] asks name servers and sends them updates, over connections that a transport dials.
 //! - [`lint`] looks at what was written, without a host.
 //! - [`report`] folds the run's events into what people read, into counts, and into the exit code.
@@ -45,5 +46,6 @@ pub mod template;
 pub mod transport;
 pub mod vars;
 pub mod vault;
+pub mod web;
 pub mod window;
 pub mod yaml;

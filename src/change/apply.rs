@@ -146,6 +146,15 @@ async fn bring(
             (format!("`{}` of `{host}`", shown(path)), reach.machines.machine(host).await?.read(path).await?)
         }
         Body::Own { path } => (format!("`{}` of the host", shown(path)), reach.host.read(path).await?),
+        Body::Printed { by, here } => {
+            let machine = if *here { reach.controller } else { reach.host };
+            let mut process = machine.open(by).await?;
+            // It may end without having read all.
+            if process.stdin.write_all(&by.stdin).await.is_ok() {
+                let _ = process.stdin.shutdown().await;
+            }
+            (format!("the content of `{}`", shown(change.path())), process)
+        }
         Body::Unknown { needs } => return Err(ApplyError::Failed(format!("its content needs {needs}"))),
         Body::There | Body::Here(_) | Body::File(_) => return Ok(None),
     };

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::secret;
-use crate::transport::{Command, Node, PathChange};
+use crate::transport::{Body, Command, Content, Node, PathChange};
 
 pub mod apply;
 mod danger;
@@ -158,14 +158,15 @@ impl Change {
 
     /// Says whether a text that was decrypted stands in it as it is.
     fn holds_secret(&self) -> bool {
-        let node = |node: &Node| match node {
-            Node::File { content, .. } => content.bytes().is_some_and(secret::holds),
-            Node::Link { target, .. } => secret::holds(target.as_bytes()),
-            _ => false,
-        };
         let command = |command: &Command| {
             let environment = serde_json::to_vec(&(&command.program, &command.environment)).unwrap_or_default();
             secret::holds(&environment) || secret::holds(&command.stdin)
+        };
+        let node = |node: &Node| match node {
+            Node::File { content: Content { body: Body::Printed { by, .. }, .. }, .. } => command(by),
+            Node::File { content, .. } => content.bytes().is_some_and(secret::holds),
+            Node::Link { target, .. } => secret::holds(target.as_bytes()),
+            _ => false,
         };
         match self {
             Change::Path { change, .. } => {

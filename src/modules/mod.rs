@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::change::Change;
 use crate::error::Diagnostic;
 use crate::host::{Unrendered, View};
-use crate::transport::TransportError;
+use crate::transport::{Output, TransportError};
 
 pub mod arguments;
 pub mod database;
@@ -85,7 +85,12 @@ pub enum Outcome {
     /// The last `Change::Run` or `Change::Transfer` decides: unknown in a check. The runner adds what applying it gave to
     /// these: `rc`, `stdout`, `stderr` and their lines, or the transfer's counts.
     Applied(Results),
+    /// The last `Change::Run` decides, and this reads what it printed.
+    Read(Reader),
 }
+
+/// Reads what a command printed into what `register:` sees.
+pub type Reader = Box<dyn Fn(&Output) -> Result<Results, ModuleError> + Send + Sync>;
 
 /// Why a module has no plan.
 #[derive(Debug, thiserror::Error)]

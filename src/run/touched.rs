@@ -17,7 +17,9 @@ impl Doing<'_> {
     pub(super) fn forget_what_runs(&self, machine: &Machine, changes: &[Change], given: &Map<String, Value>) {
         let identity = machine.transport.identity();
         let (home, here) = (&identity.home, &identity.base);
-        let commands = changes.iter().any(|change| matches!(change, Change::Run { .. }));
+        // A checkout is a state, and more than its commit is below it.
+        let checkout = |change: &Change| matches!(change, Change::State(state) if state.what().starts_with("git /"));
+        let commands = changes.iter().any(|change| matches!(change, Change::Run { .. }) || checkout(change));
         let named = if commands { touched(&self.task.action, given, (home, here)) } else { Vec::new() };
         named.iter().for_each(|what| self.forget(&machine.host, what));
         for Transfer { from, mailboxes, .. } in changes.iter().filter_map(transfer) {

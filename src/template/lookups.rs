@@ -22,7 +22,7 @@ use super::filters;
 use super::prepared::Prepared;
 use super::shown::Use;
 use super::values::{Omit, items, pairs};
-use super::{found, functions, moments, passwords, tables};
+use super::{found, functions, moments, passwords, tables, url};
 
 /// The functions that call a lookup by its name.
 pub(super) const CALLS: [&str; 3] = ["lookup", "query", "q"];
@@ -73,12 +73,10 @@ const LOOKUPS: &[(&str, Lookup)] = &[
     ("template", template),
     ("together", together),
     ("unvault", unvault),
+    ("url", url::url),
     ("varnames", varnames),
     ("vars", vars),
 ];
-
-/// Lookups that Ansible has and Cutover refuses by name.
-pub(super) const REFUSED: &[(&str, &str)] = &[("url", "fetch it in a task of its own: `lookup('pipe', 'curl ...')`")];
 
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     LOOKUPS.iter().map(|(name, _)| *name)
@@ -127,10 +125,7 @@ fn run(name: &str, mut terms: Terms) -> Result<Vec<Value>, Error> {
     if let Some((_, function)) = LOOKUPS.iter().find(|(known, _)| *known == short) {
         return function(&mut terms);
     }
-    let diagnostic = match REFUSED.iter().find(|(refused, _)| *refused == short) {
-        Some((_, why)) => Diagnostic::new(format!("lookup `{name}` is not supported")).hint(*why),
-        None => Diagnostic::new(format!("unknown lookup `{name}`")).suggest(short, names()),
-    };
+    let diagnostic = Diagnostic::new(format!("unknown lookup `{name}`")).suggest(short, names());
     Err(wrong(match diagnostic.hint {
         Some(hint) => format!("{}\nhint: {hint}", diagnostic.message),
         None => diagnostic.message,
@@ -203,6 +198,11 @@ impl Terms<'_> {
     /// Returns a variable as it is stored.
     pub fn variable(&self, name: &str) -> Option<&Var> {
         self.context.scope.get(name)
+    }
+
+    /// Returns what a variable is in a template, if it is defined.
+    pub fn found(&self, name: &str) -> Option<Value> {
+        self.context.value().get_attr(name).ok().filter(|found| !found.is_undefined())
     }
 
     /// Says whether nothing may be done for what is rendered.

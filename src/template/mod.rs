@@ -32,6 +32,7 @@ mod shown;
 mod table;
 mod tables;
 mod tests;
+mod url;
 mod uses;
 mod values;
 

@@ -70,7 +70,7 @@ impl Kind {
             Kind::Filter => ("filter", filters::names().collect(), &[][..]),
             Kind::Test => ("test", tests::names().collect(), &[][..]),
             Kind::Function => ("function", lookups::functions().collect(), &[][..]),
-            Kind::Lookup => ("lookup", lookups::names().collect(), lookups::REFUSED),
+            Kind::Lookup => ("lookup", lookups::names().collect(), &[][..]),
         };
         if known.contains(&short) || matches!(self, Kind::Function) && (own.contains(name) || LOCAL.contains(&name)) {
             return Ok(());

@@ -255,7 +255,14 @@ impl State {
                     (Body::Here(bytes), _) => bytes.clone(),
                     (Body::File(path), _) => std::fs::read(path).map_err(|error| refused(error.to_string()))?.into(),
                     (Body::There, Node::File { content: Content { body: Body::Here(bytes), .. }, .. }) => bytes.clone(),
-                    (Body::There | Body::Peer { .. } | Body::Own { .. } | Body::Unknown { .. }, _) => {
+                    (
+                        Body::There
+                        | Body::Peer { .. }
+                        | Body::Own { .. }
+                        | Body::Printed { .. }
+                        | Body::Unknown { .. },
+                        _,
+                    ) => {
                         return Err(refused("the content to keep is not there".into()));
                     }
                 };

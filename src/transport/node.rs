@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::Command;
+
 /// A user or group, both ways. `name` is the number where the host knows no name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
@@ -47,6 +49,8 @@ pub enum Body {
     Peer { host: String, path: String },
     /// In a file of the task's own host, for one of the controller; brought here in the same way.
     Own { path: String },
+    /// In what a command prints, on the task's own host or, with `here`, on the controller; brought in the same way.
+    Printed { by: Box<Command>, here: bool },
     /// Nowhere yet: in a check, only a run gives them, which needs this. Nothing that has it can be saved.
     #[serde(skip)]
     Unknown { needs: Arc<str> },

@@ -11,6 +11,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("ini", &[]),
     ("settings", &["ini"]),
     ("provenance", &[]),
+    ("web", &[]),
     ("yaml", &["error"]),
     ("transport", &["error", "secret"]),
     ("vault", &["secret", "transport"]),
@@ -19,9 +20,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("host", &["change", "dns", "error", "transport"]),
     ("inventory", &["error", "settings", "template", "vars", "yaml"]),
     ("vars", &["error", "inventory", "provenance", "secret", "vault", "yaml"]),
-    ("template", &["crypt", "error", "host", "ini", "provenance", "secret", "settings", "vars", "vault", "yaml"]),
+    (
+        "template",
+        &["crypt", "error", "host", "ini", "provenance", "secret", "settings", "vars", "vault", "web", "yaml"],
+    ),
     ("playbook", &["error", "provenance", "vars", "yaml"]),
-    ("modules", &["change", "dns", "error", "host", "ini", "provenance", "secret", "transport", "vault"]),
+    ("modules", &["change", "dns", "error", "host", "ini", "provenance", "secret", "transport", "vault", "web"]),
     (
         "run",
         &[
@@ -90,6 +94,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "commands/vault/edit.rs",
             "inventory/script.rs",
             "template/lookups.rs",
+            "template/url.rs",
             "transport/ssh/config/commands.rs",
         ],
     ),

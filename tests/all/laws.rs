@@ -18,10 +18,13 @@ use tempfile::TempDir;
 
 use crate::archive::Archive;
 use crate::etc::{Etc, is_left};
+use crate::git::commit;
 use crate::mariadb::{Mariadb, PSA, PSA_OLD};
 use crate::named::{Named, zone};
 use crate::program::{Printed, Program};
+use crate::sshd::run;
 use crate::userland::host::Host;
+use crate::web::Web;
 
 /// What an example needs to run on any machine, and why.
 struct Row {
@@ -193,6 +196,9 @@ const ROWS: &[Row] = &[
         replaced: &[("/etc/bind/", "OLD/bind/"), ("    ttl:", "    rndc: rndc -c OLD/bind/rndc.conf\n    ttl:")],
         why: "the machine's own name server is not a test's",
     },
+    Row { module: "git", replaced: &[("/srv/git/", "OLD/")], why: "the repository is the test's own" },
+    Row { module: "get_url", replaced: &[("127.0.0.1/", "127.0.0.1:WEB/")], why: "port 80 is the machine's own" },
+    Row { module: "uri", replaced: &[("127.0.0.1/", "127.0.0.1:WEB/")], why: "port 80 is the machine's own" },
     Row { module: "wait_for", replaced: &[("port: 25", "port: PORT")], why: "port 25 is the machine's own" },
 ];
 
@@ -219,6 +225,7 @@ const READING: &[&str] = &[
     "shell",
     "slurp",
     "stat",
+    "uri",
     "wait_for",
     "wait_for_connection",
 ];
@@ -262,6 +269,7 @@ struct Fixture<'a> {
     _packages: TempDir,
     database: Option<String>,
     _smtp: TcpListener,
+    web: Web,
 }
 
 impl<'a> Fixture<'a> {
@@ -316,7 +324,17 @@ impl<'a> Fixture<'a> {
             host.forget();
         }
         let database = DATABASE.contains(&entry.name).then(|| Mariadb::get().database(PSA));
-        let fixture = Fixture { program, entry, host, etc, _packages: packages, database, named, _smtp: listener };
+        let fixture = Fixture {
+            program,
+            entry,
+            host,
+            etc,
+            _packages: packages,
+            database,
+            named,
+            _smtp: listener,
+            web: Web::start(),
+        };
         fixture.extras();
         let text = fixture.example(&user, &group, port);
         fixture.program.file("play.yml", &play(&text));
@@ -346,6 +364,20 @@ impl<'a> Fixture<'a> {
         if self.entry.name == "mail_token" {
             let text = "Subject: test\nX-Cutover-Token: move-2026-11-26\n\n";
             self.program.file("new/var/qmail/mailnames/example.com/ann/Maildir/new/1.token", text);
+        }
+        if self.entry.name == "git" {
+            let repository = self.program.path("old/var/qmail/tools.git");
+            std::fs::create_dir(&repository).unwrap();
+            commit(&repository, "conf", "level=1\n");
+        }
+        if self.entry.name == "unarchive" {
+            self.program.file("tools/conf", "level=1\n").file("tools/bin/survey", "#!/bin/sh\n");
+            let packed = self.program.path("tools.tar.gz");
+            run(std::process::Command::new("tar")
+                .arg("-czf")
+                .arg(packed)
+                .arg("tools")
+                .current_dir(self.program.path("")));
         }
         for (name, script) in [
             ("survey.sh", "echo \"surveyed $1\""),
@@ -390,7 +422,7 @@ impl<'a> Fixture<'a> {
         let at = |host: &str| self.program.path(host).join("var/qmail").display().to_string();
         let dns = self.named.as_ref().map_or(0, |named| named.port);
         let text = text.replace("NEW", &at("new")).replace("OLD", &at("old")).replace("PORT", &port.to_string());
-        text.replace("DNS\n", &format!("{dns}\n"))
+        text.replace("DNS\n", &format!("{dns}\n")).replace(":WEB/", &format!(":{}/", self.web.port))
     }
 
     fn run(&self, flags: &str) -> Printed {

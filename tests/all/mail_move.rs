@@ -53,7 +53,7 @@ async fn facts(machine: &Arc<dyn Transport>, root: &Path) -> Map<String, Value> 
     });
     match plan(machine, "qmail_facts", given).await.unwrap().result {
         Outcome::Known(facts) => facts,
-        Outcome::Applied(_) => panic!("facts are known"),
+        Outcome::Applied(_) | Outcome::Read(_) => panic!("facts are known"),
     }
 }
 

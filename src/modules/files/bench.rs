@@ -119,7 +119,7 @@ impl Bench {
 pub fn results(planned: Planned) -> Results {
     match planned.result {
         Outcome::Known(results) => results,
-        Outcome::Applied(_) => panic!("a result that is not known"),
+        Outcome::Applied(_) | Outcome::Read(_) => panic!("a result that is not known"),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Entry;
 
 mod blockinfile;
-mod checksum;
+pub(super) mod checksum;
 mod copy;
 pub(super) mod edit;
 mod fetch;
@@ -20,12 +20,13 @@ pub(super) mod place;
 mod replace;
 pub(super) mod rights;
 mod slurp;
-mod source;
+pub(super) mod source;
 mod stat;
 mod status;
 mod template;
 mod temporary;
 mod times;
+mod unarchive;
 
 #[cfg(test)]
 pub mod bench;
@@ -42,6 +43,7 @@ pub const MODULES: &[&Entry] = &[
     &stat::STAT,
     &template::TEMPLATE,
     &temporary::TEMPFILE,
+    &unarchive::UNARCHIVE,
 ];
 
 #[cfg(test)]

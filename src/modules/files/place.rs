@@ -5,7 +5,9 @@ use serde::Deserialize;
 use crate::change::{Change, On};
 use crate::host::View;
 use crate::modules::{Argument, Kind, ModuleError, Results};
-use crate::transport::{Body, Content, INLINE_LIMIT, Links, Node, PathChange, Permissions, TransportError, Want};
+use crate::transport::{
+    Body, Command, Content, INLINE_LIMIT, Links, Node, PathChange, Permissions, TransportError, Want,
+};
 
 use super::rights::{New, Rights};
 
@@ -149,7 +151,7 @@ impl Place {
     }
 
     /// Returns the present node with its content, if it is small: what is replaced is shown, and can be brought back.
-    async fn whole(&self, host: &View) -> Result<Node, ModuleError> {
+    pub async fn whole(&self, host: &View) -> Result<Node, ModuleError> {
         match &self.node {
             Node::File { content, .. } if matches!(content.body, Body::There) && content.size <= INLINE_LIMIT => {
                 Ok(host.look(&self.path, Want::Content).await?)
@@ -207,17 +209,26 @@ pub async fn bytes_of(host: &View, path: &str, content: &Content) -> Result<Vec<
         Body::File(file) => std::fs::read(file)
             .map_err(|error| ModuleError::failed(format!("cannot read `{}`: {error}", file.display()))),
         Body::Unknown { needs } => Err(ModuleError::Unknown(needs.clone())),
+        Body::Printed { by, here } => {
+            let machine = if *here { host.here() } else { host.clone() };
+            printed(&machine, path, by).await
+        }
         Body::There | Body::Peer { .. } | Body::Own { .. } => {
             if host.only_asks {
                 return Err(ModuleError::failed("a big file is read when its task is done"));
             }
-            let output = host.probe(&crate::transport::Command::argv(["cat", "--", path])).await?;
-            if !output.success() {
-                return Err(ModuleError::failed(format!("cannot read `{path}`: {}", output.error_text().trim_end())));
-            }
-            Ok(output.stdout)
+            printed(host, path, &Command::argv(["cat", "--", path])).await
         }
     }
+}
+
+/// Returns what a command prints that reads `path`.
+async fn printed(machine: &View, path: &str, by: &Command) -> Result<Vec<u8>, ModuleError> {
+    let output = machine.probe(by).await?;
+    if !output.success() {
+        return Err(ModuleError::failed(format!("cannot read `{path}`: {}", output.error_text().trim_end())));
+    }
+    Ok(output.stdout)
 }
 
 /// Returns what `register:` sees of a node: `state`, `mode`, `owner`, `group`, `uid`, `gid`, `size`.

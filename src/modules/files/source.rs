@@ -111,7 +111,9 @@ pub fn sha1_of(content: &Content) -> Option<String> {
     match &content.body {
         Body::Here(bytes) => sha1::Digest::update(&mut digest, bytes),
         Body::File(path) => feed(path, |bytes| sha1::Digest::update(&mut digest, bytes)).ok()?,
-        Body::There | Body::Peer { .. } | Body::Own { .. } | Body::Unknown { .. } => return None,
+        Body::There | Body::Peer { .. } | Body::Own { .. } | Body::Printed { .. } | Body::Unknown { .. } => {
+            return None;
+        }
     }
     Some(hex(&sha1::Digest::finalize(digest)))
 }

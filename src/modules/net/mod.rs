@@ -5,6 +5,8 @@ use super::Entry;
 mod asked;
 mod edit;
 mod facts;
+mod form;
+mod get_url;
 mod master;
 mod named_conf;
 mod named_zone;
@@ -12,6 +14,9 @@ mod nsupdate;
 mod problems;
 mod sending;
 mod server;
+mod uri;
+mod web;
 mod zone_file;
 
-pub const MODULES: &[&Entry] = &[&facts::ENTRY, &named_zone::ENTRY, &nsupdate::ENTRY, &zone_file::ENTRY];
+pub const MODULES: &[&Entry] =
+    &[&facts::ENTRY, &get_url::ENTRY, &named_zone::ENTRY, &nsupdate::ENTRY, &uri::ENTRY, &zone_file::ENTRY];

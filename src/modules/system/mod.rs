@@ -7,6 +7,7 @@ mod command;
 mod cron;
 mod distribution;
 mod facts;
+mod git;
 mod known_hosts;
 mod local_facts;
 mod mount;
@@ -42,6 +43,7 @@ pub const MODULES: &[&Entry] = &[
     &cron::CRON,
     &packages::DEB822_REPOSITORY,
     &setup::GATHER_FACTS,
+    &git::GIT,
     &accounts::GROUP,
     &known_hosts::KNOWN_HOSTS,
     &mount::MOUNT,

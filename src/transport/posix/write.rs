@@ -272,7 +272,7 @@ async fn contents(script: &mut String, content: &Content, tools: &Tools) -> Resu
     script.push_str("c_temp\n");
     let small = content.size <= SMALL as u64;
     let (bytes, input) = match &content.body {
-        Body::There | Body::Peer { .. } | Body::Own { .. } | Body::Unknown { .. } => {
+        Body::There | Body::Peer { .. } | Body::Own { .. } | Body::Printed { .. } | Body::Unknown { .. } => {
             return Err(TransportError::Refused("its new content is not known here".into()));
         }
         Body::Here(bytes) if small => (bytes.to_vec(), None),

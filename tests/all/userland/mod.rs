@@ -21,6 +21,8 @@ type Refused = &'static [(&'static str, &'static str)];
 const NOTHING: Refused = &[];
 const MISSING_TOOLS: Refused = &[
     ("apt", NO_APT),
+    ("get_url", NO_WEB),
+    ("git", NO_GIT),
     ("mail_logins", "awk: not found"),
     ("named_zone", "named-checkconf: not found"),
     ("maildir_move", "this host has no stat command"),
@@ -31,12 +33,14 @@ const MISSING_TOOLS: Refused = &[
     ("package_facts", NO_APT),
     ("plesk_accounts", NO_CLIENT),
     ("plesk_facts", NO_CLIENT),
+    ("uri", NO_WEB),
     ("wait_for", "`new` has neither `nc` nor `bash` to connect"),
     ("zone_file", "rndc: not found"),
 ];
 const NO_SHADOW: Refused = &[
     ("apt", NO_APT),
     ("named_zone", "named: not found"),
+    ("git", NO_GIT),
     ("group", "`new` has no `groupadd`"),
     ("mysql_query", NO_CLIENT),
     ("mysql_rows", NO_CLIENT),
@@ -50,6 +54,8 @@ const NO_SHADOW: Refused = &[
     ("zone_file", "rndc: not found"),
 ];
 const NO_APT: &str = "`new` has no apt, and no other package manager that is known";
+const NO_GIT: &str = "`git` is not there";
+const NO_WEB: &str = "neither curl nor wget is there";
 const NO_CLIENT: &str = "there is neither `mariadb` nor `mysql`, the client";
 
 async fn keeps_the_laws(kind: &Kind) {
