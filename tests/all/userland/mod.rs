@@ -21,6 +21,8 @@ type Refused = &'static [(&'static str, &'static str)];
 const NOTHING: Refused = &[];
 const MISSING_TOOLS: Refused = &[
     ("apt", NO_APT),
+    ("debconf", "`new` has no debconf"),
+    ("dpkg_selections", "`new` has no dpkg"),
     ("mail_logins", "awk: not found"),
     ("named_zone", "named-checkconf: not found"),
     ("maildir_move", "this host has no stat command"),
@@ -36,6 +38,9 @@ const MISSING_TOOLS: Refused = &[
 ];
 const NO_SHADOW: Refused = &[
     ("apt", NO_APT),
+    ("debconf", "`new` has no debconf"),
+    ("dpkg_selections", "`new` has no dpkg"),
+    ("timezone", "`new` has no time zone `Europe/Berlin`"),
     ("named_zone", "named: not found"),
     ("group", "`new` has no `groupadd`"),
     ("mysql_query", NO_CLIENT),
