@@ -5,6 +5,9 @@
 
 Old and new are two sshds on loopback; tar and rsync run on the old host and have one ssh between, Cutover runs on a third and
 has two. In each round every program copies into an empty directory, in turn. As root, with rsync and openssh-server.
+
+With `--link 100mbit` each of the three hosts has a network of its own and a link of that rate in each direction, as hosts have; the
+processors are still shared.
 """
 
 import argparse
@@ -26,6 +29,7 @@ options.add_argument("--mailboxes", type=int, default=40)
 options.add_argument("--rounds", type=int, default=3)
 options.add_argument("--program", default="target/release/cutover")
 options.add_argument("--base", default="/var/tmp", help="a directory on the file system to measure on")
+options.add_argument("--link", metavar="RATE", help="the rate of each host's link, as tc writes it")
 options = options.parse_args()
 program = pathlib.Path(options.program).absolute()
 base = pathlib.Path(tempfile.mkdtemp(dir=options.base))
@@ -49,6 +53,37 @@ def fill(root):
         os.utime(path, (now - number, now - number))
 
 
+addresses = dict.fromkeys(("controller", "old", "new"), "127.0.0.1")
+
+
+def inside(name):
+    """What runs a command in the network of a host."""
+    return ["ip", "netns", "exec", f"{base.name}-{name}"] if options.link else []
+
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True)
+
+
+def connect():
+    """Gives each host a network, which a bridge connects with the others'."""
+    hub = f"{base.name}-hub"
+    ip("netns", "add", hub)
+    ip("-n", hub, "link", "add", "bridge", "up", "type", "bridge")
+    for number, name in enumerate(addresses, 1):
+        own = f"{base.name}-{name}"
+        addresses[name] = f"10.99.0.{number}"
+        ip("netns", "add", own)
+        ip("-n", own, "link", "set", "lo", "up")
+        ip("-n", own, "link", "add", "name", "wire", "type", "veth", "peer", "name", name, "netns", hub)
+        ip("-n", own, "address", "add", f"{addresses[name]}/24", "dev", "wire")
+        ip("-n", own, "link", "set", "wire", "up")
+        ip("-n", hub, "link", "set", name, "up", "master", "bridge")
+        for space, device in ((own, "wire"), (hub, name)):
+            shape = f"tc -n {space} qdisc add dev {device} root tbf rate {options.link} burst 256kb latency 300ms"
+            subprocess.run(shape.split(), check=True)
+
+
 def serve(name):
     directory = base / name
     directory.mkdir()
@@ -59,14 +94,14 @@ def serve(name):
         any_port.bind(("127.0.0.1", 0))
         port = any_port.getsockname()[1]
     (base / f"{name}.conf").write_text(
-        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {base}/host_key\nPidFile none\nUsePAM no\nStrictModes no\n"
+        f"ListenAddress {addresses[name]}\nPort {port}\nHostKey {base}/host_key\nPidFile none\nUsePAM no\nStrictModes no\n"
         f"PermitRootLogin yes\nMaxSessions 100\nAuthorizedKeysFile {base}/id.pub\n"
         # A start-up file of a shell would be read for every session.
         f"SetEnv HOME={base}\n"
     )
     os.makedirs("/run/sshd", exist_ok=True)
     log = open(base / f"{name}.log", "wb")
-    return port, subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", base / f"{name}.conf"], stdout=log, stderr=log)
+    return port, subprocess.Popen([*inside(name), "/usr/sbin/sshd", "-D", "-e", "-f", base / f"{name}.conf"], stdout=log, stderr=log)
 
 
 def measured(command):
@@ -83,16 +118,20 @@ def tree(root):
     return sum(len(files) for _, _, files in os.walk(root))
 
 
-old_port, old_server = serve("old")
-new_port, new_server = serve("new")
+servers = []
 try:
+    if options.link:
+        connect()
+    (old_port, _), (new_port, _) = servers = [serve("old"), serve("new")]
     environment = {"PATH": os.environ["PATH"], "HOME": str(base), "CUTOVER_STATE_DIR": str(base / "state"), "CUTOVER_LOCK_DIR": str(base)}
     fill(base / "old")
     ssh = f"ssh -q -p {new_port} -i {base}/id -o StrictHostKeyChecking=no -o UserKnownHostsFile={base}/known"
-    subprocess.run(f"ssh-keyscan -p {old_port} 127.0.0.1 >known; ssh-keyscan -p {new_port} 127.0.0.1 >>known", shell=True, stderr=subprocess.DEVNULL, cwd=base, check=True)
+    time.sleep(1)
+    scan = f"ssh-keyscan -p {old_port} {addresses['old']} >known; ssh-keyscan -p {new_port} {addresses['new']} >>known"
+    subprocess.run([*inside("controller"), "sh", "-c", scan], stderr=subprocess.DEVNULL, cwd=base, check=True)
     (base / "hosts").write_text(
         "".join(
-            f"{name} ansible_host=127.0.0.1 ansible_port={port} ansible_user=root ansible_ssh_private_key_file={base}/id "
+            f"{name} ansible_host={addresses[name]} ansible_port={port} ansible_user=root ansible_ssh_private_key_file={base}/id "
             f"ansible_ssh_known_hosts_file={base}/known\n"
             for name, port in (("old", old_port), ("new", new_port))
         )
@@ -102,9 +141,9 @@ try:
     task = {"maildir_move": {"from": "old", "mailboxes": mailboxes, "owner": "root", "group": "root"}}
     (base / "play.yml").write_text(json.dumps([{"hosts": "new", "gather_facts": False, "tasks": [task]}]))
     programs = {
-        "Cutover": [str(program), "play", "-i", "hosts", "play.yml"],
-        "tar": ["sh", "-c", f"tar -C {base}/old -cf - . | {ssh} root@127.0.0.1 tar -C {base}/new -xpf -"],
-        "rsync": ["rsync", "-a", "-e", ssh, f"{base}/old/", f"root@127.0.0.1:{base}/new/"],
+        "Cutover": [*inside("controller"), str(program), "play", "-i", "hosts", "play.yml"],
+        "tar": [*inside("old"), "sh", "-c", f"tar -C {base}/old -cf - . | {ssh} root@{addresses['new']} tar -C {base}/new -xpf -"],
+        "rsync": [*inside("old"), "rsync", "-a", "-e", ssh, f"{base}/old/", f"root@{addresses['new']}:{base}/new/"],
     }
     rows = {}
     for round_number in range(options.rounds):
@@ -136,7 +175,10 @@ try:
         print(f"{options.messages} messages: Cutover's first copy takes {first:.2f} times that of {name}; with nothing to do {name} takes {again:.2f} times Cutover's")
     print(f"peak memory of Cutover: {max(our[1] for our in ours):.0f} MiB first, {max(our[3] for our in ours):.0f} MiB again")
 finally:
-    for server in (old_server, new_server):
+    for _, server in servers:
         server.terminate()
         server.wait()
+    if options.link:
+        for name in ("hub", *addresses):
+            subprocess.run(["ip", "netns", "del", f"{base.name}-{name}"])
     shutil.rmtree(base, ignore_errors=True)

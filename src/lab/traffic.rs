@@ -32,8 +32,11 @@ pub use reader::Habit;
 use reader::Reader;
 use sender::Sent;
 
-/// The longest that a queue may take to become empty, and that a message may wait for a host to take it.
+/// The longest that a queue may take to become empty.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The longest that a sender waits for a host to take a message; a real one would for days.
+const PERSISTENCE: Duration = Duration::from_secs(900);
 
 /// How much is sent, to whom.
 #[derive(Clone, Debug)]
@@ -139,7 +142,9 @@ impl Traffic {
         let mut ledger = self.shared.ledger();
         logs.into_iter().flatten().for_each(|log| ledger.note_doubts(&log));
         let mut report = ledger.report(&files(new, &self.plan.accounts)?, &files(old, &self.plan.accounts)?);
-        report.bounced = Queue::of(&outside.home).numbers("todo").len() as u64;
+        let bounces = Queue::of(&outside.home);
+        let bounces = bounces.numbers("todo").into_iter().filter_map(|id| bounces.message(id).ok());
+        report.bounces = bounces.map(|text| reason(&String::from_utf8_lossy(&text))).collect();
         report.queued = queues.iter().map(|queue| queue.numbers("mess").len() as u64).sum();
         Ok(report)
     }
@@ -208,7 +213,7 @@ async fn send_one(number: u64, account: &Account, shared: &Shared) {
         drop(slot);
         match ended {
             Sent::Doubtful => shared.ledger().doubt(number),
-            Sent::Later(_) if start.elapsed() < PATIENCE => {}
+            Sent::Later(_) if start.elapsed() < PERSISTENCE => {}
             ended => break (server, ended),
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -276,6 +281,13 @@ fn files(place: &Place, accounts: &[Account]) -> io::Result<Vec<Copy>> {
         }
     }
     Ok(found)
+}
+
+/// What a bounce says of its recipient.
+fn reason(bounce: &str) -> String {
+    let end = bounce.find("--- Below this line").unwrap_or(bounce.len());
+    let start = bounce[..end].find("\n<").map_or(0, |at| at + 1);
+    bounce[start..end].split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The digest of a text, in hexadecimal.

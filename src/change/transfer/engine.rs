@@ -226,7 +226,10 @@ impl Engine<'_> {
         // Files of one directory come in one archive and are renamed by one process.
         items.sort_by_cached_key(|item| (item.mailbox, item.spot.directory()));
         let disks = self.disks(Side::New, group, new);
-        let keeper = Keeper { new: &mut self.new, mailboxes: self.mailboxes, disks: &disks, run: &self.run };
+        let taken = group.clone().zip(new);
+        let taken = taken.flat_map(|(index, scan)| scan.staged.values().map(move |one| (index, one.spot.directory())));
+        let taken = taken.collect();
+        let keeper = Keeper { new: &mut self.new, mailboxes: self.mailboxes, disks: &disks, run: &self.run, taken };
         let mut stage = Stage { old: &mut self.old, machine: self.new_machine, keeper, progress: self.progress };
         stage.copy(&items).await
     }

@@ -287,7 +287,8 @@ fn read_directory(said: &str) -> Option<Directory> {
 /// Returns the message and whether it is staged.
 fn read_message(said: &str, path: &str) -> Option<(bool, Message)> {
     let mut words = said.split(' ');
-    let (size, modified) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    // Some tell the time with a fraction.
+    let (size, modified) = (words.next()?.parse().ok()?, words.next()?.split('.').next()?.parse().ok()?);
     let ids = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     let mode = u32::from_str_radix(words.next()?, 8).ok()?;
     let staged = path.strip_prefix("x/");

@@ -1,5 +1,6 @@
 # One side of a move of mail: answers verbs from stdin until it ends, then gives its locks back.
-# A verb may be followed by the length of its list; every answer ends with a line that starts with the record separator.
+# Verbs come in blocks of a length that stands before each. A record separator begins each verb, which its list follows, the end of
+# a block, and the line that ends an answer.
 umask 077
 LC_ALL=C
 export LC_ALL
@@ -53,8 +54,7 @@ empty() {
     done
 }
 
-# settled WHAT: says whether the last move of this Maildir was whole and nothing has happened since, and by which mark. What
-# it holds is then not listed.
+# settled WHAT: says whether the last move of this Maildir was whole and nothing has happened since, and by which mark.
 settled() {
     case $1 in
         source)
@@ -65,7 +65,7 @@ settled() {
             [ -f x/settled ] && [ -f x/ledger ] &&
                 empty x/new x/cur x/.[!.]*/new x/.[!.]*/cur x/..?*/new x/..?*/cur && IFS= read -r mark <x/settled
             ;;
-        *) return 1 ;;
+        *) return ;;
     esac && printf 'settled %s\n' "$mark"
 }
 
@@ -104,19 +104,17 @@ parts() {
     done
 }
 
-# scan WHAT MAILDIR...: what each is, and then what is in those that are not settled. The order new, cur, x-out is the order in
-# which a message wanders: none is missed between two listings.
-scan() {
+# look WHAT MAILDIR...: what each is.
+look() {
     what=$1
     shift
-    listed=
     for maildir; do
         printf 'm %s\n' "$maildir"
         if cd -P -- "$maildir" 2>/dev/null; then
             printf 'p '
             pwd -P
             about
-            settled "$what" || listed=$listed$maildir$nl
+            settled "$what"
         else
             [ ! -e "$maildir" ] || echo denied
             stat -L "$stat" "a $directory" "${maildir%/*}" 2>/dev/null
@@ -124,9 +122,9 @@ scan() {
     done
     cd /
     finish directories
-    given list "$listed"
 }
 
+# What is in Maildirs. The order new, cur, x-out is the order in which a message wanders: none is missed between two listings.
 list() {
     for maildir; do
         parts messages "$maildir/"
@@ -171,10 +169,23 @@ directories() {
     stat "$stat" "d $directory" "$@" 2>/dev/null
 }
 
-messages() {
-    find "$@" ! -name . -prune ! -name '.*' \( -type f ! -name "*$nl*" -exec stat "$stat" "$file" {} + -o -exec sh -c '
-        for path; do printf "o "; printf %s "$path" | tr "\n" "?"; echo; done' sh {} + \) 2>/dev/null
-}
+odd='for path; do printf "o "; printf %s "$path" | tr "\n" "?"; echo; done'
+printed='f %s %T@ %U %G %m %p\n'
+case $(find / -prune -printf "$printed" 2>/dev/null) in
+    # A find that says all of it looks at each file once.
+    'f '[0-9]*' '[0-9]*' 0 0 '[0-9]*' /')
+        messages() {
+            find "$@" ! -name . -prune ! -name '.*' \( -type f ! -name "*$nl*" -printf "$printed" -o \
+                -exec sh -c "$odd" sh {} + \) 2>/dev/null
+        }
+        ;;
+    *)
+        messages() {
+            find "$@" ! -name . -prune ! -name '.*' \( -type f ! -name "*$nl*" -exec stat "$stat" "$file" {} + -o \
+                -exec sh -c "$odd" sh {} + \) 2>/dev/null
+        }
+        ;;
+esac
 
 ledgers() {
     grep "^published$t" "$@" /dev/null
@@ -280,6 +291,24 @@ rename() {
     { cd -- "$from" && keep "$@"; } 2>&1
     cd /
     join
+}
+
+# adopt FROM TO NAME...: directories of messages take the places of empty ones. Where there is something, it stays, and each
+# message goes there by itself.
+adopt() {
+    from=$1 into=$2
+    shift 2
+    {
+        cd -- "$into" && rmdir -- "$@" 2>/dev/null
+        cd -- "$from" && to=$into && keep "$@" 2>/dev/null
+        for part; do
+            if [ -d "$from/$part" ] && cd -- "$from/$part"; then
+                to=$into/$part
+                for name in *; do [ ! -e "$name" ] || keep "$name"; done
+            fi
+        done
+    } 2>&1
+    cd /
 }
 
 # place FROM TO...
@@ -393,31 +422,24 @@ open_files() {
         done 2>/dev/null
 }
 
-while IFS=' ' read -r verb size; do
-    set --
-    # A list that was cut off must not be taken for a whole one: a part of a path is a path.
-    if [ -z "$size" ]; then
-        :
-    elif [ "$size" -lt 1000 ]; then
-        while IFS= read -r line || exit 1; do
-            [ "$line" != "${rs}end" ] || break
-            set -- "$@" "$line"
-        done
-    else
-        text=$($take"$size" 2>/dev/null)
-        case $text in *"$nl${rs}end") ;; *) exit 1 ;; esac
-        IFS=$nl
-        set -f
-        set -- ${text%"$nl${rs}end"}
-        set +f
-        IFS=' '$t$nl
-    fi
+# answer VERB-AND-LIST, a line for each.
+answer() {
+    IFS=$nl
+    set -f
+    set -- $1
+    set +f
+    IFS=' '$t$nl
+    verb=$1
+    shift
     {
         case $verb in
             clock) date +%s ;;
-            scan) scan all "$@" ;;
-            look-source) scan source "$@" ;;
-            look-dest) scan dest "$@" ;;
+            look-source) look source "$@" ;;
+            look-dest) look dest "$@" ;;
+            scan)
+                look all "$@"
+                list "$@"
+                ;;
             # Of two marks of one move, the second means something only beside the first.
             settle)
                 mark=$1
@@ -446,6 +468,7 @@ while IFS=' ' read -r verb size; do
             incoming) if [ $# -gt 0 ]; then incoming "$@"; else incoming=; fi ;;
             numbers) { printf '%s\n' "$@" >>"$incoming"; } 2>&1 ;;
             rename) rename "$@" ;;
+            adopt) adopt "$@" ;;
             place) place "$@" ;;
             durable) durable "$@" ;;
             remove) discard "$@" ;;
@@ -483,4 +506,25 @@ while IFS=' ' read -r verb size; do
         esac
     } </dev/null
     printf '%sdone\n' "$rs"
+}
+
+while IFS= read -r size; do
+    # A block that was cut off must not be taken for a whole one: a part of a path is a path.
+    if [ "$size" -lt 1000 ]; then
+        text=
+        while IFS= read -r line || exit 1; do
+            [ "$line" != "${rs}end" ] || break
+            text=$text$line$nl
+        done
+    else
+        text=$($take"$size" 2>/dev/null)
+        case $text in *"$nl${rs}end") ;; *) exit 1 ;; esac
+        text=${text%"${rs}end"}
+    fi
+    IFS=$rs
+    set -f
+    set -- $text
+    set +f
+    IFS=' '$t$nl
+    for text; do [ -z "$text" ] || answer "$text"; done
 done

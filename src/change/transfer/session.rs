@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 
-use crate::transport::name::{from_bytes, to_bytes};
+use crate::transport::name::{from_bytes, shown, to_bytes};
 use crate::transport::{Command, Process, Transport, TransportError};
 
 use super::maildir::{self, Scan, Spot};
@@ -22,17 +22,22 @@ pub struct Session {
 }
 
 /// Returns the command that answers verbs, for a look without a session.
-pub fn command(verbs: Verbs) -> Command {
+pub fn command(mut verbs: Verbs) -> Result<Command, TransportError> {
     let mut command = Command::argv(["/bin/sh", "-c", MOVER, "sh"]);
-    command.stdin = verbs.bytes;
-    command
+    command.stdin = verbs.bytes()?.into();
+    Ok(command)
 }
 
 /// Verbs with their lists, which are sent together and answered one after another.
 #[derive(Default)]
 pub struct Verbs {
-    bytes: Vec<u8>,
+    /// Blocks, each behind its length.
+    sent: Vec<u8>,
+    /// The last of them.
+    block: Vec<u8>,
     count: usize,
+    /// A name that would end its list.
+    odd: Option<String>,
 }
 
 /// The longest list of a verb, in items and bytes: it becomes the arguments of one program, and old systems take 128 KiB.
@@ -42,7 +47,7 @@ const LIST_BYTES: usize = 60_000;
 /// How many Maildirs are looked at by one verb.
 const SCANNED: usize = 16;
 
-/// Begins the last line of a list, and no item.
+/// Begins a verb and the last line of a block, and is in no item.
 pub const MARK: char = '\x1e';
 
 /// The list of a verb that has none.
@@ -59,23 +64,39 @@ impl Verbs {
         self.count == 0
     }
 
-    /// Adds a verb whose list has its own length.
+    /// Adds a verb and its list.
     pub fn add(&mut self, verb: &str, items: impl IntoIterator<Item = impl AsRef<str>>) {
-        let mut list = String::new();
+        let mut list = format!("{MARK}{verb}\n");
         for item in items {
-            list.push_str(item.as_ref());
+            let item = item.as_ref();
+            if item.contains(MARK) {
+                self.odd = Some(item.into());
+            }
+            list.push_str(item);
             list.push('\n');
         }
+        let list = to_bytes(&list);
+        if self.block.len() + list.len() > LIST_BYTES {
+            self.close_block();
+        }
+        self.block.extend(list.iter());
         self.count += 1;
-        self.bytes.extend(verb.bytes());
-        if !list.is_empty() {
-            list.push(MARK);
-            list.push_str("end\n");
-            let list = to_bytes(&list);
-            self.bytes.extend(format!(" {}\n", list.len()).bytes());
-            self.bytes.extend(list.iter());
-        } else {
-            self.bytes.push(b'\n');
+    }
+
+    fn close_block(&mut self) {
+        if !self.block.is_empty() {
+            self.block.extend(format!("{MARK}end\n").bytes());
+            self.sent.extend(format!("{}\n", self.block.len()).bytes());
+            self.sent.append(&mut self.block);
+        }
+    }
+
+    /// Returns what is sent.
+    fn bytes(&mut self) -> Result<&[u8], TransportError> {
+        self.close_block();
+        match &self.odd {
+            Some(name) => Err(TransportError::Refused(format!("`{}` has a record separator in its name", shown(name)))),
+            None => Ok(&self.sent),
         }
     }
 
@@ -138,7 +159,7 @@ fn marker(line: &[u8]) -> Result<Marker, TransportError> {
 
 impl Session {
     pub async fn start(host: &str, transport: &dyn Transport) -> Result<Session, TransportError> {
-        let mut process = transport.open(&command(Verbs::default())).await?;
+        let mut process = transport.open(&command(Verbs::default())?).await?;
         let stdout = std::mem::replace(&mut process.stdout, Box::new(tokio::io::empty()));
         Ok(Session { host: host.into(), process, reader: BufReader::with_capacity(64 * 1024, stdout) })
     }
@@ -155,10 +176,11 @@ impl Session {
     }
 
     /// Sends verbs and returns the lines of all their answers.
-    pub async fn exchange(&mut self, verbs: Verbs) -> Result<Vec<String>, TransportError> {
+    pub async fn exchange(&mut self, mut verbs: Verbs) -> Result<Vec<String>, TransportError> {
+        let (count, bytes) = (verbs.count, verbs.bytes()?);
         let Session { process, reader, .. } = self;
         let answer = async {
-            let (mut lines, mut left) = (Vec::new(), verbs.count);
+            let (mut lines, mut left) = (Vec::new(), count);
             while left > 0 {
                 match marker(&line(reader).await?)? {
                     Marker::Done => left -= 1,
@@ -168,7 +190,7 @@ impl Session {
             Ok(lines)
         };
         let write = async {
-            process.stdin.write_all(&verbs.bytes).await.map_err(ended)?;
+            process.stdin.write_all(bytes).await.map_err(ended)?;
             process.stdin.flush().await.map_err(ended)
         };
         match tokio::try_join!(write, answer) {
@@ -215,6 +237,7 @@ impl Session {
         for part in files.chunks(PACK) {
             requests.add("send", part.iter().map(|(path, _)| path));
         }
+        let requests = requests.bytes()?;
         let read = async {
             let mut buffer = vec![0; 64 * 1024];
             for (index, (path, size)) in files.iter().enumerate() {
@@ -247,7 +270,7 @@ impl Session {
             }
             Ok(())
         };
-        tokio::try_join!(write(stdin, &requests), read).map_err(|error| self.named(error))?;
+        tokio::try_join!(write(stdin, requests), read).map_err(|error| self.named(error))?;
         Ok(())
     }
 
@@ -262,6 +285,7 @@ impl Session {
             let names = part.iter().map(|file| format!("./{}", file.name));
             requests.add("pack", std::iter::once(part[0].directory.clone()).chain(names));
         }
+        let requests = requests.bytes()?;
         let Session { process: Process { stdin, .. }, reader, .. } = self;
         let read = async {
             let mut archives = Archives { reader, files, next: 0, whole: true };
@@ -271,7 +295,7 @@ impl Session {
             }
             Ok(archives.whole)
         };
-        let ((), whole) = tokio::try_join!(write(stdin, &requests), read).map_err(|error| self.named(error))?;
+        let ((), whole) = tokio::try_join!(write(stdin, requests), read).map_err(|error| self.named(error))?;
         Ok(whole)
     }
 
@@ -304,11 +328,11 @@ pub struct Packed {
 }
 
 /// How many files the mover puts into one archive, or sends for one verb.
-const PACK: usize = 200;
+const PACK: usize = 400;
 
-async fn write(stdin: &mut (impl tokio::io::AsyncWrite + Unpin), requests: &Verbs) -> Result<(), TransportError> {
+async fn write(stdin: &mut (impl tokio::io::AsyncWrite + Unpin), requests: &[u8]) -> Result<(), TransportError> {
     // A mover that has ended reads no more; what it said before tells why.
-    if stdin.write_all(&requests.bytes).await.is_ok() {
+    if stdin.write_all(requests).await.is_ok() {
         let _ = stdin.flush().await;
     }
     Ok(())
@@ -554,14 +578,61 @@ mod tests {
         let path = directory.path().display().to_string();
         let inside = format!("{path}/inside");
         std::fs::write(&inside, "").unwrap();
-        let whole = Verbs::new("remove", [&inside]);
-        for length in 0..whole.bytes.len() {
-            let cut = Verbs { bytes: whole.bytes[..length].to_vec(), count: 1 };
-            machine.run(&command(cut)).await.unwrap();
-            assert!(std::path::Path::new(&inside).exists(), "{length}");
+        // A block that is read by the shell, and one that a program reads.
+        for before in [0, 30] {
+            let mut whole = Verbs::default();
+            whole.each("digest", &[], vec![format!("{path}/{:040}", 0); before]);
+            whole.add("remove", [&inside]);
+            let bytes = whole.bytes().unwrap().to_vec();
+            // What misses no more than its last line feed is whole.
+            for length in (0..bytes.len() - 1).rev().take(120) {
+                let mut cut = command(Verbs::default()).unwrap();
+                cut.stdin = bytes[..length].to_vec();
+                machine.run(&cut).await.unwrap();
+                assert!(std::path::Path::new(&inside).exists(), "{length}");
+            }
+            machine.run(&command(whole).unwrap()).await.unwrap();
+            assert!(directory.path().exists() && !std::path::Path::new(&inside).exists());
+            std::fs::write(&inside, "").unwrap();
         }
-        machine.run(&command(whole)).await.unwrap();
-        assert!(directory.path().exists() && !std::path::Path::new(&inside).exists());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_would_end_its_list_is_refused_and_nothing_is_done() {
+        let directory = tempfile::tempdir().unwrap();
+        let machine = local::local(None).await.unwrap();
+        let mut session = Session::start("new", machine.as_ref()).await.unwrap();
+        let kept = directory.path().join("kept");
+        std::fs::write(&kept, "").unwrap();
+        let odd = format!("/nowhere/{MARK}remove\n{}", kept.display());
+        let error = session.ask("stat", [kept.to_str().unwrap(), &odd]).await.unwrap_err();
+        assert!(error.to_string().contains("record separator"), "{error}");
+        assert!(kept.exists());
+        session.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn directories_take_the_places_of_empty_ones_and_leave_alone_what_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |path: &str| directory.path().join(path);
+        for path in ["part/new", "part/cur", "x/new", "x/cur"] {
+            std::fs::create_dir_all(at(path)).unwrap();
+        }
+        for path in ["part/new/1", "part/new/2", "part/cur/3", "part/cur/4", "x/cur/.stray", "x/cur/4"] {
+            std::fs::write(at(path), path).unwrap();
+        }
+        let machine = local::local(None).await.unwrap();
+        let mut session = Session::start("new", machine.as_ref()).await.unwrap();
+        let mut verbs = Verbs::default();
+        let trees = ["part", "x"].map(|path| at(path).display().to_string());
+        verbs.each("adopt", &[&trees[0], &trees[1]], ["new", "cur"]);
+        session.exchange(verbs).await.unwrap();
+        session.close().await.unwrap();
+        let text = |path: &str| std::fs::read_to_string(at(path)).unwrap_or_default();
+        assert_eq!([text("x/new/1"), text("x/new/2"), text("x/cur/3")], ["part/new/1", "part/new/2", "part/cur/3"]);
+        assert_eq!([text("x/cur/4"), text("x/cur/.stray")], ["x/cur/4", "x/cur/.stray"]);
+        assert_eq!(text("part/cur/4"), "part/cur/4");
+        assert!(!at("part/new").exists());
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! The copy of messages to `x` on the new host: streamed, checked against their digests, made durable, renamed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::Digest as _;
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufWriter};
@@ -10,7 +10,7 @@ use crate::transport::name::to_bytes;
 use crate::transport::node::hex;
 use crate::transport::{Command, Process, Transport, TransportError};
 
-use super::maildir::Spot;
+use super::maildir::{Spot, directory};
 use super::session::{Packed, Session, Sink, Verbs};
 use super::{Mailbox, Progress, ustar};
 
@@ -163,6 +163,8 @@ pub struct Keeper<'a> {
     pub disks: &'a [String],
     /// Names this run's own directories below `x`.
     pub run: &'a str,
+    /// The directories of `x` that have messages, each with the index of its mailbox.
+    pub taken: BTreeSet<(usize, String)>,
 }
 
 impl Keeper<'_> {
@@ -192,7 +194,18 @@ impl Keeper<'_> {
                 entries.push(format!("staged\t{}\t{digest}\t{}", item.spot.key().path(), item.size));
             }
             ledgers.each("append", &[&format!("{x}/ledger")], entries);
-            renames.moves(items.iter().map(|(item, _)| &item.spot), (&from, &x));
+            let spots: Vec<&Spot> = items.iter().map(|(item, _)| &item.spot).collect();
+            let is_taken = |spot: &&&Spot| self.taken.contains(&(*index, spot.directory()));
+            let (some, whole): (Vec<&Spot>, Vec<&Spot>) = spots.iter().partition(is_taken);
+            // One rename for all of a directory; its mailbox's first batch has most of them.
+            let folders: BTreeSet<(&str, &str)> =
+                whole.iter().map(|spot| (spot.folder.as_str(), spot.part.name())).collect();
+            for parts in Vec::from_iter(folders).chunk_by(|one, other| one.0 == other.0) {
+                let of = |tree: &str| directory(tree, parts[0].0);
+                renames.each("adopt", &[&of(&from), &of(&x)], parts.iter().map(|(_, part)| part));
+            }
+            renames.moves(some, (&from, &x));
+            self.taken.extend(spots.iter().map(|spot| (*index, spot.directory())));
         }
         refuse_output(self.new.exchange(ledgers).await?)?;
         renames.each("durable", &[], self.disks);

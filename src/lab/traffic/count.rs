@@ -61,8 +61,8 @@ pub struct Report {
     pub to_new: u64,
     /// Downloads on the old and on the new host.
     pub downloads: [u64; 2],
-    /// Bounces that the senders got.
-    pub bounced: u64,
+    /// What the bounces say that the senders got.
+    pub bounces: Vec<String>,
     /// Messages that no host took, and why.
     pub refused: Vec<String>,
     /// Messages that wait in a queue.
@@ -95,7 +95,7 @@ impl Report {
         let clean = |part: &Part| {
             part.arrived == part.count && part.doubled.is_empty() && part.damaged.is_empty() && part.behind.is_empty()
         };
-        let none = self.bounced == 0 && self.refused.is_empty() && self.queued == 0 && self.strange == 0;
+        let none = self.bounces.is_empty() && self.refused.is_empty() && self.queued == 0 && self.strange == 0;
         none && clean(&self.sent) && clean(&self.stored)
     }
 }
@@ -222,7 +222,10 @@ impl std::fmt::Display for Report {
             }
             text
         };
-        let bounced = if self.bounced == 0 { "none bounced".into() } else { format!("{} BOUNCED", self.bounced) };
+        let bounced = match self.bounces.len() {
+            0 => "none bounced".into(),
+            count => format!("{count} BOUNCED"),
+        };
         let (sent, stored) = (&self.sent, &self.stored);
         writeln!(
             f,
@@ -255,6 +258,7 @@ impl std::fmt::Display for Report {
         for (count, what) in others.iter().filter(|(count, _)| *count > 0) {
             write!(f, "\n{} {what}", grouped(*count))?;
         }
+        self.bounces.iter().take(5).try_for_each(|why| write!(f, "\nBOUNCED {why}"))?;
         self.refused.iter().take(5).try_for_each(|why| write!(f, "\nREFUSED {why}"))
     }
 }
@@ -325,8 +329,10 @@ mod tests {
         other.digest = "another".into();
         assert!(texts(&ledger(&["a"]).report(&[other], &[])).contains("1 DAMAGED"));
         assert!(texts(&ledger(&[]).report(&[copy("a", "1")], &[])).contains("1 were sent by NOBODY"));
-        let bounced = Report { bounced: 2, ..ledger(&["a"]).report(&[copy("a", "1")], &[]) };
+        let bounces = vec!["<a@example.com>: no".to_string(), String::new()];
+        let bounced = Report { bounces, ..ledger(&["a"]).report(&[copy("a", "1")], &[]) };
         assert!(texts(&bounced).contains("1 arrived, none twice, 2 BOUNCED"));
+        assert!(texts(&bounced).contains("\nBOUNCED <a@example.com>: no\n"));
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl MaildirMove {
         for pair in &mut pairs {
             for path in [&mut pair.source].into_iter().chain(pair.dest.as_mut()) {
                 *path = path.trim_end_matches('/').into();
-                if !path.starts_with('/') || path.contains(['\n', '\t']) {
+                if !path.starts_with('/') || path.contains(|letter: char| letter.is_ascii_control()) {
                     let message =
                         format!("`maildir_move` needs absolute paths without tabs and line feeds, not `{path}`");
                     return Err(Diagnostic::new(message));
@@ -154,7 +154,7 @@ impl MaildirMove {
     async fn named(
         &self,
         host: &View,
-        (pairs, scans): (&[Pair], &[Scan]),
+        (pairs, scans): (&[&Pair], &[Scan]),
     ) -> Result<Vec<BTreeSet<String>>, ModuleError> {
         let folders = |scan: &Scan| -> BTreeSet<String> {
             scan.live
@@ -210,18 +210,26 @@ impl Module for MaildirMove {
             return Ok(Planned::new(Vec::new(), counts(&[], (0, 0))));
         }
         let peer = host.peer(&self.from).await?;
-        let looks: Vec<_> = self.pairs.chunks(TOGETHER).map(|pairs| both(host, &peer, pairs)).collect();
-        let mut looks = stream::iter(looks).buffered(AT_ONCE);
-        let mut found = Found::default();
-        for pairs in self.pairs.chunks(TOGETHER) {
-            if let Some(sides) = looks.next().await {
-                self.add(host, pairs, &sides?, &mut found).await?;
+        let (mut found, mut settled, mut open) = (Found::default(), Vec::new(), Vec::new());
+        for pairs in self.pairs.chunks(MARKED) {
+            let marked = Looked::marks(host, &peer, pairs.iter().collect()).await?;
+            let [done, rest] = marked.split();
+            if !done.pairs.is_empty() {
+                self.add(host, &done, &mut found).await?;
             }
+            settled.extend(done.pairs);
+            open.extend(rest.pairs);
+        }
+        let lists: Vec<_> = open.chunks(TOGETHER).map(|pairs| Looked::lists(host, &peer, pairs.to_vec())).collect();
+        let mut lists = stream::iter(lists).buffered(AT_ONCE);
+        while let Some(list) = lists.next().await {
+            self.add(host, &list?, &mut found).await?;
         }
         let Found { mailboxes, mut problems, warnings, needs, places, .. } = found;
         problems.splice(0..0, places.iter().filter_map(|places| look::same(places)));
         if problems.is_empty() && needs.iter().any(|(_, messages)| *messages > 0) {
-            let [space] = ask(host, Verbs::new("space", self.pairs.iter().map(Pair::dest))).await?;
+            let dests = settled.into_iter().chain(open).map(Pair::dest);
+            let [space] = ask(host, Verbs::new("space", dests)).await?;
             problems.extend(look::check_space(&space, &needs).err());
         }
         if !problems.is_empty() {
@@ -235,7 +243,10 @@ impl Module for MaildirMove {
     }
 }
 
-/// Mailboxes of one look, and looks that are asked for at once. What one finds fills memory until it is summed up.
+/// Mailboxes of which marks are looked at together.
+const MARKED: usize = 256;
+
+/// Mailboxes that are listed together, and lists that are asked for at once. What one finds fills memory until it is summed up.
 const TOGETHER: usize = 8;
 const AT_ONCE: usize = 8;
 
@@ -256,8 +267,7 @@ impl MaildirMove {
     async fn add(
         &self,
         host: &View,
-        pairs: &[Pair],
-        [old_side, new_side]: &[Side; 2],
+        Looked { pairs, old: old_side, new: new_side }: &Looked<'_>,
         found: &mut Found,
     ) -> Result<(), ModuleError> {
         if found.needs.is_empty() {
@@ -297,18 +307,51 @@ impl MaildirMove {
     }
 }
 
-/// Looks at mailboxes on both hosts. Those that were moved whole, and where nothing has happened since, are not listed.
-async fn both(host: &View, peer: &View, pairs: &[Pair]) -> Result<[Side; 2], TransportError> {
-    let sources: Vec<&str> = pairs.iter().map(|pair| pair.source.as_str()).collect();
-    let dests: Vec<&str> = pairs.iter().map(Pair::dest).collect();
-    let looks = tokio::try_join!(Side::look(peer, "look-source", &sources), Side::look(host, "look-dest", &dests))?;
-    let (mut old, mut new) = looks;
-    // A mark that the other side does not have says nothing.
-    let differs: Vec<bool> = old.scans.iter().zip(&new.scans).map(|(old, new)| old.settled != new.settled).collect();
-    tokio::try_join!(old.list(peer, &sources, &differs), new.list(host, &dests, &differs))?;
-    old.name_owners(peer, &sources).await?;
-    with_planned(host, &dests, (&old.scans, &mut new.scans)).await?;
-    Ok([old, new])
+/// What both hosts answered about mailboxes.
+struct Looked<'p> {
+    pairs: Vec<&'p Pair>,
+    old: Side,
+    new: Side,
+}
+
+impl<'p> Looked<'p> {
+    /// Looks at what each mailbox is, and whether it was moved whole and nothing has happened since.
+    async fn marks(host: &View, peer: &View, pairs: Vec<&'p Pair>) -> Result<Looked<'p>, TransportError> {
+        Looked::by(["look-source", "look-dest"], (host, peer), pairs).await
+    }
+
+    /// Looks at all that is in each mailbox.
+    async fn lists(host: &View, peer: &View, pairs: Vec<&'p Pair>) -> Result<Looked<'p>, TransportError> {
+        let mut looked = Looked::by(["scan"; 2], (host, peer), pairs).await?;
+        let sources: Vec<&str> = looked.pairs.iter().map(|pair| pair.source.as_str()).collect();
+        looked.old.name_owners(peer, &sources).await?;
+        Ok(looked)
+    }
+
+    async fn by(
+        [old, new]: [&str; 2],
+        (host, peer): (&View, &View),
+        pairs: Vec<&'p Pair>,
+    ) -> Result<Looked<'p>, TransportError> {
+        let sources: Vec<&str> = pairs.iter().map(|pair| pair.source.as_str()).collect();
+        let dests: Vec<&str> = pairs.iter().map(|pair| pair.dest()).collect();
+        let (old, mut new) = tokio::try_join!(Side::look(peer, old, &sources), Side::look(host, new, &dests))?;
+        with_planned(host, &dests, (&old.scans, &mut new.scans)).await?;
+        Ok(Looked { pairs, old, new })
+    }
+
+    /// Splits off those that are settled; a mark that the other side does not have says nothing.
+    fn split(self) -> [Looked<'p>; 2] {
+        let parts = [(); 2].map(|()| Looked { pairs: Vec::new(), old: self.old.empty(), new: self.new.empty() });
+        let mut parts = parts;
+        for ((pair, old), new) in self.pairs.into_iter().zip(self.old.scans).zip(self.new.scans) {
+            let part = &mut parts[usize::from(old.settled.is_none() || old.settled != new.settled)];
+            part.pairs.push(pair);
+            part.old.scans.push(old);
+            part.new.scans.push(new);
+        }
+        parts
+    }
 }
 
 /// Adds the directories that an earlier task of a check would have made to what the new host has.
@@ -341,7 +384,7 @@ fn at(maildir: &str, path: &str) -> String {
 
 /// Asks a host's mover outside of a session, and returns its answers.
 async fn ask<const N: usize>(host: &View, verbs: Verbs) -> Result<[Vec<String>; N], TransportError> {
-    session::answers(&host.probe(&session::command(verbs)).await?.stdout)
+    session::answers(&host.probe(&session::command(verbs)?).await?.stdout)
 }
 
 /// What one host answered.
@@ -391,19 +434,8 @@ impl Side {
         Ok(())
     }
 
-    /// Lists what was not listed because of a mark, where `wanted`.
-    async fn list(&mut self, host: &View, maildirs: &[&str], wanted: &[bool]) -> Result<(), TransportError> {
-        let missing = |index: &usize| wanted[*index] && self.scans[*index].settled.is_some();
-        let indices: Vec<usize> = (0..maildirs.len()).filter(missing).collect();
-        if indices.is_empty() {
-            return Ok(());
-        }
-        let paths: Vec<&str> = indices.iter().map(|index| maildirs[*index]).collect();
-        let side = Side::look(host, "scan", &paths).await?;
-        for (index, scan) in indices.into_iter().zip(side.scans) {
-            self.scans[index] = scan;
-        }
-        Ok(())
+    fn empty(&self) -> Side {
+        Side { scans: Vec::new(), ..*self }
     }
 }
 

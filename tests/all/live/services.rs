@@ -147,7 +147,7 @@ impl Hosts {
     /// The ends of the hosts' logs.
     pub fn logs(&self) -> String {
         [&self.old, &self.new]
-            .map(|host| host.run("tail -n 15 /var/log/* /var/qmail/active/*.log 2>/dev/null; ps ax"))
+            .map(|host| host.run("tail -n 15 /var/log/* /var/qmail/active/*.log 2>/dev/null; grep -h -B 6 ' failure: ' /var/qmail/active/*.log | tail -n 60; ps ax"))
             .concat()
     }
 
