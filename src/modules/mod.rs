@@ -141,8 +141,9 @@ pub fn find(name: &str) -> Option<&'static Entry> {
     let builtin = name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("ansible.legacy."));
     let theirs = || {
         let collections = ["community.general.", "ansible.posix.", "community.mysql."];
+        const THEIRS: &[&str] = &["at", "ini_file", "mount", "mysql_query", "nsupdate", "sysctl", "timezone"];
         let short = collections.iter().find_map(|prefix| name.strip_prefix(prefix));
-        short.filter(|short| ["nsupdate", "mount", "mysql_query"].contains(short))
+        short.filter(|short| THEIRS.contains(short))
     };
     let short = match builtin.or_else(theirs).unwrap_or(name) {
         "systemd_service" => "systemd",

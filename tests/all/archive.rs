@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// What is mounted over this machine's.
-const PLACES: [(&str, &str); 7] = [
+const PLACES: [(&str, &str); 8] = [
     ("dpkg", "/var/lib/dpkg"),
     ("apt", "/var/lib/apt"),
     ("cache", "/var/cache/apt"),
@@ -14,13 +14,14 @@ const PLACES: [(&str, &str); 7] = [
     ("etc-apt", "/etc/apt"),
     ("etc-dpkg", "/etc/dpkg"),
     ("opt", "/opt"),
+    ("debconf", "/var/cache/debconf"),
 ];
 
 /// Makes a fresh one with its archive in the directory `$1`. `more` adds a package to the archive in the directory `$1`, with the rest of its
 /// control file, and with a configuration file if its third word is `conf`.
 const MAKE: &str = r#"
 cd "$1"
-mkdir -p fresh/dpkg/info fresh/dpkg/updates fresh/apt/lists fresh/cache/archives fresh/log/apt fresh/etc-apt fresh/etc-dpkg fresh/opt archive
+mkdir -p fresh/dpkg/info fresh/dpkg/updates fresh/apt/lists fresh/cache/archives fresh/log/apt fresh/etc-apt fresh/etc-dpkg fresh/opt fresh/debconf archive
 mkdir -p fresh/etc-apt/apt.conf.d fresh/etc-apt/preferences.d fresh/etc-apt/trusted.gpg.d fresh/etc-dpkg/dpkg.cfg.d
 : >fresh/dpkg/status
 : >fresh/dpkg/available

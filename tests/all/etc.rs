@@ -13,10 +13,14 @@ use crate::archive::Archive;
 /// What the tools for accounts write.
 const FILES: [&str; 6] = ["passwd", "group", "shadow", "gshadow", "subuid", "subgid"];
 
+/// What other examples of modules write there.
+const SYSTEM: [&str; 4] = ["hostname", "timezone", "localtime", "adjtime"];
+
 /// A copy of `/etc`, which a program sees in its place.
 pub struct Etc {
     path: PathBuf,
     archive: Option<Archive>,
+    stand_ins: Option<PathBuf>,
 }
 
 impl Etc {
@@ -29,12 +33,17 @@ impl Etc {
         let kept = path.join("fresh");
         std::fs::create_dir(&kept).unwrap();
         copy_accounts(&path, &kept);
-        Etc { path, archive: None }
+        Etc { path, archive: None, stand_ins: None }
     }
 
     /// Packages of the test's own are seen too.
     pub fn with(self, archive: Archive) -> Etc {
         Etc { archive: Some(archive), ..self }
+    }
+
+    /// The programs of a directory are seen in the place of this machine's with the same names.
+    pub fn with_programs(self, directory: &Path) -> Etc {
+        Etc { stand_ins: Some(directory.to_path_buf()), ..self }
     }
 
     pub fn archive(&self) -> Option<&Archive> {
@@ -91,8 +100,15 @@ impl Etc {
 
     fn shell(&self, then: &str) -> Vec<String> {
         let more = self.archive.as_ref().map_or_else(String::new, Archive::mounts);
-        let script = format!("set -e\nmount --bind '{}' /etc\n{more}exec {then}", self.path.display());
-        ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", &script].map(str::to_string).into()
+        let programs = self.stand_ins.as_ref().map_or_else(String::new, |directory| {
+            format!(
+                "for file in '{}'/*; do\n  real=$(PATH=/usr/sbin:/usr/bin:/sbin:/bin command -v \"${{file##*/}}\") || continue\n\
+                 mount --bind \"$file\" \"$(readlink -f \"$real\")\"\ndone\n",
+                directory.display()
+            )
+        });
+        let script = format!("set -e\nmount --bind '{}' /etc\n{more}{programs}exec {then}", self.path.display());
+        ["unshare", "--mount", "--uts", "--propagation", "private", "/bin/sh", "-c", &script].map(str::to_string).into()
     }
 }
 
@@ -102,8 +118,15 @@ pub fn is_left(path: &Path) -> bool {
     name == ".pwd.lock" || FILES.iter().any(|file| name.strip_suffix('-') == Some(file))
 }
 
-/// Gives `to` the files of accounts that `from` has.
+/// Gives `to` the files of accounts that `from` has, and what names the host and its time.
 pub fn copy_accounts(from: &Path, to: &Path) {
+    for name in SYSTEM {
+        let _ = std::fs::remove_file(to.join(name));
+        if from.join(name).symlink_metadata().is_ok() {
+            let copied = Command::new("cp").arg("-a").arg(from.join(name)).arg(to.join(name)).status().unwrap();
+            assert!(copied.success(), "{name}");
+        }
+    }
     for name in FILES.iter().filter(|name| from.join(name).exists()) {
         let copied = Command::new("cp").arg("-p").arg(from.join(name)).arg(to.join(name)).status().unwrap();
         assert!(copied.success(), "{name}");

@@ -41,6 +41,16 @@ const ROWS: &[Row] = &[
         why: "the two hosts are directories, each with its own path",
     },
     Row {
+        module: "apt_key",
+        replaced: &[("/etc/apt/trusted.gpg.d/", "NEW/")],
+        why: "the directory of apt is the machine's own",
+    },
+    Row {
+        module: "sysctl",
+        replaced: &[("/etc/sysctl.d/", "NEW/")],
+        why: "the directory of the example is the machine's own",
+    },
+    Row {
         module: "cron",
         replaced: &[("/etc/cron.d/", "NEW/")],
         why: "the directory of the example is the machine's own",
@@ -208,6 +218,7 @@ const READING: &[&str] = &[
     "dns_facts",
     "find",
     "gather_facts",
+    "getent",
     "mail_addresses",
     "mail_logins",
     "mail_probe",
@@ -221,6 +232,7 @@ const READING: &[&str] = &[
     "qmail_preflight",
     "raw",
     "script",
+    "service_facts",
     "setup",
     "shell",
     "slurp",
@@ -254,8 +266,11 @@ const DATABASE: &[&str] = &["mysql_query", "mysql_rows", "plesk_accounts", "ples
 /// Modules that change accounts: on this machine, in an `/etc` of their own.
 const ACCOUNTS: &[&str] = &["group", "user"];
 
+/// Modules that change the system itself: an `/etc` of their own, and stand-ins for its programs.
+const SYSTEM: &[&str] = &["at", "hostname", "iptables", "sysctl", "timezone"];
+
 /// Modules that change packages: on this machine, with an apt of their own.
-const PACKAGES: &[&str] = &["apt", "package", "package_facts"];
+const PACKAGES: &[&str] = &["apt", "debconf", "dpkg_selections", "package", "package_facts"];
 
 /// A pair of filled hosts, both on one machine, and a playbook with one module's example for `new`.
 struct Fixture<'a> {
@@ -296,12 +311,15 @@ impl<'a> Fixture<'a> {
                 let _ = (&connection).write_all(b"220 new.lab.example ESMTP\r\n");
             }
         });
-        let own = [ACCOUNTS, PACKAGES].concat().contains(&entry.name);
+        let own = [ACCOUNTS, PACKAGES, SYSTEM].concat().contains(&entry.name);
         let mut etc = (host.is_none() && own).then(|| Etc::below(&program.path("")));
         // Outside of what is compared: dpkg and apt note what they have done in many places.
         let packages = tempfile::tempdir().unwrap();
         if PACKAGES.contains(&entry.name) {
             etc = etc.map(|etc| etc.with(Archive::below(packages.path())));
+        }
+        if SYSTEM.contains(&entry.name) {
+            etc = etc.map(|etc| etc.with_programs(&program.path("bin")));
         }
         let named = NAMES.contains(&entry.name).then(|| {
             let bind = program.path("old/var/qmail/bind");
@@ -360,6 +378,11 @@ impl<'a> Fixture<'a> {
         let routes = new.join("control/smtproutes");
         let text = std::fs::read_to_string(&routes).unwrap();
         std::fs::write(routes, text + "example.com:old.example.net\n").unwrap();
+        if let Some(archive) = self.archive().filter(|_| self.entry.name == "dpkg_selections") {
+            let stanza = "Package: xinetd\nStatus: install ok installed\nMaintainer: Lab <lab@example.com>\n\
+                          Architecture: all\nVersion: 1.0\nDescription: tiny\n";
+            std::fs::write(archive.path("dpkg/status"), stanza).unwrap();
+        }
         self.program.file("virtualdomains.j2", "# for {{ inventory_hostname }}\nexample.com:31\n");
         if self.entry.name == "mail_token" {
             let text = "Subject: test\nX-Cutover-Token: move-2026-11-26\n\n";
@@ -390,6 +413,28 @@ impl<'a> Fixture<'a> {
                  is-enabled) [ -e enabled ] ;;\nstart) : >running ;;\nenable) : >enabled ;;\n\
                  stop) rm -f running ;;\ndisable) rm -f enabled ;;\n*) exit 1 ;;\nesac",
             ),
+            (
+                "bin/hostname",
+                "cd NEW || exit 1\ncase ${1--} in -*) cat name 2>/dev/null || echo old ;; *) echo \"$1\" >name ;; esac",
+            ),
+            // No value that a machine has: outside of the test's own programs nothing is taken for the state before.
+            (
+                "bin/sysctl",
+                "cd NEW || exit 1\ncase $1 in\n-n) cat \"kernel.$2\" 2>/dev/null || echo 7 ;;\n\
+                 -w) echo \"${2#*=}\" >\"kernel.${2%%=*}\" ;;\n*) exit 1 ;;\nesac",
+            ),
+            (
+                "bin/iptables",
+                "cd NEW || exit 1\nshift 2\nverb=$1\nshift\ncase $verb in\n-C) grep -qxF -e \"$*\" rules 2>/dev/null ;;\n\
+                 -A) echo \"$*\" >>rules ;;\n-D) rm rules ;;\n*) exit 1 ;;\nesac",
+            ),
+            (
+                "bin/at",
+                "cd NEW || exit 1\nif [ \"$1\" = -c ]; then printf '#!/bin/sh\\n'; cat \"at/$2\"; exit; fi\n\
+                 mkdir -p at\ncat >at/1",
+            ),
+            ("bin/atq", "[ ! -e NEW/at/1 ] || echo '1 Fri Nov 27 21:00:00 2026 a root'"),
+            ("bin/atrm", "rm -r NEW/at"),
         ] {
             let script = script.replace("NEW", &self.program.path("new").display().to_string());
             self.program.file(name, &format!("#!/bin/sh\n{script}\n"));
@@ -453,19 +498,29 @@ impl<'a> Fixture<'a> {
         self.program.file("play.yml", &text);
     }
 
+    /// The packages of the test's own.
+    fn archive(&self) -> Option<&Archive> {
+        self.host.map(|host| &host.archive).or(self.etc.as_ref().and_then(Etc::archive))
+    }
+
     fn tree(&self) -> Tree {
         let state = self.program.path("state");
         let mut all = tree(&self.program.path(""));
-        if let Some(host) = self.host.filter(|_| ACCOUNTS.contains(&self.entry.name)) {
+        if let Some(host) = self.host.filter(|_| [ACCOUNTS, SYSTEM].concat().contains(&self.entry.name)) {
             all.extend(tree(&host.etc()));
         }
         if let Some(named) = &self.named {
             let records = named.records("example.com").into_bytes();
             all.insert("the zone as it is served".into(), (0, 0, 0, 0, records));
         }
-        let archive = self.host.map(|host| &host.archive).or(self.etc.as_ref().and_then(Etc::archive));
-        if let Some(archive) = archive.filter(|_| PACKAGES.contains(&self.entry.name)) {
+        if let Some(archive) = self.archive().filter(|_| PACKAGES.contains(&self.entry.name)) {
             all.extend(tree(&archive.opt()));
+            let asked = match self.entry.name {
+                "debconf" => "debconf-show postfix",
+                "dpkg_selections" => "dpkg --get-selections",
+                _ => ":",
+            };
+            all.insert("what dpkg keeps".into(), (0, 0, 0, 0, archive.sh(asked).into_bytes()));
         }
         if let Some(database) = &self.database {
             let rows = Mariadb::get().dump(database).into_bytes();
@@ -745,7 +800,11 @@ async fn can_be_undone(entry: &'static Entry, here: &Here, host: Option<&Host>) 
             (_, other) => panic!("{name}: a change was made twice: {other:?} of {change:?}"),
         }
     }
-    for change in changes.iter().filter(|change| matches!(change, Change::Path { .. })) {
+    // What is outside of the test's own directory is a namespace's, and from here the machine's.
+    let own = fixture.program.path("");
+    let is_own =
+        |change: &&Change| matches!(change, Change::Path { change, .. } if Path::new(change.path()).starts_with(&own));
+    for change in changes.iter().filter(is_own) {
         here.refuses_over_another_hand(change).await;
     }
     // The drain of a transfer may touch a file again; nothing else does.

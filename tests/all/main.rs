@@ -64,6 +64,7 @@ mod signatures;
 mod ssh;
 mod sshd;
 mod stuck;
+mod system;
 mod templated;
 mod terminal;
 mod torn;

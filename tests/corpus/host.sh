@@ -36,6 +36,39 @@ restart | reload) echo "\$1 \$service" >>log ;;
 *) exit 1 ;;
 esac
 EOF
+# Stand-ins for what changes the system itself.
+mkdir -p var/system
+program() { { echo '#!/bin/sh'; echo "cd '$1' || exit 1"; cat; } >"bin/$2"; chmod 755 "bin/$2"; }
+program "$1/var/system" hostname <<'EOF'
+case ${1--} in -*) cat name 2>/dev/null || echo old ;; *) echo "$1" >name ;; esac
+EOF
+program "$1/var/system" sysctl <<'EOF'
+case $1 in
+-n) cat "kernel.$2" 2>/dev/null || echo 7 ;;
+-w) echo "${2#*=}" >"kernel.${2%%=*}" ;;
+*) exit 1 ;;
+esac
+EOF
+program "$1/var/system" iptables <<'EOF'
+shift 2
+verb=$1
+shift
+case $verb in
+-C) grep -qxF -e "$*" rules 2>/dev/null ;;
+-A) echo "$*" >>rules ;;
+-D) rm rules ;;
+*) exit 1 ;;
+esac
+EOF
+program "$1/var/system" at <<'EOF'
+if [ "$1" = -c ]; then echo '#!/bin/sh'; cat job; else cat >job; fi
+EOF
+program "$1/var/system" atq <<'EOF'
+[ ! -e job ] || echo '1 Fri Nov 27 21:00:00 2026 a root'
+EOF
+program "$1/var/system" atrm <<'EOF'
+rm job
+EOF
 # An installation's queue, with one message for one of its domains.
 mkdir -p var/qmail/bin
 printf '#!/bin/sh\nprintf "\\tlocal\\t7-ann@example.com\\n"\n' >var/qmail/bin/qmail-qread

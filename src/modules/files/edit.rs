@@ -103,7 +103,16 @@ pub struct Target {
 impl Target {
     /// Reads the file at `path`, through links.
     pub async fn look(host: &View, path: &str) -> Result<Target, ModuleError> {
-        let place = Place::look(host, path, Links::Follow, Want::Content).await?;
+        Target::look_at(host, path, Links::Follow).await
+    }
+
+    /// Reads the file at `path`. One that a link is to give its place to starts as what the link leads to.
+    pub async fn look_at(host: &View, path: &str, links: Links) -> Result<Target, ModuleError> {
+        let place = Place::look(host, path, links, Want::Content).await?;
+        if let Node::Link { .. } = place.node {
+            let text = Box::pin(Target::look(host, path)).await?.text;
+            return Ok(Target { place, text });
+        }
         let text = match &place.node {
             Node::Absent => None,
             Node::File { content, .. } => {

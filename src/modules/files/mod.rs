@@ -11,6 +11,7 @@ mod file;
 mod find;
 mod flags;
 mod hard;
+mod ini_file;
 mod install;
 mod json;
 mod lineinfile;
@@ -37,6 +38,7 @@ pub const MODULES: &[&Entry] = &[
     &fetch::FETCH,
     &file::FILE,
     &find::FIND,
+    &ini_file::INI_FILE,
     &lineinfile::LINEINFILE,
     &replace::REPLACE,
     &slurp::SLURP,

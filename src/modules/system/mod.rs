@@ -3,11 +3,15 @@
 use super::Entry;
 
 mod accounts;
+mod at;
 mod command;
 mod cron;
 mod distribution;
 mod facts;
+mod getent;
 mod git;
+mod hostname;
+mod iptables;
 mod known_hosts;
 mod local_facts;
 mod mount;
@@ -19,9 +23,12 @@ mod port_services;
 mod run;
 mod script;
 mod service;
+mod service_facts;
 mod setup;
 mod shell;
+mod sysctl;
 mod systemd;
+mod timezone;
 mod wait_for;
 mod wait_for_connection;
 
@@ -38,13 +45,20 @@ trap 'exit 1' HUP INT TERM
 
 pub const MODULES: &[&Entry] = &[
     &packages::APT,
+    &packages::APT_KEY,
     &packages::APT_REPOSITORY,
+    &at::AT,
     &command::COMMAND,
     &cron::CRON,
     &packages::DEB822_REPOSITORY,
+    &packages::DEBCONF,
+    &packages::DPKG_SELECTIONS,
     &setup::GATHER_FACTS,
+    &getent::GETENT,
     &git::GIT,
     &accounts::GROUP,
+    &hostname::HOSTNAME,
+    &iptables::IPTABLES,
     &known_hosts::KNOWN_HOSTS,
     &mount::MOUNT,
     &packages::PACKAGE,
@@ -54,9 +68,12 @@ pub const MODULES: &[&Entry] = &[
     &shell::RAW,
     &script::SCRIPT,
     &service::SERVICE,
+    &service_facts::SERVICE_FACTS,
     &setup::SETUP,
     &shell::SHELL,
+    &sysctl::SYSCTL,
     &systemd::SYSTEMD,
+    &timezone::TIMEZONE,
     &accounts::USER,
     &wait_for::WAIT_FOR,
     &wait_for_connection::WAIT_FOR_CONNECTION,

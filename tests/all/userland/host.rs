@@ -194,7 +194,7 @@ fn start(directory: TempDir, archive: Archive, script: impl Fn(u16) -> String) -
         let port = free_port();
         let log = std::fs::File::create(directory.path().join("log")).unwrap();
         let mut server = Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "/bin/sh", "-ec", &script(port)])
+            .args(["--mount", "--uts", "--propagation", "private", "/bin/sh", "-ec", &script(port)])
             .env_clear()
             .env("PATH", PATH)
             .env("DIR", directory.path())
@@ -281,7 +281,9 @@ fn dropbear(directory: TempDir, archive: Archive, kind: &Kind) -> Host {
              mount --bind {dir}/stand-ins {dir}/root{dir}/stand-ins\n\
              mount --rbind /dev {dir}/root/dev\nmount -t proc proc {dir}/root/proc\n{}\n\
              chroot {dir}/root /bin/busybox --install -s\n\
-             ln -s {dir}/stand-ins/systemctl {dir}/root/usr/bin/systemctl\n\
+             for name in systemctl hostname sysctl iptables at atq atrm; do\n\
+             rm -f {dir}/root/bin/$name {dir}/root/sbin/$name {dir}/root/usr/bin/$name {dir}/root/usr/sbin/$name\n\
+             ln -s {dir}/stand-ins/$name {dir}/root/usr/bin/$name\ndone\n\
              exec chroot {dir}/root /usr/sbin/dropbear -F -E -r /host_key -p 127.0.0.1:{port}",
             kind.setup
         )

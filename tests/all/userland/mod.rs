@@ -21,6 +21,8 @@ type Refused = &'static [(&'static str, &'static str)];
 const NOTHING: Refused = &[];
 const MISSING_TOOLS: Refused = &[
     ("apt", NO_APT),
+    ("debconf", "`new` has no debconf"),
+    ("dpkg_selections", "`new` has no dpkg"),
     ("get_url", NO_WEB),
     ("git", NO_GIT),
     ("mail_logins", "awk: not found"),
@@ -39,6 +41,9 @@ const MISSING_TOOLS: Refused = &[
 ];
 const NO_SHADOW: Refused = &[
     ("apt", NO_APT),
+    ("debconf", "`new` has no debconf"),
+    ("dpkg_selections", "`new` has no dpkg"),
+    ("timezone", "`new` has no time zone `Europe/Berlin`"),
     ("named_zone", "named: not found"),
     ("git", NO_GIT),
     ("group", "`new` has no `groupadd`"),

@@ -16,6 +16,7 @@ use crate::transport::command::quote;
 use super::database::{Database, Name, probe_of_lists};
 use super::foreseen::{self, Lists};
 use super::request::Request;
+use super::selections::SELECTION;
 use super::simulation::{self, Fate};
 use super::transaction::{Transaction, quiet};
 
@@ -326,6 +327,11 @@ impl Module for Apt {
         let mut fates = BTreeMap::new();
         if !open.words.is_empty() || everything {
             let lists = if due || updated { Lists::New } else { Lists::There };
+            if !host.planned_accounts(SELECTION).is_empty() {
+                return Err(ModuleError::Unknown(
+                    "what apt does beside the selections that an earlier task sets".into(),
+                ));
+            }
             if lists == Lists::New && host.only_asks {
                 return Ok(Planned::new(Vec::new(), Results::new()));
             }

@@ -1,18 +1,25 @@
-//! Packages of the host's own archive: `apt`, `package` and `package_facts`.
+//! Packages of the host's own archive: `apt`, `package`, their keys, questions and selections.
 
 mod apt;
+mod apt_key;
 mod database;
 mod deb822;
+mod debconf;
 mod facts;
 mod foreseen;
+mod openpgp;
 mod package;
 mod repository;
 mod request;
+mod selections;
 mod simulation;
 mod transaction;
 
 pub use apt::APT;
+pub use apt_key::APT_KEY;
 pub use deb822::DEB822_REPOSITORY;
+pub use debconf::DEBCONF;
 pub use facts::PACKAGE_FACTS;
 pub use package::PACKAGE;
 pub use repository::APT_REPOSITORY;
+pub use selections::DPKG_SELECTIONS;
