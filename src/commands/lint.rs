@@ -153,7 +153,7 @@ fn print(found: &Found, format: Format) -> std::io::Result<()> {
 
 fn document(found: &Found) -> serde_json::Value {
     let finding = |finding: &lint::Finding| {
-        let Diagnostic { message, place, hint } = &finding.diagnostic;
+        let Diagnostic { message, place, hint, .. } = &finding.diagnostic;
         json!({
             "rule": finding.rule.name,
             "grade": finding.rule.grade.name(),

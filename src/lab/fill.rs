@@ -189,7 +189,9 @@ done <assign >cdb.tmp && mv cdb.tmp cdb
                 directory(&home.join("Maildir").join(part))?;
             }
             directory(&home.join("@attachments"))?;
-            write(&home.join("Maildir/maildirsize"), b"10485760S,1000C\n", 0o600)?;
+            let stored = self.content.stored;
+            let (bytes, messages) = (10_485_760.max(stored * 100_000), 1000.max(stored * 20));
+            write(&home.join("Maildir/maildirsize"), format!("{bytes}S,{messages}C\n").as_bytes(), 0o600)?;
             if self.role == Role::Old {
                 self.mail(&home, &format!("{account}@{}", domain.0), index)?;
             }

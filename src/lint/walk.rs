@@ -140,7 +140,12 @@ impl Walk<'_, '_> {
             return None;
         }
         Some(match task.action == "include_role" {
-            true => loader.include_role(task, &name, RoleFiles { tasks, vars, defaults, handlers, ..RoleFiles::default() }, &Layer::new()),
+            true => loader.include_role(
+                task,
+                &name,
+                RoleFiles { tasks, vars, defaults, handlers, ..RoleFiles::default() },
+                &Layer::new(),
+            ),
             false => loader.include_tasks(task, &name, &Layer::new()),
         })
     }

@@ -7,8 +7,8 @@ use crate::modules::Results;
 use crate::yaml::Yaml;
 
 use super::doing::{Doing, Done};
-use super::trouble::Trouble;
 use super::spec;
+use super::trouble::Trouble;
 
 impl Doing<'_> {
     /// Compares what is given, and the variables that have the names of options, with a specification.

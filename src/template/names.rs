@@ -66,17 +66,14 @@ enum Kind {
 impl Kind {
     fn check(self, name: &str, own: &HashSet<&str>) -> Result<(), Diagnostic> {
         let short = name.strip_prefix("ansible.builtin.").unwrap_or(name);
-        let (noun, known, refused): (_, Vec<&str>, _) = match self {
-            Kind::Filter => ("filter", filters::names().collect(), &[][..]),
-            Kind::Test => ("test", tests::names().collect(), &[][..]),
-            Kind::Function => ("function", lookups::functions().collect(), &[][..]),
-            Kind::Lookup => ("lookup", lookups::names().collect(), &[][..]),
+        let (noun, known): (_, Vec<&str>) = match self {
+            Kind::Filter => ("filter", filters::names().collect()),
+            Kind::Test => ("test", tests::names().collect()),
+            Kind::Function => ("function", lookups::functions().collect()),
+            Kind::Lookup => ("lookup", lookups::names().collect()),
         };
         if known.contains(&short) || matches!(self, Kind::Function) && (own.contains(name) || LOCAL.contains(&name)) {
             return Ok(());
-        }
-        if let Some((_, why)) = refused.iter().find(|(refused, _)| *refused == short) {
-            return Err(Diagnostic::new(format!("{noun} `{name}` is not supported")).hint(*why));
         }
         Err(Diagnostic::new(format!("unknown {noun} `{name}`")).suggest(short, known))
     }

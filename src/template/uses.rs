@@ -30,7 +30,7 @@ impl Uses {
     pub(super) fn add(&mut self, environment: &Environment, (text, syntax): (&str, Syntax), origin: &Origin) {
         let prepared = Prepared::new(text, syntax, environment.syntax());
         let read = match syntax {
-            Syntax::Template => {
+            Syntax::Template | Syntax::File => {
                 environment.template_from_str(&prepared.text).map(|text| text.undeclared_variables(false))
             }
             Syntax::Expression => {
