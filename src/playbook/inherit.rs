@@ -36,7 +36,7 @@ impl Reader<'_> {
                 name => {
                     let outer = slot(&mut keywords, name).and_then(|slot| slot.replace(value.clone()));
                     keywords.omissible.retain(|(known, _)| known != name);
-                    if value.as_str().is_some_and(|text| is_template(text) && text.contains("omit")) {
+                    if value.as_str().is_some_and(is_template) {
                         keywords.omissible.push((name.into(), outer));
                     }
                 }

@@ -272,7 +272,11 @@ impl Reader<'_> {
     /// Says whether a name may be that of a module that is not here, rather than one of ours that is written wrongly.
     fn is_elsewhere(&self, name: &str) -> bool {
         let known = self.loader.actions.iter().copied().chain(IMPORTS.iter().copied()).chain(self.kind().names());
-        OTHER_MODULES.contains(&short(name)) || name.matches('.').count() >= 2 || nearest(short(name), known).is_none()
+        let is_windows = short(name).starts_with("win_");
+        is_windows
+            || OTHER_MODULES.contains(&short(name))
+            || name.matches('.').count() >= 2
+            || nearest(short(name), known).is_none()
     }
 
     fn unknown_action(&self, name: &str, place: &Place) -> Diagnostic {

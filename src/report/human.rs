@@ -378,8 +378,14 @@ impl<W: Write> Human<W> {
             }
         }
         let written = std::mem::take(&mut self.written);
-        let drawn = drawn.map_or(written.as_str(), |drawn| drawn);
-        drawn.lines().try_for_each(|line| self.line(AnsiColor::Red, line))
+        if let Some(drawn) = drawn {
+            return drawn.lines().try_for_each(|line| self.line(AnsiColor::Red, line));
+        }
+        if !written.is_empty() {
+            let message = result.get("msg").and_then(Value::as_str).and_then(|text| text.lines().next());
+            self.line(AnsiColor::Red, &format!("error: {}", message.unwrap_or("the task failed")))?;
+        }
+        written.lines().try_for_each(|line| self.line(AnsiColor::Red, line))
     }
 
     /// Returns a result as Ansible prints it behind the arrow: sorted, without what is told elsewhere.

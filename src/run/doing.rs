@@ -68,7 +68,7 @@ impl<'a> Doing<'a> {
     /// `check_mode` that is taken for `false` would show or change what it must not.
     pub(super) fn set_switches(&mut self) -> Result<(), Failure> {
         let mut keywords = self.task.keywords.clone();
-        for (name, outer) in self.omitted()? {
+        for (name, outer) in self.omitted() {
             Arc::make_mut(&mut keywords).put(&name, outer);
         }
         let read = |node: &Option<Yaml>| node.as_ref().map(|node| self.batch.run.switch(node, &self.scope)).transpose();

@@ -7,7 +7,6 @@ use serde_json::{Map, Value, json};
 use crate::error::Diagnostic;
 use crate::playbook::keywords::is_template;
 use crate::playbook::{Task, library};
-use crate::template::Failure;
 use crate::vars::{Layer, Scope, Var};
 use crate::yaml::Yaml;
 
@@ -42,7 +41,7 @@ impl Doing<'_> {
     /// Returns the task with its action's name and its `args` rendered, where they are templates.
     pub(super) fn resolved(&self) -> Result<Option<Arc<Task>>, Trouble> {
         let named = is_template(&self.task.action);
-        let omitted = self.omitted()?;
+        let omitted = self.omitted();
         if !named && self.task.args.is_none() && omitted.is_empty() {
             return Ok(None);
         }
@@ -83,16 +82,14 @@ impl Doing<'_> {
         Ok(Some(Arc::new(task)))
     }
 
-    /// Returns the keywords that come to `omit`, each with what stands above it.
-    pub(super) fn omitted(&self) -> Result<Vec<(String, Option<Yaml>)>, Failure> {
-        let mut omitted = Vec::new();
-        for (name, outer) in &self.task.keywords.omissible {
-            let Some(value) = self.task.keywords.value(name) else { continue };
-            let rendered = self.templates().render(&value.in_list(), &self.scope)?;
-            if rendered.as_array().is_some_and(Vec::is_empty) {
-                omitted.push((name.clone(), outer.clone()));
-            }
-        }
-        Ok(omitted)
+    /// Returns the keywords that come to `omit`, each with what stands above it. One that cannot be rendered says so where it is
+    /// asked for, if it is.
+    pub(super) fn omitted(&self) -> Vec<(String, Option<Yaml>)> {
+        let keywords = &self.task.keywords;
+        let comes_to_omit = |name: &str| {
+            let rendered = keywords.value(name).map(|value| self.templates().render(&value.in_list(), &self.scope));
+            matches!(rendered, Some(Ok(Value::Array(items))) if items.is_empty())
+        };
+        keywords.omissible.iter().filter(|(name, _)| comes_to_omit(name)).cloned().collect()
     }
 }

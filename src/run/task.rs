@@ -44,6 +44,9 @@ impl Batch {
             return Ok(Split { going: self.in_order(hosts, left_out), failed: Vec::new() });
         }
         if task.action == "meta" {
+            if kind == TaskKind::Handler {
+                self.announce(task, &hosts, kind);
+            }
             return Box::pin(self.meta(task, self.in_order(hosts, left_out))).await;
         }
         let mut split = self.work_on(task, hosts, kind).await?;
@@ -81,7 +84,7 @@ impl Batch {
         };
         self.announce(task, &hosts, kind);
         let targets: Vec<String> = if once { hosts[..1].to_vec() } else { hosts.clone() };
-        let facts_for = |host: &String| if once { hosts.clone() } else { vec![host.clone()] };
+        let facts_for = |host: &String| if once { self.reached() } else { vec![host.clone()] };
         let work = stream::iter(targets.into_iter().map(|host| self.on_host(task, facts_for(&host).into(), host)));
         let mut ended: Vec<Ended> = work.buffer_unordered(self.run.options.forks.max(1)).collect().await;
         ended.sort_by_key(|end| hosts.iter().position(|host| *host == end.host));
@@ -98,6 +101,12 @@ impl Batch {
             let first = state.listed.entry((host.clone(), once.clone())).or_insert_with(|| role.clone());
             Arc::ptr_eq(first, role)
         })
+    }
+
+    /// Returns the hosts of the play that can be reached: what comes of `run_once` is all of theirs.
+    fn reached(&self) -> Vec<String> {
+        let unreachable = &lock(&self.state).unreachable;
+        self.all.iter().filter(|host| !unreachable.contains(*host)).cloned().collect()
     }
 
     pub(super) fn in_order(&self, hosts: Vec<String>, more: Vec<String>) -> Vec<String> {
@@ -117,7 +126,8 @@ impl Batch {
         let mut inclusions = Vec::new();
         for end in ended {
             let affected: Vec<String> = if once { hosts.clone() } else { vec![end.host.clone()] };
-            for host in &affected {
+            let told = if once { self.reached() } else { affected.clone() };
+            for host in &told {
                 if let (Some(name), Some(var)) = (&task.register, &end.registered) {
                     self.run.fleet.register(host, name, var.clone());
                 }

@@ -88,7 +88,8 @@ impl State {
         match self {
             State::Planned | State::Prepared | State::Retired => &[],
             State::Forwarding | State::Switched => &["forwarding"],
-            State::Moved | State::Draining => &["forwarding", "stored-mail", "verification"],
+            // The last domain of a host that moves is not always the last that is looked at.
+            State::Moved | State::Draining => &["forwarding", "stored-mail", "proxies", "verification"],
         }
     }
 }
@@ -318,6 +319,13 @@ impl Window {
         }
         batches.sort_by(|left, right| right.state.cmp(&left.state).then(left.pair.cmp(&right.pair)));
         batches
+    }
+
+    /// Returns the other domains of a batch's old host whose users still read there.
+    pub fn not_moved(&self, batch: &Batch) -> Vec<&str> {
+        let reads = |domain: &&Domain| domain.pair.old == batch.pair.old && domain.state < State::Moved;
+        let others = self.domains.iter().filter(reads).map(|domain| domain.name.as_str());
+        others.filter(|name| !batch.domains.iter().any(|own| own == name)).collect()
     }
 
     /// Returns the domains of a batch.

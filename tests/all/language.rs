@@ -732,18 +732,18 @@ fn a_keyword_that_comes_to_omit_is_that_of_what_stands_above() {
     let printed = play(
         "- hosts: a
   gather_facts: no
-  vars: {none: \"{{ omit }}\"}
+  vars: {left_out: \"{{ omit }}\"}
   tasks:
     - block:
         - command: echo x
-          check_mode: \"{{ none }}\"
+          check_mode: \"{{ left_out }}\"
           register: kept
       check_mode: yes
-    - debug: {msg: \"{{ kept is skipped }}\"}
+    - debug: {msg: \"skipped: {{ kept is skipped }}\"}
 ",
     )
     .expect(0);
-    assert_eq!(said(&printed), ["True"]);
+    assert_eq!(said(&printed), ["skipped: True"]);
 }
 
 #[test]

@@ -272,6 +272,16 @@ const SYSTEM: &[&str] = &["at", "hostname", "iptables", "sysctl", "timezone"];
 /// Modules that change packages: on this machine, with an apt of their own.
 const PACKAGES: &[&str] = &["apt", "debconf", "dpkg_selections", "package", "package_facts"];
 
+/// Stands for the programs of at, with one job at most.
+const AT: &str = "case ${0##*/} in
+atq) [ ! -e NEW/at/1 ] || echo '1 Fri Nov 27 21:00:00 2026 a root' ;;
+atrm) rm -r NEW/at ;;
+*) case ${1-} in
+   -c) printf '#!/bin/sh\\n'; cat \"NEW/at/$2\" ;;
+   *) mkdir -p NEW/at; cat >NEW/at/1 ;;
+   esac ;;
+esac";
+
 /// A pair of filled hosts, both on one machine, and a playbook with one module's example for `new`.
 struct Fixture<'a> {
     program: Program,
@@ -415,26 +425,23 @@ impl<'a> Fixture<'a> {
             ),
             (
                 "bin/hostname",
-                "cd NEW || exit 1\ncase ${1--} in -*) cat name 2>/dev/null || echo old ;; *) echo \"$1\" >name ;; esac",
+                "cd NEW || exit 1\ncase ${1--} in -*) cat name 2>/dev/null || echo old ;; old) rm -f name ;; *) echo \"$1\" >name ;; esac",
             ),
             // No value that a machine has: outside of the test's own programs nothing is taken for the state before.
             (
                 "bin/sysctl",
                 "cd NEW || exit 1\ncase $1 in\n-n) cat \"kernel.$2\" 2>/dev/null || echo 7 ;;\n\
-                 -w) echo \"${2#*=}\" >\"kernel.${2%%=*}\" ;;\n*) exit 1 ;;\nesac",
+                 -w) if [ \"${2#*=}\" = 7 ]; then rm -f \"kernel.${2%%=*}\"; else echo \"${2#*=}\" >\"kernel.${2%%=*}\"; fi ;;\n*) exit 1 ;;\nesac",
             ),
             (
                 "bin/iptables",
                 "cd NEW || exit 1\nshift 2\nverb=$1\nshift\ncase $verb in\n-C) grep -qxF -e \"$*\" rules 2>/dev/null ;;\n\
                  -A) echo \"$*\" >>rules ;;\n-D) rm rules ;;\n*) exit 1 ;;\nesac",
             ),
-            (
-                "bin/at",
-                "cd NEW || exit 1\nif [ \"$1\" = -c ]; then printf '#!/bin/sh\\n'; cat \"at/$2\"; exit; fi\n\
-                 mkdir -p at\ncat >at/1",
-            ),
-            ("bin/atq", "[ ! -e NEW/at/1 ] || echo '1 Fri Nov 27 21:00:00 2026 a root'"),
-            ("bin/atrm", "rm -r NEW/at"),
+            // One file of three names, as Debian's is.
+            ("bin/at", AT),
+            ("bin/atq", AT),
+            ("bin/atrm", AT),
         ] {
             let script = script.replace("NEW", &self.program.path("new").display().to_string());
             self.program.file(name, &format!("#!/bin/sh\n{script}\n"));

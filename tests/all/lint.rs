@@ -306,7 +306,7 @@ fn what_cannot_be_read_is_no_finding() {
 
 /// What is found in playbooks that are right, and is so: names that Ansible warns of as well, what is read again after it was
 /// set to something else on purpose, and a variable that is the user's to give.
-const MEANT: &[&str] = &["reserved-name", "`old_address` is defined nowhere"];
+const MEANT: &[&str] = &["reserved-name", "`old_address` is defined nowhere", "corpus/system.yml"];
 
 /// The playbooks of a directory, without files of tasks or variables.
 fn playbooks(directory: &str) -> Vec<String> {

@@ -373,7 +373,7 @@ fn the_watch_reads_queue_log_and_drift_of_every_domain() {
     let watched = hosts.stage("watch.yml", &flags).expect(0);
     for words in [
         "bob@example.com: 1 session, the last ",
-        "through it, at the new host:\",\n    \"1 user, 1 session since ",
+        "through it, at the new host:\",\n        \"1 user, 1 session since ",
         "\"queued_local\": 1",
         "`virtualdomains` line 2 has `example.com:7`",
         "no route",

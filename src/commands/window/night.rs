@@ -268,7 +268,8 @@ impl Going<'_> {
     }
 
     async fn stages(&mut self, batch: &Batch, stages: &[&str]) -> Result<Ended, Stop> {
-        let arguments = self.night.play(&batch.pair.old, stages, &batch.domains);
+        let mut arguments = self.night.play(&batch.pair.old, stages, &batch.domains);
+        arguments.extra_vars.push(serde_json::json!({ "not_moved": self.window.not_moved(batch) }).to_string());
         let recap = match play::ran(&arguments, &self.passwords).await? {
             Ok(recap) => recap,
             Err(code) => return Ok(Ended::Told(code)),

@@ -80,8 +80,7 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
         _ => {}
     }
     match (copy.preserves(), &copy.content) {
-        (true, Some(_)) => return Err(Diagnostic::new("`mode: preserve` needs `src`, whose mode it takes")),
-        (true, None) => Writing { rights: Rights::default(), ..copy.writing.clone() }.check()?,
+        (true, _) => Writing { rights: Rights::default(), ..copy.writing.clone() }.check()?,
         (false, _) => copy.writing.check()?,
     }
     if copy.dest.is_empty() {
@@ -96,7 +95,8 @@ impl Module for Copy {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
         let Some(src) = &self.src else {
             let text = content_text(self.content.as_ref().unwrap_or(&Value::Null));
-            return self.file(host, None, (Content::here(text.into_bytes()), 0)).await;
+            // A text has the mode of a new file of one's own.
+            return self.file(host, None, (Content::here(text.into_bytes()), 0o600)).await;
         };
         let links = if self.local_follow.unwrap_or(true) { Links::Follow } else { Links::Keep };
         let items = match self.remote_src {

@@ -70,6 +70,24 @@ impl Streams {
 }
 
 impl Conditions {
+    /// Says why a script need not run, in `script`'s words, which is skipped then.
+    pub async fn unneeded(&self, host: &View) -> Result<Option<String>, ModuleError> {
+        let home = &host.identity().home;
+        let here = self.chdir.as_deref().map(|path| absolute(path, &host.identity().base, home));
+        let base = here.as_ref().unwrap_or(home);
+        let (creates, removes) = (self.creates.as_deref(), self.removes.as_deref());
+        for (path, wanted, text) in [
+            (creates, true, "exists, matching creates option"),
+            (removes, false, "does not exist, matching removes option"),
+        ] {
+            let Some(path) = path else { continue };
+            if exists(host, &absolute(path, base, home)).await? == wanted {
+                return Ok(Some(format!("{path} {text}")));
+            }
+        }
+        Ok(None)
+    }
+
     /// Returns the plan that runs `command`, or does not where `creates` or `removes` says that it need not.
     pub async fn plan(&self, host: &View, mut command: Command, mut results: Results) -> Result<Planned, ModuleError> {
         let home = &host.identity().home;

@@ -94,6 +94,10 @@ impl Module for Script {
             Some(line) => run::words(line)?,
             None => interpreter(bytes),
         };
+        if let Some(why) = self.conditions.unneeded(host).await? {
+            let results = [("skipped".to_string(), true.into()), ("msg".to_string(), why.into())];
+            return Ok(Planned::new(Vec::new(), Results::from_iter(results)));
+        }
         self.conditions.plan(host, command((&self.name, bytes), &interpreter, &self.arguments), Results::new()).await
     }
 }

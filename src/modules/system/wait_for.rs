@@ -147,6 +147,7 @@ impl Module for WaitFor {
         result.insert("state".into(), json!(self.fields.state.as_deref().unwrap_or("started")));
         result.insert("port".into(), json!(self.fields.port));
         result.insert("path".into(), json!(self.fields.path));
+        result.insert("search_regex".into(), json!(self.fields.search_regex));
         let seconds = |given: Option<u64>, usual| Duration::from_secs(given.unwrap_or(usual));
         if host.plans_ahead() {
             // What is awaited may come from a change that a check does not make: to wait would be in vain.
@@ -209,6 +210,10 @@ impl WaitFor {
                 Some(captures) => {
                     let group = |at| captures.get(at).map(|found: fancy_regex::Match<'_>| found.as_str());
                     let groups: Vec<Value> = (1..captures.len()).map(|at| json!(group(at))).collect();
+                    let names = regex.capture_names().flatten();
+                    let named =
+                        names.map(|name| (name.to_string(), json!(captures.name(name).map(|found| found.as_str()))));
+                    result.insert("match_groupdict".into(), Value::Object(named.collect()));
                     result.insert("match_groups".into(), groups.into());
                     true
                 }

@@ -60,6 +60,8 @@ impl Controller<'_> {
                 "new_address": "10.77.0.20",
                 "door": "daemontools",
                 "door_services": "/var/service",
+                // The debug build is larger than what a real qmail-smtpd is allowed.
+                "door_memory": 500_000_000,
                 "dns_server": "10.77.0.53",
                 "dns_key_name": "mover",
                 "dns_key_secret": SECRET,

@@ -304,8 +304,6 @@ pub fn fill_mail_host(host: &Host, role: Role, content: Content) {
         "#!/bin/sh\n/var/qmail/bin/close-logins \"$@\" || exit\n[ $(grep -c . /var/qmail/active/closed) -lt 4 ] && exit\n\
          for p in $(pgrep -x tcpserver) $(cat /var/qmail/active/qmail-pop3d.pid 2>/dev/null); do kill $p; done; :\n",
     );
-    // The debug build is larger than what a real qmail-smtpd is allowed.
-    bin("softlimit", "#!/bin/sh\nshift 2\nexec \"$@\"\n");
     let owner = format!("{uid}:{gid}");
     sh(&format!("cd {}; chown -R {owner} mailnames; chown -R 2120:2120 queue; chmod 1777 queue/pid", qmail.display()));
     let mut userdb = String::new();

@@ -42,7 +42,7 @@ const MISSING_TOOLS: Refused = &[
 const NO_SHADOW: Refused = &[
     ("apt", NO_APT),
     ("debconf", "`new` has no debconf"),
-    ("dpkg_selections", "`new` has no dpkg"),
+    ("dpkg_selections", "Failed to find package 'xinetd'"),
     ("timezone", "`new` has no time zone `Europe/Berlin`"),
     ("named_zone", "named: not found"),
     ("git", NO_GIT),

@@ -65,6 +65,10 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     if !is_name(&wanted.name) {
         return Err(Diagnostic::new(format!("`{}` is no name of a group", wanted.name)));
     }
+    if wanted.non_unique && wanted.gid.is_none() {
+        let error = Diagnostic::new("`non_unique` of `group` needs `gid`");
+        return Err(error.msg("non_unique is True but all of the following are missing: gid"));
+    }
     Ok(Box::new(wanted))
 }
 
