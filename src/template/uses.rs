@@ -139,10 +139,10 @@ mod tests {
         assert_eq!(template("{% for h in hs %}{{ h }}{{ loop.index }}{% endfor %}"), ["hs@13"]);
         assert_eq!(template("{% set x = y %}{{ x | combine(z, recursive=true) }}"), ["y@12", "z@31"]);
         assert_eq!(template("{{ (a ~ b) | d('') }}{{ lookup('env', 'HOME') }}{{ c | int | default(0) }}"), [""; 0]);
-        assert_eq!(template("{{ 'p' in vars }}{{ p }}"), ["vars@12"]);
+        assert_eq!(template("{{ 'p' in vars }}{{ p }}"), ["vars@11"]);
         assert_eq!(template("a {{ "), [""; 0]);
         let expression = |text: &str| needed(text, Syntax::Expression);
-        assert_eq!(expression("a is defined and a.b | length > 0 and not c"), ["c@42"]);
+        assert_eq!(expression("a is defined and a.b | length > 0 and not c"), ["c@43"]);
         assert_eq!(expression("x['y'].z is not defined or w is match('w2')"), ["w@28"]);
         assert_eq!(expression("d.default is defined and e is not mapping"), [""; 0]);
     }

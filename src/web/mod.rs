@@ -110,7 +110,7 @@ impl Request {
         );
         let mut stdin = curl.into_bytes();
         stdin.extend_from_slice(b"#wget\n");
-        stdin.extend(wget.map(|wget| wget.stdin(self)).unwrap_or_default().into_bytes());
+        stdin.extend(wget.map(|wget| wget.stdin()).unwrap_or_default().into_bytes());
         Ok((script, stdin))
     }
 

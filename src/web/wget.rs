@@ -2,20 +2,17 @@
 
 use super::{Part, Request, quoted};
 
-/// A request in lines of `wgetrc`.
+/// A request in lines of `wgetrc` that everybody may see, and the URL, which goes in on stdin with the login in it.
 #[derive(Default)]
 pub struct Configuration {
-    /// What everybody may see.
-    open: Vec<String>,
-    /// What nobody may: wget reads it from a file of its own, which goes at once, because it takes no pipe.
-    secret: Vec<String>,
+    lines: Vec<String>,
+    url: String,
 }
 
 impl Configuration {
-    /// Returns what goes on stdin: the URL, and below it what is secret.
-    pub fn stdin(&self, request: &Request) -> String {
-        let lines: String = self.secret.iter().map(|line| format!("{line}\n")).collect();
-        format!("{}\n{lines}", request.url.replace('\\', "%5C"))
+    /// Returns what goes on stdin.
+    pub fn stdin(&self) -> String {
+        format!("{}\n", self.url)
     }
 }
 
@@ -25,22 +22,17 @@ pub fn configuration(request: &Request) -> Result<Configuration, &'static str> {
         (request.body.is_some() || request.file.is_some(), "is given no body here"),
         (request.unix_socket.is_some(), "knows no Unix sockets"),
         (request.use_gssapi, "knows no GSSAPI"),
+        (!request.headers.iter().all(|(name, _)| is_open(name)), "takes header fields only where everybody sees them"),
     ];
     if let Some((_, why)) = lacks.iter().find(|(lacks, _)| *lacks) {
         return Err(why);
     }
-    let mut found = Configuration::default();
-    for (name, value) in &request.headers {
-        let line = format!("header = {name}: {value}");
-        if is_open(name) { found.open.push(line) } else { found.secret.push(line) }
+    let mut url = request.url.replace('\\', "%5C");
+    if let (Some((user, password)), Some((scheme, rest))) = (&request.login, url.split_once("://")) {
+        url = format!("{scheme}://{}:{}@{rest}", encoded(user), encoded(password));
     }
-    if let Some((user, password)) = &request.login {
-        if format!("{user}{password}").contains(['\n', '\r']) {
-            return Err("takes no login with a line end in it");
-        }
-        let lines = [("http_user", user), ("http_password", password), ("ftp_user", user), ("ftp_password", password)];
-        found.secret.extend(lines.map(|(name, value)| format!("{name} = {value}")));
-    }
+    let mut found = Configuration { url, ..Configuration::default() };
+    found.lines.extend(request.headers.iter().map(|(name, value)| format!("header = {name}: {value}")));
     let files = [
         ("ca_certificate", &request.ca_path),
         ("certificate", &request.client_cert),
@@ -62,15 +54,17 @@ pub fn configuration(request: &Request) -> Result<Configuration, &'static str> {
         ("content_on_error", "on".into()),
     ];
     let others = others.into_iter().chain(files).chain(method);
-    found.open.extend(others.map(|(name, value)| format!("{name} = {value}")));
+    found.lines.extend(others.map(|(name, value)| format!("{name} = {value}")));
     Ok(found)
 }
 
-/// Keeps stdin in `$file`, for as long as the program runs.
-const KEEP: &str = "umask 077; file=$(mktemp \"${TMPDIR:-/tmp}/cutover.XXXXXX\") || exit 125
-trap 'rm -f \"$file\"' EXIT; trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM
-cat >\"$file\" || exit 125
-";
+/// Writes a text as part of an URL (RFC 3986, 2.1).
+fn encoded(text: &str) -> String {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+    text.bytes()
+        .map(|byte| if is_plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
 
 /// Header fields that everybody may see.
 const OPEN: [&str; 2] = ["If-Modified-Since", "Cache-Control"];
@@ -79,9 +73,9 @@ fn is_open(name: &str) -> bool {
     OPEN.iter().any(|open| open.eq_ignore_ascii_case(name))
 }
 
-/// Returns what runs it, with the configuration behind `#wget` on stdin.
+/// Returns what runs it, with the URL behind `#wget` on stdin.
 pub fn script(request: &Request, configuration: &Configuration, part: Part) -> String {
-    let least = if request.login.is_none() && configuration.secret.is_empty() && request.method == "GET" {
+    let least = if request.login.is_none() && request.method == "GET" {
         let certificates = if request.validate_certs { "" } else { " --no-check-certificate" };
         let header = |(name, value): &(String, String)| format!(" --header {}", quoted(&format!("{name}: {value}")));
         let headers: String = request.headers.iter().map(header).collect();
@@ -94,14 +88,10 @@ pub fn script(request: &Request, configuration: &Configuration, part: Part) -> S
         Part::Whole(limit) => format!(" | head -c {}", limit.saturating_add(1)),
         Part::Body => String::new(),
     };
-    let open: String = configuration.open.iter().map(|line| format!(" -e {}", quoted(line))).collect();
-    let secret = match configuration.secret.is_empty() {
-        true => "file=; ",
-        false => KEEP,
-    };
+    let lines: String = configuration.lines.iter().map(|line| format!(" -e {}", quoted(line))).collect();
     format!(
         "sed '1,/^#wget$/d' | {{ IFS= read -r url; case $(wget --version 2>/dev/null) in\n\
-         *GNU*) {secret}echo \"$url\" | wget ${{file:+\"--config=$file\"}} -nv -S{open} -i - -O - ;;\n\
+         *GNU*) echo \"$url\" | wget -nv -S{lines} -i - -O - ;;\n\
          *) {least} ;;\nesac; }}{limit}"
     )
 }

@@ -160,9 +160,8 @@ fn a_file_is_fetched_shown_and_taken_back() {
 #[test]
 fn with_wget_alone_it_is_the_same() {
     let web = Web::start();
-    let task =
-        "    - get_url: {url: URL/PATH, dest: DIR/dest/it, username: ann, password: geheim, headers: {X-A: b}}\n";
-    let program = program(&web, &task.replace("PATH", "led"));
+    let task = "    - get_url: {url: URL/login, dest: DIR/dest/it, username: ann, password: geheim}\n";
+    let program = program(&web, task);
     let words = |flags: &str| format!("play -i hosts play.yml {flags}");
     let run = |flags: &str| {
         let mut command = without(&program, "curl", program.command());
@@ -175,10 +174,13 @@ fn with_wget_alone_it_is_the_same() {
         |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name().to_string_lossy().contains("cutover.");
     assert!(!std::fs::read_dir(program.path("temp")).unwrap().any(left), "the login is left on the host");
     assert_eq!(program.read("dest/it"), "{\"user\": \"ann\"}");
-    assert!(web.seen().iter().any(|asked| asked.header("x-a") == Some("b")));
-    program.file("play.yml", &program.read("play.yml").replace("/led", "/none"));
+    let given = program.read("play.yml");
+    program.file("play.yml", &given.replace("/login", "/none"));
     let failed = run("").expect(2);
-    assert!(failed.stdout.contains("HTTP Error 404: Not Here"), "{}", failed.stdout);
+    assert!(failed.stdout.contains("HTTP Error 404: Not Here") && !failed.stdout.contains("geheim"), "{}", failed.stdout);
+    program.file("play.yml", &given.replace("}\n", ", headers: {X-Token: b}}\n"));
+    let refused = run("").expect(2);
+    assert!(refused.stdout.contains("curl is needed: wget takes header fields only"), "{}", refused.stdout);
 }
 
 #[test]
