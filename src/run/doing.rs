@@ -391,9 +391,14 @@ impl<'a> Doing<'a> {
 
     pub(super) fn report(&self, verdict: Verdict, result: &Results) {
         let result = match self.secrecy {
-            // Why a host cannot be reached is no secret of the task's.
-            Secrecy::Hidden if verdict != Verdict::Unreachable => result::censored(result),
-            _ => result::printable(result.clone()),
+            // Why a host cannot be reached is no secret of the task's; for which item is.
+            Secrecy::Hidden if verdict == Verdict::Unreachable => {
+                let mut shown = result::printable(result.clone());
+                shown.retain(|name, _| ["msg", "unreachable", "changed", "failed"].contains(&name.as_str()));
+                shown
+            }
+            Secrecy::Hidden => result::censored(result),
+            Secrecy::Open => result::printable(result.clone()),
         };
         let delegate = self.task.delegate_to.as_ref().and_then(|node| self.templates().render(node, &self.scope).ok());
         let delegate = delegate.and_then(|name| name.as_str().map(str::to_string));

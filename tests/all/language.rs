@@ -609,6 +609,27 @@ fn an_argument_that_is_not_here_may_be_left_out() {
 }
 
 #[test]
+fn an_item_that_is_hidden_is_not_shown_by_a_host_that_cannot_be_reached() {
+    let program = Program::new();
+    program.file("hosts", "gone ansible_host=127.0.0.1 ansible_port=1\n").file(
+        "play.yml",
+        "- hosts: gone
+  gather_facts: no
+  tasks:
+    - copy: {content: \"{{ item }}\", dest: /nowhere}
+      loop: [hidden-item]
+      no_log: yes
+",
+    );
+    for flags in ["", "-vvv", "--report json"] {
+        let printed = program.run(&format!("play -i hosts play.yml {flags}"));
+        assert_eq!(printed.status, 4, "{}", printed.stdout);
+        assert!(!format!("{}{}", printed.stdout, printed.stderr).contains("hidden-item"), "{}", printed.stdout);
+        assert!(flags.contains("json") || printed.stdout.contains("127.0.0.1"), "{}", printed.stdout);
+    }
+}
+
+#[test]
 fn cleared_errors_let_hosts_go_on_behind_the_block() {
     let printed = play(
         "- hosts: web

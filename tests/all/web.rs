@@ -177,7 +177,11 @@ fn with_wget_alone_it_is_the_same() {
     let given = program.read("play.yml");
     program.file("play.yml", &given.replace("/login", "/none"));
     let failed = run("").expect(2);
-    assert!(failed.stdout.contains("HTTP Error 404: Not Here") && !failed.stdout.contains("geheim"), "{}", failed.stdout);
+    assert!(
+        failed.stdout.contains("HTTP Error 404: Not Here") && !failed.stdout.contains("geheim"),
+        "{}",
+        failed.stdout
+    );
     program.file("play.yml", &given.replace("}\n", ", headers: {X-Token: b}}\n"));
     let refused = run("").expect(2);
     assert!(refused.stdout.contains("curl is needed: wget takes header fields only"), "{}", refused.stdout);
