@@ -70,61 +70,58 @@ impl Streams {
 }
 
 impl Conditions {
-    /// Says why a script need not run, in `script`'s words, which is skipped then.
-    pub async fn unneeded(&self, host: &View) -> Result<Option<String>, ModuleError> {
+    /// Returns the plan that runs `command`, or does not where `creates` or `removes` says that it need not.
+    pub async fn plan(&self, host: &View, command: Command, mut results: Results) -> Result<Planned, ModuleError> {
+        let Some((path, is_there)) = self.unneeded(host).await? else { return Ok(self.run(host, command, results)) };
+        let reason = format!("since '{path}' {}", if is_there { "exists" } else { "does not exist" });
+        results.remove("strip_empty_ends");
+        results.insert("cmd".into(), shown(&command));
+        results.insert("rc".into(), 0.into());
+        results.insert("msg".into(), format!("Did not run command {reason}").into());
+        let text = format!("skipped, {reason}");
+        results.insert("stdout_lines".into(), json!([text]));
+        results.insert("stdout".into(), text.into());
+        results.insert("stderr".into(), "".into());
+        results.insert("stderr_lines".into(), json!([]));
+        Ok(Planned::new(Vec::new(), results))
+    }
+
+    /// Returns the path for which nothing need be run, and whether it is there.
+    pub async fn unneeded(&self, host: &View) -> Result<Option<(&str, bool)>, ModuleError> {
         let home = &host.identity().home;
-        let here = self.chdir.as_deref().map(|path| absolute(path, &host.identity().base, home));
-        let base = here.as_ref().unwrap_or(home);
-        let (creates, removes) = (self.creates.as_deref(), self.removes.as_deref());
-        for (path, wanted, text) in [
-            (creates, true, "exists, matching creates option"),
-            (removes, false, "does not exist, matching removes option"),
-        ] {
-            let Some(path) = path else { continue };
-            if exists(host, &absolute(path, base, home)).await? == wanted {
-                return Ok(Some(format!("{path} {text}")));
+        let directory = self.directory(host);
+        let base = directory.as_deref().unwrap_or(home);
+        for (path, is_there) in [(&self.creates, true), (&self.removes, false)] {
+            if let Some(path) = path
+                && exists(host, &absolute(path, base, home)).await? == is_there
+            {
+                return Ok(Some((path, is_there)));
             }
         }
         Ok(None)
     }
 
-    /// Returns the plan that runs `command`, or does not where `creates` or `removes` says that it need not.
-    pub async fn plan(&self, host: &View, mut command: Command, mut results: Results) -> Result<Planned, ModuleError> {
-        let home = &host.identity().home;
-        let here = &host.identity().base;
-        let directory = self.chdir.as_deref().map(|path| absolute(path, here, home));
-        let directory = directory.or_else(|| (here != home).then(|| here.clone()));
-        let base = directory.as_deref().unwrap_or(home);
-        let cmd = match &command.program {
-            Program::Argv(words) => json!(words),
-            _ => json!(command_line(&command)),
-        };
-        results.insert("cmd".into(), cmd);
-        let mut reason = None;
-        if let Some(path) = &self.creates
-            && exists(host, &absolute(path, base, home)).await?
-        {
-            reason = Some(format!("since '{path}' exists"));
-        }
-        if let (Some(path), None) = (&self.removes, &reason)
-            && !exists(host, &absolute(path, base, home)).await?
-        {
-            reason = Some(format!("since '{path}' does not exist"));
-        }
-        if let Some(reason) = reason {
-            results.remove("strip_empty_ends");
-            results.insert("rc".into(), 0.into());
-            results.insert("msg".into(), format!("Did not run command {reason}").into());
-            let text = format!("skipped, {reason}");
-            results.insert("stdout_lines".into(), json!([text]));
-            results.insert("stdout".into(), text.into());
-            results.insert("stderr".into(), "".into());
-            results.insert("stderr_lines".into(), json!([]));
-            return Ok(Planned::new(Vec::new(), results));
-        }
-        command.directory = directory;
+    /// Returns the plan that runs `command`.
+    pub fn run(&self, host: &View, mut command: Command, mut results: Results) -> Planned {
+        results.insert("cmd".into(), shown(&command));
+        command.directory = self.directory(host);
         let changes = vec![Change::Run { command }];
-        Ok(Planned { changes, result: Outcome::Applied(results), warnings: Vec::new() })
+        Planned { changes, result: Outcome::Applied(results), warnings: Vec::new() }
+    }
+
+    /// Returns where the command runs, if that is not at home.
+    fn directory(&self, host: &View) -> Option<String> {
+        let (home, here) = (&host.identity().home, &host.identity().base);
+        let directory = self.chdir.as_deref().map(|path| absolute(path, here, home));
+        directory.or_else(|| (here != home).then(|| here.clone()))
+    }
+}
+
+/// Returns a command as results have it.
+fn shown(command: &Command) -> Value {
+    match &command.program {
+        Program::Argv(words) => json!(words),
+        _ => json!(command_line(command)),
     }
 }
 

@@ -94,11 +94,14 @@ impl Module for Script {
             Some(line) => run::words(line)?,
             None => interpreter(bytes),
         };
-        if let Some(why) = self.conditions.unneeded(host).await? {
-            let results = [("skipped".to_string(), true.into()), ("msg".to_string(), why.into())];
+        if let Some((path, is_there)) = self.conditions.unneeded(host).await? {
+            let why =
+                if is_there { "exists, matching creates option" } else { "does not exist, matching removes option" };
+            let results = [("skipped".to_string(), true.into()), ("msg".to_string(), format!("{path} {why}").into())];
             return Ok(Planned::new(Vec::new(), Results::from_iter(results)));
         }
-        self.conditions.plan(host, command((&self.name, bytes), &interpreter, &self.arguments), Results::new()).await
+        let command = command((&self.name, bytes), &interpreter, &self.arguments);
+        Ok(self.conditions.run(host, command, Results::new()))
     }
 }
 
