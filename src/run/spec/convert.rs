@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use crate::modules::arguments::boolean;
+use crate::modules::arguments::{boolean, python_type};
 use crate::template::text;
 
 /// Returns a value as the type of an option, or why it is none.
 pub(super) fn converted(wanted: &str, value: &Value) -> Result<Value, String> {
-    let cannot = |what: &str| format!("<class '{}'> cannot be converted to {what}", class_name(value));
+    let cannot = |what: &str| format!("<class '{}'> cannot be converted to {what}", python_type(value));
     match (wanted, value) {
         ("raw", _) => Ok(value.clone()),
         ("str" | "path", Value::Null) => Ok("".into()),
@@ -30,19 +30,6 @@ pub(super) fn converted(wanted: &str, value: &Value) -> Result<Value, String> {
         ("json" | "jsonarg", Value::Array(_) | Value::Object(_)) => Ok(value.to_string().into()),
         ("json" | "jsonarg", _) => Err(cannot("a json string")),
         _ => Err(format!("`{wanted}` is no type of an option")),
-    }
-}
-
-/// Returns the name that Python has for the type of a value.
-pub(super) fn class_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "NoneType",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float",
-        Value::Number(_) => "int",
-        Value::String(_) => "str",
-        Value::Array(_) => "list",
-        Value::Object(_) => "dict",
     }
 }
 

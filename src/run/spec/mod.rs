@@ -2,12 +2,13 @@
 
 use serde_json::{Map, Value};
 
+use crate::modules::arguments::python_type;
 use crate::template::text;
 
 mod convert;
 mod rules;
 
-use convert::{class_name, converted};
+use convert::converted;
 
 /// One mapping of values, and what is said of it.
 struct Level<'s> {
@@ -113,7 +114,7 @@ impl Level<'_> {
             match converted(wanted, value) {
                 Ok(value_of_type) => *value = value_of_type,
                 Err(why) => {
-                    let is = class_name(value);
+                    let is = python_type(value);
                     found.errors.push(format!(
                         "argument '{name}' is of type {is}{place} and we were unable to convert to {wanted}: {why}"
                     ));
@@ -132,7 +133,7 @@ impl Level<'_> {
                 match converted(wanted_element, element) {
                     Ok(element_of_type) => *element = element_of_type,
                     Err(why) => {
-                        let (is, place) = (class_name(element), place.trim_end_matches('.'));
+                        let (is, place) = (python_type(element), place.trim_end_matches('.'));
                         found.errors.push(format!(
                             "Elements value for option '{name}'{place} is of type {is} and we were unable to convert to {wanted_element}: {why}"
                         ));
