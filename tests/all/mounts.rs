@@ -1,7 +1,6 @@
 //! File systems that are mounted for real, in a mount namespace of the test's own.
 
 use std::fs;
-use std::process::Command;
 
 use crate::program::Program;
 
@@ -14,13 +13,7 @@ const PLAY: &str = "- hosts: all
 /// Runs a script in which `$1` is `cutover` and `seen` prints what of the test's own directory is mounted.
 fn in_a_namespace(program: &Program, script: &str) -> String {
     let seen = "seen() { grep -c 'staging.040area tmpfs' /proc/mounts || :; stat -c %a \"$PWD/staging area\" 2>/dev/null || echo none; }";
-    let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-euc", &format!("{seen}\n{script}"), "sh", env!("CARGO_BIN_EXE_cutover")]);
-    command.current_dir(program.path("")).env("CUTOVER_STATE_DIR", program.path("state"));
-    let output = command.output().unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "this test needs root and unshare: {text}");
-    text
+    program.in_namespaces("-m", &format!("{seen}\n{script}"))
 }
 
 #[test]

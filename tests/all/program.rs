@@ -94,6 +94,17 @@ impl Program {
         command.stdin(std::process::Stdio::null());
         command
     }
+
+    /// Runs a script in namespaces of its own, which `flags` of unshare name; `$1` is `cutover`. Returns what it prints.
+    pub fn in_namespaces(&self, flags: &str, script: &str) -> String {
+        let mut command = Command::new("unshare");
+        command.args([flags, "sh", "-euc", script, "sh", env!("CARGO_BIN_EXE_cutover")]);
+        command.current_dir(self.path("")).env("CUTOVER_STATE_DIR", self.path("state"));
+        let output = command.output().unwrap();
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "this test needs root and unshare: {text}");
+        text
+    }
 }
 
 /// Checks, runs, sees that both showed the same and that a second run has nothing to do; returns what the run printed. `play`

@@ -1,7 +1,5 @@
 //! A host's name, its kernel, its packet filter and its queue of jobs for real, in namespaces of the test's own.
 
-use std::process::Command;
-
 use crate::program::Program;
 
 const PLAY: &str = "- hosts: all
@@ -33,13 +31,7 @@ fn in_namespaces(program: &Program, script: &str) -> String {
         run() { \"$CUTOVER\" play -i hosts \"$@\" --no-diff >log 2>&1 || cat log; sed -n 's/.* changed=\\([0-9]*\\) .*/changed \\1/p' log; }
         undo() { \"$CUTOVER\" undo last >log 2>&1 || cat log; }
         seen() { hostname; sysctl -n net.ipv4.ip_forward; iptables -S; atq | wc -l; }";
-    let mut command = Command::new("unshare");
-    command.args(["-mun", "sh", "-euc", &format!("{head}\n{script}"), "sh", env!("CARGO_BIN_EXE_cutover")]);
-    command.current_dir(program.path("")).env("CUTOVER_STATE_DIR", program.path("state"));
-    let output = command.output().unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "this test needs root and unshare: {text}");
-    text
+    program.in_namespaces("-mun", &format!("{head}\n{script}"))
 }
 
 #[test]
