@@ -15,6 +15,7 @@ pub mod session;
 mod stage;
 mod uidl;
 mod ustar;
+pub mod verbs;
 
 pub use engine::run;
 

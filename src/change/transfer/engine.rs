@@ -13,8 +13,9 @@ use super::decide::{Work, decide};
 use super::look;
 use super::maildir::{self, Scan, Spot, directory};
 use super::publish::UIDLS;
-use super::session::{NOTHING, Session, Verbs};
+use super::session::Session;
 use super::stage::{Item, Keeper, Stage, refuse_output};
+use super::verbs::{NOTHING, Verbs};
 use super::{Drain, Mailbox, Progress, Transfer};
 
 /// Passes after the drain in which messages are taken over; what still arrives then is left to a later run.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::session::MARK;
+use super::verbs::MARK;
 
 /// A message's identity: its folder and its name up to the colon. POP3's UIDL is made from that name, so it never changes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

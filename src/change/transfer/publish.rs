@@ -8,9 +8,9 @@ use crate::change::ApplyError;
 use super::decide::Work;
 use super::engine::{Engine, Side};
 use super::maildir::{Scan, Spot};
-use super::session::{NOTHING, Verbs};
 use super::stage::{read_digest, refuse_output};
 use super::uidl;
+use super::verbs::{NOTHING, Verbs};
 
 /// Courier's list of POP3's unique ids in a Maildir.
 pub const UIDLS: &str = "courierpop3dsizelist";

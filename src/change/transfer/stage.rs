@@ -11,7 +11,8 @@ use crate::transport::node::hex;
 use crate::transport::{Command, Process, Transport, TransportError};
 
 use super::maildir::{Spot, directory};
-use super::session::{Packed, Session, Sink, Verbs};
+use super::session::{Packed, Session, Sink};
+use super::verbs::Verbs;
 use super::{Mailbox, Progress, ustar};
 
 /// One file to copy.

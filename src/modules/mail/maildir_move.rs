@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::change::Change;
 use crate::change::transfer::decide::decide;
 use crate::change::transfer::maildir::{self, Directory, Ids, Scan};
-use crate::change::transfer::session::{self, NOTHING, Verbs};
+use crate::change::transfer::verbs::{self, NOTHING, Verbs};
 use crate::change::transfer::{Drain, Mailbox, Transfer, look};
 use crate::error::Diagnostic;
 use crate::host::View;
@@ -384,7 +384,7 @@ fn at(maildir: &str, path: &str) -> String {
 
 /// Asks a host's mover outside of a session, and returns its answers.
 async fn ask<const N: usize>(host: &View, verbs: Verbs) -> Result<[Vec<String>; N], TransportError> {
-    session::answers(&host.probe(&session::command(verbs)?).await?.stdout)
+    verbs::answers(&host.probe(&verbs::command(verbs)?).await?.stdout)
 }
 
 /// What one host answered.
