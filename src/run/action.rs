@@ -1,7 +1,8 @@
 //! What never touches a host is not a module: the runner's own actions.
 
-use serde_json::{Map, Value, json};
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
+
+use serde_json::{Map, Value, json};
 
 use crate::error::Diagnostic;
 use crate::modules::Results;

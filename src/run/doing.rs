@@ -38,6 +38,8 @@ pub(super) struct Doing<'a> {
     pub show_diff: bool,
     /// `ignore_errors` and `ignore_unreachable`.
     pub forgiven: (bool, bool),
+    /// Keywords that come to `omit`, each with what stands above it.
+    pub omitted: Vec<(String, Option<Yaml>)>,
     /// The hosts whose facts the task sets: with `run_once` all of the play, as in Ansible.
     pub facts_for: Arc<[String]>,
     pub subject: Subject,
@@ -68,8 +70,9 @@ impl<'a> Doing<'a> {
     /// `check_mode` that is taken for `false` would show or change what it must not.
     pub(super) fn set_switches(&mut self) -> Result<(), Failure> {
         let mut keywords = self.task.keywords.clone();
-        for (name, outer) in self.omitted() {
-            Arc::make_mut(&mut keywords).put(&name, outer);
+        self.omitted = self.comes_to_omit();
+        for (name, outer) in &self.omitted {
+            Arc::make_mut(&mut keywords).put(name, outer.clone());
         }
         let read = |node: &Option<Yaml>| node.as_ref().map(|node| self.batch.run.switch(node, &self.scope)).transpose();
         let hidden = read(&keywords.no_log)?.unwrap_or_else(|| settings::switch("ANSIBLE_NO_LOG", false));

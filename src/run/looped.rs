@@ -169,6 +169,7 @@ impl<'a> Doing<'a> {
             probe: self.probe,
             show_diff: self.show_diff,
             forgiven: self.forgiven,
+            omitted: self.omitted.clone(),
             facts_for: self.facts_for.clone(),
             subject: self.subject.clone(),
         })

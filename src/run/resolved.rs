@@ -41,13 +41,12 @@ impl Doing<'_> {
     /// Returns the task with its action's name and its `args` rendered, where they are templates.
     pub(super) fn resolved(&self) -> Result<Option<Arc<Task>>, Trouble> {
         let named = is_template(&self.task.action);
-        let omitted = self.omitted();
-        if !named && self.task.args.is_none() && omitted.is_empty() {
+        if !named && self.task.args.is_none() && self.omitted.is_empty() {
             return Ok(None);
         }
         let mut task = Task::clone(self.task);
-        for (name, outer) in omitted {
-            Arc::make_mut(&mut task.keywords).put(&name, outer);
+        for (name, outer) in &self.omitted {
+            Arc::make_mut(&mut task.keywords).put(name, outer.clone());
         }
         if named {
             let name = Yaml::text_at(task.action.as_str(), &task.action_place);
@@ -84,7 +83,7 @@ impl Doing<'_> {
 
     /// Returns the keywords that come to `omit`, each with what stands above it. One that cannot be rendered says so where it is
     /// asked for, if it is.
-    pub(super) fn omitted(&self) -> Vec<(String, Option<Yaml>)> {
+    pub(super) fn comes_to_omit(&self) -> Vec<(String, Option<Yaml>)> {
         let keywords = &self.task.keywords;
         let comes_to_omit = |name: &str| {
             let rendered = keywords.value(name).map(|value| self.templates().render(&value.in_list(), &self.scope));

@@ -352,6 +352,7 @@ impl Batch {
             probe: false,
             show_diff: true,
             forgiven: (false, false),
+            omitted: Vec::new(),
             facts_for: [host.to_string()].into(),
             subject: Subject { host: host.into(), delegate: None, item: None },
         }
