@@ -59,13 +59,11 @@ fn request(options: &mut Options, url: &str) -> Result<Request, Error> {
         let password = options.text(&["password"]).unwrap_or_default();
         request.login = Some((user, password));
     }
-    if let Some((_, password)) = &request.login {
-        secret::note(password);
-    }
     if let Some(headers) = options.value(&["headers"]) {
         let headers = pairs(&headers)?.into_iter().map(|(name, value)| (name.to_string(), text(&value)));
         request.headers = headers.collect();
     }
+    request.secrets().iter().for_each(|text| secret::note(text));
     if options.flag("force", false) {
         request.headers.push(("cache-control".into(), "no-cache".into()));
     }

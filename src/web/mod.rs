@@ -3,6 +3,9 @@
 //! Neither runs anything: hosts and the controller have the same script, each with the program that it has. All that may be
 //! secret goes to the program on stdin, as its configuration.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 mod answer;
 mod curl;
 mod wget;
@@ -78,6 +81,17 @@ impl Request {
         }
     }
 
+    /// Returns every text that tells its login, as it is written in any of the ways to ask: none may be shown.
+    pub fn secrets(&self) -> Vec<String> {
+        let tells = |header: &&(String, String)| header.0.eq_ignore_ascii_case("authorization");
+        let mut texts: Vec<String> = self.headers.iter().filter(tells).map(|(_, value)| value.clone()).collect();
+        if let Some((user, password)) = self.login.as_ref().filter(|(_, password)| !password.is_empty()) {
+            let basic = STANDARD.encode(format!("{user}:{password}"));
+            texts.extend([password.clone(), basic, percent_encode(password, "")]);
+        }
+        texts
+    }
+
     /// Returns the script and its stdin, or why there is none.
     pub fn script(&self, part: Part) -> Result<(String, Vec<u8>), String> {
         if self.url.chars().any(|letter| letter.is_control() || letter == ' ') {
@@ -125,6 +139,12 @@ impl Request {
     }
 }
 
+/// Writes what does not stand in a URL as `%XX` (RFC 3986, 2.1); what is in `safe` stays.
+pub fn percent_encode(text: &str, safe: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || safe.as_bytes().contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
 /// Quotes a word for `sh`.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
@@ -162,6 +182,17 @@ fn decoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_login_is_secret_in_each_way_that_it_is_written() {
+        let mut request = Request::to("http://ann:p%40ss@web.example/");
+        request.headers =
+            vec![("Authorization".into(), "Bearer geheim".into()), ("Accept".into(), "text/plain".into())];
+        assert_eq!(request.secrets(), ["Bearer geheim", "p@ss", "YW5uOnBAc3M=", "p%40ss"]);
+        let stdin =
+            String::from_utf8(Request::to("http://ann:p%40ss@web.example/").script(Part::Body).unwrap().1).unwrap();
+        assert!(stdin.contains("p@ss") && stdin.contains("http://ann:p%40ss@web.example/"), "{stdin}");
+    }
 
     #[test]
     fn a_login_leaves_the_url_and_is_on_stdin_alone() {

@@ -1,6 +1,6 @@
 //! A request as GNU wget's configuration (wget.1, `--config`, `--execute`); busybox's wget, which has none, gets the URL alone.
 
-use super::{Part, Request, quoted};
+use super::{Part, Request, percent_encode, quoted};
 
 /// A request in lines of `wgetrc` that everybody may see, and the URL, which goes in on stdin with the login in it.
 #[derive(Default)]
@@ -29,7 +29,7 @@ pub fn configuration(request: &Request) -> Result<Configuration, &'static str> {
     }
     let mut url = request.url.replace('\\', "%5C");
     if let (Some((user, password)), Some((scheme, rest))) = (&request.login, url.split_once("://")) {
-        url = format!("{scheme}://{}:{}@{rest}", encoded(user), encoded(password));
+        url = format!("{scheme}://{}:{}@{rest}", percent_encode(user, ""), percent_encode(password, ""));
     }
     let mut found = Configuration { url, ..Configuration::default() };
     found.lines.extend(request.headers.iter().map(|(name, value)| format!("header = {name}: {value}")));
@@ -56,14 +56,6 @@ pub fn configuration(request: &Request) -> Result<Configuration, &'static str> {
     let others = others.into_iter().chain(files).chain(method);
     found.lines.extend(others.map(|(name, value)| format!("{name} = {value}")));
     Ok(found)
-}
-
-/// Writes a text as part of an URL (RFC 3986, 2.1).
-fn encoded(text: &str) -> String {
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
-    text.bytes()
-        .map(|byte| if is_plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
 }
 
 /// Header fields that everybody may see.

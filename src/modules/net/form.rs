@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::host::View;
 use crate::modules::ModuleError;
+use crate::web::percent_encode;
 
 /// Returns a mapping or a list of pairs as `application/x-www-form-urlencoded` has it; text as it is.
 pub fn url_encoded(body: &Value) -> Result<String, ModuleError> {
@@ -43,15 +44,7 @@ fn text(value: &Value) -> String {
 
 /// Escapes as Python's `quote_plus` does.
 fn escaped(text: &str) -> String {
-    let mut escaped = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b' ' => escaped.push('+'),
-            _ if byte.is_ascii_alphanumeric() || b"_.-~".contains(&byte) => escaped.push(char::from(byte)),
-            _ => escaped += &format!("%{byte:02X}"),
-        }
-    }
-    escaped
+    percent_encode(text, " ").replace(' ', "+")
 }
 
 /// Returns a body of parts and its content type: each field a text, or a mapping with `content` or `filename`, the file of the

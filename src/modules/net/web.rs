@@ -76,20 +76,9 @@ impl Asking {
         if let Some(user) = &self.url_username {
             request.login = Some((user.clone(), self.url_password.clone().unwrap_or_default()));
         }
-        if let Some((user, password)) = &request.login {
-            use base64::Engine as _;
-            secret::note(password);
-            if !password.is_empty() {
-                secret::note(&base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")));
-            }
-        }
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), String::from);
         request.headers = self.headers.iter().map(|(name, value)| (name.clone(), text(value))).collect();
-        for (name, value) in &request.headers {
-            if name.eq_ignore_ascii_case("authorization") {
-                secret::note(value);
-            }
-        }
+        request.secrets().iter().for_each(|text| secret::note(text));
         request.force_basic_auth = self.force_basic_auth;
         request.timeout = self.timeout.unwrap_or(10);
         request.validate_certs = self.validate_certs.unwrap_or(true);

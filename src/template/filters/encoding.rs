@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use sha1::Sha1;
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
+use crate::web::percent_encode;
 use crate::yaml::load;
 
 use super::super::call::{Call, Row, text, whole, wrong};
@@ -82,12 +83,6 @@ fn encode_as(text: &str, name: &str) -> Result<Vec<u8>, Error> {
         (bytes, _, false) => Ok(bytes.into_owned()),
         _ => Err(wrong(format!("'{name}' codec can't encode this text"))),
     }
-}
-
-/// Writes what does not stand in a URL as `%XX`.
-fn percent_encode(text: &str, safe: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || safe.as_bytes().contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 /// Text as a path, a mapping or pairs as a query.
