@@ -69,13 +69,15 @@ async fn demonstrate(arguments: &Arguments) -> Result<u8, Stop> {
     let plan = Plan { messages: arguments.messages, pause, accounts };
     let traffic = Traffic::start(places, plan).map_err(|error| broken(&directory, &error))?;
     let mut code = 0;
+    // However long a step takes, mail is left to be sent after it.
     let steps = [
-        (0.1, "1. A check: what the move would change on each host. Nothing is touched.", true),
-        (0.4, "2. The real run: the same changes, made, while mail comes in and users read.", false),
-        (0.7, "3. The second run: everything is as asked, so nothing changes.", false),
+        (0.1..0.4, "1. A check: what the move would change on each host. Nothing is touched.", true),
+        (0.4..0.7, "2. The real run: the same changes, made, while mail comes in and users read.", false),
+        (0.7..0.9, "3. The second run: everything is as asked, so nothing changes.", false),
     ];
     for (of_all, title, check) in steps {
-        traffic.until(part(of_all)).await;
+        traffic.hold_at(part(of_all.end));
+        traffic.until(part(of_all.start)).await;
         headline(title)?;
         let arguments = play::Arguments {
             playbooks: vec![lab.playbook()],
@@ -92,6 +94,7 @@ async fn demonstrate(arguments: &Arguments) -> Result<u8, Stop> {
     }
     if code == 0 {
         headline("4. The count: every message by its Message-ID and the digest of its text.")?;
+        traffic.hold_at(arguments.messages);
         traffic.until(arguments.messages).await;
         let report = traffic.end().await.map_err(|error| broken(&directory, &error))?;
         say(&format!("{report}\n"))?;

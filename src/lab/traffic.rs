@@ -73,6 +73,8 @@ struct Shared {
     /// A host is given so many messages at once; what waits to be tried again has none.
     slots: Semaphore,
     sent: AtomicU64,
+    /// So many are sent, and then none until it is raised.
+    most: AtomicU64,
     /// No message is sent any more.
     is_ending: AtomicBool,
     is_over: AtomicBool,
@@ -105,6 +107,7 @@ impl Traffic {
             ledger: Mutex::new(ledger),
             slots: Semaphore::new(20),
             sent: AtomicU64::new(0),
+            most: AtomicU64::new(u64::MAX),
             is_ending: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
         });
@@ -112,6 +115,11 @@ impl Traffic {
         let reading = readers.map(|account| tokio::spawn(read(account.clone(), shared.clone()))).collect();
         let sending = tokio::spawn(send(plan.clone(), shared.clone()));
         Ok(Traffic { plan, shared, sending, reading })
+    }
+
+    /// Sends no more than so many, until it is told another number.
+    pub fn hold_at(&self, count: u64) {
+        self.shared.most.store(count, Relaxed);
     }
 
     /// Waits until so many messages have been sent.
@@ -171,6 +179,9 @@ async fn send(plan: Arc<Plan>, shared: Arc<Shared>) {
     let start = Instant::now();
     let mut under_way = tokio::task::JoinSet::new();
     for number in 0..plan.messages {
+        while number >= shared.most.load(Relaxed) && !shared.is_ending.load(Relaxed) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         if shared.is_ending.load(Relaxed) {
             break;
         }
