@@ -25,6 +25,8 @@ pub const CSH: Kind = Kind {
     home: &[(".cshrc", "set prompt = '%m%# '\nset noclobber\nalias rm 'rm -i'\nsetenv LS_COLORS x\n")],
     ..PLAIN
 };
+/// Two at once: the login shell is the transport's affair, and what is started below it the modules'.
+pub const MKSH_BELOW_CSH: Kind = Kind { sh: MKSH.sh, ..CSH };
 pub const TCSH: Kind =
     Kind { login: "/bin/tcsh", home: &[(".tcshrc", "set histchars = '!^'\necho hello from tcsh\n")], ..PLAIN };
 pub const FISH: Kind = Kind {
@@ -56,6 +58,13 @@ pub const GERMAN: Kind = Kind {
     sshd: "SetEnv LOCPATH=DIR/locale LANG=de_DE.UTF-8 LC_ALL=de_DE.UTF-8 LANGUAGE=de",
     setup: "mkdir -p \"$DIR/locale\"\nlocaledef -i de_DE -f UTF-8 \"$DIR/locale/de_DE.UTF-8\"",
     ..PLAIN
+};
+/// With dash, all that differs in what modules make and read.
+pub const GERMAN_STRICT: Kind = Kind {
+    sh: DASH.sh,
+    setup: "umask 077\nmount -t tmpfs -o noexec tmpfs /tmp\nmkdir -p \"$DIR/locale\"\nlocaledef -i de_DE -f UTF-8 \
+            \"$DIR/locale/de_DE.UTF-8\"\nchmod -R a+rX \"$DIR/locale\"",
+    ..GERMAN
 };
 /// The letters of which are not those of UTF-8.
 pub const LATIN: Kind = Kind {

@@ -28,6 +28,7 @@ const MISSING_TOOLS: Refused = &[
     ("mail_logins", "awk: not found"),
     ("named_zone", "named-checkconf: not found"),
     ("maildir_move", "this host has no stat command"),
+    ("mysql_db", NO_CLIENT),
     ("mysql_query", NO_CLIENT),
     ("mysql_rows", NO_CLIENT),
     ("tcp_rules", "`new` has no `tcprules`"),
@@ -47,6 +48,7 @@ const NO_SHADOW: Refused = &[
     ("named_zone", "named: not found"),
     ("git", NO_GIT),
     ("group", "`new` has no `groupadd`"),
+    ("mysql_db", NO_CLIENT),
     ("mysql_query", NO_CLIENT),
     ("mysql_rows", NO_CLIENT),
     ("port_forward", "`new` has no xinetd"),
@@ -161,17 +163,12 @@ transports! {
 }
 
 modules! {
-    with_bash_as_sh: BASH, NOTHING;
-    with_dash_as_sh: DASH, NOTHING;
-    with_mksh_as_sh: MKSH, NOTHING;
+    with_bash_as_sh_and_a_read_only_tmp: READ_ONLY_TMP_BASH, NOTHING;
+    with_mksh_as_sh_below_a_csh: MKSH_BELOW_CSH, NOTHING;
     with_ksh93_as_sh: KSH93, NOTHING;
     with_yash_as_sh: YASH, NOTHING;
     with_busybox_alone_behind_dropbear: BUSYBOX, NO_SHADOW;
-    below_a_csh: CSH, NOTHING;
-    with_a_strict_umask: STRICT_UMASK, NOTHING;
-    in_german: GERMAN, NOTHING;
-    with_a_read_only_tmp_and_bash: READ_ONLY_TMP_BASH, NOTHING;
-    with_a_noexec_tmp: NOEXEC_TMP, NOTHING;
+    with_dash_as_sh_in_german_with_a_strict_umask_and_a_noexec_tmp: GERMAN_STRICT, NOTHING;
     without_base64_stat_and_sha256sum: NO_TOOLS, MISSING_TOOLS;
     with_bsd_tools: BSD, NOTHING;
 }
