@@ -39,6 +39,12 @@ pub fn of_state(state: &StateChange) -> Vec<String> {
     if let Some(name) = state.what().strip_prefix("password of ").filter(|_| state.after() == "empty") {
         return vec![format!("the password of `{name}` is empty: it lets everybody in")];
     }
+    if let Some(name) = state.what().strip_prefix("database ").filter(|_| state.after() == "absent") {
+        return vec![format!(
+            "the database `{name}` goes with all that is in it ({}); nothing brings it back",
+            state.before()
+        )];
+    }
     let Some(name) = state.what().strip_prefix("service ") else { return Vec::new() };
     let words = |text: &str| -> Vec<String> {
         text.split([',', ' ', '\n']).filter(|word| !word.is_empty()).map(str::to_string).collect()

@@ -17,9 +17,10 @@ impl Doing<'_> {
     pub(super) fn forget_what_runs(&self, machine: &Machine, changes: &[Change], given: &Map<String, Value>) {
         let identity = machine.transport.identity();
         let (home, here) = (&identity.home, &identity.base);
-        // A checkout is a state, and more than its commit is below it.
-        let checkout = |change: &Change| matches!(change, Change::State(state) if state.what().starts_with("git /"));
-        let commands = changes.iter().any(|change| matches!(change, Change::Run { .. }) || checkout(change));
+        // A checkout and a database are states, and more than they say is below them.
+        let is_more = |what: &str| ["git /", "database "].iter().any(|start| what.starts_with(start));
+        let more = |change: &Change| matches!(change, Change::State(state) if is_more(state.what()));
+        let commands = changes.iter().any(|change| matches!(change, Change::Run { .. }) || more(change));
         let named = if commands { touched(&self.task.action, given, (home, here)) } else { Vec::new() };
         named.iter().for_each(|what| self.forget(&machine.host, what));
         for Transfer { from, mailboxes, .. } in changes.iter().filter_map(transfer) {
@@ -82,7 +83,7 @@ fn touched(action: &str, given: &Map<String, Value>, (home, here): (&str, &str))
             text(&["dest"]).map(file).iter().map(|path| absolute(path, here, home)).collect()
         }
         "mysql_query" if !modules::database::may_write(given) => Vec::new(),
-        "mysql_query" => vec![modules::database::DATABASES.into()],
+        "mysql_db" | "mysql_query" => vec![modules::database::DATABASES.into()],
         "service" | "systemd" => text(&["name"]).iter().map(|name| format!("service {name}")).collect(),
         name if LOOKING.contains(&name) => Vec::new(),
         name => {

@@ -321,3 +321,71 @@ fn a_password_comes_from_a_file_of_the_host_and_leaves_nothing_behind() {
     let run = fixture.play("").expect(2);
     assert!(run.stdout.contains("Access denied for user 'nobody'"), "{}", run.stdout);
 }
+
+#[test]
+fn a_database_is_made_shown_taken_back_while_it_is_empty_and_goes_with_a_warning() {
+    let task = |more: &str| {
+        format!(
+            "    - mysql_db: {{login_unix_socket: '{{{{ s }}}}', login_user: root, name: \"{{{{ d }}}}' web\", {more}}}\n"
+        )
+    };
+    let fixture = Fixture::new(&task("encoding: utf8mb4, collation: utf8mb4_bin"));
+    let name = format!("{}' web", fixture.database);
+    let there = || {
+        let sql = format!(
+            "SELECT DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = '{}'",
+            name.replace('\'', "''")
+        );
+        fixture.query(&sql)
+    };
+    let line = format!("+++ database {name}\n-absent\n+utf8mb4 utf8mb4_bin, 0 tables\n");
+    let check = fixture.play("--check --diff").expect(0);
+    assert!(check.stdout.contains(&line), "no `{line}` in\n{}", check.stdout);
+    assert_eq!(there(), "");
+    assert_eq!(fixture.play("--diff").expect(0).diffs(), check.diffs());
+    assert_eq!(there(), "utf8mb4_bin\n");
+    assert!(fixture.play("").expect(0).stdout.contains(" changed=0 "));
+    fixture.query(&format!("CREATE TABLE `{name}`.kept (id INT)"));
+    let undone = fixture.cutover("undo last").expect(2);
+    assert!(undone.stdout.contains("found: utf8mb4 utf8mb4_bin, 1 tables"), "{}{}", undone.stdout, undone.stderr);
+    assert_eq!(there(), "utf8mb4_bin\n");
+    fixture.tasks(&task("state: absent"));
+    let check = fixture.play("--check --diff").expect(0);
+    assert!(check.stdout.contains("goes with all that is in it (utf8mb4 utf8mb4_bin, 1 tables)"), "{}", check.stdout);
+    fixture.play("").expect(0);
+    assert_eq!(there(), "");
+    fixture.tasks(&task("encoding: klingon"));
+    assert!(fixture.play("").expect(2).stdout.contains("has no encoding `klingon`"));
+}
+
+#[test]
+fn a_dump_is_whole_or_not_there_and_comes_back_by_an_import() {
+    let fixture = Fixture::new("");
+    let (before, target) = (fixture.dump(), fixture.program.path("dump.sql.gz"));
+    let task = |more: &str| {
+        fixture.tasks(&format!(
+            "    - mysql_db: {{login_unix_socket: '{{{{ s }}}}', login_user: root, target: {}, {more}}}\n",
+            target.display()
+        ));
+    };
+    task("name: '{{ d }}', state: dump, single_transaction: true");
+    fixture.play("--check").expect(0);
+    assert!(!target.exists());
+    fixture.play("").expect(0);
+    fixture.query("DELETE FROM mail");
+    assert_ne!(fixture.dump(), before);
+    task("name: '{{ d }}', state: import");
+    fixture.play("").expect(0);
+    assert_eq!(fixture.dump(), before);
+    // One that fails leaves what was there, and nothing beside it.
+    let whole = std::fs::read(&target).unwrap();
+    task("name: no_such_database, state: dump");
+    fixture.play("").expect(2);
+    assert_eq!(std::fs::read(&target).unwrap(), whole);
+    let beside = std::fs::read_dir(target.parent().unwrap()).unwrap();
+    let names: Vec<String> = beside.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(names.iter().filter(|name| name.starts_with("dump.sql")).count(), 1, "{names:?}");
+    std::fs::write(&target, &whole[..whole.len() / 2]).unwrap();
+    task("name: '{{ d }}', state: import");
+    fixture.play("").expect(2);
+}

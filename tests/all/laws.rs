@@ -110,6 +110,14 @@ const ROWS: &[Row] = &[
         why: "the default directories are the machine's own",
     },
     Row {
+        module: "mysql_db",
+        replaced: &[(
+            "    name: webmail",
+            "    login_unix_socket: SOCKET\n    login_user: root\n    name: DATABASE_webmail",
+        )],
+        why: "the server and its databases are the tests' own",
+    },
+    Row {
         module: "mysql_query",
         replaced: &[(
             "    login_db: psa",
@@ -261,7 +269,7 @@ fn zones(bind: &Path, updates: bool) -> (String, String) {
 }
 
 /// Modules of a database, of which each example has its own.
-const DATABASE: &[&str] = &["mysql_query", "mysql_rows", "plesk_accounts", "plesk_facts"];
+const DATABASE: &[&str] = &["mysql_db", "mysql_query", "mysql_rows", "plesk_accounts", "plesk_facts"];
 
 /// Modules that change accounts: on this machine, in an `/etc` of their own.
 const ACCOUNTS: &[&str] = &["group", "user"];
@@ -532,6 +540,8 @@ impl<'a> Fixture<'a> {
         if let Some(database) = &self.database {
             let rows = Mariadb::get().dump(database).into_bytes();
             all.insert(PathBuf::from("the database"), (0, 0, 0, 0, rows));
+            let beside = Mariadb::get().query(&format!("SHOW DATABASES LIKE '{database}_%'")).into_bytes();
+            all.insert(PathBuf::from("databases beside it"), (0, 0, 0, 0, beside));
         }
         all.into_iter().filter(|(path, _)| !path.starts_with(&state) && !is_left(path)).collect()
     }

@@ -105,6 +105,43 @@ impl Login {
         self.script(&body, &format!("{SESSION}{sql}"))
     }
 
+    /// Returns the command that writes databases to a file, whole or not at all. `packer` reads stdin; `cat` is none.
+    pub fn dump(&self, words: &str, (target, packer): (&str, &str)) -> Command {
+        let body = format!(
+            r#"for client in mariadb-dump mysqldump; do command -v $client >/dev/null 2>&1 && break; client=; done
+[ -n "$client" ] || {{ echo 'there is neither `mariadb-dump` nor `mysqldump`' >&2; exit 127; }}
+target={target}
+umask 077
+made=$(mktemp "$target.XXXXXX") || exit
+trap 'rm -f -- "$made" "$made.packed"' EXIT
+client {flags} {words} >"$made" && {packer} <"$made" >"$made.packed" || exit
+sync -f "$made.packed" 2>/dev/null || sync
+mv -f -- "$made.packed" "$target"
+"#,
+            target = quote(target),
+            flags = self.connection(),
+        );
+        self.script(&body, "")
+    }
+
+    /// Returns the command that gives a file to the server.
+    pub fn import(&self, words: &str, (target, packer): (&str, &str)) -> Command {
+        let unpack = if packer == "cat" { "cat".to_string() } else { format!("{packer} -dc") };
+        // A file that ends early ends in no SQL.
+        let body = format!(
+            r#"target={target}
+[ -r "$target" ] || {{ echo "cannot read $target" >&2; exit 1; }}
+{{ {unpack} <"$target" || echo 'THE FILE ENDS EARLY;'; }} | {{
+  exec 5<&0
+  options | "$client" --defaults-file=/dev/fd/3 {flags} {words} 3<&0 0<&5 4<&- 5<&-
+}}
+"#,
+            target = quote(target),
+            flags = self.flags(Format::Plain),
+        );
+        self.script(&body, "")
+    }
+
     /// Says whether its commands are given a password.
     pub fn has_secret(&self) -> bool {
         self.login_password.is_some()
@@ -121,10 +158,16 @@ impl Login {
     }
 
     fn flags(&self, format: Format) -> String {
-        let mut flags: Vec<String> = match format {
-            Format::Plain => vec!["--batch".into(), "--raw".into(), "--skip-column-names".into()],
-            Format::Xml => vec!["--batch".into(), "--xml".into()],
+        let format = match format {
+            Format::Plain => "--batch --raw --skip-column-names",
+            Format::Xml => "--batch --xml",
         };
+        format!("{format} --connect-timeout={} {}", self.connect_timeout.unwrap_or(30), self.connection())
+    }
+
+    /// The words that every program of the client's takes.
+    fn connection(&self) -> String {
+        let mut flags: Vec<String> = Vec::new();
         let mut given = |flag: &str, value: Option<String>| {
             flags.extend(value.map(|value| quote(&format!("--{flag}={value}"))));
         };
@@ -132,7 +175,6 @@ impl Login {
         given("host", self.login_host.clone());
         given("port", self.login_port.map(|port| port.to_string()));
         given("socket", self.login_unix_socket.clone());
-        given("connect-timeout", Some(self.connect_timeout.unwrap_or(30).to_string()));
         given("ssl-ca", self.ca_cert.clone());
         given("ssl-cert", self.client_cert.clone());
         given("ssl-key", self.client_key.clone());
