@@ -18,6 +18,7 @@ mod ustar;
 pub mod verbs;
 
 pub use engine::run;
+pub use uidl::List;
 
 /// Mailboxes that are to be handed over from another host to the task's host.
 ///
@@ -64,6 +65,9 @@ pub struct Mailbox {
     /// A run that did not end left its lock or half-received files, which are removed.
     #[serde(default)]
     pub left: bool,
+    /// Where what courier on the old host numbers messages by goes.
+    #[serde(default)]
+    pub numbers: List,
 }
 
 /// The messages of one folder that are still to be moved.
@@ -167,6 +171,10 @@ impl Mailbox {
                 lines.push(Line::Added(format!("    and {more} more")));
             }
         }
+        if self.numbers == List::Dovecot {
+            let text = format!("courier's unique ids of POP3 go into `{}`", self.numbers.name());
+            lines.push(Line::Context(text));
+        }
         if self.received > 0 {
             lines.push(Line::Context(format!("{} received by a run that did not end", self.received)));
         }
@@ -208,6 +216,7 @@ mod tests {
             received: 0,
             handed_over: 7,
             left: false,
+            numbers: List::Dovecot,
         };
         let drain = Drain { command: Some("stop-pop3".into()), timeout: 1 };
         let transfer = Transfer::new("old", vec![mailbox], drain).unwrap();
@@ -227,6 +236,7 @@ mod tests {
                 "+INBOX: 4 messages, 90 bytes (1 unread, 0 flagged), 2 with another owner or mode",
                 "+    1.a:2,S",
                 "+    and 3 more",
+                " courier's unique ids of POP3 go into `dovecot-uidlist`",
                 " 7 handed over by earlier runs",
                 "! 1 name is taken on the new host: equal content is kept once, other content under a further name",
             ]

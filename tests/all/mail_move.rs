@@ -1,8 +1,10 @@
 //! The lab's four domains move over this machine's own `sh`: accounts, mail and attachments, all mailboxes in one task.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -345,7 +347,7 @@ async fn a_session_that_does_not_end_in_time_keeps_its_mailbox_where_it_is() {
     let planned = plan(&machine, "maildir_move", given.clone()).await.unwrap();
     // As qmail-pop3d does, whose working directory is the Maildir.
     let maildir = directory.path().join("old/Maildir");
-    let mut reader = std::process::Command::new("sleep").arg("60").current_dir(&maildir).spawn().unwrap();
+    let mut reader = Command::new("sleep").arg("60").current_dir(&maildir).spawn().unwrap();
     let here = Here(machine.clone());
     let reach = Reach { host: &*machine, controller: &*machine, machines: &here, progress: &|_| {} };
     let error = apply(&planned.changes[0], reach).await.unwrap_err().to_string();
@@ -386,7 +388,8 @@ async fn the_numbers_that_courier_gives_messages_for_pop3_come_over_with_them_an
         assert!(list.lines().count() > 2, "{list}");
         fs::write(old.join("courierpop3dsizelist"), &list).unwrap();
         own.into_iter().for_each(|own| fs::write(new.join("courierpop3dsizelist"), own).unwrap());
-        let given = json!({"from": "old", "source": old, "dest": new, "owner": "root", "group": "root"});
+        let given =
+            json!({"from": "old", "source": old, "dest": new, "owner": "root", "group": "root", "server": "courier"});
         let (_, report) = done(&machine, "maildir_move", given.clone()).await;
         assert_eq!(report["warnings"], json!([]));
         let made = fs::read_to_string(new.join("courierpop3dsizelist")).unwrap();
@@ -411,20 +414,116 @@ async fn the_numbers_that_courier_gives_messages_for_pop3_come_over_with_them_an
     }
 }
 
+/// What a POP3 server, started as for a user who has logged in, answers to `UIDL`.
+fn unique_ids(server: &mut Command) -> Vec<String> {
+    let mut server = server.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut stdout = BufReader::new(server.stdout.take().unwrap());
+    let mut stdin = server.stdin.take().unwrap();
+    stdin.write_all(b"UIDL\r\n").unwrap();
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        assert!(stdout.read_line(&mut line).unwrap() > 0, "{lines:?}");
+        if line == ".\r\n" {
+            break;
+        }
+        lines.push(line.trim_end().to_string());
+    }
+    stdin.write_all(b"QUIT\r\n").unwrap();
+    assert!(server.wait().unwrap().success());
+    lines.iter().filter(|line| !line.starts_with('+')).map(|line| line.split_once(' ').unwrap().1.into()).collect()
+}
+
+fn ids_of_courier(maildir: &Path) -> Vec<String> {
+    let mut server = Command::new("/opt/courier/usr/lib/courier/courier/courierpop3d");
+    unique_ids(server.arg(maildir).env("AUTHENTICATED", "ann"))
+}
+
+fn ids_of_dovecot(maildir: &Path) -> Vec<String> {
+    let configuration = maildir.with_file_name("dovecot.conf");
+    let text = format!(
+        "base_dir = {0}/run\nlog_path = /dev/null\nssl = no\nprotocols = pop3\nmail_location = maildir:{1}\nfirst_valid_uid = 1\n\
+         mail_uid = nobody\nmail_gid = nogroup\npop3_uidl_format = %f\n",
+        maildir.parent().unwrap().display(),
+        maildir.display()
+    );
+    fs::write(&configuration, text).unwrap();
+    let mut server = Command::new("setpriv");
+    server.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "/usr/lib/dovecot/pop3", "-c"]);
+    unique_ids(server.arg(configuration).env("USER", "nobody").env("HOME", maildir))
+}
+
 #[tokio::test]
-async fn dovecot_gives_other_unique_ids_than_courier_and_a_plan_says_so() {
+async fn who_left_mail_at_a_courier_finds_the_same_unique_ids_at_a_dovecot() {
+    let machine = local::local(None).await.unwrap();
+    // A mailbox that nobody has opened, and one that its user has read at the new host.
+    for is_read in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        fs::set_permissions(root, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut given =
+            maildirs(root, &[(b"new/1.a", "one\n"), (b"cur/2.b:2,S", "two\n"), (b".Sent/cur/3.c:2,S", "sent\n")]);
+        (given["owner"], given["group"], given["server"]) = (json!("nobody"), json!("nogroup"), json!("dovecot"));
+        let (old, new) = (root.join("old/Maildir"), root.join("new/Maildir"));
+        let mut expected = ids_of_courier(&old);
+        assert!(expected.len() == 2 && expected[1].starts_with("UID2-"), "{expected:?}");
+        let own = |name: &str| {
+            fs::create_dir_all(new.join("cur")).unwrap();
+            fs::write(new.join("cur").join(name), "here\n").unwrap();
+            let done = Command::new("chown").args(["-R", "nobody:nogroup"]).arg(&new).status().unwrap();
+            assert!(done.success());
+        };
+        if is_read {
+            own("0.here:2,S");
+            assert_eq!(ids_of_dovecot(&new), ["0.here"]);
+            expected.insert(0, "0.here".into());
+            // Of a process that is not there any more.
+            fs::write(new.join("dovecot-uidlist.lock"), format!("999999999:{}", hostname())).unwrap();
+        }
+        let (diff, report) = done(&machine, "maildir_move", given.clone()).await;
+        assert!(diff.iter().any(|line| line.contains("unique ids of POP3 go into `dovecot-uidlist`")), "{diff:?}");
+        assert_eq!(report["warnings"], json!([]));
+        assert!(!new.join("dovecot-uidlist.lock").exists() && !new.join("courierpop3dsizelist").exists());
+        for _ in 0..2 {
+            assert_eq!(ids_of_dovecot(&new), expected);
+        }
+        // What comes later goes behind what dovecot has numbered since.
+        own("4.here:2,S");
+        expected.push("4.here".into());
+        assert_eq!(ids_of_dovecot(&new), expected);
+        fs::write(old.join("new/5.late"), "late\n").unwrap();
+        expected.extend(ids_of_courier(&old));
+        done(&machine, "maildir_move", given).await;
+        assert_eq!(ids_of_dovecot(&new), expected);
+        let list = fs::read_to_string(new.join("dovecot-uidlist")).unwrap();
+        let uids: Vec<u64> =
+            list.lines().skip(1).map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
+        assert_eq!(uids, (1..=expected.len() as u64).collect::<Vec<_>>(), "{list}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_dovecot_that_somebody_has_locked_stays_and_the_move_says_so() {
+    let machine = local::local(None).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
-    fill(&root.join("old"), Role::Old, ("root", "root")).unwrap();
-    let machine = local::local(None).await.unwrap();
-    let (old, new) = (root.join("old/var/qmail/mailnames/example.com/ann/Maildir"), root.join("new/Maildir"));
-    fs::create_dir_all(&new).unwrap();
-    fs::write(new.join("dovecot-uidlist"), "3 V1 N1\n").unwrap();
-    let given = json!({"from": "old", "source": old, "dest": new, "owner": "root", "group": "root"});
-    assert_eq!(plan(&machine, "maildir_move", given.clone()).await.unwrap().warnings, Vec::<String>::new());
-    fs::write(old.join("courierpop3dsizelist"), numbered(&old)).unwrap();
-    let warnings = plan(&machine, "maildir_move", given).await.unwrap().warnings;
-    assert!(warnings.len() == 1 && warnings[0].contains("no `pop3_uidl_format` of dovecot"), "{warnings:?}");
+    let mut given = maildirs(root, &[(b"cur/2.b:2,S", "two\n")]);
+    given["server"] = json!("dovecot");
+    ids_of_courier(&root.join("old/Maildir"));
+    let new = root.join("new/Maildir");
+    let lock = format!("{}:{}", std::process::id(), hostname());
+    fs::write(new.join("dovecot-uidlist"), "3 V17 N5\n").unwrap();
+    fs::write(new.join("dovecot-uidlist.lock"), &lock).unwrap();
+    let (_, report) = done(&machine, "maildir_move", given).await;
+    let told = report["warnings"].to_string();
+    assert!(told.contains(&format!("process {} on {} has locked", std::process::id(), hostname())), "{told}");
+    assert_eq!(fs::read_to_string(new.join("dovecot-uidlist")).unwrap(), "3 V17 N5\n");
+    assert_eq!(fs::read_to_string(new.join("dovecot-uidlist.lock")).unwrap(), lock);
+    assert!(new.join("cur/2.b:2,S").exists());
+}
+
+fn hostname() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim_end().into()
 }
 
 #[tokio::test]
@@ -437,7 +536,7 @@ async fn a_new_host_that_was_put_back_from_a_backup_gets_what_it_lost_again() {
     assert!(root.join("old/Maildir/x-out/settled").exists() && root.join("new/Maildir/x/settled").exists());
     let copy = |from: &str, to: &str| {
         let _ = fs::remove_dir_all(root.join(to));
-        let done = std::process::Command::new("cp").args(["-a", from, to]).current_dir(root).status().unwrap();
+        let done = Command::new("cp").args(["-a", from, to]).current_dir(root).status().unwrap();
         assert!(done.success());
     };
     copy("new", "backup");

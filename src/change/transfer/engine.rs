@@ -12,11 +12,10 @@ use crate::transport::{Command, Transport};
 use super::decide::{Work, decide};
 use super::look;
 use super::maildir::{self, Scan, Spot, directory};
-use super::publish::UIDLS;
 use super::session::Session;
 use super::stage::{Item, Keeper, Stage, refuse_output};
 use super::verbs::{NOTHING, Verbs};
-use super::{Drain, Mailbox, Progress, Transfer};
+use super::{Drain, List, Mailbox, Progress, Transfer};
 
 /// Passes after the drain in which messages are taken over; what still arrives then is left to a later run.
 const ROUNDS: usize = 4;
@@ -331,7 +330,8 @@ impl Engine<'_> {
             gone.extend(work.drop.iter().map(|spot| format!("{dest}/x/{}", spot.path())));
             // What POP3's users know them by is kept first: their next login drops it.
             if work.claim.iter().any(|spot| spot.folder.is_empty()) {
-                moves.add("uidls", [format!("{source}/{UIDLS}"), format!("{source}/x-out/{UIDLS}")]);
+                let list = List::Courier.name();
+                moves.add("uidls", [format!("{source}/{list}"), format!("{source}/x-out/{list}")]);
             }
             moves.moves(&work.claim, (source, &format!("{source}/x-out")));
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::decide::{Work, decide};
 use super::maildir::{self, Message, Scan};
-use super::{Folder, Mailbox};
+use super::{Folder, List, Mailbox};
 use crate::transport::name::shown;
 
 /// Names shown of each folder.
@@ -33,6 +33,7 @@ pub fn preview((source, dest, owner): (&str, &str, &str), old: &Scan, new: &Scan
         owns: owns.iter().map(owned).collect(),
         left,
         makes,
+        numbers: List::default(),
     })
 }
 

@@ -11,6 +11,7 @@ nl='
 '
 held=
 incoming=
+locked=
 # Seconds spent on waiting for locks, all of them together.
 waited=0
 
@@ -246,40 +247,117 @@ else
     keep() { mv -n -- "$@" "$to/"; }
 fi
 
-# Adds lines to courier's list of POP3's unique ids, whose own lines stay. A login drops those of messages that are not shown
-# yet, so this comes before each of the renames that show some, and after the last.
+# Adds lines to the list of POP3's unique ids, whose own lines stay.
 join() {
     [ -n "$incoming" ] || return 0
     {
         [ ! -f "$list" ] || cat "$list"
+        echo
         echo //
         cat "$incoming"
-    } 2>/dev/null | awk -v now="$(date +%s)" '
-        function base(line) {
-            sub(/ [0-9]+ [0-9:]+$/, "", line)
-            sub(/:.*/, "", line)
-            return line
-        }
-        $0 == "//" && !more {
-            more = 1
-            if (NR == 1) print "/2 1 " now
-            next
-        }
-        NR == 1 && !/^\/[23] [0-9]/ { exit 3 }
-        NR > 1 && !more { seen[base($0)] }
-        !more || !(base($0) in seen)
-    ' >"$incoming.list"
+    } 2>/dev/null | "$joined" >"$incoming.list"
     if [ $? -ne 0 ]; then
         printf 'unique ids of POP3 could not be added to %s\n' "$list"
         incoming=
     elif ! cmp -s "$incoming.list" "$list"; then
         own "$numbered" "$incoming.list" && mv -f -- "$incoming.list" "$list" 2>&1
     fi
+    [ -z "$locked" ] || incoming=
 }
 
-# incoming USER:GROUP FILE LIST: what the following renames are to add to LIST is kept in FILE.
+# A login drops lines of messages that are not shown yet, so this comes before each of the renames that show some, and after
+# the last.
+joined_courier() {
+    awk -v now="$(date +%s)" '
+        function base(line) {
+            sub(/ [0-9]+ [0-9:]+$/, "", line)
+            sub(/:.*/, "", line)
+            return line
+        }
+        $0 == "" { next }
+        $0 == "//" && !more {
+            more = 1
+            if (!lines) print "/2 1 " now
+            next
+        }
+        !lines++ && !more && !/^\/[23] [0-9]/ { exit 3 }
+        lines > 1 && !more { seen[base($0)] }
+        !more || !(base($0) in seen)
+    '
+}
+
+# Each line gets the next UID of the list (`3 VVALIDITY NNEXT`, then `UID FIELDS :NAME`).
+joined_dovecot() {
+    awk -v now="$(date +%s)" '
+        function base(line) {
+            sub(/^[^:]*:/, "", line)
+            sub(/:.*/, "", line)
+            return line
+        }
+        BEGIN { uid = 1 }
+        $0 == "" { next }
+        $0 == "//" && !more { more = 1; next }
+        !more && head == "" {
+            if (!/^3 V[0-9]+ N[0-9]+/) { strange = 1; exit }
+            head = $0
+            uid = substr($3, 2) + 0
+            next
+        }
+        !more {
+            if ($1 >= uid) uid = $1 + 1
+            seen[base($0)]
+        }
+        more && base($0) in seen { next }
+        more { $0 = sprintf("%.0f ", uid++) $0 }
+        { line[++count] = $0 }
+        END {
+            if (strange) exit 3
+            if (head == "") head = "3 V" now " N1"
+            sub(/ N[0-9]+/, sprintf(" N%.0f", uid), head)
+            print head
+            for (i = 1; i <= count; i++) print line[i]
+        }
+    '
+}
+
+# guard FILE: takes dovecot's lock of a list, a file with the holder's process and host.
+guard() {
+    until ( set -C; printf '%s:%s' $$ "$(uname -n)" >"$1" ) 2>/dev/null; do
+        pid= host=
+        { IFS=: read -r pid host <"$1"; } 2>/dev/null
+        if [ -n "$pid" ] && [ "$host" = "$(uname -n)" ] && ! started "$pid"; then
+            rm -f -- "$1"
+        elif [ $waited -ge 10 ]; then
+            printf 'unique ids of POP3 could not be added: process %s on %s has locked %s\n' "$pid" "$host" "$1"
+            return 1
+        else
+            waited=$((waited + 1))
+            sleep 1
+        fi
+    done
+    locked=$1
+}
+
+unguard() {
+    [ -z "$locked" ] || rm -f -- "$locked"
+    locked=
+}
+
+# incoming USER:GROUP FILE LIST: what the following renames are to add to LIST is kept in FILE. Without arguments it is over.
+# Dovecot numbers what it finds, unless somebody has locked its list: its lines are there before the first rename, and it can look
+# for their messages after the last one.
 incoming() {
-    numbered=$1 incoming=$2 list=$3
+    unguard
+    incoming=
+    [ $# -gt 0 ] || return 0
+    numbered=$1 list=$3 joined=joined_courier
+    case $list in
+        */dovecot-uidlist)
+            joined=joined_dovecot
+            guard "$list.lock" || return 0
+            ;;
+    esac
+    incoming=$2
     { true >"$incoming"; } 2>&1
 }
 
@@ -395,6 +473,7 @@ mark() {
 }
 
 release() {
+    unguard
     mine= directories=
     given each_held "$held"
     given discard "$mine"
@@ -465,8 +544,8 @@ answer() {
             own-all) own "$@" ;;
             send) send "$@" ;;
             pack) pack "$@" ;;
-            incoming) if [ $# -gt 0 ]; then incoming "$@"; else incoming=; fi ;;
-            numbers) { printf '%s\n' "$@" >>"$incoming"; } 2>&1 ;;
+            incoming) incoming "$@" ;;
+            numbers) [ -z "$incoming" ] || { printf '%s\n' "$@" >>"$incoming"; } 2>&1 ;;
             rename) rename "$@" ;;
             adopt) adopt "$@" ;;
             place) place "$@" ;;

@@ -12,9 +12,6 @@ use super::stage::{read_digest, refuse_output};
 use super::uidl;
 use super::verbs::{NOTHING, Verbs};
 
-/// Courier's list of POP3's unique ids in a Maildir.
-pub const UIDLS: &str = "courierpop3dsizelist";
-
 /// What is asked of the new host; all of one kind before the first of the next.
 #[derive(Default)]
 struct Steps {
@@ -73,7 +70,7 @@ impl Engine<'_> {
             let from = format!("{x}/{}", one.from.path());
             let digest = |path: &str| look.digests.get(path).map(String::as_str);
             let number = numbers.get(one.to.key().base.as_str()).filter(|_| one.to.folder.is_empty());
-            let mut keep = |to: &Spot| numbered.extend(number.map(|number| uidl::line(to, number)));
+            let mut keep = |to: &Spot| numbered.extend(number.map(|number| mailbox.numbers.line(to, *number)));
             match &one.collision {
                 None if one.from == one.to => {
                     keep(&one.to);
@@ -109,7 +106,8 @@ impl Engine<'_> {
             steps.totals.add("quota", [&mailbox.owner, &format!("{dest}/maildirsize"), &total]);
         }
         if !numbered.is_empty() {
-            steps.renames.add("incoming", [&mailbox.owner, &format!("{part}/{UIDLS}"), &format!("{dest}/{UIDLS}")]);
+            let list = mailbox.numbers.name();
+            steps.renames.add("incoming", [&mailbox.owner, &format!("{part}/{list}"), &format!("{dest}/{list}")]);
             steps.renames.each("numbers", &[], &numbered);
         }
         for (from, to) in &others {

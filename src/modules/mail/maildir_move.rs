@@ -12,7 +12,7 @@ use crate::change::Change;
 use crate::change::transfer::decide::decide;
 use crate::change::transfer::maildir::{self, Directory, Ids, Scan};
 use crate::change::transfer::verbs::{self, NOTHING, Verbs};
-use crate::change::transfer::{Drain, Mailbox, Transfer, look};
+use crate::change::transfer::{Drain, List, Mailbox, Transfer, look};
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results};
@@ -62,6 +62,13 @@ const ARGUMENTS: &[Argument] = &[
         "What `plesk_facts` says of the domains on `from`, and of those on this host, as a list of both: their quotas are \
          compared with what is stored, as those of `maildirsize` are.",
     ),
+    Argument::new(
+        "server",
+        Kind::Text,
+        "The POP3 server here: what courier on `from` numbers messages by goes into its list, so that nobody downloads mail again. \
+         Unless given, what mailboxes here have in them says it, or its program.",
+    )
+    .choices(&["courier", "dovecot"]),
     Argument::new("drain_timeout", Kind::Int, "How many seconds to wait for open sessions to end; 1200 unless given."),
 ];
 
@@ -78,6 +85,7 @@ struct Given {
     drain_timeout: Option<u64>,
     #[serde(default)]
     panels: Vec<Value>,
+    server: Option<Server>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -101,12 +109,13 @@ struct MaildirMove {
     drain: Drain,
     /// Of the other host and of this one.
     panels: [Value; 2],
+    server: Option<Server>,
 }
 
 impl MaildirMove {
     fn new(arguments: &Arguments) -> Result<MaildirMove, Diagnostic> {
         let given: Given = arguments.read()?;
-        let Given { from, mailboxes, source, dest, owner, group, drain, drain_timeout, panels } = given;
+        let Given { from, mailboxes, source, dest, owner, group, drain, drain_timeout, panels, server } = given;
         let mut pairs = mailboxes;
         match (source, dest) {
             (Some(source), dest) => pairs.push(Pair { source, dest, owner: None, group: None }),
@@ -133,7 +142,7 @@ impl MaildirMove {
         let drain = Drain { command: drain, timeout: drain_timeout.unwrap_or(1200) };
         let mut panels = panels.into_iter();
         let panels = [(); 2].map(|()| panels.next().unwrap_or_default());
-        Ok(MaildirMove { from, pairs, drain, panels })
+        Ok(MaildirMove { from, pairs, drain, panels, server })
     }
 
     /// Says where a quota is smaller than it was, or than what is stored.
@@ -260,7 +269,8 @@ struct Found {
     needs: Vec<(u64, u64)>,
     /// Of the old host and of the new one: where each path of a mailbox leads, and the path.
     places: [Vec<(String, String)>; 2],
-    server: Option<Option<Server>>,
+    /// The server whose program is there, once it was asked for.
+    installed: Option<Option<Server>>,
 }
 
 impl MaildirMove {
@@ -273,8 +283,8 @@ impl MaildirMove {
         if found.needs.is_empty() {
             found.warnings.extend(clock_warning(old_side, new_side));
         }
-        if found.server.is_none() && old_side.scans.iter().any(|scan| scan.is_numbered) {
-            found.server = Some(folders::installed(host).await?);
+        if found.installed.is_none() && self.server.is_none() && old_side.scans.iter().any(|scan| scan.is_numbered) {
+            found.installed = Some(folders::installed(host).await?);
         }
         let named = self.named(host, (pairs, &old_side.scans)).await?;
         let scans = old_side.scans.iter().zip(&new_side.scans);
@@ -292,10 +302,10 @@ impl MaildirMove {
             found.warnings.extend(self.quotas(pair, (old, new)));
             found.warnings.extend(look::readers(&pair.source, old, (new_side.now, named)));
             let owner = Self::owner(pair, new)?;
-            let mailbox = look::preview((&pair.source, pair.dest(), &owner), old, new);
-            let is_dovecots = new.is_dovecots || found.server == Some(Some(Server::Dovecot));
-            if mailbox.is_some() && old.is_numbered && is_dovecots {
-                found.warnings.push(renumbered(pair.dest(), &self.from));
+            let mut mailbox = look::preview((&pair.source, pair.dest(), &owner), old, new);
+            let server = self.server.or(seen_server(new)).or(found.installed.flatten());
+            if let Some(mailbox) = mailbox.as_mut().filter(|_| old.is_numbered && server == Some(Server::Dovecot)) {
+                mailbox.numbers = List::Dovecot;
             }
             let folders = mailbox.iter().flat_map(|mailbox| &mailbox.folders);
             found
@@ -439,20 +449,20 @@ impl Side {
     }
 }
 
+/// Returns the POP3 server that has read a mailbox, where it was one of them alone.
+fn seen_server(scan: &Scan) -> Option<Server> {
+    match (scan.is_numbered, scan.is_dovecots) {
+        (true, false) => Some(Server::Courier),
+        (false, true) => Some(Server::Dovecot),
+        _ => None,
+    }
+}
+
 /// Reads a line with the numbers and the names of a user and a group.
 fn owner_named(line: &str) -> Option<(Ids, String)> {
     let mut words = line.split(' ');
     let ids = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     Some((ids, format!("{}:{}", words.next()?, words.next()?)))
-}
-
-/// Says that POP3's unique ids of a mailbox will be others.
-fn renumbered(dest: &str, from: &str) -> String {
-    format!(
-        "`{dest}`: courier on `{from}` numbers messages for POP3, and dovecot here will give them other unique ids: who leaves mail on \
-         the server downloads it again\nhint: no `pop3_uidl_format` of dovecot gives these numbers; let courier serve POP3 here, or \
-         have such users take their mail before it moves"
-    )
 }
 
 /// `qmail-pop3d` does not show messages whose time is in its host's future.
