@@ -40,6 +40,9 @@ const PLACES: &[(&str, &str, u32)] = &[
 /// The password of every account, for POP3.
 pub const PASSWORD: &str = "lab";
 
+/// The domain that takes mail for every address.
+const CATCH_ALL: &str = "example.net";
+
 const HOUR: u64 = 3600;
 
 /// How much there is on the two hosts.
@@ -122,7 +125,9 @@ impl Filler<'_> {
         }
         // Unknown users are refused at once: what is taken and bounced later goes to forged senders.
         if self.role == Role::New {
-            write(&self.qmail.join("control/rejectnonexist"), rcpthosts.as_bytes(), 0o644)?;
+            let names = self.content.domains.iter().map(|domain| domain.0).filter(|name| *name != CATCH_ALL);
+            let list: String = names.map(|name| format!("{name}\n")).collect();
+            write(&self.qmail.join("control/rejectnonexist"), list.as_bytes(), 0o644)?;
         }
         // qmail-send locks this file and never writes it.
         write(&self.qmail.join("queue/lock/sendmutex"), b"", 0o600)?;
@@ -178,7 +183,7 @@ done <assign >cdb.tmp && mv cdb.tmp cdb
     fn domain(&self, domain: &Domain) -> io::Result<()> {
         let home = self.qmail.join("mailnames").join(domain.0);
         let fallback = match domain.0 {
-            "example.net" => "&info@example.net\n",
+            CATCH_ALL => "&info@example.net\n",
             _ => "|bouncesaying 'no such address'\n",
         };
         write(&home.join(".qmail-default"), fallback.as_bytes(), 0o600)?;

@@ -69,7 +69,7 @@ fn words(playbook: &str, flags: &str) -> String {
 type Row = (&'static str, &'static str, &'static str, &'static [&'static str]);
 
 /// Each is another file or another domain, so that one run finds them all.
-const PROBLEMS: [Row; 17] = [
+const PROBLEMS: [Row; 18] = [
     (
         "old",
         "control/virtualdomains",
@@ -92,6 +92,7 @@ const PROBLEMS: [Row; 17] = [
     ("old", "control/concurrencyremote", "0\n", &["concurrencyremote` line 1 has `0`"]),
     ("new", "control/me", "\n", &["`new`: `DIR/new/var/qmail/control/me` is missing or empty"]),
     ("new", "control/locals", "+mail.example\n", &["locals` line 4 has `mail.example`", "mailboxes of `mail.example`"]),
+    ("new", "control/rejectnonexist", "+example.net\n", &["rejectnonexist` line 4 has `example.net`", "catch-all"]),
     ("new", "control/badrcptto", "@example.net\n", &["badrcptto` line 1 has `@example.net`"]),
     ("new", "control/databytes", "10M\n", &["at most 10 bytes (`databytes`)"]),
     ("new", "control/smtproutes", "+example.net:192.0.2.10\n", &["a route for `example.net`", "circle"]),

@@ -71,6 +71,8 @@ struct Installation {
     mailboxes: BTreeMap<String, bool>,
     /// `DOMAIN/.qmail-EXT` of every address with a file of its own (`dot-qmail.5`).
     dot_qmails: Vec<String>,
+    /// Domains with a `.qmail-default` that does not refuse: mail for whatever address is taken.
+    catch_all: BTreeSet<String>,
     /// The largest message that qmail-smtpd takes, in bytes; 0 is any.
     databytes: u64,
 }
@@ -131,7 +133,9 @@ impl Installation {
         let script = "cd -- \"$1\" || exit 0; for path in */*/Maildir; do [ ! -d \"$path\" ] || { \
                       path=${path%/Maildir}; [ -d \"$path/@attachments\" ] && mark=+ || mark=-; \
                       printf '%s%s\\n' \"$mark\" \"$path\"; }; done; \
-                      for path in */.qmail-*; do [ ! -f \"$path\" ] || printf '.%s\\n' \"$path\"; done";
+                      for path in */.qmail-*; do [ ! -f \"$path\" ] || printf '.%s\\n' \"$path\"; done; \
+                      for path in */.qmail-default; do [ ! -f \"$path\" ] || grep -q bouncesaying \"$path\" || \
+                      printf '*%s\\n' \"${path%/*}\"; done";
         let list = Command::argv(["/bin/sh", "-c", script, "sh", &mailnames]);
         let (nodes, listed) = tokio::try_join!(host.look_all(&paths, Want::Content), host.probe(&list))?;
         let text = |index: usize| -> String {
@@ -163,6 +167,7 @@ impl Installation {
                 .filter(|line| line.starts_with(['+', '-']))
                 .map(|line| (line[1..].to_string(), line.starts_with('+')))
                 .collect(),
+            catch_all: listed.lines().filter_map(|line| line.strip_prefix('*')).map(String::from).collect(),
             dot_qmails: listed.lines().filter_map(|line| line.strip_prefix('.')).map(String::from).collect(),
             databytes: qmail::number(&text(6)).unwrap_or_default(),
             mailnames,
@@ -227,7 +232,12 @@ impl Installation {
         facts.insert("virtual_domains".into(), json!(domains.iter().filter(is_virtual).collect::<Vec<_>>()));
         let caught = domains.iter().filter(|name| self.is_caught(name)).collect::<Vec<_>>();
         facts.insert("caught_domains".into(), json!(caught));
+        facts.insert("catch_all".into(), self.catch_all(domains));
         facts
+    }
+
+    fn catch_all(&self, domains: &[String]) -> Value {
+        json!(domains.iter().filter(|name| self.catch_all.contains(*name)).collect::<Vec<_>>())
     }
 
     /// Says whether a wider entry of `virtualdomains` keeps a domain here that has none of its own (`qmail-send.8`).
@@ -301,6 +311,7 @@ impl Installation {
                 "addresses",
                 json!(domains.iter().flat_map(|domain| self.addresses(domain)).collect::<BTreeSet<String>>()),
             ),
+            ("catch_all", self.catch_all(domains)),
             ("homes", homes.into()),
             ("mailboxes", mailboxes.into()),
             ("attachments", attachments.into()),

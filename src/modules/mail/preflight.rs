@@ -18,7 +18,7 @@ use super::qmail::{FILES, decode};
 use super::send::QmailSend;
 use super::traps::homes::Domain;
 use super::traps::moved::Move;
-use super::traps::{Found, Role, Side, inside, lines, relays, users};
+use super::traps::{Found, Role, Side, inside, lines, moved, relays, users};
 
 pub const ENTRY: Entry = Entry {
     name: "qmail_preflight",
@@ -33,6 +33,11 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new("from", Kind::Text, "The host of the inventory that the domains leave.").required(),
     Argument::new("domains", Kind::List, "The domains that move; `qmail_facts` has them.").required(),
     Argument::new("addresses", Kind::List, "Their addresses; `qmail_facts` has them."),
+    Argument::new(
+        "catch_all",
+        Kind::List,
+        "Those of the domains of which `from` takes mail for every address; `qmail_facts` has them.",
+    ),
     Argument::new("directory", Kind::Path, "The installation's directory here; `/var/qmail` unless given."),
     Argument::new("mailnames", Kind::Path, "Where the mailboxes lie here; `mailnames` in `directory` unless given."),
     Argument::new("from_directory", Kind::Path, "The installation's directory on `from`; `directory` unless given."),
@@ -56,6 +61,8 @@ struct Given {
     domains: Vec<String>,
     #[serde(default)]
     addresses: Vec<String>,
+    #[serde(default)]
+    catch_all: Vec<String>,
     directory: Option<String>,
     mailnames: Option<String>,
     from_directory: Option<String>,
@@ -103,6 +110,9 @@ impl Module for QmailPreflight {
         }
         Move { old: &old.side, new: &new.side, domains: &domains, addresses: &addresses, own: &own }.check(&mut found);
         users::check((&old.side, &new.side), &domains, &mut found);
+        for domain in &given.catch_all {
+            moved::refused_catch_all(&new.side, domain, &mut found);
+        }
         inside::check(&old.side, (&old.inside, &domains), &mut found);
         let mut result = Results::new();
         result.insert("problems".into(), json!(found.problems));

@@ -275,6 +275,19 @@ fn at<'t>(text: &'t str, key: &str) -> (usize, &'t str) {
     qmail::numbered(text).rfind(|(_, line)| is_it(line)).unwrap_or((0, ""))
 }
 
+/// A domain whose unknown addresses the old host takes must not be one whose unknown addresses the new one refuses (Plesk's
+/// `rejectnonexist`).
+pub fn refused_catch_all(new: &Side, domain: &str, found: &mut Found) {
+    let list = new.text("rejectnonexist");
+    if qmail::contains(list, domain) {
+        found.problem(format!(
+            "{}: the old host has a catch-all for it, and would bounce what the new one refuses; set the catch-all in the panel there, \
+             or take the line out",
+            new.line("rejectnonexist", at(list, domain))
+        ));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{one, side};
