@@ -23,7 +23,7 @@ impl Algorithm {
         if self.0 == "sha256" { Want::Digest } else { Want::Content }
     }
 
-    fn of(self, bytes: &[u8]) -> String {
+    pub fn of(self, bytes: &[u8]) -> String {
         use sha2::Digest as _;
         match self.0 {
             "md5" => hex(&md5::Md5::digest(bytes)),

@@ -49,9 +49,7 @@ impl Install<'_> {
         let inside = |name: &str| join(&super::place::absolute(host, self.dest), name);
         if self.dest.ends_with('/') {
             let Some(name) = self.name else {
-                let message =
-                    format!("`{}` is a directory; with `content` the destination has to be a file", self.dest);
-                return Err(ModuleError::failed(message));
+                return Err(ModuleError::failed(format!("`{}` is a directory, and has to be a file", self.dest)));
             };
             let mut place = Place::look(host, &inside(name), self.links, Want::Digest).await?;
             let mut changes = Vec::new();
@@ -70,7 +68,7 @@ impl Install<'_> {
                 Ok((Place::look(host, &inside(base_name(name)), self.links, Want::Digest).await?, Vec::new()))
             }
             (Node::Directory { .. }, None) => {
-                Err(ModuleError::failed(format!("`{}` is a directory; with `content` it has to be a file", self.dest)))
+                Err(ModuleError::failed(format!("`{}` is a directory, and has to be a file", self.dest)))
             }
             _ if self.links == Links::Follow => Ok((through, Vec::new())),
             _ => Ok((place, Vec::new())),

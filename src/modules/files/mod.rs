@@ -2,6 +2,7 @@
 
 use super::Entry;
 
+mod assemble;
 mod blockinfile;
 pub(super) mod checksum;
 mod copy;
@@ -33,6 +34,7 @@ mod unarchive;
 pub mod bench;
 
 pub const MODULES: &[&Entry] = &[
+    &assemble::ASSEMBLE,
     &blockinfile::BLOCKINFILE,
     &copy::COPY,
     &fetch::FETCH,
