@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::change::Change;
 use crate::error::Diagnostic;
 use crate::host::{Unrendered, View};
-use crate::transport::{Output, TransportError};
+use crate::transport::{Command, Output, TransportError};
 
 pub mod arguments;
 pub mod database;
@@ -39,6 +39,11 @@ pub trait Module: Send + Sync {
     fn patience(&self) -> Option<Patience> {
         None
     }
+
+    /// Says how the host is awaited that its changes take away; they take none away, unless this says so.
+    fn absence(&self) -> Option<Absence> {
+        None
+    }
 }
 
 /// How a host that cannot be reached is awaited.
@@ -49,6 +54,19 @@ pub struct Patience {
     /// Between two tries.
     pub sleep: Duration,
     pub until: Instant,
+}
+
+/// How a host is awaited that goes away.
+#[derive(Clone, Debug)]
+pub struct Absence {
+    /// Before the first look.
+    pub delay: Duration,
+    /// How long it may take until it is back, and then until it is well.
+    pub timeout: Duration,
+    /// Prints another text when it is back.
+    pub boot: Command,
+    /// Succeeds when it is well.
+    pub test: Command,
 }
 
 /// A row of the table: how a module is called, documented and built.

@@ -17,6 +17,7 @@ use crate::yaml::Yaml;
 
 pub mod action;
 mod ahead;
+mod away;
 mod background;
 mod check;
 pub mod connections;

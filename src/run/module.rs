@@ -80,7 +80,14 @@ impl Doing<'_> {
             }
             return self.done(!planned.changes.is_empty(), planned.result, None);
         }
+        let away = match module.absence() {
+            Some(absence) => Some((self.leaving(&machine, &absence).await?, absence)),
+            None => None,
+        };
         let mut applied = self.apply(&machine, &planned.changes).await;
+        if let Some((before, absence)) = &away {
+            applied = self.back((absence, before), applied).await;
+        }
         if matches!(applied, Err(Unapplied::Stale(_))) && self.shared(&machine).is_none() {
             // Another hand was faster than this task's turn, or its questions were asked early: it is shown anew.
             (machine, planned) = self.planned(module.as_ref(), limit).await?;

@@ -55,6 +55,7 @@ mod provenance;
 mod proxy;
 mod qmail;
 mod quotas;
+mod reboots;
 mod reports;
 mod resume;
 mod round_trips;

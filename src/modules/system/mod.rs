@@ -20,6 +20,7 @@ mod packages;
 mod ping;
 mod port_forward;
 mod port_services;
+mod reboot;
 mod run;
 mod script;
 mod service;
@@ -66,6 +67,7 @@ pub const MODULES: &[&Entry] = &[
     &ping::PING,
     &port_forward::PORT_FORWARD,
     &shell::RAW,
+    &reboot::REBOOT,
     &script::SCRIPT,
     &service::SERVICE,
     &service_facts::SERVICE_FACTS,

