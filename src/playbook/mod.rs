@@ -133,6 +133,8 @@ pub struct Task {
     pub poll: Option<Yaml>,
     /// What `include_tasks` and `include_role` hand on; `None` for every other action.
     pub include: Option<Arc<Include>>,
+    /// What the list is for in which it stands.
+    pub(crate) section: Section,
 }
 
 /// What the tasks of a dynamic include inherit: that of the include's surroundings and its `apply:`, not its own keywords.
@@ -210,6 +212,7 @@ impl Task {
             asynchronous: None,
             poll: None,
             include: None,
+            section: Section::Tasks,
         }
     }
 
@@ -233,6 +236,13 @@ impl Task {
                 .any(|role| topic.strip_prefix(role).and_then(|rest| rest.strip_prefix(" : ")) == Some(name))
         };
         topic == name || self.keywords.role.as_ref().is_some_and(of_role)
+    }
+}
+
+impl Role {
+    /// Says whether this is the other role, or one that it includes.
+    pub fn is_part_of(self: &Arc<Role>, other: &Arc<Role>) -> bool {
+        Arc::ptr_eq(self, other) || self.parents.iter().any(|parent| Arc::ptr_eq(parent, other))
     }
 }
 

@@ -130,6 +130,7 @@ impl Reader<'_> {
             run_once: keywords.run_once.take(),
             timeout: keywords.timeout.take(),
             include,
+            section: self.section,
             keywords: Arc::new(keywords),
         };
         self.notices.notified.extend(task.notify.iter().cloned());

@@ -116,7 +116,7 @@ impl<W: Write> Human<W> {
                 self.banner(&format!("PLAYBOOK: {name}"))?;
                 writeln!(self.out, "{plays} plays in {}", printable(path))?;
             }
-            Event::Meta { skipped, word, text } if self.verbosity >= 2 => {
+            Event::Meta { skipped, word, text, verbosity } if self.verbosity >= *verbosity => {
                 writeln!(self.out, "META: {}", printable(text))?;
                 if let Some(host) = skipped {
                     let result = serde_json::json!({"msg": word, "skip_reason": text});

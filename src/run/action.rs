@@ -72,7 +72,7 @@ pub const ACTIONS: &[Action] = &[
     ),
     row(
         "meta",
-        "Tells the runner something: flush_handlers, end_play, end_host, end_batch, noop, clear_facts, clear_host_errors, refresh_inventory, reset_connection",
+        "Tells the runner something: flush_handlers, end_play, end_host, end_batch, end_role, noop, clear_facts, clear_host_errors, refresh_inventory, reset_connection",
         Some(&[]),
         Some("free_form"),
     ),

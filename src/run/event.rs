@@ -23,6 +23,8 @@ pub enum Event {
         skipped: Option<String>,
         word: String,
         text: String,
+        /// How many `-v` it takes to be told.
+        verbosity: u8,
     },
     /// A variable has the name of something of the language.
     ReservedName {

@@ -13,7 +13,7 @@ use super::making::Machine;
 use super::module::WAITING;
 use super::play::Batch;
 use super::trouble::Trouble;
-use super::{Event, TaskKind, Verdict};
+use super::{Event, Verdict};
 
 impl Doing<'_> {
     /// Lets later tasks of the check see what this one would change. Returns what it waits for, if it is about a path
@@ -111,14 +111,9 @@ impl Doing<'_> {
 
 impl Batch {
     /// Leaves a task open on hosts, each with what it needs to know whether it is done at all.
-    pub(super) async fn leave_open(
-        self: &Arc<Batch>,
-        task: &Arc<Task>,
-        hosts: Vec<(String, Arc<str>)>,
-        kind: TaskKind,
-    ) {
+    pub(super) async fn leave_open(self: &Arc<Batch>, task: &Arc<Task>, hosts: Vec<(String, Arc<str>)>) {
         let names: Vec<String> = hosts.iter().map(|(host, _)| host.clone()).collect();
-        self.announce(task, &names, kind);
+        self.announce(task, &names);
         for (host, needs) in hosts {
             let mut doing = self.doing(task, &host);
             doing.nth.0 = doing.count(None);

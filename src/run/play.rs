@@ -57,6 +57,8 @@ pub(super) struct State {
     pub exports: Vec<Arc<Role>>,
     /// Per host and role text, the listing of the role that has run there (`allow_duplicates: false`).
     pub listed: HashMap<(String, Arc<str>), Arc<Role>>,
+    /// The roles that hosts have left before their ends.
+    pub left_roles: Vec<(String, Arc<Role>)>,
     /// Per host, the indices of notified handlers.
     pub notified: HashMap<String, BTreeSet<usize>>,
     /// The same of those that only a run can say to be notified, with what that needs.
@@ -308,7 +310,8 @@ impl Batch {
             going = self.steps(section, going).await?.going;
             self.ahead.leave();
             // Roles and tasks share one flush, after the tasks (Ansible flushes after pre_tasks, tasks, post_tasks).
-            if !std::ptr::eq(*section, &*play.roles) {
+            if index != ROLES {
+                self.tell_flush(&going);
                 going = self.flush_handlers(going).await?;
             }
         }
@@ -353,7 +356,7 @@ impl Batch {
                 }
                 let hosts = std::mem::take(&mut split.going);
                 let after = match step {
-                    Step::Task(task) => self.task_on(task, hosts, TaskKind::Task).await?,
+                    Step::Task(task) => self.task_on(task, hosts).await?,
                     Step::Block(block) => self.block(block, hosts).await?,
                 };
                 split.going = after.going;
@@ -431,11 +434,11 @@ impl Batch {
             let (handler, notified, mut perhaps) = next;
             perhaps.retain(|(host, _)| !notified.contains(host));
             if !notified.is_empty() {
-                let after = self.task_on(&handler, notified.clone(), TaskKind::Handler).await?;
+                let after = self.task_on(&handler, notified.clone()).await?;
                 going.retain(|host| !notified.contains(host) || after.going.contains(host));
             }
             if !perhaps.is_empty() {
-                Box::pin(self.leave_open(&handler, perhaps, TaskKind::Handler)).await;
+                Box::pin(self.leave_open(&handler, perhaps)).await;
             }
             index += 1;
         }
@@ -548,6 +551,9 @@ impl Batch {
         self.run.fleet.set_fact(host, "ansible_failed_result", Var::Known(result.clone()));
     }
 }
+
+/// The roles' place among the sections of a play.
+const ROLES: usize = 1;
 
 /// Returns how many hosts an entry of `serial` stands for; at least one.
 fn batch_size(value: &Value, hosts: usize) -> Option<usize> {

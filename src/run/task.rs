@@ -8,9 +8,9 @@ use futures::stream::{self, StreamExt as _};
 use serde_json::{Value, json};
 
 use crate::change::Secrecy;
-use crate::error::Diagnostics;
+use crate::error::{Diagnostic, Diagnostics};
 use crate::playbook::keywords::is_template;
-use crate::playbook::{Keywords, Step, Task, short};
+use crate::playbook::{Keywords, Role, Section, Step, Task, short};
 use crate::settings;
 use crate::template::Failure;
 use crate::vars::{Layer, Scope, TaskLayers, Var};
@@ -33,34 +33,24 @@ pub(super) struct Ended {
 
 impl Batch {
     /// Runs a task on hosts and reports on each.
-    pub(super) async fn task_on(
-        self: &Arc<Batch>,
-        task: &Arc<Task>,
-        hosts: Vec<String>,
-        kind: TaskKind,
-    ) -> Result<Split, Diagnostics> {
-        let (hosts, left_out) = self.without_repeated_role(task, hosts);
-        if hosts.is_empty() || (kind == TaskKind::Task && !self.is_selected(task, &hosts)) {
+    pub(super) async fn task_on(self: &Arc<Batch>, task: &Arc<Task>, hosts: Vec<String>) -> Result<Split, Diagnostics> {
+        let (hosts, left_out) = self.without_role(task, hosts);
+        if hosts.is_empty() || (task.section == Section::Tasks && !self.is_selected(task, &hosts)) {
             return Ok(Split { going: self.in_order(hosts, left_out), failed: Vec::new() });
         }
         if task.action == "meta" {
-            if kind == TaskKind::Handler {
-                self.announce(task, &hosts, kind);
+            if task.section == Section::Handlers {
+                self.announce(task, &hosts);
             }
             return Box::pin(self.meta(task, self.in_order(hosts, left_out))).await;
         }
-        let mut split = self.work_on(task, hosts, kind).await?;
+        let mut split = self.work_on(task, hosts).await?;
         split.going = self.in_order(split.going, left_out);
         Ok(split)
     }
 
     /// Runs a task that is selected.
-    async fn work_on(
-        self: &Arc<Batch>,
-        task: &Arc<Task>,
-        hosts: Vec<String>,
-        kind: TaskKind,
-    ) -> Result<Split, Diagnostics> {
+    async fn work_on(self: &Arc<Batch>, task: &Arc<Task>, hosts: Vec<String>) -> Result<Split, Diagnostics> {
         let apart = self.strategy != Strategy::Linear;
         if apart && task.run_once.is_some() {
             let text = "`run_once` has no meaning under this strategy: the task is done for every host";
@@ -75,14 +65,14 @@ impl Batch {
                 match self.run.switch(node, &scope) {
                     Err(Failure::Unknown(needs)) if self.run.options.mode == Mode::Check => {
                         let open = hosts.iter().map(|host| (host.clone(), needs.clone())).collect();
-                        Box::pin(self.leave_open(task, open, kind)).await;
+                        Box::pin(self.leave_open(task, open)).await;
                         return Ok(Split { going: hosts, failed: Vec::new() });
                     }
                     once => once.map_err(|failure| wrong(failure, node))?,
                 }
             }
         };
-        self.announce(task, &hosts, kind);
+        self.announce(task, &hosts);
         let targets: Vec<String> = if once { hosts[..1].to_vec() } else { hosts.clone() };
         let facts_for = |host: &String| if once { self.reached() } else { vec![host.clone()] };
         let work = stream::iter(targets.into_iter().map(|host| self.on_host(task, facts_for(&host).into(), host)));
@@ -91,13 +81,34 @@ impl Batch {
         self.settle(task, hosts, (ended, once)).await
     }
 
-    /// Splits off the hosts on which an equal listing of the task's role has already run.
-    fn without_repeated_role(&self, task: &Task, hosts: Vec<String>) -> (Vec<String>, Vec<String>) {
-        let Some((role, once)) = task.keywords.role.as_ref().and_then(|role| Some((role, role.once.clone()?))) else {
+    /// Returns how many hosts may do a task at a time, where it says so.
+    fn throttle(&self, task: &Task, hosts: &[String]) -> Result<Option<usize>, Diagnostics> {
+        let Some((node, host)) = task.keywords.throttle.as_ref().zip(hosts.first()) else { return Ok(None) };
+        let scope = self.run.fleet.scope(host, &self.layers(&task.keywords, host));
+        let value = match self.run.templates.render(node, &scope) {
+            // A check makes nothing that could be too much at once.
+            Err(Failure::Unknown(_)) if self.run.options.mode == Mode::Check => return Ok(None),
+            value => value.map_err(|failure| wrong(failure, node))?,
+        };
+        let number = value.as_u64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));
+        let number = number.ok_or_else(|| {
+            Diagnostic::new(format!("`throttle` should be a number of hosts, not {value}")).at(&node.place)
+        })?;
+        Ok((number > 0).then_some(number as usize))
+    }
+
+    /// Splits off the hosts that have left the task's role, and those on which an equal listing of it has already run.
+    fn without_role(&self, task: &Task, hosts: Vec<String>) -> (Vec<String>, Vec<String>) {
+        let Some(role) = task.keywords.role.as_ref().filter(|_| task.section == Section::Tasks) else {
             return (hosts, Vec::new());
         };
         let mut state = lock(&self.state);
         hosts.into_iter().partition(|host| {
+            let is_left = |(left, of): &(String, Arc<Role>)| left == host && role.is_part_of(of);
+            if state.left_roles.iter().any(is_left) {
+                return false;
+            }
+            let Some(once) = role.once.clone() else { return true };
             let first = state.listed.entry((host.clone(), once.clone())).or_insert_with(|| role.clone());
             Arc::ptr_eq(first, role)
         })
@@ -193,7 +204,7 @@ impl Batch {
         steps.iter().any(|step| step.any(&|task| self.starts_at(task, &self.hosts[0])))
     }
 
-    pub(super) fn announce(&self, task: &Arc<Task>, hosts: &[String], kind: TaskKind) {
+    pub(super) fn announce(&self, task: &Arc<Task>, hosts: &[String]) {
         let place = place_of(task);
         let name = self.name_of(task, &hosts[0]);
         if let Some(plan) = &self.run.plan {
@@ -202,6 +213,7 @@ impl Batch {
         let speaks = speaks(task) || self.is_debug(task, &hosts[0]);
         let hosts = if self.lane.is_some() { self.hosts.len() } else { hosts.len() };
         let written = self.written(task);
+        let kind = if task.section == Section::Handlers { TaskKind::Handler } else { TaskKind::Task };
         let started = Event::TaskStarted { hosts, kind, name, place, speaks, written };
         match &self.lane {
             Some(lane) => lane.begin(task, started),
@@ -381,7 +393,7 @@ impl Batch {
 
     pub(super) async fn gather_facts(self: &Arc<Batch>, hosts: Vec<String>) -> Result<Split, Diagnostics> {
         let task = Arc::new(self.facts_task());
-        self.work_on(&task, hosts, TaskKind::Task).await
+        self.work_on(&task, hosts).await
     }
 
     /// The implicit first task of a play.

@@ -5,7 +5,7 @@ use serde_json::Map;
 use crate::error::{Diagnostic, Diagnostics};
 use crate::modules::{self, Entry};
 use crate::playbook::keywords::{check_variable, is_template};
-use crate::playbook::{Keywords, Play, Playbook, Step, Task};
+use crate::playbook::{Keywords, Play, Playbook, Section, Step, Task};
 use crate::template::{Syntax, Templates};
 use crate::vars::{Layer, Var};
 use crate::yaml::{Data, Yaml};
@@ -196,6 +196,13 @@ fn verify_action(action: &action::Action, task: &Task, errors: &mut Diagnostics)
         if !meta::META.contains(&word) {
             let error = Diagnostic::new(format!("unknown `meta` word `{word}`")).at(&task.action_place);
             errors.push(error.hint(format!("one of: {}", meta::META.join(", "))));
+        }
+        let place = match task.section {
+            Section::Handlers => Some("a handler"),
+            Section::Tasks => task.keywords.role.is_none().then_some("outside of a role"),
+        };
+        if let Some(place) = place.filter(|_| word == "end_role") {
+            errors.push(Diagnostic::new(format!("Cannot execute 'end_role' from {place}")).at(&task.action_place));
         }
     }
 }

@@ -22,6 +22,7 @@ mod fidelity;
 mod flags;
 mod git;
 mod guarded;
+mod handlers;
 mod homes;
 mod hostkeys;
 mod imap_folders;
