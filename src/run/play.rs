@@ -18,7 +18,8 @@ use crate::yaml::Yaml;
 
 use super::ahead::{Ahead, Driver};
 use super::lanes::{Lane, Strategy};
-use super::{Event, Run, TaskKind, lock};
+use super::task::without_meaning;
+use super::{Event, Run, lock};
 
 /// Whether the run goes on after a play.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +115,11 @@ impl Run {
         }
         let batches = self.batches(play, &hosts)?;
         let strategy = self.strategy(play)?;
+        let keywords =
+            [("any_errors_fatal", &play.any_errors_fatal), ("max_fail_percentage", &play.max_fail_percentage)];
+        for (name, _) in keywords.into_iter().filter(|(_, node)| strategy != Strategy::Linear && node.is_some()) {
+            self.send(Event::Warning(without_meaning(name)));
+        }
         self.progress.left.enter(&hosts);
         let shared = Arc::new(play.clone());
         for batch_hosts in batches {
@@ -528,6 +534,7 @@ impl Batch {
             return Ok(false);
         }
         let limit = match &self.play.max_fail_percentage {
+            _ if self.strategy != Strategy::Linear => None,
             None => None,
             Some(node) => {
                 let scope = self.run.fleet.play_scope(&self.play.vars);

@@ -52,9 +52,9 @@ impl Batch {
     /// Runs a task that is selected.
     async fn work_on(self: &Arc<Batch>, task: &Arc<Task>, hosts: Vec<String>) -> Result<Split, Diagnostics> {
         let apart = self.strategy != Strategy::Linear;
-        if apart && task.run_once.is_some() {
-            let text = "`run_once` has no meaning under this strategy: the task is done for every host";
-            self.send(Event::Warning(text.into()));
+        let keywords = [("run_once", &task.run_once), ("any_errors_fatal", &task.keywords.any_errors_fatal)];
+        for (name, _) in keywords.into_iter().filter(|(_, node)| apart && node.is_some()) {
+            self.send(Event::Warning(without_meaning(name)));
         }
         let once = match &task.run_once {
             _ if apart => false,
@@ -75,8 +75,16 @@ impl Batch {
         self.announce(task, &hosts);
         let targets: Vec<String> = if once { hosts[..1].to_vec() } else { hosts.clone() };
         let facts_for = |host: &String| if once { self.reached() } else { vec![host.clone()] };
+        let throttle = self.throttle(task, &hosts)?;
+        let turns = throttle.and_then(|at_once| Some(self.lane.as_ref()?.turns(task, at_once)));
+        let _turn = match &turns {
+            // It is never closed.
+            Some(turns) => turns.acquire().await.ok(),
+            None => None,
+        };
         let work = stream::iter(targets.into_iter().map(|host| self.on_host(task, facts_for(&host).into(), host)));
-        let mut ended: Vec<Ended> = work.buffer_unordered(self.run.options.forks.max(1)).collect().await;
+        let mut ended: Vec<Ended> =
+            work.buffer_unordered(self.run.options.forks.clamp(1, throttle.unwrap_or(usize::MAX))).collect().await;
         ended.sort_by_key(|end| hosts.iter().position(|host| *host == end.host));
         self.settle(task, hosts, (ended, once)).await
     }
@@ -172,6 +180,9 @@ impl Batch {
     /// Says whether a failure of a task on one of these hosts ends the play for all.
     pub(super) fn is_fatal(&self, task: &Task, hosts: &[String]) -> Result<bool, Diagnostics> {
         let node = task.keywords.any_errors_fatal.as_ref().or(self.play.any_errors_fatal.as_ref());
+        if self.strategy != Strategy::Linear {
+            return Ok(false);
+        }
         let Some(node) = node else { return Ok(settings::switch("ANSIBLE_ANY_ERRORS_FATAL", false)) };
         let Some(host) = hosts.first() else { return Ok(false) };
         let scope = self.run.fleet.scope(host, &self.layers(&self.play.keywords, host));
@@ -406,6 +417,11 @@ impl Batch {
         };
         Task { arguments: self.play.gathering(), ..Task::implied("setup", place, keywords) }
     }
+}
+
+/// Says that a keyword does nothing where hosts do not wait for each other.
+pub(super) fn without_meaning(keyword: &str) -> String {
+    format!("`{keyword}` has no meaning under this strategy: each host does the task by itself")
 }
 
 /// Says where a task stands: `FILE:LINE`.
