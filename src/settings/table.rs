@@ -47,6 +47,7 @@ use Kind::{List, Number, PathList, PathSpec, Switch, Text};
 
 #[rustfmt::skip]
 pub const SETTINGS: &[Setting] = &[
+    row(("ALLOW_BROKEN_CONDITIONALS", "ANSIBLE_ALLOW_BROKEN_CONDITIONALS"), (D, "allow_broken_conditionals"), (Switch, "False"), "Conditions may come to something else than a boolean, which counts as Python has it."),
     row(("ANSIBLE_FORCE_COLOR", "ANSIBLE_FORCE_COLOR"), (D, "force_color"), (Switch, "False"), "Colours where there is no terminal, too."),
     row(("ANSIBLE_NOCOLOR", "ANSIBLE_NOCOLOR"), (D, "nocolor"), (Switch, "False"), "No colours."),
     row(("ANSIBLE_NOCOWS", "ANSIBLE_NOCOWS"), (D, "nocows"), (Switch, "True"), "There are no cows."),

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::error::{Diagnostic, Diagnostics, Source};
 use crate::host::TemplateOptions;
-use crate::vars::Scope;
+use crate::settings;
+use crate::vars::{Scope, Var};
 use crate::yaml::{Data, Yaml};
 
 #[cfg(test)]
@@ -39,7 +40,7 @@ mod values;
 use context::{Context, has_template, is_template, is_vault};
 use fault::{Broken, Fault, Origin};
 pub use lookups::commands_run;
-use prepared::Prepared;
+use prepared::{Prepared, Tokens};
 use shown::leniently;
 pub use shown::{KNOWN_AFTER_APPLY, Use};
 pub use uses::Uses;
@@ -164,13 +165,21 @@ impl Templates {
                 Err(Failure::Wrong(error.msg("Encountered untrusted template or expression.")))
             }
             Data::Text(text) if !text.trim().is_empty() => {
+                // A variable may hold an expression; what a template makes is none.
+                if let Some(node) = behind(text, scope).filter(|node| node.as_str().is_some() && !has_template(node)) {
+                    return self.condition(node, scope);
+                }
                 let context = Context::new(&self.environment, scope);
-                let wrapped = is_template(text);
+                let wrapped = is_template(text) && !self.is_expression(text);
                 let evaluate = if wrapped { native::render } else { native::evaluate };
                 let value = evaluate(&self.environment, text, context.value())
                     .map_err(|broken| Fault::new(&broken, &Origin::Node(node), &context).failure())?;
                 match value.kind() {
                     minijinja::value::ValueKind::Bool => Ok(value.is_true()),
+                    minijinja::value::ValueKind::String if wrapped => {
+                        Err(Failure::Wrong(not_boolean(&value, wrapped).at(&node.place)))
+                    }
+                    _ if settings::switch("ANSIBLE_ALLOW_BROKEN_CONDITIONALS", false) => Ok(value.is_true()),
                     _ => Err(Failure::Wrong(not_boolean(&value, wrapped).at(&node.place))),
                 }
             }
@@ -179,6 +188,12 @@ impl Templates {
                 Err(Failure::Wrong(Diagnostic::new(message).at(&node.place)))
             }
         }
+    }
+
+    /// Says whether a condition is an expression of which at most strings are templates.
+    fn is_expression(&self, text: &str) -> bool {
+        let tokens = Tokens::new(text, Syntax::Expression, self.environment.syntax());
+        !is_template(&tokens.without_strings(text))
     }
 
     /// Runs lookup `name` on the rendered `terms`, as `with_NAME:` does. The result is a list.
@@ -327,6 +342,14 @@ pub fn test_names() -> Vec<&'static str> {
 /// Says whether templates know a function of this name.
 pub fn is_function(name: &str) -> bool {
     lookups::functions().any(|known| known == name)
+}
+
+/// Returns what stands behind a template that is the name of a variable and nothing else, as it was written.
+pub fn behind<'a>(template: &str, scope: &'a Scope) -> Option<&'a Yaml> {
+    match scope.get(template.trim().strip_prefix("{{")?.strip_suffix("}}")?.trim())? {
+        Var::Written(node) => Some(node),
+        _ => None,
+    }
 }
 
 fn nowhere() -> Source {
