@@ -17,6 +17,7 @@ mod behaviour;
 mod call;
 mod chance;
 mod context;
+mod elements;
 mod fault;
 mod filters;
 mod found;
@@ -204,19 +205,43 @@ impl Templates {
             return self.lookup(name, &self.render(terms, scope)?, scope);
         }
         let context = Context::new(&self.environment, scope);
-        let fail = |broken: Broken| Fault::new(&broken, &Origin::Node(terms), &context).failure();
-        let expression = |text: &str| Some(text.trim().strip_prefix("{{")?.strip_suffix("}}")?.to_string());
-        let given = match &*terms.data {
-            // A list with something undefined in it is no value yet.
-            Data::Text(text) if expression(text).is_some_and(|inner| !inner.contains("{{")) => {
-                let inner = expression(text).unwrap_or_default();
-                native::evaluate(&self.environment, &inner, context.value()).map_err(fail)?
-            }
-            Data::Text(text) => native::render(&self.environment, text, context.value()).map_err(fail)?,
-            _ => context.written("", terms).unwrap_or_default(),
+        let given = self.defined(terms, &context).map_err(Fault::failure)?;
+        let fail = |error| Fault::new(&Broken::whole(error), &Origin::Node(terms), &context).failure();
+        let found = lookups::with(name, &given, &context).map_err(fail)?;
+        values::json(&found).map_err(fail)
+    }
+
+    /// Renders a node without what needs something undefined. A list with something undefined in it is a value, as long as it is
+    /// not written into a text.
+    fn defined(&self, node: &Yaml, context: &Arc<Context>) -> Result<minijinja::Value, Fault> {
+        let kept = |node: &Yaml| match self.defined(node, context) {
+            Err(Fault::Undefined(_)) => Ok(None),
+            value => value.map(Some),
         };
-        let found = lookups::with(name, &given, &context).map_err(|error| fail(Broken::whole(error)))?;
-        values::json(&found).map_err(|error| fail(Broken::whole(error)))
+        let expression = |text: &str| {
+            let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
+            (!inner.contains("{{")).then(|| inner.to_string())
+        };
+        match &*node.data {
+            Data::List(items) => {
+                let kept: Result<Vec<_>, _> = items.iter().filter_map(|item| kept(item).transpose()).collect();
+                kept.map(minijinja::Value::from)
+            }
+            Data::Map(map) => {
+                let kept = map
+                    .iter()
+                    .filter_map(|(key, value)| Some(kept(value).transpose()?.map(|value| (key.key(), value))));
+                kept.collect::<Result<Vec<_>, _>>().map(minijinja::Value::from_pairs)
+            }
+            Data::Text(text) if has_template(node) && !is_vault(node) => {
+                let value = match expression(text) {
+                    Some(expression) => native::evaluate(&self.environment, &expression, context.value()),
+                    None => native::render(&self.environment, text, context.value()),
+                };
+                value.map_err(|broken| Fault::new(&broken, &Origin::Node(node), context))
+            }
+            _ => Ok(context.written("", node).unwrap_or_default()),
+        }
     }
 
     /// Runs lookup `name` on rendered `terms`. The result is a list.
