@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 
 use crate::error::Diagnostic;
 use crate::modules::Results;
-use crate::playbook::keywords::check_variable;
-use crate::template::Failure;
+use crate::modules::arguments::unsupported;
+use crate::playbook::keywords::{check_variable, is_template};
+use crate::template::{Failure, behind};
 use crate::vars::Var;
 use crate::yaml::Yaml;
 
@@ -108,6 +109,16 @@ impl Doing<'_> {
         let Some(action) = find(name) else {
             return Err(Diagnostic::new(format!("unknown module `{name}`")).at(&self.task.action_place).into());
         };
+        let names = self.task.arguments.iter().map(|(name, _)| name.key());
+        let unknown: Vec<String> =
+            names.filter(|name| action.arguments.is_some_and(|known| !known.contains(&name.as_str()))).collect();
+        if let Some(first) = unknown.first().filter(|first| action.free_form != Some(first)) {
+            let known = action.arguments.unwrap_or_default();
+            let all: Vec<&str> = unknown.iter().map(String::as_str).collect();
+            let error = Diagnostic::new(format!("unknown argument `{first}` for `{name}`"));
+            let error = error.at(&self.task.action_place).suggest(first, known.iter().copied());
+            return Err(Trouble::refused(&error.msg(unsupported(name, &all, (known.to_vec(), Vec::new())))));
+        }
         match name {
             // Conditions and variable names are not templates.
             "assert" => return self.assert(),
