@@ -33,7 +33,7 @@ pub use include::{Included, RoleFiles};
 pub use load::{Loader, RenderName, load, load_all};
 pub use prompt::Prompt;
 pub use reader::missing_handler;
-pub use task::short;
+pub use task::{merge, short};
 
 #[derive(Clone, Debug, Default)]
 pub struct Playbook {
@@ -104,8 +104,9 @@ pub struct Task {
     pub action_place: Place,
     /// Arguments by name, `key=value` text and `args:` already merged in.
     pub arguments: Vec<(Yaml, Yaml)>,
-    /// `args:` that is a template of a mapping; what stands in `arguments` is stronger.
-    pub args: Option<Yaml>,
+    /// Further mappings of arguments and templates of such, the stronger first: `args:`, and what `module_defaults` has beside it.
+    /// What stands in `arguments` is stronger.
+    pub args: Vec<Yaml>,
     /// The file of a module of the user's, from a `library/`.
     pub custom: Option<Arc<library::Custom>>,
     /// Bare text: `command: uptime`. For `include_tasks` the file, however it was written.
@@ -192,7 +193,7 @@ impl Task {
             action: action.into(),
             action_place: place.clone(),
             arguments: Vec::new(),
-            args: None,
+            args: Vec::new(),
             custom: None,
             free_form: None,
             loop_over: None,

@@ -61,6 +61,9 @@ pub(super) struct Done {
 /// How long the end of a command that has passed its own limit may take, with its children that will not be asked.
 const TO_END_IT: Duration = Duration::from_secs(15);
 
+/// Arguments of modules that variables give where their tasks do not.
+const FROM_VARIABLES: &[(&str, &str, &str)] = &[("package", "use", "ansible_package_use")];
+
 impl<'a> Doing<'a> {
     pub(super) fn templates(&self) -> &Templates {
         &self.batch.run.templates
@@ -307,15 +310,10 @@ impl<'a> Doing<'a> {
                 rendered.insert(key.key(), value);
             }
         }
-        if let Some(text) = self.task.free_form.as_ref().filter(|_| free_form.is_none()) {
-            match self.templates().render(text, &self.scope)? {
-                Value::Object(arguments) if rendered.is_empty() => rendered.extend(arguments),
-                // A value never becomes further arguments.
-                other => {
-                    let message = format!("the arguments of `{}` should be a mapping, not {other}", self.task.action);
-                    let hint = "give them as `args: \"{{ mapping }}\"`";
-                    return Err(Diagnostic::new(message).at(&text.place).hint(hint).into());
-                }
+        for (module, name, variable) in FROM_VARIABLES {
+            if self.task.action == *module && !rendered.contains_key(*name) && self.scope.get(variable).is_some() {
+                let node = Yaml::text_at(format!("{{{{ {variable} }}}}"), &self.task.action_place);
+                rendered.insert((*name).into(), self.templates().render(&node, &self.scope)?);
             }
         }
         if let (Some(name), Some(text)) = (free_form, &self.task.free_form) {

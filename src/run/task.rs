@@ -409,13 +409,12 @@ impl Batch {
 
     /// The implicit first task of a play.
     fn facts_task(&self) -> Task {
-        let place = &self.play.place;
         let keywords = Keywords {
-            name: Some(Yaml::text_at("Gathering Facts", place)),
+            name: Some(Yaml::text_at("Gathering Facts", &self.play.place)),
             tags: vec!["always".into()],
             ..(*self.play.keywords).clone()
         };
-        Task { arguments: self.play.gathering(), ..Task::implied("setup", place, keywords) }
+        self.play.gathering(keywords)
     }
 }
 

@@ -101,10 +101,9 @@ fn verify_task(task: &Task, templates: &Templates, rescued: bool, errors: &mut D
     for condition in [&task.changed_when, &task.failed_when, &task.until].into_iter().flatten() {
         errors.extend(templates.check(condition, Syntax::Expression));
     }
-    let texts =
-        [&task.delegate_to, &task.retries, &task.delay, &task.timeout, &task.asynchronous, &task.poll, &task.args];
+    let texts = [&task.delegate_to, &task.retries, &task.delay, &task.timeout, &task.asynchronous, &task.poll];
     let looped = task.loop_over.as_ref().map(|over| &over.items);
-    for node in texts.into_iter().flatten().chain(looped).chain(&task.notify).chain(&task.free_form) {
+    for node in texts.into_iter().flatten().chain(looped).chain(&task.notify).chain(&task.free_form).chain(&task.args) {
         errors.extend(templates.check(node, Syntax::Template));
     }
     let forgiven = rescued || task.keywords.ignore_errors.is_some() || task.failed_when.is_some();
@@ -147,7 +146,7 @@ fn is_true(node: Option<&Yaml>) -> bool {
 fn whole(task: &Task) -> bool {
     let words = task.free_form.as_ref().and_then(Yaml::as_str).is_some_and(is_template);
     let takes_words = modules::find(&task.action).is_some_and(|entry| entry.free_form.is_none());
-    task.args.is_some()
+    !task.args.is_empty()
         || (words && takes_words)
         || task.arguments.is_empty() && task.free_form.as_ref().and_then(Yaml::as_str).is_some_and(is_whole_template)
 }

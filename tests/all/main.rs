@@ -7,6 +7,7 @@ mod accounts;
 mod ansible;
 mod architecture;
 mod archive;
+mod arguments;
 mod background;
 mod bad_input;
 mod broken;
