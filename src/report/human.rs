@@ -37,6 +37,8 @@ pub struct Human<W: Write> {
     speaks: bool,
     /// Where the task begins in its file.
     written: String,
+    /// Where the task stands.
+    place: String,
     /// Several hosts have it at hand at a time: a change and its verdict are apart.
     many: bool,
     progress: Option<indicatif::ProgressBar>,
@@ -76,6 +78,7 @@ impl<W: Write> Human<W> {
             task: String::new(),
             speaks: false,
             written: String::new(),
+            place: String::new(),
             many: false,
             progress,
             recap: Recap::default(),
@@ -132,6 +135,7 @@ impl<W: Write> Human<W> {
             Event::PlayWithoutHosts => writeln!(self.out, "skipping: no hosts matched")?,
             Event::TaskStarted { hosts, kind, name, place, speaks, written } => {
                 self.written = written.clone();
+                self.place = place.clone();
                 self.many = *hosts > 1;
                 self.task = name.clone();
                 let word = if *kind == TaskKind::Handler { "RUNNING HANDLER" } else { "TASK" };
@@ -381,9 +385,10 @@ impl<W: Write> Human<W> {
         if let Some(drawn) = drawn {
             return drawn.lines().try_for_each(|line| self.line(AnsiColor::Red, line));
         }
-        if !written.is_empty() {
-            let message = result.get("msg").and_then(Value::as_str).and_then(|text| text.lines().next());
-            self.line(AnsiColor::Red, &format!("error: {}", message.unwrap_or("the task failed")))?;
+        let message = result.get("msg").and_then(Value::as_str).and_then(|text| text.lines().next());
+        self.line(AnsiColor::Red, &format!("error: {}", message.unwrap_or("the task failed")))?;
+        if !self.place.is_empty() {
+            self.line(AnsiColor::Red, &format!(" --> {}", self.place))?;
         }
         written.lines().try_for_each(|line| self.line(AnsiColor::Red, line))
     }
