@@ -27,6 +27,11 @@ impl Keywords {
 /// Modules that hand their arguments on to another.
 const BEHIND: &[(&str, &str)] = &[("gather_facts", "setup"), ("package", "apt")];
 
+/// Says whether a module hands its arguments on to another.
+pub fn hands_on(module: &str) -> bool {
+    BEHIND.iter().any(|(name, _)| *name == module)
+}
+
 impl Play {
     /// Returns the task that gathers the facts first.
     pub(crate) fn gathering(&self, keywords: Keywords) -> Task {

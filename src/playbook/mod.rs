@@ -28,6 +28,7 @@ mod task;
 #[cfg(test)]
 mod testing;
 
+pub use defaults::hands_on;
 pub use files::is_missing;
 pub use include::{Included, RoleFiles};
 pub use load::{Loader, RenderName, load, load_all};

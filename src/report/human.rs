@@ -334,7 +334,8 @@ impl<W: Write> Human<W> {
             Verdict::Ok => self.result(AnsiColor::Green, &format!("ok: [{name}]{item}"), result),
             Verdict::Changed => self.result(AnsiColor::Yellow, &format!("{changed}: [{name}]{item}"), result),
             Verdict::Skipped if !self.skipped => Ok(()),
-            Verdict::Skipped => self.line(AnsiColor::Cyan, &format!("skipping: [{name}]{item}")),
+            Verdict::Skipped if self.verbosity == 0 => self.line(AnsiColor::Cyan, &format!("skipping: [{name}]{item}")),
+            Verdict::Skipped => self.result(AnsiColor::Cyan, &format!("skipping: [{name}]{item}"), result),
             Verdict::Unknown => self.line(AnsiColor::Magenta, &format!("unknown: [{name}]{item} => {message}")),
             Verdict::Failed | Verdict::Ignored if subject.item.is_some() => {
                 self.failure(&format!("failed: [{name}]{}", item.replacen(" =>", "", 1)), result)

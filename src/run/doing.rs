@@ -120,12 +120,19 @@ impl<'a> Doing<'a> {
 
     /// Says whether every `when` holds.
     pub(super) fn holds(&self) -> Result<bool, Trouble> {
+        Ok(self.left_out()?.is_none())
+    }
+
+    /// Returns the end of the task if a `when` does not hold.
+    pub(super) fn left_out(&self) -> Result<Option<Done>, Trouble> {
         for condition in &self.task.keywords.when {
             if !self.condition(condition, &self.scope)? {
-                return Ok(false);
+                let mut done = skip("Conditional result was False");
+                done.result.insert("false_condition".into(), condition.to_value());
+                return Ok(Some(done));
             }
         }
-        Ok(true)
+        Ok(None)
     }
 
     pub(super) fn condition(&self, node: &Yaml, scope: &Scope) -> Result<bool, Trouble> {

@@ -34,8 +34,7 @@ impl<'a> Doing<'a> {
             Ok(items) => items,
             Err(trouble) => {
                 // A condition that holds for no item at all makes an undefined list harmless.
-                let skipped = matches!(self.holds(), Ok(false));
-                let attempt = if skipped { Ok(skip("Conditional result was False")) } else { Err(trouble) };
+                let attempt = self.left_out().ok().flatten().ok_or(trouble);
                 let (verdict, done) = self.conclude(attempt);
                 self.report(verdict, &done.result);
                 let registered = self.registered(&done);

@@ -8,7 +8,7 @@ use crate::playbook::Task;
 use crate::template::{Failure, Use};
 use crate::vars::Var;
 
-use super::doing::{Doing, Done, skip};
+use super::doing::{Doing, Done};
 use super::making::Machine;
 use super::module::WAITING;
 use super::play::Batch;
@@ -120,8 +120,8 @@ impl Batch {
             if doing.set_switches().is_err() {
                 doing.secrecy = Secrecy::Hidden;
             }
-            let attempt = match doing.holds() {
-                Ok(false) if task.loop_over.is_none() => Ok(skip("Conditional result was False")),
+            let attempt = match doing.left_out() {
+                Ok(Some(done)) if task.loop_over.is_none() => Ok(done),
                 _ => Err(match super::doing::entry(task).filter(|_| task.loop_over.is_none()) {
                     Some(entry) => {
                         let foreseen = Box::pin(doing.foresee(entry, &needs)).await;

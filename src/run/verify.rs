@@ -5,7 +5,7 @@ use serde_json::Map;
 use crate::error::{Diagnostic, Diagnostics};
 use crate::modules::{self, Entry};
 use crate::playbook::keywords::{check_variable, is_template};
-use crate::playbook::{Keywords, Play, Playbook, Section, Step, Task};
+use crate::playbook::{Keywords, Play, Playbook, Section, Step, Task, hands_on};
 use crate::template::{Syntax, Templates};
 use crate::vars::{Layer, Var};
 use crate::yaml::{Data, Yaml};
@@ -200,6 +200,9 @@ fn verify_action(action: &action::Action, task: &Task, errors: &mut Diagnostics)
             Section::Handlers => Some("a handler"),
             Section::Tasks => task.keywords.role.is_none().then_some("outside of a role"),
         };
+        if word == "flush_handlers" && task.section == Section::Handlers {
+            errors.push(Diagnostic::new("flush_handlers cannot be used as a handler").at(&task.action_place));
+        }
         if let Some(place) = place.filter(|_| word == "end_role") {
             errors.push(Diagnostic::new(format!("Cannot execute 'end_role' from {place}")).at(&task.action_place));
         }
@@ -209,7 +212,8 @@ fn verify_action(action: &action::Action, task: &Task, errors: &mut Diagnostics)
 /// Checks names, and values wherever they hold no template.
 fn verify_arguments(entry: &Entry, task: &Task, errors: &mut Diagnostics) {
     let mut fixed = Map::new();
-    let mut open = false;
+    // What `module_defaults` says may be for the module behind this one on hosts of another kind.
+    let mut open = hands_on(entry.name) && !task.keywords.module_defaults.is_empty();
     for (name, value) in &task.arguments {
         let key = name.key();
         if let Err(error) = entry.check_name(&key) {
