@@ -430,10 +430,8 @@ impl<'a> Doing<'a> {
                 name => vec![name],
             };
             for name in names.iter().filter_map(Value::as_str) {
-                let handlers = self.batch.notify(self.host, name, perhaps).map_err(|error| error.at(&node.place))?;
-                if let Some(guard) = &self.batch.run.guard {
-                    guard.hand_on((self.task, self.host), &handlers);
-                }
+                let noted = self.batch.notify(self.host, name, (self.task, perhaps));
+                noted.map_err(|error| error.at(&node.place))?;
             }
         }
         Ok(())

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::error::Diagnostics;
 use crate::playbook::Task;
-use crate::settings;
 use crate::template::Failure;
 
 use super::play::{Batch, Split};
@@ -45,15 +44,6 @@ impl Batch {
                 }
             };
             self.send(Event::Meta { skipped: skipped.then(|| host.clone()), word: word.into(), text, verbosity: 2 });
-        }
-    }
-
-    /// Tells, where settings ask for it, on which hosts handlers are run at a point that no task makes.
-    pub(super) fn tell_flush(&self, hosts: &[String]) {
-        let notified = |host: &&String| lock(&self.state).notified.get(*host).is_some_and(|some| !some.is_empty());
-        for host in hosts.iter().filter(|_| settings::switch("ANSIBLE_DEBUG", false)).filter(notified) {
-            let text = format!("triggered running handlers for {host}");
-            self.send(Event::Meta { skipped: None, word: "flush_handlers".into(), text, verbosity: 0 });
         }
     }
 

@@ -25,6 +25,7 @@ mod doing;
 pub mod earlier;
 pub mod event;
 mod fights;
+mod handlers;
 mod include;
 mod include_vars;
 pub mod journal;

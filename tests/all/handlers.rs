@@ -73,3 +73,31 @@ fn a_point_at_which_handlers_run_is_told_of_where_that_is_asked_for() {
     let printed = program.run("play -i hosts play.yml").expect(0);
     assert_eq!(printed.stdout.matches("META: triggered running handlers for a").count(), 1, "{}", printed.stdout);
 }
+
+#[test]
+fn a_role_that_is_included_twice_has_its_handler_run_once() {
+    let program = Program::new();
+    program.file("roles/it/tasks/main.yml", "- command: echo x\n  notify: it\n");
+    program.file("roles/it/handlers/main.yml", "- name: it\n  debug: {msg: ran}\n");
+    let printed = play(
+        &program,
+        "- hosts: a
+  gather_facts: no
+  tasks:
+    - include_role: {name: it}
+    - include_role: {name: it}
+",
+    )
+    .expect(0);
+    assert_eq!(printed.stdout.matches("\"msg\": \"ran\"").count(), 1, "{}", printed.stdout);
+}
+
+#[test]
+fn a_block_is_no_handler() {
+    let block = "- hosts: a\n  tasks: []\n  handlers: [{name: it, block: [{debug: }]}]\n";
+    let printed = play(&Program::new(), block).expect(4);
+    assert!(printed.stderr.contains("Using a block as a handler is not supported."), "{}", printed.stderr);
+    let flush = "- hosts: a\n  tasks: []\n  handlers: [{name: it, meta: flush_handlers}]\n";
+    let printed = play(&Program::new(), flush).expect(1);
+    assert!(printed.stderr.contains("flush_handlers cannot be used as a handler"), "{}", printed.stderr);
+}
