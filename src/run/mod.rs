@@ -18,6 +18,7 @@ use crate::yaml::Yaml;
 pub mod action;
 mod ahead;
 mod background;
+mod becoming;
 mod check;
 pub mod connections;
 mod custom;

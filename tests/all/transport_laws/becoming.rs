@@ -21,7 +21,14 @@ use super::paths::{a_big_content_goes_both_ways, a_write_makes_exactly_after};
 use super::{Machine, PATH_LAWS, hold};
 
 fn sudo(user: &str, password: Option<&str>) -> Become {
-    Become { method: "sudo".into(), user: user.into(), password: password.map(Secret::new), flags: None, exe: None }
+    Become {
+        method: "sudo".into(),
+        user: user.into(),
+        password: password.map(Secret::new),
+        flags: None,
+        exe: None,
+        prompts: Vec::new(),
+    }
 }
 
 /// Says whether this process may become anybody.
