@@ -386,8 +386,11 @@ impl<W: Write> Human<W> {
         if let Some(drawn) = drawn {
             return drawn.lines().try_for_each(|line| self.line(AnsiColor::Red, line));
         }
-        let message = result.get("msg").and_then(Value::as_str).and_then(|text| text.lines().next());
-        self.line(AnsiColor::Red, &format!("error: {}", message.unwrap_or("the task failed")))?;
+        let message = result.get("msg").and_then(Value::as_str).unwrap_or_default();
+        if self.yaml || message.lines().count() < 2 {
+            let message = message.lines().next().unwrap_or("the task failed");
+            self.line(AnsiColor::Red, &format!("error: {message}"))?;
+        }
         if !self.place.is_empty() {
             self.line(AnsiColor::Red, &format!(" --> {}", self.place))?;
         }

@@ -232,14 +232,16 @@ impl Batch {
         }
     }
 
-    /// Returns the lines around a task's beginning, where the run is to say so much and the task hides nothing.
+    /// Returns the lines around a task's beginning, where the task hides nothing.
     fn written(&self, task: &Task) -> String {
-        if self.run.options.verbosity < 2 || task.keywords.no_log.is_some() {
+        if task.keywords.no_log.is_some() {
             return String::new();
         }
         let place = task.keywords.place.as_ref().unwrap_or(&task.action_place);
         let line = place.line as usize;
-        let lines = place.source.text.lines().enumerate().take(line).skip(line.saturating_sub(3));
+        // What is before it may be what another task hides.
+        let first = line.saturating_sub(if place.source.text.contains("no_log") { 1 } else { 3 });
+        let lines = place.source.text.lines().enumerate().take(line).skip(first);
         lines.map(|(index, line)| format!("{:>4} {line}\n", index + 1)).collect()
     }
 

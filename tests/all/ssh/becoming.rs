@@ -220,7 +220,7 @@ async fn every_setting_of_sudo_about_passwords_is_met() {
     assert_eq!(refused, format!("Incorrect sudo password: it was not accepted for becoming `{}`", other.name));
     let _sudo = Sudoers::grant(&account, "", "rootpw");
     let refused = who(target(&sshd, &account), &ours).await.unwrap_err();
-    assert_eq!(refused, format!("`sudo` did not accept the password for becoming `{}`", other.name));
+    assert_eq!(refused, format!("Incorrect sudo password: it was not accepted for becoming `{}`", other.name));
 }
 
 #[tokio::test(flavor = "multi_thread")]
