@@ -91,6 +91,10 @@ pub fn main() -> ExitCode {
     match ended {
         Ok(code) => ExitCode::from(code),
         Err(Stop::Wrong(errors)) => fail(&errors.to_string()),
+        Err(Stop::Unread(errors)) => {
+            fail(&errors.to_string());
+            ExitCode::from(UNREAD)
+        }
         // The reader of our output has gone (`| head`): nothing is left to say. 128 and the number of SIGPIPE.
         Err(Stop::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(141),
         Err(Stop::Output(error)) => fail(&format!("error: the output cannot be written: {error}")),
@@ -147,11 +151,16 @@ fn with_settings(command: Command) -> Command {
     command
 }
 
+/// What a playbook ends with that cannot be read, as with Ansible.
+const UNREAD: u8 = 4;
+
 /// Why a subcommand ended without an exit code of its own.
 #[derive(Debug)]
 pub enum Stop {
     /// The user's errors; nothing was touched.
     Wrong(Diagnostics),
+    /// Errors, some of which are of what a playbook is made of; nothing was touched.
+    Unread(Diagnostics),
     /// Standard output is gone or full.
     Output(std::io::Error),
 }

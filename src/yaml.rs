@@ -335,7 +335,7 @@ impl Reader<'_, '_> {
                     own.push((key, value));
                     continue;
                 }
-                let message = format!("duplicate key `{}`", key.key());
+                let message = format!("Found duplicate mapping key '{}'", key.key());
                 let hint = format!("it is already set in line {}; keep one of them", first.line);
                 return Err(Diagnostic::new(message).at(&key.place).hint(hint));
             }
@@ -493,7 +493,7 @@ mod tests {
     #[test]
     fn a_duplicate_key_names_both_lines() {
         let error = read("a: 1\nb: 2\na: 3\n").unwrap_err();
-        assert!(error.contains("duplicate key `a`") && error.contains("t.yml:3:1"), "{error}");
+        assert!(error.contains("Found duplicate mapping key 'a'") && error.contains("t.yml:3:1"), "{error}");
         assert!(error.contains("line 1"), "{error}");
     }
 

@@ -252,7 +252,7 @@ pub(super) struct GoesOn {
 }
 
 /// Reads and checks all input, and reports all errors in it at once.
-pub(super) fn prepare(arguments: &Arguments) -> Result<Prepared, Diagnostics> {
+pub(super) fn prepare(arguments: &Arguments) -> Result<Prepared, Stop> {
     // What is encrypted is read with everything else.
     arguments.passwords.vault.read()?;
     let mut errors = Diagnostics::default();
@@ -269,14 +269,17 @@ pub(super) fn prepare(arguments: &Arguments) -> Result<Prepared, Diagnostics> {
         loader.give(path, text)?;
     }
     let mut playbooks = Vec::new();
+    let mut unread = false;
     for path in &arguments.playbooks {
         let (playbook, found) = playbook::load_all(path, &loader);
+        unread |= found.0.iter().any(|error| error.place.is_some() && !playbook::is_missing(error));
         errors.extend(found);
         run::verify::playbook(&playbook, &templates).unwrap_or_else(|found| errors.extend(found));
         playbooks.push(playbook);
     }
-    let errors = errors.in_order();
-    errors.or(Prepared { playbooks, fleet, templates, loader, goes_on: None })
+    let stop = if unread { Stop::Unread } else { Stop::Wrong };
+    let prepared = Prepared { playbooks, fleet, templates, loader, goes_on: None };
+    errors.in_order().or(prepared).map_err(stop)
 }
 
 /// Returns the loader: it knows the actions by name, and renders import names with what is known before a run.

@@ -28,6 +28,8 @@ pub struct View {
     pendings: Arc<Pendings>,
     controller: Arc<Controller>,
     machines: Arc<dyn Machines>,
+    /// What the task adds to the environment of all that it runs there.
+    environment: Arc<[(String, String)]>,
     /// Why what was read may be something else by then.
     doubt: Arc<Mutex<Option<Arc<str>>>>,
     /// Whether a plan with this view is made for the questions that it asks, and not to be carried out.
@@ -115,7 +117,19 @@ impl View {
         (controller, machines): (Arc<Controller>, Arc<dyn Machines>),
     ) -> View {
         let doubt = Arc::default();
-        View { name: name.into(), transport, pendings, controller, machines, doubt, only_asks: false }
+        let environment = Arc::default();
+        View { name: name.into(), transport, pendings, controller, machines, environment, doubt, only_asks: false }
+    }
+
+    /// The same with what the task adds to the environment.
+    pub fn with_environment(self, environment: Vec<(String, String)>) -> View {
+        View { environment: environment.into(), ..self }
+    }
+
+    /// Returns a command as the task would have it run here.
+    pub fn as_the_task(&self, command: Command) -> Command {
+        let environment = self.environment.iter().cloned().chain(command.environment).collect();
+        Command { environment, ..command }
     }
 
     pub fn identity(&self) -> &Identity {
@@ -308,7 +322,7 @@ impl View {
 
     /// Runs a command that only reads. The module answers for that.
     pub async fn probe(&self, command: &Command) -> Result<Output, TransportError> {
-        self.transport.probe(command).await
+        self.transport.probe(&self.as_the_task(command.clone())).await
     }
 
     /// Connects over TCP from the host, within `limit`. The module answers for saying nothing there that changes anything.
@@ -321,7 +335,7 @@ impl View {
         match self.with(|pending| pending.state(what)) {
             Err(why) => Err(TransportError::Unknown(why)),
             Ok(Some(state)) => Ok(state),
-            Ok(None) => Ok(self.transport.probe(probe).await?.text().trim_end().to_string()),
+            Ok(None) => Ok(self.probe(probe).await?.text().trim_end().to_string()),
         }
     }
 
@@ -368,12 +382,13 @@ impl View {
     /// Returns another host of the run to read from.
     pub async fn peer(&self, host: &str) -> Result<View, TransportError> {
         let transport = self.machines.machine(host).await?;
-        Ok(View { name: host.into(), transport, ..self.clone() })
+        Ok(View { name: host.into(), transport, environment: Arc::default(), ..self.clone() })
     }
 
     /// Returns the machine Cutover runs on, as changes of it are planned.
     pub fn here(&self) -> View {
-        View { name: pending::HERE.into(), transport: self.controller.transport.clone(), ..self.clone() }
+        let transport = self.controller.transport.clone();
+        View { name: pending::HERE.into(), transport, environment: Arc::default(), ..self.clone() }
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Pending) -> T) -> T {

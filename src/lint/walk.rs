@@ -94,7 +94,7 @@ impl Walk<'_, '_> {
     /// Notes a task that may define anything: a module of the user's, or one that is not here.
     fn open_by(&mut self, task: &Task) {
         let known = run::verify::is_known(&task.action);
-        if task.custom.is_some() || !known || task.action == "group_by" || task.args.is_some() {
+        if task.custom.is_some() || !known || task.action == "group_by" || !task.args.is_empty() {
             self.opened(task);
         }
     }

@@ -116,19 +116,15 @@ impl Entry {
             Some(_) => Ok(()),
             None => Err(Diagnostic::new(format!("unknown argument `{name}` for `{}`", self.name))
                 .suggest(name, self.all().filter(|argument| argument.refused.is_none()).map(|argument| argument.name))
-                .msg(self.unsupported(name))),
+                .msg(self.unsupported(&[name]))),
         }
     }
 
-    /// Says of an unknown argument what Ansible says.
-    fn unsupported(&self, name: &str) -> String {
-        let mut known: Vec<&str> = self.all().map(|argument| argument.name).collect();
-        let mut aliases: Vec<&str> = self.all().flat_map(|argument| argument.aliases).copied().collect();
-        known.sort_unstable();
-        aliases.sort_unstable();
-        let aliases = if aliases.is_empty() { String::new() } else { format!(" ({})", aliases.join(", ")) };
-        let (module, known) = (self.name, known.join(", "));
-        format!("Unsupported parameters for ({module}) module: {name}. Supported parameters include: {known}{aliases}.")
+    /// Says of unknown arguments what Ansible says.
+    fn unsupported(&self, names: &[&str]) -> String {
+        let known: Vec<&str> = self.all().map(|argument| argument.name).collect();
+        let aliases: Vec<&str> = self.all().flat_map(|argument| argument.aliases).copied().collect();
+        unsupported(self.name, names, (known, aliases))
     }
 
     /// Coerces one value and checks it against its choices.
@@ -162,6 +158,11 @@ impl Entry {
     /// Coerces rendered values and checks names, choices and what is required.
     pub fn arguments(&self, rendered: Map<String, Value>) -> Result<Arguments, Diagnostic> {
         let mut arguments = Map::new();
+        let unknown: Vec<&str> =
+            rendered.keys().map(String::as_str).filter(|name| self.argument(name).is_none()).collect();
+        if let [first, ..] = unknown.as_slice() {
+            self.check_name(first).map_err(|error| error.msg(self.unsupported(&unknown)))?;
+        }
         for (name, value) in rendered {
             self.check_name(&name)?;
             let Some(argument) = self.argument(&name).filter(|_| !value.is_null()) else { continue };
@@ -183,6 +184,21 @@ impl Entry {
         }
     }
 }
+
+/// Says of arguments that a module does not know what Ansible says; `(known, aliases)` are those that it knows.
+pub fn unsupported(module: &str, names: &[&str], (mut known, mut aliases): (Vec<&str>, Vec<&str>)) -> String {
+    if WITH_OPTIONS.contains(&module) {
+        return format!("Invalid options for {module}: {}", names.join(","));
+    }
+    known.sort_unstable();
+    aliases.sort_unstable();
+    let aliases = if aliases.is_empty() { String::new() } else { format!(" ({})", aliases.join(", ")) };
+    let (names, known) = (names.join(", "), known.join(", "));
+    format!("Unsupported parameters for ({module}) module: {names}. Supported parameters include: {known}{aliases}.")
+}
+
+/// Modules that run on the controller there, and have words of their own for what they do not know.
+const WITH_OPTIONS: &[&str] = &["fail", "group_by", "reboot", "set_stats", "wait_for_connection"];
 
 impl Arguments {
     /// Reads the arguments into a module's own struct; absent ones need a serde default or an `Option`.

@@ -68,6 +68,11 @@ impl Reader<'_> {
                 return Vec::new();
             }
         }
+        if self.section == Section::Handlers {
+            let error = Diagnostic::new("Using a block as a handler is not supported.").at(&node.place);
+            self.errors.push(error.hint("include a file of its tasks"));
+            return Vec::new();
+        }
         self.check_keys(node, Kind::Block);
         let keywords = Arc::new(self.keywords(node, Kind::Block, parent));
         let block = Block {
@@ -76,16 +81,7 @@ impl Reader<'_> {
             always: self.part(node, "always", &keywords),
             keywords,
         };
-        if self.section == Section::Tasks {
-            return vec![Step::Block(Arc::new(block))];
-        }
-        for part in ["rescue", "always"] {
-            if let Some(value) = node.get(part) {
-                let message = format!("`{part}` has no meaning in a block of handlers, which run one by one");
-                self.errors.push(Diagnostic::new(message).at(&value.place));
-            }
-        }
-        block.block
+        vec![Step::Block(Arc::new(block))]
     }
 
     fn part(&mut self, node: &Yaml, name: &str, keywords: &Arc<Keywords>) -> Vec<Step> {
@@ -94,27 +90,18 @@ impl Reader<'_> {
         self.steps(list, keywords)
     }
 
-    /// Reads a list of handlers; blocks of them are only a way to write their keywords once.
+    /// Reads a list of handlers.
     pub fn handlers(&mut self, list: Option<&Yaml>, parent: &Arc<Keywords>) -> Vec<Arc<Task>> {
         let section = std::mem::replace(&mut self.section, Section::Handlers);
         let steps = self.steps(list, parent);
         self.section = section;
-        let mut handlers = Vec::new();
-        flatten(steps, &mut handlers);
+        let task = |step| match step {
+            Step::Task(task) => Some(task),
+            Step::Block(_) => None,
+        };
+        let handlers: Vec<_> = steps.into_iter().filter_map(task).collect();
         self.notices.open |= handlers.iter().any(|handler| handler.include.is_some());
         self.notices.handlers.extend(handlers.iter().cloned());
         handlers
-    }
-}
-
-fn flatten(steps: Vec<Step>, tasks: &mut Vec<Arc<Task>>) {
-    for step in steps {
-        match step {
-            Step::Task(task) => tasks.push(task),
-            Step::Block(block) => {
-                let parts = [&block.block, &block.rescue, &block.always];
-                parts.into_iter().for_each(|part| flatten(part.clone(), tasks));
-            }
-        }
     }
 }

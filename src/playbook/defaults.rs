@@ -6,29 +6,37 @@ use crate::yaml::Yaml;
 use super::inherit::items;
 use super::keywords::is_template;
 use super::task::short;
-use super::{Keywords, Play};
+use super::{Keywords, Play, Task};
 
 impl Keywords {
-    /// Returns the default arguments of a module: those of the innermost mapping that has it.
-    pub fn defaults_of(&self, module: &str) -> Vec<(Yaml, Yaml)> {
-        let of_module = |defaults: &Yaml| {
-            let named = defaults.as_map()?.iter().rfind(|(name, _)| short(&name.key()) == module)?;
-            Some(named.1.as_map()?.to_vec())
+    /// Returns the default arguments of a module, each a mapping or a template of one, the stronger first: those of the innermost
+    /// mapping that has it, and those of the module behind it.
+    pub fn defaults_of(&self, module: &str) -> Vec<Yaml> {
+        let of = |module: &str| {
+            let named = |defaults: &Yaml| {
+                let named = defaults.as_map()?.iter().rfind(|(name, _)| short(&name.key()) == module)?;
+                Some(named.1.clone()).filter(|arguments| !arguments.is_null())
+            };
+            self.module_defaults.iter().rev().find_map(named)
         };
-        self.module_defaults.iter().rev().find_map(of_module).unwrap_or_default()
+        let behind = BEHIND.iter().find(|(name, _)| *name == module).map(|(_, behind)| *behind);
+        [Some(module), behind].into_iter().flatten().filter_map(of).collect()
     }
 }
 
+/// Modules that hand their arguments on to another.
+const BEHIND: &[(&str, &str)] = &[("gather_facts", "setup"), ("package", "apt")];
+
+/// Says whether a module hands its arguments on to another.
+pub fn hands_on(module: &str) -> bool {
+    BEHIND.iter().any(|(name, _)| *name == module)
+}
+
 impl Play {
-    /// Returns the arguments of the facts that are gathered first.
-    pub fn gathering(&self) -> Vec<(Yaml, Yaml)> {
-        let mut arguments = self.gather.clone();
-        for (name, value) in self.keywords.defaults_of("setup") {
-            if !arguments.iter().any(|(known, _)| known.key() == name.key()) {
-                arguments.push((name, value));
-            }
-        }
-        arguments
+    /// Returns the task that gathers the facts first.
+    pub(crate) fn gathering(&self, keywords: Keywords) -> Task {
+        let args = self.keywords.defaults_of("gather_facts");
+        Task { arguments: self.gather.clone(), args, ..Task::implied("setup", &self.place, keywords) }
     }
 }
 
@@ -44,7 +52,8 @@ pub(super) fn read(value: &Yaml) -> Result<Vec<Yaml>, Diagnostic> {
             return Err(Diagnostic::new(what).at(&mapping.place));
         };
         for (name, arguments) in modules {
-            if arguments.as_map().is_none() && !arguments.is_null() {
+            let is_template = arguments.as_str().is_some_and(is_template);
+            if arguments.as_map().is_none() && !arguments.is_null() && !is_template {
                 let message = format!("the defaults of `{}` should be a mapping, not {}", name.key(), arguments.kind());
                 return Err(Diagnostic::new(message).at(&arguments.place));
             }
@@ -56,6 +65,7 @@ pub(super) fn read(value: &Yaml) -> Result<Vec<Yaml>, Diagnostic> {
 #[cfg(test)]
 mod tests {
     use super::super::testing::Tree;
+    use super::*;
 
     #[test]
     fn a_task_has_the_defaults_of_its_module_that_it_does_not_give() {
@@ -78,10 +88,12 @@ mod tests {
             tree.outline(),
             "play all\n  file path=\"/a\" mode=\"0644\" owner=\"root\"\n  block\n    file path=\"/b\" group=\"mail\"\n    command chdir=\"/srv\" <ls>\n"
         );
-        let arguments = tree.load().unwrap().plays[0].gathering();
-        let shown: Vec<String> =
-            arguments.iter().map(|(name, value)| format!("{}={}", name.key(), value.key())).collect();
-        assert_eq!(shown, ["gather_subset=min", "gather_timeout=3"]);
+        let gathering = tree.load().unwrap().plays[0].gathering(Keywords::default());
+        let shown = |pairs: &[(Yaml, Yaml)]| -> Vec<String> {
+            pairs.iter().map(|(name, value)| format!("{}={}", name.key(), value.key())).collect()
+        };
+        assert_eq!(shown(&gathering.arguments), ["gather_subset=min"]);
+        assert_eq!(shown(gathering.args[0].as_map().unwrap()), ["gather_timeout=3"]);
     }
 
     #[test]

@@ -28,12 +28,13 @@ mod task;
 #[cfg(test)]
 mod testing;
 
+pub use defaults::hands_on;
 pub use files::is_missing;
 pub use include::{Included, RoleFiles};
 pub use load::{Loader, RenderName, load, load_all};
 pub use prompt::Prompt;
 pub use reader::missing_handler;
-pub use task::short;
+pub use task::{merge, short};
 
 #[derive(Clone, Debug, Default)]
 pub struct Playbook {
@@ -104,8 +105,9 @@ pub struct Task {
     pub action_place: Place,
     /// Arguments by name, `key=value` text and `args:` already merged in.
     pub arguments: Vec<(Yaml, Yaml)>,
-    /// `args:` that is a template of a mapping; what stands in `arguments` is stronger.
-    pub args: Option<Yaml>,
+    /// Further mappings of arguments and templates of such, the stronger first: `args:`, and what `module_defaults` has beside it.
+    /// What stands in `arguments` is stronger.
+    pub args: Vec<Yaml>,
     /// The file of a module of the user's, from a `library/`.
     pub custom: Option<Arc<library::Custom>>,
     /// Bare text: `command: uptime`. For `include_tasks` the file, however it was written.
@@ -133,6 +135,8 @@ pub struct Task {
     pub poll: Option<Yaml>,
     /// What `include_tasks` and `include_role` hand on; `None` for every other action.
     pub include: Option<Arc<Include>>,
+    /// What the list is for in which it stands.
+    pub(crate) section: Section,
 }
 
 /// What the tasks of a dynamic include inherit: that of the include's surroundings and its `apply:`, not its own keywords.
@@ -190,7 +194,7 @@ impl Task {
             action: action.into(),
             action_place: place.clone(),
             arguments: Vec::new(),
-            args: None,
+            args: Vec::new(),
             custom: None,
             free_form: None,
             loop_over: None,
@@ -210,6 +214,7 @@ impl Task {
             asynchronous: None,
             poll: None,
             include: None,
+            section: Section::Tasks,
         }
     }
 
@@ -233,6 +238,13 @@ impl Task {
                 .any(|role| topic.strip_prefix(role).and_then(|rest| rest.strip_prefix(" : ")) == Some(name))
         };
         topic == name || self.keywords.role.as_ref().is_some_and(of_role)
+    }
+}
+
+impl Role {
+    /// Says whether this is the other role, or one that it includes.
+    pub fn is_part_of(self: &Arc<Role>, other: &Arc<Role>) -> bool {
+        Arc::ptr_eq(self, other) || self.parents.iter().any(|parent| Arc::ptr_eq(parent, other))
     }
 }
 

@@ -22,8 +22,8 @@ pub(super) struct Action {
     pub place: Place,
     pub arguments: Vec<(Yaml, Yaml)>,
     pub free_form: Option<Yaml>,
-    /// `args:` that is a template of a mapping.
-    args: Option<Yaml>,
+    /// What only a run knows of them, the stronger first: `args:` that is a template of a mapping, and defaults.
+    args: Vec<Yaml>,
     /// From `local_action`.
     is_local: bool,
 }
@@ -93,11 +93,7 @@ impl Reader<'_> {
             "import_role" => return self.import_role(node, &action, parent),
             _ => {}
         }
-        for (name, value) in keywords.defaults_of(&action.name) {
-            if !action.arguments.iter().any(|(known, _)| known.key() == name.key()) {
-                action.arguments.push((name, value));
-            }
-        }
+        add_defaults(&mut action, &keywords);
         let loop_over = self.looping(node);
         let register = node.get("register").filter(|name| !name.is_null()).and_then(|name| self.variable(name));
         let include = self.include(node, &mut action, parent);
@@ -130,6 +126,7 @@ impl Reader<'_> {
             run_once: keywords.run_once.take(),
             timeout: keywords.timeout.take(),
             include,
+            section: self.section,
             keywords: Arc::new(keywords),
         };
         self.notices.notified.extend(task.notify.iter().cloned());
@@ -392,7 +389,7 @@ fn nothing(node: &Yaml) -> Yaml {
 fn with_arguments(key: &Yaml, value: &Yaml, is_local: bool) -> Result<Action, Diagnostic> {
     let name = short(&key.key()).to_string();
     let mut action =
-        Action { name, place: key.place.clone(), arguments: Vec::new(), free_form: None, args: None, is_local };
+        Action { name, place: key.place.clone(), arguments: Vec::new(), free_form: None, args: Vec::new(), is_local };
     match &*value.data {
         Data::Null => {}
         Data::Map(map) => {
@@ -419,19 +416,39 @@ fn merge_args(node: &Yaml, action: &mut Action) -> Result<(), Diagnostic> {
             let message = format!("`args` should be a mapping, not {}", super::keywords::shown(wrong));
             return Err(Diagnostic::new(message).at(&wrong.place));
         }
-        action.args = Some(wrong.clone());
+        action.args.push(wrong.clone());
     }
-    for (key, value) in args.and_then(Yaml::as_map).unwrap_or(&[]) {
-        if !action.arguments.iter().any(|(name, _)| name.key() == key.key()) {
-            action.arguments.push((key.clone(), value.clone()));
-        }
-    }
+    merge(&mut action.arguments, args.and_then(Yaml::as_map).unwrap_or(&[]));
     match action.arguments.iter().find(|(key, _)| key.as_str().is_none()) {
         Some((key, _)) => {
             let message = format!("the name of an argument should be text, not {}", key.kind());
             Err(Diagnostic::new(message).at(&key.place))
         }
         None => Ok(()),
+    }
+}
+
+/// Adds what `module_defaults` says. Where a template is stronger, it waits for that.
+fn add_defaults(action: &mut Action, keywords: &Keywords) {
+    let is_whole = |text: &str| text.trim_start().starts_with("{{");
+    let mut waits = !action.args.is_empty() || action.free_form.as_ref().and_then(Yaml::as_str).is_some_and(is_whole);
+    for defaults in keywords.defaults_of(&action.name) {
+        match defaults.as_map().filter(|_| !waits) {
+            Some(map) => merge(&mut action.arguments, map),
+            None => {
+                waits = true;
+                action.args.push(defaults);
+            }
+        }
+    }
+}
+
+/// Adds arguments to those that are stronger.
+pub fn merge(arguments: &mut Vec<(Yaml, Yaml)>, weaker: &[(Yaml, Yaml)]) {
+    for (name, value) in weaker {
+        if !arguments.iter().any(|(known, _)| known.key() == name.key()) {
+            arguments.push((name.clone(), value.clone()));
+        }
     }
 }
 

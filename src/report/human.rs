@@ -37,6 +37,8 @@ pub struct Human<W: Write> {
     speaks: bool,
     /// Where the task begins in its file.
     written: String,
+    /// Where the task stands.
+    place: String,
     /// Several hosts have it at hand at a time: a change and its verdict are apart.
     many: bool,
     progress: Option<indicatif::ProgressBar>,
@@ -76,6 +78,7 @@ impl<W: Write> Human<W> {
             task: String::new(),
             speaks: false,
             written: String::new(),
+            place: String::new(),
             many: false,
             progress,
             recap: Recap::default(),
@@ -116,7 +119,7 @@ impl<W: Write> Human<W> {
                 self.banner(&format!("PLAYBOOK: {name}"))?;
                 writeln!(self.out, "{plays} plays in {}", printable(path))?;
             }
-            Event::Meta { skipped, word, text } if self.verbosity >= 2 => {
+            Event::Meta { skipped, word, text, verbosity } if self.verbosity >= *verbosity => {
                 writeln!(self.out, "META: {}", printable(text))?;
                 if let Some(host) = skipped {
                     let result = serde_json::json!({"msg": word, "skip_reason": text});
@@ -132,6 +135,7 @@ impl<W: Write> Human<W> {
             Event::PlayWithoutHosts => writeln!(self.out, "skipping: no hosts matched")?,
             Event::TaskStarted { hosts, kind, name, place, speaks, written } => {
                 self.written = written.clone();
+                self.place = place.clone();
                 self.many = *hosts > 1;
                 self.task = name.clone();
                 let word = if *kind == TaskKind::Handler { "RUNNING HANDLER" } else { "TASK" };
@@ -330,7 +334,8 @@ impl<W: Write> Human<W> {
             Verdict::Ok => self.result(AnsiColor::Green, &format!("ok: [{name}]{item}"), result),
             Verdict::Changed => self.result(AnsiColor::Yellow, &format!("{changed}: [{name}]{item}"), result),
             Verdict::Skipped if !self.skipped => Ok(()),
-            Verdict::Skipped => self.line(AnsiColor::Cyan, &format!("skipping: [{name}]{item}")),
+            Verdict::Skipped if self.verbosity == 0 => self.line(AnsiColor::Cyan, &format!("skipping: [{name}]{item}")),
+            Verdict::Skipped => self.result(AnsiColor::Cyan, &format!("skipping: [{name}]{item}"), result),
             Verdict::Unknown => self.line(AnsiColor::Magenta, &format!("unknown: [{name}]{item} => {message}")),
             Verdict::Failed | Verdict::Ignored if subject.item.is_some() => {
                 self.failure(&format!("failed: [{name}]{}", item.replacen(" =>", "", 1)), result)
@@ -381,9 +386,13 @@ impl<W: Write> Human<W> {
         if let Some(drawn) = drawn {
             return drawn.lines().try_for_each(|line| self.line(AnsiColor::Red, line));
         }
-        if !written.is_empty() {
-            let message = result.get("msg").and_then(Value::as_str).and_then(|text| text.lines().next());
-            self.line(AnsiColor::Red, &format!("error: {}", message.unwrap_or("the task failed")))?;
+        let message = result.get("msg").and_then(Value::as_str).unwrap_or_default();
+        if self.yaml || message.lines().count() < 2 {
+            let message = message.lines().next().unwrap_or("the task failed");
+            self.line(AnsiColor::Red, &format!("error: {message}"))?;
+        }
+        if !self.place.is_empty() {
+            self.line(AnsiColor::Red, &format!(" --> {}", self.place))?;
         }
         written.lines().try_for_each(|line| self.line(AnsiColor::Red, line))
     }

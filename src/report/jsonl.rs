@@ -74,7 +74,7 @@ fn told(event: &Event, mode: Mode) -> (&'static str, Value) {
     match event {
         Event::PlaybookStarted { path, plays } => ("playbook", json!({"path": path, "plays": plays})),
         Event::PlayStarted { name } => ("play", json!({"name": name})),
-        Event::Meta { skipped, word, text } => ("meta", json!({"word": word, "text": text, "skipped": skipped})),
+        Event::Meta { skipped, word, text, .. } => ("meta", json!({"word": word, "text": text, "skipped": skipped})),
         Event::ReservedName { name, place } => {
             ("warning", json!({"text": format!("Found variable using reserved name '{name}'."), "place": place}))
         }

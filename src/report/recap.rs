@@ -9,6 +9,8 @@ use crate::run::{Event, Verdict};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recap {
     pub hosts: IndexMap<String, Counts>,
+    /// The same as `meta: clear_host_errors` has found it last: what had failed by then is forgotten.
+    pub cleared: IndexMap<String, Counts>,
     /// What `set_stats` has told of the run as a whole, by `RUN`, and of hosts.
     pub stats: IndexMap<String, Map<String, Value>>,
     /// What the first failure says, in one line: `HOST: message`.
@@ -53,6 +55,7 @@ impl Recap {
                 counts.rescued += 1;
                 counts.failed = counts.failed.saturating_sub(1);
             }
+            Event::Meta { skipped: None, word, .. } if word == "clear_host_errors" => self.cleared = self.hosts.clone(),
             Event::Included { hosts, .. } => {
                 hosts.iter().for_each(|host| self.hosts.entry(host.clone()).or_default().ok += 1);
             }
@@ -73,7 +76,10 @@ impl Recap {
 
     /// 0, 2 where a host failed, 4 where one was unreachable (`ansible-playbook(1)`).
     pub fn exit_code(&self) -> u8 {
-        let any = |count: fn(&Counts) -> u32| self.hosts.values().any(|counts| count(counts) > 0);
+        let any = |count: fn(&Counts) -> u32| {
+            let before = |host: &String| self.cleared.get(host).map_or(0, count);
+            self.hosts.iter().any(|(host, counts)| count(counts) > before(host))
+        };
         match (any(|counts| counts.failed), any(|counts| counts.unreachable)) {
             (true, _) => 2,
             (false, true) => 4,

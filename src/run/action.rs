@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 
 use crate::error::Diagnostic;
 use crate::modules::Results;
-use crate::playbook::keywords::check_variable;
-use crate::template::Failure;
+use crate::modules::arguments::unsupported;
+use crate::playbook::keywords::{check_variable, is_template};
+use crate::template::{Failure, behind};
 use crate::vars::Var;
 use crate::yaml::Yaml;
 
@@ -72,7 +73,7 @@ pub const ACTIONS: &[Action] = &[
     ),
     row(
         "meta",
-        "Tells the runner something: flush_handlers, end_play, end_host, end_batch, noop, clear_facts, clear_host_errors, refresh_inventory, reset_connection",
+        "Tells the runner something: flush_handlers, end_play, end_host, end_batch, end_role, noop, clear_facts, clear_host_errors, refresh_inventory, reset_connection",
         Some(&[]),
         Some("free_form"),
     ),
@@ -108,6 +109,16 @@ impl Doing<'_> {
         let Some(action) = find(name) else {
             return Err(Diagnostic::new(format!("unknown module `{name}`")).at(&self.task.action_place).into());
         };
+        let names = self.task.arguments.iter().map(|(name, _)| name.key());
+        let unknown: Vec<String> =
+            names.filter(|name| action.arguments.is_some_and(|known| !known.contains(&name.as_str()))).collect();
+        if let Some(first) = unknown.first().filter(|first| action.free_form != Some(first)) {
+            let known = action.arguments.unwrap_or_default();
+            let all: Vec<&str> = unknown.iter().map(String::as_str).collect();
+            let error = Diagnostic::new(format!("unknown argument `{first}` for `{name}`"));
+            let error = error.at(&self.task.action_place).suggest(first, known.iter().copied());
+            return Err(Trouble::refused(&error.msg(unsupported(name, &all, (known.to_vec(), Vec::new())))));
+        }
         match name {
             // Conditions and variable names are not templates.
             "assert" => return self.assert(),
@@ -147,8 +158,9 @@ impl Doing<'_> {
         let Some(that) = self.written("that") else {
             return Err(Diagnostic::new("`assert` needs the argument `that`").at(&self.task.action_place).into());
         };
-        let listed = self.list_behind(that);
-        let conditions = listed.unwrap_or_else(|| that.as_list().map_or_else(|| vec![that.clone()], <[Yaml]>::to_vec));
+        // A text that a template has made is not evaluated; one that somebody wrote is.
+        let that = that.as_str().and_then(|text| behind(text, &self.scope)).unwrap_or(that);
+        let conditions = that.as_list().map_or_else(|| vec![that.clone()], <[Yaml]>::to_vec);
         for condition in &conditions {
             if !self.condition(condition, &self.scope)? {
                 let message = match self.rendered("fail_msg")?.or(self.rendered("msg")?) {
@@ -168,16 +180,6 @@ impl Doing<'_> {
         Ok(with("msg", message))
     }
 
-    /// Returns the conditions of a variable that holds a list of them, as they were written: a text that a template has made is
-    /// not evaluated, one that somebody wrote is.
-    fn list_behind(&self, that: &Yaml) -> Option<Vec<Yaml>> {
-        let name = that.as_str()?.trim().strip_prefix("{{")?.strip_suffix("}}")?.trim();
-        match self.scope.get(name)? {
-            Var::Written(node) => node.as_list().map(<[Yaml]>::to_vec),
-            _ => None,
-        }
-    }
-
     fn debug(&self) -> Result<Done, Trouble> {
         let verbosity = self.rendered("verbosity")?.and_then(|value| value.as_u64().or(text_of(&value).parse().ok()));
         if verbosity.unwrap_or(0) > u64::from(self.batch.run.options.verbosity) {
@@ -186,25 +188,16 @@ impl Doing<'_> {
         let message = self.written("msg").map(|node| self.templates().render(&node.in_list(), &self.scope)).transpose();
         let message = message.map_err(|failure| Trouble::from(failure).during(&self.of_the_argument("msg")))?;
         let message = message.and_then(|values| values.get(0).cloned());
-        let var = self.written("var").filter(|var| self.is_given(var));
+        let var = self.written("var").map(|var| self.expression(var)).transpose()?.flatten();
         if var.is_some() && message.is_some() {
             let error = Diagnostic::new("parameters are mutually exclusive: msg|var").at(&self.task.action_place);
             return Err(Trouble::refused(&error));
         }
-        if let Some(var) = var.filter(|var| var.as_map().is_some() || var.as_list().is_some()) {
-            let message = format!("`var` is {}, which is not a string and conversion is not allowed", var.kind());
-            return Err(Diagnostic::new(message).at(&var.place).into());
-        }
-        if let Some(var) = var.filter(|var| var.tag.as_deref() == Some("!unsafe")) {
-            let message = "Error while resolving `var` expression: an untrusted template or expression";
-            return Err(Diagnostic::new(message).at(&var.place).into());
-        }
         let Some(var) = var else {
             return Ok(with("msg", message.unwrap_or_else(|| "Hello world!".into())));
         };
-        let name = var.as_str().map_or_else(|| var.key(), str::to_string);
-        let expression =
-            Yaml::text_at(format!("{{{{ {} }}}}", name.trim_start_matches("{{").trim_end_matches("}}")), &var.place);
+        let name = var.key();
+        let expression = Yaml::text_at(format!("{{{{ {name} }}}}"), &var.place);
         let value = match self.templates().render(&expression.in_list(), &self.scope) {
             Ok(values) => match values.get(0) {
                 Some(value) => value.clone(),
@@ -230,10 +223,27 @@ impl Doing<'_> {
         Ok(with(&name, value))
     }
 
-    /// Says whether an argument is more than a template that comes to `omit`.
-    fn is_given(&self, node: &Yaml) -> bool {
-        let values = self.templates().render(&node.in_list(), &self.scope);
-        !node.as_str().is_some_and(|text| text.contains("{{")) || !values.is_ok_and(|values| values.get(0).is_none())
+    /// Returns the expression that the `var` of `debug` names; none if it comes to `omit`. A template names one only where it is a
+    /// variable in which one was written: a text that a template has made is not evaluated.
+    fn expression(&self, var: &Yaml) -> Result<Option<Yaml>, Trouble> {
+        let refused = |message: String| Err(Diagnostic::new(message).at(&var.place).hint(BARE_NAME).into());
+        let node = match var.as_str().filter(|text| is_template(text) && var.tag.is_none()) {
+            None => var.clone(),
+            Some(text) => {
+                match (behind(text, &self.scope), self.templates().render(&var.in_list(), &self.scope)?.get(0)) {
+                    (_, None) => return Ok(None),
+                    (Some(node), Some(_)) if node.as_str().is_some_and(|text| !is_template(text)) => node.clone(),
+                    (_, Some(value)) => Yaml::literal(value, &var.place),
+                }
+            }
+        };
+        if node.as_str().is_none() {
+            return refused(format!("`var` is {}, which is not a string and conversion is not allowed", node.kind()));
+        }
+        if node.tag.as_deref() == Some("!unsafe") {
+            return refused("Error while resolving `var` expression: an untrusted template or expression".into());
+        }
+        Ok(Some(node))
     }
 
     fn set_fact(&self, mut arguments: Map<String, Value>) -> Result<Done, Trouble> {
@@ -342,6 +352,8 @@ impl Doing<'_> {
         Ok(with("user_input", line.trim_end().into()))
     }
 }
+
+const BARE_NAME: &str = "`var` is an expression already; write names without `{{ }}`";
 
 /// Returns what an expression lacks, where that is why it failed.
 fn undefined(failure: &Failure) -> Option<String> {

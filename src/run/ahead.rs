@@ -369,7 +369,8 @@ impl Doing<'_> {
         let (login, user) = run.connections.login(&host, &self.task.keywords, &scope).ok()?;
         let machine = run.connections.opened(&login, &user)?.ahead(sender.clone());
         let controller = Arc::new(self.controller(Use::Host).await.ok()?);
-        let mut view = View::new(&host, machine, run.progress.pendings.clone(), (controller, Arc::new(NoPeers)));
+        let mut view = View::new(&host, machine, run.progress.pendings.clone(), (controller, Arc::new(NoPeers)))
+            .with_environment(self.environment().ok()?);
         view.only_asks = true;
         Some(view)
     }

@@ -61,6 +61,9 @@ pub(super) struct Done {
 /// How long the end of a command that has passed its own limit may take, with its children that will not be asked.
 const TO_END_IT: Duration = Duration::from_secs(15);
 
+/// Arguments of modules that variables give where their tasks do not.
+const FROM_VARIABLES: &[(&str, &str, &str)] = &[("package", "use", "ansible_package_use")];
+
 impl<'a> Doing<'a> {
     pub(super) fn templates(&self) -> &Templates {
         &self.batch.run.templates
@@ -117,12 +120,19 @@ impl<'a> Doing<'a> {
 
     /// Says whether every `when` holds.
     pub(super) fn holds(&self) -> Result<bool, Trouble> {
+        Ok(self.left_out()?.is_none())
+    }
+
+    /// Returns the end of the task if a `when` does not hold.
+    pub(super) fn left_out(&self) -> Result<Option<Done>, Trouble> {
         for condition in &self.task.keywords.when {
             if !self.condition(condition, &self.scope)? {
-                return Ok(false);
+                let mut done = skip("Conditional result was False");
+                done.result.insert("false_condition".into(), condition.to_value());
+                return Ok(Some(done));
             }
         }
-        Ok(true)
+        Ok(None)
     }
 
     pub(super) fn condition(&self, node: &Yaml, scope: &Scope) -> Result<bool, Trouble> {
@@ -307,15 +317,10 @@ impl<'a> Doing<'a> {
                 rendered.insert(key.key(), value);
             }
         }
-        if let Some(text) = self.task.free_form.as_ref().filter(|_| free_form.is_none()) {
-            match self.templates().render(text, &self.scope)? {
-                Value::Object(arguments) if rendered.is_empty() => rendered.extend(arguments),
-                // A value never becomes further arguments.
-                other => {
-                    let message = format!("the arguments of `{}` should be a mapping, not {other}", self.task.action);
-                    let hint = "give them as `args: \"{{ mapping }}\"`";
-                    return Err(Diagnostic::new(message).at(&text.place).hint(hint).into());
-                }
+        for (module, name, variable) in FROM_VARIABLES {
+            if self.task.action == *module && !rendered.contains_key(*name) && self.scope.get(variable).is_some() {
+                let node = Yaml::text_at(format!("{{{{ {variable} }}}}"), &self.task.action_place);
+                rendered.insert((*name).into(), self.templates().render(&node, &self.scope)?);
             }
         }
         if let (Some(name), Some(text)) = (free_form, &self.task.free_form) {
@@ -425,10 +430,8 @@ impl<'a> Doing<'a> {
                 name => vec![name],
             };
             for name in names.iter().filter_map(Value::as_str) {
-                let handlers = self.batch.notify(self.host, name, perhaps).map_err(|error| error.at(&node.place))?;
-                if let Some(guard) = &self.batch.run.guard {
-                    guard.hand_on((self.task, self.host), &handlers);
-                }
+                let noted = self.batch.notify(self.host, name, (self.task, perhaps));
+                noted.map_err(|error| error.at(&node.place))?;
             }
         }
         Ok(())

@@ -23,6 +23,8 @@ pub enum Event {
         skipped: Option<String>,
         word: String,
         text: String,
+        /// How many `-v` it takes to be told.
+        verbosity: u8,
     },
     /// A variable has the name of something of the language.
     ReservedName {
@@ -42,7 +44,7 @@ pub enum Event {
         place: String,
         /// The result is what the task is for (`debug`): it is printed without `-v`.
         speaks: bool,
-        /// From `-vv` on: the line in which it begins and the two before, with their numbers.
+        /// The line in which it begins and the two before, with their numbers.
         written: String,
     },
     /// A task's changes on one host, before any of them is made.

@@ -145,8 +145,10 @@ impl Doing<'_> {
         };
         let mut item = Map::new();
         for (name, var) in self.layers.loop_vars.iter() {
-            if let Var::Known(value) = var {
-                item.insert(name.clone(), value.clone());
+            match var {
+                Var::Known(value) => drop(item.insert(name.clone(), value.clone())),
+                Var::Written(node) => drop(item.insert(name.clone(), node.to_value())),
+                Var::Unknown(_) => {}
             }
         }
         let public = arguments.get("public").and_then(boolean).unwrap_or(matches!(what, What::Tasks(_)));

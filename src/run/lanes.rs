@@ -1,5 +1,6 @@
 //! Plays whose hosts do not wait for each other: strategies `free` and `host_pinned`.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use futures::stream::{self, StreamExt as _};
@@ -12,6 +13,7 @@ use crate::yaml::Yaml;
 
 use super::ahead::Ahead;
 use super::play::{Batch, wrong};
+use super::task::place_of;
 use super::{Event, Mode, Run, lock};
 
 /// In which order the tasks of a play come to its hosts.
@@ -33,6 +35,8 @@ pub(super) struct Lane {
     told: Arc<Mutex<Option<usize>>>,
     /// How many tasks may be done at a time, in all lanes.
     slots: Option<Arc<Semaphore>>,
+    /// By their places, the turns at tasks that say how many hosts may do them at a time.
+    throttled: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
 }
 
 impl Lane {
@@ -48,6 +52,12 @@ impl Lane {
             Some(slots) => slots.acquire().await.ok(),
             None => None,
         }
+    }
+
+    /// Returns the turns at a task of which so many may be taken at a time.
+    pub fn turns(&self, task: &Task, at_once: usize) -> Arc<Semaphore> {
+        let turns = || Arc::new(Semaphore::new(at_once.min(Semaphore::MAX_PERMITS)));
+        lock(&self.throttled).entry(place_of(task)).or_insert_with(turns).clone()
     }
 
     fn tell(&self, run: &Run, event: Event) {
@@ -94,9 +104,10 @@ impl Batch {
         let forks = self.run.options.forks.max(1);
         let slots = (self.strategy == Strategy::Free).then(|| Arc::new(Semaphore::new(forks)));
         let at_once = if self.strategy == Strategy::Free { self.hosts.len() } else { forks };
-        let told: Arc<Mutex<Option<usize>>> = Arc::default();
+        let (told, throttled) = (Arc::default(), Arc::default());
         let lanes = self.hosts.iter().map(|host| {
-            let lane = Lane { task: Mutex::default(), told: told.clone(), slots: slots.clone() };
+            let (told, throttled) = (Arc::clone(&told), Arc::clone(&throttled));
+            let lane = Lane { task: Mutex::default(), told, slots: slots.clone(), throttled };
             let (ahead, questions) = Ahead::new();
             let batch = Arc::new(self.apart(lane, ahead));
             async move {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::change::Secrecy;
 use crate::error::Diagnostic;
 use crate::modules::Results;
-use crate::template::Failure;
+use crate::template::{Failure, behind};
 use crate::vars::{Layer, Scope, TaskLayers, Var};
 
 use super::doing::{Doing, Done, duration, skip};
@@ -34,8 +34,7 @@ impl<'a> Doing<'a> {
             Ok(items) => items,
             Err(trouble) => {
                 // A condition that holds for no item at all makes an undefined list harmless.
-                let skipped = matches!(self.holds(), Ok(false));
-                let attempt = if skipped { Ok(skip("Conditional result was False")) } else { Err(trouble) };
+                let attempt = self.left_out().ok().flatten().ok_or(trouble);
                 let (verdict, done) = self.conclude(attempt);
                 self.report(verdict, &done.result);
                 let registered = self.registered(&done);
@@ -115,7 +114,7 @@ impl<'a> Doing<'a> {
         let count = all.len();
         let mut vars = Layer::new();
         let control = self.task.loop_over.as_ref().map(|over| over.control.clone()).unwrap_or_default();
-        vars.insert(self.loop_var(), Var::Known(item.clone()));
+        vars.insert(self.loop_var(), self.written_item(index, &item).unwrap_or_else(|| Var::Known(item.clone())));
         vars.insert("ansible_loop_var".into(), Var::Known(self.loop_var().into()));
         if let Some(name) = &control.index_var {
             vars.insert(name.clone(), Var::Known(index.into()));
@@ -153,6 +152,16 @@ impl<'a> Doing<'a> {
         };
         one.subject.item = Some(label);
         (one, switches)
+    }
+
+    /// Returns an item that stands as text in the playbook: what was written there may be an expression, as what a host says may
+    /// not.
+    fn written_item(&self, index: usize, item: &Value) -> Option<Var> {
+        let over = self.task.loop_over.as_ref()?;
+        let items = over.items.as_str().and_then(|text| behind(text, &self.scope)).unwrap_or(&over.items);
+        let node = items.as_list()?.get(index)?;
+        let is_item = item.is_string() && node.as_str() == item.as_str();
+        is_item.then(|| Var::Written(node.clone()))
     }
 
     pub(super) fn same(&self) -> Box<Doing<'a>> {

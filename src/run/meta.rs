@@ -7,11 +7,12 @@ use crate::playbook::Task;
 use crate::template::Failure;
 
 use super::play::{Batch, Split};
-use super::{Event, Mode, TaskKind, lock};
+use super::{Event, Mode, lock};
 
 impl Batch {
     /// Tells what a `meta` task does and whom it passes over.
-    fn tell_meta(&self, word: &str, (hosts, chosen): (&[String], &[String])) {
+    fn tell_meta(&self, (task, word): (&Task, &str), (hosts, chosen): (&[String], &[String])) {
+        let role = task.keywords.role.as_ref().map(|role| role.name.as_str()).unwrap_or_default();
         // Of these the first host decides for all.
         let once = matches!(word, "end_play" | "end_batch" | "clear_facts" | "clear_host_errors" | "refresh_inventory");
         for host in hosts.iter().take(if once { 1 } else { hosts.len() }) {
@@ -20,6 +21,7 @@ impl Batch {
                 ("end_host", false) => format!("ending play for {host}"),
                 ("end_play", false) => "ending play".into(),
                 ("end_batch", false) => "ending batch".into(),
+                ("end_role", false) => format!("ending role {role} for {host}"),
                 ("clear_facts", false) => "facts cleared".into(),
                 ("clear_host_errors", false) => "cleared host errors".into(),
                 ("refresh_inventory", false) => "inventory successfully refreshed".into(),
@@ -31,6 +33,7 @@ impl Batch {
                         "end_host" => format!(", continuing execution for {host}"),
                         "end_play" => ", continuing play".into(),
                         "end_batch" => ", continuing current batch".into(),
+                        "end_role" => format!(", continuing role {role} for {host}"),
                         "clear_facts" => format!(", not clearing facts and fact cache for {host}"),
                         "clear_host_errors" => format!(", not clearing host error state for {host}"),
                         "refresh_inventory" => ", not refreshing inventory".into(),
@@ -40,7 +43,7 @@ impl Batch {
                     format!("{word} conditional evaluated to False{instead}")
                 }
             };
-            self.send(Event::Meta { skipped: skipped.then(|| host.clone()), word: word.into(), text });
+            self.send(Event::Meta { skipped: skipped.then(|| host.clone()), word: word.into(), text, verbosity: 2 });
         }
     }
 
@@ -64,10 +67,10 @@ impl Batch {
                 chosen.push(host.clone());
             }
         }
-        self.tell_meta(&word, (&hosts, &chosen));
+        self.tell_meta((task, &word), (&hosts, &chosen));
         if !open.is_empty() {
             open.dedup_by(|one, other| one.0 == other.0);
-            self.leave_open(task, open, TaskKind::Task).await;
+            self.leave_open(task, open).await;
         }
         match word.as_str() {
             "flush_handlers" => {
@@ -78,6 +81,11 @@ impl Batch {
                 return Ok(Split { going, failed });
             }
             "end_host" => lock(&self.state).ended.extend(chosen),
+            "end_role" => {
+                let role =
+                    task.keywords.role.iter().flat_map(|role| chosen.iter().map(|host| (host.clone(), role.clone())));
+                lock(&self.state).left_roles.extend(role);
+            }
             // The first host decides for all, as in Ansible.
             "end_play" | "end_batch" if chosen.first() == hosts.first() => {
                 let mut state = lock(&self.state);
@@ -123,6 +131,7 @@ pub const META: &[&str] = &[
     "end_batch",
     "end_host",
     "end_play",
+    "end_role",
     "flush_handlers",
     "noop",
     "refresh_inventory",

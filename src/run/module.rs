@@ -263,7 +263,11 @@ impl Doing<'_> {
     pub(super) async fn view(&self, machine: &Machine, wanted: Use) -> Result<View, Trouble> {
         let controller = Arc::new(self.controller(wanted).await?);
         let pendings = self.batch.run.progress.pendings.clone();
-        Ok(View::new(&machine.host, machine.transport.clone(), pendings, (controller, machine.peers.clone())))
+        let view = View::new(&machine.host, machine.transport.clone(), pendings, (controller, machine.peers.clone()));
+        Ok(view.with_environment(match wanted {
+            Use::Host => self.environment()?,
+            Use::Show => self.environment().unwrap_or_default(),
+        }))
     }
 
     fn done(&self, changed: bool, outcome: Outcome, applied: Option<Applied>) -> Result<Done, Trouble> {
@@ -306,10 +310,6 @@ impl Doing<'_> {
 
     /// Gives commands the task's environment and time limit.
     fn finish_commands(&self, planned: &mut Planned, limit: Option<Duration>) -> Result<(), Trouble> {
-        // `environment: {PATH: "/opt:{{ ansible_env.PATH }}"}` on a play must not stop the task that finds `ansible_env`.
-        if self.task.action == "setup" {
-            return Ok(());
-        }
         let environment = self.environment()?;
         let background = self.background()?.filter(|_| self.can_go_on());
         for change in &mut planned.changes {
@@ -347,6 +347,10 @@ impl Doing<'_> {
     /// Returns the environment variables that the task gives its commands.
     pub(super) fn environment(&self) -> Result<Vec<(String, String)>, Trouble> {
         let mut environment = Vec::new();
+        // `environment: {PATH: "/opt:{{ ansible_env.PATH }}"}` on a play must not stop the task that finds `ansible_env`.
+        if matches!(self.task.action.as_str(), "setup" | "gather_facts") {
+            return Ok(environment);
+        }
         for node in &self.task.keywords.environment {
             let maps = match self.templates().render(node, &self.scope)? {
                 Value::Array(maps) => maps,

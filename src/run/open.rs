@@ -8,12 +8,12 @@ use crate::playbook::Task;
 use crate::template::{Failure, Use};
 use crate::vars::Var;
 
-use super::doing::{Doing, Done, skip};
+use super::doing::{Doing, Done};
 use super::making::Machine;
 use super::module::WAITING;
 use super::play::Batch;
 use super::trouble::Trouble;
-use super::{Event, TaskKind, Verdict};
+use super::{Event, Verdict};
 
 impl Doing<'_> {
     /// Lets later tasks of the check see what this one would change. Returns what it waits for, if it is about a path
@@ -111,22 +111,17 @@ impl Doing<'_> {
 
 impl Batch {
     /// Leaves a task open on hosts, each with what it needs to know whether it is done at all.
-    pub(super) async fn leave_open(
-        self: &Arc<Batch>,
-        task: &Arc<Task>,
-        hosts: Vec<(String, Arc<str>)>,
-        kind: TaskKind,
-    ) {
+    pub(super) async fn leave_open(self: &Arc<Batch>, task: &Arc<Task>, hosts: Vec<(String, Arc<str>)>) {
         let names: Vec<String> = hosts.iter().map(|(host, _)| host.clone()).collect();
-        self.announce(task, &names, kind);
+        self.announce(task, &names);
         for (host, needs) in hosts {
             let mut doing = self.doing(task, &host);
             doing.nth.0 = doing.count(None);
             if doing.set_switches().is_err() {
                 doing.secrecy = Secrecy::Hidden;
             }
-            let attempt = match doing.holds() {
-                Ok(false) if task.loop_over.is_none() => Ok(skip("Conditional result was False")),
+            let attempt = match doing.left_out() {
+                Ok(Some(done)) if task.loop_over.is_none() => Ok(done),
                 _ => Err(match super::doing::entry(task).filter(|_| task.loop_over.is_none()) {
                     Some(entry) => {
                         let foreseen = Box::pin(doing.foresee(entry, &needs)).await;

@@ -10,15 +10,17 @@ use serde_json::Value;
 
 use crate::error::{Diagnostic, Diagnostics};
 use crate::inventory::Selected;
-use crate::playbook::{Block, Play, Role, Step, Task, missing_handler};
+use crate::playbook::{Block, Play, Role, Step, Task};
 use crate::settings;
 use crate::template::{Failure, Templates};
 use crate::vars::{Fleet, Layer, Scope, Var};
 use crate::yaml::Yaml;
 
 use super::ahead::{Ahead, Driver};
+use super::handlers::Notice;
 use super::lanes::{Lane, Strategy};
-use super::{Event, Run, TaskKind, lock};
+use super::task::without_meaning;
+use super::{Event, Run, lock};
 
 /// Whether the run goes on after a play.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +59,11 @@ pub(super) struct State {
     pub exports: Vec<Arc<Role>>,
     /// Per host and role text, the listing of the role that has run there (`allow_duplicates: false`).
     pub listed: HashMap<(String, Arc<str>), Arc<Role>>,
-    /// Per host, the indices of notified handlers.
+    /// The roles that hosts have left before their ends.
+    pub left_roles: Vec<(String, Arc<Role>)>,
+    /// Per host, what was notified since its handlers ran.
+    pub notices: HashMap<String, Vec<Notice>>,
+    /// Per host, the indices of handlers that are to run.
     pub notified: HashMap<String, BTreeSet<usize>>,
     /// The same of those that only a run can say to be notified, with what that needs.
     pub perhaps: HashMap<String, BTreeMap<usize, Arc<str>>>,
@@ -112,6 +118,11 @@ impl Run {
         }
         let batches = self.batches(play, &hosts)?;
         let strategy = self.strategy(play)?;
+        let keywords =
+            [("any_errors_fatal", &play.any_errors_fatal), ("max_fail_percentage", &play.max_fail_percentage)];
+        for (name, _) in keywords.into_iter().filter(|(_, node)| strategy != Strategy::Linear && node.is_some()) {
+            self.send(Event::Warning(without_meaning(name)));
+        }
         self.progress.left.enter(&hosts);
         let shared = Arc::new(play.clone());
         for batch_hosts in batches {
@@ -308,7 +319,8 @@ impl Batch {
             going = self.steps(section, going).await?.going;
             self.ahead.leave();
             // Roles and tasks share one flush, after the tasks (Ansible flushes after pre_tasks, tasks, post_tasks).
-            if !std::ptr::eq(*section, &*play.roles) {
+            if index != ROLES {
+                self.tell_flush(&going);
                 going = self.flush_handlers(going).await?;
             }
         }
@@ -353,7 +365,7 @@ impl Batch {
                 }
                 let hosts = std::mem::take(&mut split.going);
                 let after = match step {
-                    Step::Task(task) => self.task_on(task, hosts, TaskKind::Task).await?,
+                    Step::Task(task) => self.task_on(task, hosts).await?,
                     Step::Block(block) => self.block(block, hosts).await?,
                 };
                 split.going = after.going;
@@ -365,7 +377,7 @@ impl Batch {
         .boxed()
     }
 
-    fn drop_ended(&self, hosts: &mut Vec<String>) {
+    pub(super) fn drop_ended(&self, hosts: &mut Vec<String>) {
         let state = lock(&self.state);
         hosts.retain(|host| !state.ended.contains(host) && !state.unreachable.contains(host));
     }
@@ -409,114 +421,6 @@ impl Batch {
         Ok(split)
     }
 
-    /// Runs the handlers that `hosts` notified, in the order they are defined, until no new one is notified.
-    pub(super) async fn flush_handlers(self: &Arc<Batch>, hosts: Vec<String>) -> Result<Vec<String>, Diagnostics> {
-        let mut going = hosts;
-        let mut index = 0;
-        loop {
-            let next = {
-                let mut state = lock(&self.state);
-                if index >= state.handlers.len() {
-                    break;
-                }
-                let notified: Vec<String> = going
-                    .iter()
-                    .filter(|host| state.notified.get_mut(*host).is_some_and(|indices| indices.remove(&index)))
-                    .cloned()
-                    .collect();
-                let perhaps = |host: &String| Some((host.clone(), state.perhaps.get_mut(host)?.remove(&index)?));
-                let perhaps: Vec<(String, Arc<str>)> = going.iter().filter_map(perhaps).collect();
-                (state.handlers[index].clone(), notified, perhaps)
-            };
-            let (handler, notified, mut perhaps) = next;
-            perhaps.retain(|(host, _)| !notified.contains(host));
-            if !notified.is_empty() {
-                let after = self.task_on(&handler, notified.clone(), TaskKind::Handler).await?;
-                going.retain(|host| !notified.contains(host) || after.going.contains(host));
-            }
-            if !perhaps.is_empty() {
-                Box::pin(self.leave_open(&handler, perhaps, TaskKind::Handler)).await;
-            }
-            index += 1;
-        }
-        self.drop_ended(&mut going);
-        Ok(going)
-    }
-
-    /// Takes note of a notification, which may be one that only a run can say; an unknown name is an error that suggests
-    /// a handler there is.
-    pub(super) fn notify(
-        &self,
-        host: &str,
-        topic: &str,
-        perhaps: Option<&Arc<str>>,
-    ) -> Result<Vec<Arc<Task>>, Diagnostic> {
-        let handlers = lock(&self.state).handlers.clone();
-        let names: Vec<String> =
-            handlers.iter().enumerate().map(|(index, handler)| self.handler_name((index, handler), host)).collect();
-        let answers: Vec<usize> =
-            (0..handlers.len()).filter(|index| handlers[*index].answers_to(topic, &names[*index])).collect();
-        // Of several handlers with one name those of the last role or of the play are meant, and the first of them; a topic
-        // reaches all that listen.
-        let listens = |index: &usize| handlers[*index].listens_to(topic);
-        let role = |index: usize| handlers[index].keywords.role.as_ref().map(Arc::as_ptr);
-        let last = answers.iter().rfind(|index| !listens(index)).map(|index| role(*index));
-        let named = answers.iter().copied().find(|index| !listens(index) && Some(role(*index)) == last);
-        let mut listening: Vec<usize> = Vec::new();
-        for index in answers.iter().copied().filter(listens).rev() {
-            // Of those that have one name, too, the last one is meant.
-            let twin = |known: &usize| !names[index].is_empty() && names[*known] == names[index];
-            match listening.iter_mut().find(|known| twin(known)) {
-                None => listening.push(index),
-                Some(known) if role(*known) == role(index) => *known = index,
-                Some(_) => {}
-            }
-        }
-        let chosen: Vec<usize> = listening.into_iter().chain(named).collect();
-        if chosen.is_empty() && self.run.loader.allows_missing_handlers {
-            self.send(Event::Warning(missing_handler(topic)));
-            return Ok(Vec::new());
-        }
-        if chosen.is_empty() {
-            let error = Diagnostic::new(missing_handler(topic));
-            return Err(error.suggest(topic, names.iter().map(String::as_str)));
-        }
-        let tasks = chosen.iter().map(|index| handlers[*index].clone()).collect();
-        let mut state = lock(&self.state);
-        match perhaps {
-            None => state.notified.entry(host.to_string()).or_default().extend(chosen),
-            Some(needs) => {
-                let open = state.perhaps.entry(host.to_string()).or_default();
-                for index in chosen {
-                    open.entry(index).or_insert_with(|| needs.clone());
-                }
-            }
-        }
-        Ok(tasks)
-    }
-
-    /// Returns the name that a handler has for a host; none where it cannot be rendered, which is told once.
-    fn handler_name(&self, (index, handler): (usize, &Task), host: &str) -> String {
-        let Some(name) = &handler.keywords.name else { return String::new() };
-        let scope = self.run.fleet.scope(host, &self.layers(&handler.keywords, host));
-        match self.run.templates.render(name, &scope) {
-            Ok(Value::String(name)) => name,
-            Ok(other) => other.to_string(),
-            Err(Failure::Unknown(_)) => String::new(),
-            Err(Failure::Wrong(error)) => {
-                if handler.listen.is_empty() && lock(&self.state).unusable.insert(index) {
-                    let text = format!(
-                        "Handler '{}' is unusable: nothing listens to it, and its name cannot be rendered: {}",
-                        name.key(),
-                        error.message
-                    );
-                    self.send(Event::Warning(text));
-                }
-                String::new()
-            }
-        }
-    }
-
     /// Notes failed hosts and says whether the failure stops everyone (`any_errors_fatal`, `max_fail_percentage`).
     pub(super) fn note_failures(&self, failed: &[String], fatal_for_all: bool) -> Result<bool, Diagnostics> {
         let mut state = lock(&self.state);
@@ -525,6 +429,7 @@ impl Batch {
             return Ok(false);
         }
         let limit = match &self.play.max_fail_percentage {
+            _ if self.strategy != Strategy::Linear => None,
             None => None,
             Some(node) => {
                 let scope = self.run.fleet.play_scope(&self.play.vars);
@@ -548,6 +453,9 @@ impl Batch {
         self.run.fleet.set_fact(host, "ansible_failed_result", Var::Known(result.clone()));
     }
 }
+
+/// The roles' place among the sections of a play.
+const ROLES: usize = 1;
 
 /// Returns how many hosts an entry of `serial` stands for; at least one.
 fn batch_size(value: &Value, hosts: usize) -> Option<usize> {

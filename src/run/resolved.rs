@@ -6,13 +6,20 @@ use serde_json::{Map, Value, json};
 
 use crate::error::Diagnostic;
 use crate::playbook::keywords::is_template;
-use crate::playbook::{Task, library};
+use crate::playbook::{Task, library, merge};
+use crate::template::behind;
 use crate::vars::{Layer, Scope, Var};
 use crate::yaml::Yaml;
 
-use super::action::text_of;
-use super::doing::Doing;
+use super::action::{self, text_of};
+use super::doing::{Doing, entry};
 use super::trouble::Trouble;
+
+/// Says whether an action takes text that is no mapping of its arguments.
+fn takes_text(task: &Task) -> bool {
+    let action = || action::find(&task.action).and_then(|action| action.free_form);
+    entry(task).map_or_else(action, |entry| entry.free_form).is_some()
+}
 
 /// What a task may want to know of the machine that it is delegated to.
 const ABOUT_A_DELEGATE: &[&str] =
@@ -41,7 +48,8 @@ impl Doing<'_> {
     /// Returns the task with its action's name and its `args` rendered, where they are templates.
     pub(super) fn resolved(&self) -> Result<Option<Arc<Task>>, Trouble> {
         let named = is_template(&self.task.action);
-        if !named && self.task.args.is_none() && self.omitted.is_empty() {
+        let whole = self.task.free_form.is_some() && !takes_text(self.task);
+        if !named && !whole && self.task.args.is_empty() && self.omitted.is_empty() {
             return Ok(None);
         }
         let mut task = Task::clone(self.task);
@@ -54,31 +62,36 @@ impl Doing<'_> {
             task.action = crate::playbook::short(name.trim()).into();
             let custom = self.batch.run.loader.library.find(&task.action, &self.batch.play.directory);
             let custom = custom.map(|path| library::read(&path)).transpose();
-            for (name, value) in task.keywords.defaults_of(&task.action) {
-                if !task.arguments.iter().any(|(known, _)| known.key() == name.key()) {
-                    task.arguments.push((name, value));
-                }
-            }
+            task.args.extend(task.keywords.defaults_of(&task.action));
             task.custom = custom.map_err(|error| error.at(&task.action_place))?.map(Arc::new);
         }
-        if let Some(node) = task.args.take() {
-            let place = node.place.clone();
-            match self.templates().render(&node.in_list(), &self.scope)?.get(0) {
-                None => {}
-                Some(Value::Object(arguments)) => {
-                    for (name, value) in arguments {
-                        if !task.arguments.iter().any(|(key, _)| key.as_str() == Some(name)) {
-                            task.arguments.push((Yaml::text_at(name, &place), Yaml::literal(value, &place)));
-                        }
-                    }
-                }
-                Some(other) => {
-                    let message = format!("Finalization of task args failed: `args` should be a mapping, not {other}");
-                    return Err(Diagnostic::new(message).at(&place).into());
-                }
-            }
+        // What stands in place of the arguments is stronger than what stands beside them.
+        let whole = if takes_text(&task) { None } else { task.free_form.take() };
+        for node in whole.into_iter().chain(std::mem::take(&mut task.args)) {
+            merge(&mut task.arguments, &self.arguments_of(&node)?);
         }
         Ok(Some(Arc::new(task)))
+    }
+
+    /// Returns the arguments that a template stands for: as they were written, where it is a variable's name and nothing else.
+    fn arguments_of(&self, node: &Yaml) -> Result<Vec<(Yaml, Yaml)>, Trouble> {
+        let place = &node.place;
+        let written = node.as_str().and_then(|text| behind(text, &self.scope)).unwrap_or(node);
+        if let Some(arguments) = written.as_map() {
+            return Ok(arguments.to_vec());
+        }
+        match self.templates().render(&node.in_list(), &self.scope)?.get(0) {
+            None => Ok(Vec::new()),
+            Some(Value::Object(arguments)) => {
+                let literal =
+                    |(name, value): (&String, &Value)| (Yaml::text_at(name, place), Yaml::literal(value, place));
+                Ok(arguments.iter().map(literal).collect())
+            }
+            Some(other) => {
+                let message = format!("Finalization of task args failed: they should be a mapping, not {other}");
+                Err(Diagnostic::new(message).at(place).hint("give them as `args: \"{{ mapping }}\"`").into())
+            }
+        }
     }
 
     /// Returns the keywords that come to `omit`, each with what stands above it. One that cannot be rendered says so where it is

@@ -1,16 +1,16 @@
 //! `until` and `retries`: a task that is done again until it is well.
 
 use super::Event;
-use super::doing::{Doing, Done, duration, skip};
+use super::doing::{Doing, Done, duration};
 use super::trouble::{Trouble, failure};
 
 impl Doing<'_> {
     /// Does the task as often as `until` and `retries` ask for.
     pub(super) async fn attempt(&self) -> Result<Done, Trouble> {
         self.may_go_on()?;
-        if !self.holds()? && !self.was_at_work() {
+        if let Some(done) = self.left_out()?.filter(|_| !self.was_at_work()) {
             self.approve_none()?;
-            return Ok(skip("Conditional result was False"));
+            return Ok(done);
         }
         let Some(until) = &self.task.until else {
             let retries = match &self.task.retries {

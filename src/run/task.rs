@@ -8,9 +8,9 @@ use futures::stream::{self, StreamExt as _};
 use serde_json::{Value, json};
 
 use crate::change::Secrecy;
-use crate::error::Diagnostics;
+use crate::error::{Diagnostic, Diagnostics};
 use crate::playbook::keywords::is_template;
-use crate::playbook::{Keywords, Step, Task, short};
+use crate::playbook::{Keywords, Role, Section, Step, Task, short};
 use crate::settings;
 use crate::template::Failure;
 use crate::vars::{Layer, Scope, TaskLayers, Var};
@@ -33,38 +33,28 @@ pub(super) struct Ended {
 
 impl Batch {
     /// Runs a task on hosts and reports on each.
-    pub(super) async fn task_on(
-        self: &Arc<Batch>,
-        task: &Arc<Task>,
-        hosts: Vec<String>,
-        kind: TaskKind,
-    ) -> Result<Split, Diagnostics> {
-        let (hosts, left_out) = self.without_repeated_role(task, hosts);
-        if hosts.is_empty() || (kind == TaskKind::Task && !self.is_selected(task, &hosts)) {
+    pub(super) async fn task_on(self: &Arc<Batch>, task: &Arc<Task>, hosts: Vec<String>) -> Result<Split, Diagnostics> {
+        let (hosts, left_out) = self.without_role(task, hosts);
+        if hosts.is_empty() || (task.section == Section::Tasks && !self.is_selected(task, &hosts)) {
             return Ok(Split { going: self.in_order(hosts, left_out), failed: Vec::new() });
         }
         if task.action == "meta" {
-            if kind == TaskKind::Handler {
-                self.announce(task, &hosts, kind);
+            if task.section == Section::Handlers {
+                self.announce(task, &hosts);
             }
             return Box::pin(self.meta(task, self.in_order(hosts, left_out))).await;
         }
-        let mut split = self.work_on(task, hosts, kind).await?;
+        let mut split = self.work_on(task, hosts).await?;
         split.going = self.in_order(split.going, left_out);
         Ok(split)
     }
 
     /// Runs a task that is selected.
-    async fn work_on(
-        self: &Arc<Batch>,
-        task: &Arc<Task>,
-        hosts: Vec<String>,
-        kind: TaskKind,
-    ) -> Result<Split, Diagnostics> {
+    async fn work_on(self: &Arc<Batch>, task: &Arc<Task>, hosts: Vec<String>) -> Result<Split, Diagnostics> {
         let apart = self.strategy != Strategy::Linear;
-        if apart && task.run_once.is_some() {
-            let text = "`run_once` has no meaning under this strategy: the task is done for every host";
-            self.send(Event::Warning(text.into()));
+        let keywords = [("run_once", &task.run_once), ("any_errors_fatal", &task.keywords.any_errors_fatal)];
+        for (name, _) in keywords.into_iter().filter(|(_, node)| apart && node.is_some()) {
+            self.send(Event::Warning(without_meaning(name)));
         }
         let once = match &task.run_once {
             _ if apart => false,
@@ -75,29 +65,58 @@ impl Batch {
                 match self.run.switch(node, &scope) {
                     Err(Failure::Unknown(needs)) if self.run.options.mode == Mode::Check => {
                         let open = hosts.iter().map(|host| (host.clone(), needs.clone())).collect();
-                        Box::pin(self.leave_open(task, open, kind)).await;
+                        Box::pin(self.leave_open(task, open)).await;
                         return Ok(Split { going: hosts, failed: Vec::new() });
                     }
                     once => once.map_err(|failure| wrong(failure, node))?,
                 }
             }
         };
-        self.announce(task, &hosts, kind);
+        self.announce(task, &hosts);
         let targets: Vec<String> = if once { hosts[..1].to_vec() } else { hosts.clone() };
         let facts_for = |host: &String| if once { self.reached() } else { vec![host.clone()] };
+        let throttle = self.throttle(task, &hosts)?;
+        let turns = throttle.and_then(|at_once| Some(self.lane.as_ref()?.turns(task, at_once)));
+        let _turn = match &turns {
+            // It is never closed.
+            Some(turns) => turns.acquire().await.ok(),
+            None => None,
+        };
         let work = stream::iter(targets.into_iter().map(|host| self.on_host(task, facts_for(&host).into(), host)));
-        let mut ended: Vec<Ended> = work.buffer_unordered(self.run.options.forks.max(1)).collect().await;
+        let mut ended: Vec<Ended> =
+            work.buffer_unordered(self.run.options.forks.clamp(1, throttle.unwrap_or(usize::MAX))).collect().await;
         ended.sort_by_key(|end| hosts.iter().position(|host| *host == end.host));
         self.settle(task, hosts, (ended, once)).await
     }
 
-    /// Splits off the hosts on which an equal listing of the task's role has already run.
-    fn without_repeated_role(&self, task: &Task, hosts: Vec<String>) -> (Vec<String>, Vec<String>) {
-        let Some((role, once)) = task.keywords.role.as_ref().and_then(|role| Some((role, role.once.clone()?))) else {
+    /// Returns how many hosts may do a task at a time, where it says so.
+    fn throttle(&self, task: &Task, hosts: &[String]) -> Result<Option<usize>, Diagnostics> {
+        let Some((node, host)) = task.keywords.throttle.as_ref().zip(hosts.first()) else { return Ok(None) };
+        let scope = self.run.fleet.scope(host, &self.layers(&task.keywords, host));
+        let value = match self.run.templates.render(node, &scope) {
+            // A check makes nothing that could be too much at once.
+            Err(Failure::Unknown(_)) if self.run.options.mode == Mode::Check => return Ok(None),
+            value => value.map_err(|failure| wrong(failure, node))?,
+        };
+        let number = value.as_u64().or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));
+        let number = number.ok_or_else(|| {
+            Diagnostic::new(format!("`throttle` should be a number of hosts, not {value}")).at(&node.place)
+        })?;
+        Ok((number > 0).then_some(number as usize))
+    }
+
+    /// Splits off the hosts that have left the task's role, and those on which an equal listing of it has already run.
+    fn without_role(&self, task: &Task, hosts: Vec<String>) -> (Vec<String>, Vec<String>) {
+        let Some(role) = task.keywords.role.as_ref().filter(|_| task.section == Section::Tasks) else {
             return (hosts, Vec::new());
         };
         let mut state = lock(&self.state);
         hosts.into_iter().partition(|host| {
+            let is_left = |(left, of): &(String, Arc<Role>)| left == host && role.is_part_of(of);
+            if state.left_roles.iter().any(is_left) {
+                return false;
+            }
+            let Some(once) = role.once.clone() else { return true };
             let first = state.listed.entry((host.clone(), once.clone())).or_insert_with(|| role.clone());
             Arc::ptr_eq(first, role)
         })
@@ -161,6 +180,9 @@ impl Batch {
     /// Says whether a failure of a task on one of these hosts ends the play for all.
     pub(super) fn is_fatal(&self, task: &Task, hosts: &[String]) -> Result<bool, Diagnostics> {
         let node = task.keywords.any_errors_fatal.as_ref().or(self.play.any_errors_fatal.as_ref());
+        if self.strategy != Strategy::Linear {
+            return Ok(false);
+        }
         let Some(node) = node else { return Ok(settings::switch("ANSIBLE_ANY_ERRORS_FATAL", false)) };
         let Some(host) = hosts.first() else { return Ok(false) };
         let scope = self.run.fleet.scope(host, &self.layers(&self.play.keywords, host));
@@ -193,7 +215,7 @@ impl Batch {
         steps.iter().any(|step| step.any(&|task| self.starts_at(task, &self.hosts[0])))
     }
 
-    pub(super) fn announce(&self, task: &Arc<Task>, hosts: &[String], kind: TaskKind) {
+    pub(super) fn announce(&self, task: &Arc<Task>, hosts: &[String]) {
         let place = place_of(task);
         let name = self.name_of(task, &hosts[0]);
         if let Some(plan) = &self.run.plan {
@@ -202,6 +224,7 @@ impl Batch {
         let speaks = speaks(task) || self.is_debug(task, &hosts[0]);
         let hosts = if self.lane.is_some() { self.hosts.len() } else { hosts.len() };
         let written = self.written(task);
+        let kind = if task.section == Section::Handlers { TaskKind::Handler } else { TaskKind::Task };
         let started = Event::TaskStarted { hosts, kind, name, place, speaks, written };
         match &self.lane {
             Some(lane) => lane.begin(task, started),
@@ -209,14 +232,16 @@ impl Batch {
         }
     }
 
-    /// Returns the lines around a task's beginning, where the run is to say so much and the task hides nothing.
+    /// Returns the lines around a task's beginning, where the task hides nothing.
     fn written(&self, task: &Task) -> String {
-        if self.run.options.verbosity < 2 || task.keywords.no_log.is_some() {
+        if task.keywords.no_log.is_some() {
             return String::new();
         }
         let place = task.keywords.place.as_ref().unwrap_or(&task.action_place);
         let line = place.line as usize;
-        let lines = place.source.text.lines().enumerate().take(line).skip(line.saturating_sub(3));
+        // What is before it may be what another task hides.
+        let first = line.saturating_sub(if place.source.text.contains("no_log") { 1 } else { 3 });
+        let lines = place.source.text.lines().enumerate().take(line).skip(first);
         lines.map(|(index, line)| format!("{:>4} {line}\n", index + 1)).collect()
     }
 
@@ -381,19 +406,23 @@ impl Batch {
 
     pub(super) async fn gather_facts(self: &Arc<Batch>, hosts: Vec<String>) -> Result<Split, Diagnostics> {
         let task = Arc::new(self.facts_task());
-        self.work_on(&task, hosts, TaskKind::Task).await
+        self.work_on(&task, hosts).await
     }
 
     /// The implicit first task of a play.
     fn facts_task(&self) -> Task {
-        let place = &self.play.place;
         let keywords = Keywords {
-            name: Some(Yaml::text_at("Gathering Facts", place)),
+            name: Some(Yaml::text_at("Gathering Facts", &self.play.place)),
             tags: vec!["always".into()],
             ..(*self.play.keywords).clone()
         };
-        Task { arguments: self.play.gathering(), ..Task::implied("setup", place, keywords) }
+        self.play.gathering(keywords)
     }
+}
+
+/// Says that a keyword does nothing where hosts do not wait for each other.
+pub(super) fn without_meaning(keyword: &str) -> String {
+    format!("`{keyword}` has no meaning under this strategy: each host does the task by itself")
 }
 
 /// Says where a task stands: `FILE:LINE`.

@@ -5,7 +5,7 @@ use serde_json::Map;
 use crate::error::{Diagnostic, Diagnostics};
 use crate::modules::{self, Entry};
 use crate::playbook::keywords::{check_variable, is_template};
-use crate::playbook::{Keywords, Play, Playbook, Step, Task};
+use crate::playbook::{Keywords, Play, Playbook, Section, Step, Task, hands_on};
 use crate::template::{Syntax, Templates};
 use crate::vars::{Layer, Var};
 use crate::yaml::{Data, Yaml};
@@ -101,10 +101,9 @@ fn verify_task(task: &Task, templates: &Templates, rescued: bool, errors: &mut D
     for condition in [&task.changed_when, &task.failed_when, &task.until].into_iter().flatten() {
         errors.extend(templates.check(condition, Syntax::Expression));
     }
-    let texts =
-        [&task.delegate_to, &task.retries, &task.delay, &task.timeout, &task.asynchronous, &task.poll, &task.args];
+    let texts = [&task.delegate_to, &task.retries, &task.delay, &task.timeout, &task.asynchronous, &task.poll];
     let looped = task.loop_over.as_ref().map(|over| &over.items);
-    for node in texts.into_iter().flatten().chain(looped).chain(&task.notify).chain(&task.free_form) {
+    for node in texts.into_iter().flatten().chain(looped).chain(&task.notify).chain(&task.free_form).chain(&task.args) {
         errors.extend(templates.check(node, Syntax::Template));
     }
     let forgiven = rescued || task.keywords.ignore_errors.is_some() || task.failed_when.is_some();
@@ -147,7 +146,7 @@ fn is_true(node: Option<&Yaml>) -> bool {
 fn whole(task: &Task) -> bool {
     let words = task.free_form.as_ref().and_then(Yaml::as_str).is_some_and(is_template);
     let takes_words = modules::find(&task.action).is_some_and(|entry| entry.free_form.is_none());
-    task.args.is_some()
+    !task.args.is_empty()
         || (words && takes_words)
         || task.arguments.is_empty() && task.free_form.as_ref().and_then(Yaml::as_str).is_some_and(is_whole_template)
 }
@@ -197,13 +196,24 @@ fn verify_action(action: &action::Action, task: &Task, errors: &mut Diagnostics)
             let error = Diagnostic::new(format!("unknown `meta` word `{word}`")).at(&task.action_place);
             errors.push(error.hint(format!("one of: {}", meta::META.join(", "))));
         }
+        let place = match task.section {
+            Section::Handlers => Some("a handler"),
+            Section::Tasks => task.keywords.role.is_none().then_some("outside of a role"),
+        };
+        if word == "flush_handlers" && task.section == Section::Handlers {
+            errors.push(Diagnostic::new("flush_handlers cannot be used as a handler").at(&task.action_place));
+        }
+        if let Some(place) = place.filter(|_| word == "end_role") {
+            errors.push(Diagnostic::new(format!("Cannot execute 'end_role' from {place}")).at(&task.action_place));
+        }
     }
 }
 
 /// Checks names, and values wherever they hold no template.
 fn verify_arguments(entry: &Entry, task: &Task, errors: &mut Diagnostics) {
     let mut fixed = Map::new();
-    let mut open = false;
+    // What `module_defaults` says may be for the module behind this one on hosts of another kind.
+    let mut open = hands_on(entry.name) && !task.keywords.module_defaults.is_empty();
     for (name, value) in &task.arguments {
         let key = name.key();
         if let Err(error) = entry.check_name(&key) {

@@ -47,6 +47,7 @@ use Kind::{List, Number, PathList, PathSpec, Switch, Text};
 
 #[rustfmt::skip]
 pub const SETTINGS: &[Setting] = &[
+    row(("ALLOW_BROKEN_CONDITIONALS", "ANSIBLE_ALLOW_BROKEN_CONDITIONALS"), (D, "allow_broken_conditionals"), (Switch, "False"), "Conditions may come to something else than a boolean, which counts as Python has it."),
     row(("ANSIBLE_FORCE_COLOR", "ANSIBLE_FORCE_COLOR"), (D, "force_color"), (Switch, "False"), "Colours where there is no terminal, too."),
     row(("ANSIBLE_NOCOLOR", "ANSIBLE_NOCOLOR"), (D, "nocolor"), (Switch, "False"), "No colours."),
     row(("ANSIBLE_NOCOWS", "ANSIBLE_NOCOWS"), (D, "nocows"), (Switch, "True"), "There are no cows."),
@@ -58,6 +59,7 @@ pub const SETTINGS: &[Setting] = &[
     row(("DEFAULT_BECOME_FLAGS", "ANSIBLE_BECOME_FLAGS"), (P, "become_flags"), (Text, ""), "Its flags."),
     row(("DEFAULT_BECOME_METHOD", "ANSIBLE_BECOME_METHOD"), (P, "become_method"), (Text, "sudo"), "`sudo`, `su` or `doas`."),
     row(("DEFAULT_BECOME_USER", "ANSIBLE_BECOME_USER"), (P, "become_user"), (Text, "root"), "Whom to become."),
+    row(("DEFAULT_DEBUG", "ANSIBLE_DEBUG"), (D, "debug"), (Switch, "False"), "Says on which hosts handlers run at the points that no task makes."),
     row(("DEFAULT_FORCE_HANDLERS", "ANSIBLE_FORCE_HANDLERS"), (D, "force_handlers"), (Switch, "False"), "Notified handlers run even on hosts that failed."),
     row(("DEFAULT_FORKS", "ANSIBLE_FORKS"), (D, "forks"), (Number, "50"), "How many hosts work on a task at once."),
     row(("DEFAULT_GATHERING", "ANSIBLE_GATHERING"), (D, "gathering"), (Text, "implicit"), "`explicit`: facts are gathered only where a play says so; `smart`: once for each host."),

@@ -192,6 +192,9 @@ mod conditions {
             ("\"{{ x }}\" ", false),
             ("changed_result is changed", true),
             ("lazy.ok == 5", true),
+            ("\"'{{ s }}' == 'hello world'\"", true),
+            ("\"'{{ x }}' in ['4', '{{ x }}']\"", true),
+            ("\"{{ expression }}\"", true),
         ] {
             match (text, holds(text)) {
                 ("\"{{ x }}\" ", result) => assert!(result.unwrap_err().contains("without `{{ }}`")),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use minijinja::value::{Enumerator, Object, ObjectRepr, Serde, Value};
 use minijinja::{Environment, Error, ErrorKind};
 
-use crate::error::Diagnostic;
+use crate::error::{Diagnostic, Place, Source};
 use crate::secret;
 use crate::vars::{Fleet, Scope, Var, files};
 use crate::vault;
@@ -124,6 +124,17 @@ impl Context {
         if let Some(text) = text.filter(|_| self.run.secret.load(Ordering::Relaxed)) {
             secret::note(text);
         }
+    }
+
+    /// Renders a text that stands in another template.
+    pub fn rendered(self: &Arc<Context>, text: &str) -> Result<Value, Error> {
+        native::render(&self.run.environment, text, self.value()).map_err(|broken| {
+            let place = Place::new(&Arc::new(Source { path: "template".into(), text: text.into() }), 1, 1);
+            match Fault::new(&broken, &Origin::Node(&Yaml::text_at(text, &place)), self).failure() {
+                Failure::Wrong(diagnostic) => raise(Failure::Wrong(Diagnostic { place: None, ..diagnostic })),
+                unknown => raise(unknown),
+            }
+        })
     }
 
     fn text(self: &Arc<Context>, path: &str, text: &str, yaml: &Yaml) -> Option<Value> {

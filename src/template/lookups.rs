@@ -22,7 +22,7 @@ use super::filters;
 use super::prepared::Prepared;
 use super::shown::Use;
 use super::values::{Omit, items, pairs};
-use super::{found, functions, moments, passwords, tables, url};
+use super::{elements, found, functions, moments, passwords, tables, url};
 
 /// The functions that call a lookup by its name.
 pub(super) const CALLS: [&str; 3] = ["lookup", "query", "q"];
@@ -69,7 +69,7 @@ const LOOKUPS: &[(&str, Lookup)] = &[
     ("pipe", pipe),
     ("random_choice", random_choice),
     ("sequence", sequence),
-    ("subelements", subelements),
+    ("subelements", elements::subelements),
     ("template", template),
     ("together", together),
     ("unvault", unvault),
@@ -339,28 +339,6 @@ fn together(terms: &mut Terms) -> Result<Vec<Value>, Error> {
     let length = lists.iter().map(Vec::len).max().unwrap_or(0);
     let item = |list: &Vec<Value>, index| list.get(index).cloned().unwrap_or(Value::from(()));
     Ok((0..length).map(|index| lists.iter().map(|list| item(list, index)).collect()).collect())
-}
-
-fn subelements(terms: &mut Terms) -> Result<Vec<Value>, Error> {
-    let expected = "subelements lookup expects a list of two or three items,";
-    let [elements, path, options @ ..] = terms.terms.as_slice() else {
-        return Err(wrong(format!("{expected} a list and the name of a list in its items")));
-    };
-    if options.len() > 1 {
-        return Err(wrong(format!("{expected} not {}", terms.terms.len())));
-    }
-    if !matches!(elements.kind(), ValueKind::Map | ValueKind::Seq | ValueKind::Iterable) || path.as_str().is_none() {
-        return Err(wrong(format!("{expected} first a dict or a list, second a string pointing to the subkey")));
-    }
-    if options.iter().any(|options| options.kind() != ValueKind::Map) {
-        return Err(wrong("the optional third item must be a dict with flags ('skip_missing')"));
-    }
-    let skip = options.first().map(|options| options.get_attr("skip_missing")).transpose()?;
-    // A list that a task with a condition has not registered.
-    if elements.kind() == ValueKind::Map && elements.get_attr("skipped")?.is_true() {
-        return Ok(Vec::new());
-    }
-    filters::pairs_below(elements, path, skip.is_some_and(|skip| skip.is_true()))
 }
 
 /// `start=1 end=5 stride=2 format=%02d`, `1-5/2`, or the same as keywords.

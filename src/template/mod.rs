@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::error::{Diagnostic, Diagnostics, Source};
 use crate::host::TemplateOptions;
-use crate::vars::Scope;
+use crate::settings;
+use crate::vars::{Scope, Var};
 use crate::yaml::{Data, Yaml};
 
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod behaviour;
 mod call;
 mod chance;
 mod context;
+mod elements;
 mod fault;
 mod filters;
 mod found;
@@ -39,7 +41,7 @@ mod values;
 use context::{Context, has_template, is_template, is_vault};
 use fault::{Broken, Fault, Origin};
 pub use lookups::commands_run;
-use prepared::Prepared;
+use prepared::{Prepared, Tokens};
 use shown::leniently;
 pub use shown::{KNOWN_AFTER_APPLY, Use};
 pub use uses::Uses;
@@ -164,13 +166,21 @@ impl Templates {
                 Err(Failure::Wrong(error.msg("Encountered untrusted template or expression.")))
             }
             Data::Text(text) if !text.trim().is_empty() => {
+                // A variable may hold an expression; what a template makes is none.
+                if let Some(node) = behind(text, scope).filter(|node| node.as_str().is_some() && !has_template(node)) {
+                    return self.condition(node, scope);
+                }
                 let context = Context::new(&self.environment, scope);
-                let wrapped = is_template(text);
+                let wrapped = is_template(text) && !self.is_expression(text);
                 let evaluate = if wrapped { native::render } else { native::evaluate };
                 let value = evaluate(&self.environment, text, context.value())
                     .map_err(|broken| Fault::new(&broken, &Origin::Node(node), &context).failure())?;
                 match value.kind() {
                     minijinja::value::ValueKind::Bool => Ok(value.is_true()),
+                    minijinja::value::ValueKind::String if wrapped => {
+                        Err(Failure::Wrong(not_boolean(&value, wrapped).at(&node.place)))
+                    }
+                    _ if settings::switch("ANSIBLE_ALLOW_BROKEN_CONDITIONALS", false) => Ok(value.is_true()),
                     _ => Err(Failure::Wrong(not_boolean(&value, wrapped).at(&node.place))),
                 }
             }
@@ -181,6 +191,12 @@ impl Templates {
         }
     }
 
+    /// Says whether a condition is an expression of which at most strings are templates.
+    fn is_expression(&self, text: &str) -> bool {
+        let tokens = Tokens::new(text, Syntax::Expression, self.environment.syntax());
+        !is_template(&tokens.without_strings(text))
+    }
+
     /// Runs lookup `name` on the rendered `terms`, as `with_NAME:` does. The result is a list.
     ///
     /// Of `with_first_found` terms may be undefined: they are passed over.
@@ -189,19 +205,43 @@ impl Templates {
             return self.lookup(name, &self.render(terms, scope)?, scope);
         }
         let context = Context::new(&self.environment, scope);
-        let fail = |broken: Broken| Fault::new(&broken, &Origin::Node(terms), &context).failure();
-        let expression = |text: &str| Some(text.trim().strip_prefix("{{")?.strip_suffix("}}")?.to_string());
-        let given = match &*terms.data {
-            // A list with something undefined in it is no value yet.
-            Data::Text(text) if expression(text).is_some_and(|inner| !inner.contains("{{")) => {
-                let inner = expression(text).unwrap_or_default();
-                native::evaluate(&self.environment, &inner, context.value()).map_err(fail)?
-            }
-            Data::Text(text) => native::render(&self.environment, text, context.value()).map_err(fail)?,
-            _ => context.written("", terms).unwrap_or_default(),
+        let given = self.defined(terms, &context).map_err(Fault::failure)?;
+        let fail = |error| Fault::new(&Broken::whole(error), &Origin::Node(terms), &context).failure();
+        let found = lookups::with(name, &given, &context).map_err(fail)?;
+        values::json(&found).map_err(fail)
+    }
+
+    /// Renders a node without what needs something undefined. A list with something undefined in it is a value, as long as it is
+    /// not written into a text.
+    fn defined(&self, node: &Yaml, context: &Arc<Context>) -> Result<minijinja::Value, Fault> {
+        let kept = |node: &Yaml| match self.defined(node, context) {
+            Err(Fault::Undefined(_)) => Ok(None),
+            value => value.map(Some),
         };
-        let found = lookups::with(name, &given, &context).map_err(|error| fail(Broken::whole(error)))?;
-        values::json(&found).map_err(|error| fail(Broken::whole(error)))
+        let expression = |text: &str| {
+            let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
+            (!inner.contains("{{")).then(|| inner.to_string())
+        };
+        match &*node.data {
+            Data::List(items) => {
+                let kept: Result<Vec<_>, _> = items.iter().filter_map(|item| kept(item).transpose()).collect();
+                kept.map(minijinja::Value::from)
+            }
+            Data::Map(map) => {
+                let kept = map
+                    .iter()
+                    .filter_map(|(key, value)| Some(kept(value).transpose()?.map(|value| (key.key(), value))));
+                kept.collect::<Result<Vec<_>, _>>().map(minijinja::Value::from_pairs)
+            }
+            Data::Text(text) if has_template(node) && !is_vault(node) => {
+                let value = match expression(text) {
+                    Some(expression) => native::evaluate(&self.environment, &expression, context.value()),
+                    None => native::render(&self.environment, text, context.value()),
+                };
+                value.map_err(|broken| Fault::new(&broken, &Origin::Node(node), context))
+            }
+            _ => Ok(context.written("", node).unwrap_or_default()),
+        }
     }
 
     /// Runs lookup `name` on rendered `terms`. The result is a list.
@@ -327,6 +367,14 @@ pub fn test_names() -> Vec<&'static str> {
 /// Says whether templates know a function of this name.
 pub fn is_function(name: &str) -> bool {
     lookups::functions().any(|known| known == name)
+}
+
+/// Returns what stands behind a template that is the name of a variable and nothing else, as it was written.
+pub fn behind<'a>(template: &str, scope: &'a Scope) -> Option<&'a Yaml> {
+    match scope.get(template.trim().strip_prefix("{{")?.strip_suffix("}}")?.trim())? {
+        Var::Written(node) => Some(node),
+        _ => None,
+    }
 }
 
 fn nowhere() -> Source {

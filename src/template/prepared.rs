@@ -7,6 +7,8 @@ use minijinja::machinery::{Span, Token, tokenize};
 use minijinja::syntax::SyntaxConfig;
 
 use super::Syntax;
+use super::context::is_template;
+use super::lookups::CALLS;
 
 /// Words that stand between operands and are none themselves.
 pub(super) const OPERATORS: [&str; 7] = ["and", "or", "not", "in", "is", "if", "else"];
@@ -61,6 +63,17 @@ impl<'a> Tokens<'a> {
         }
     }
 
+    /// Returns the text without what its strings hold.
+    pub fn without_strings(&self, text: &str) -> String {
+        let strings = self.0.iter().filter(|(token, _)| matches!(token, Token::Str(_) | Token::String(_)));
+        let (mut rest, mut copied) = (String::new(), 0);
+        for (_, span) in strings {
+            rest.push_str(text.get(copied..span.start_offset as usize).unwrap_or_default());
+            copied = span.end_offset as usize;
+        }
+        rest + text.get(copied..).unwrap_or_default()
+    }
+
     /// Says whether this token stands between `{{` and `}}`, and not in a block.
     fn is_printed(&self, index: usize) -> bool {
         let begins = |(token, _): &&(Token, Span)| matches!(token, Token::VariableStart | Token::BlockStart);
@@ -70,6 +83,20 @@ impl<'a> Tokens<'a> {
     fn range(&self, index: usize) -> Range<usize> {
         let span = self.0[index].1;
         span.start_offset as usize..span.end_offset as usize
+    }
+
+    /// Says whether this token stands between the parentheses of a call of a lookup.
+    fn is_given_to_lookup(&self, index: usize) -> bool {
+        let mut closed = 0;
+        (1..index).rev().any(|index| {
+            match self.0[index].0 {
+                Token::ParenClose => closed += 1,
+                Token::ParenOpen if closed > 0 => closed -= 1,
+                Token::ParenOpen => return self.ident(index - 1).is_some_and(|name| CALLS.contains(&name)),
+                _ => {}
+            }
+            false
+        })
     }
 
     /// Returns the bracket that the one at `close` closes.
@@ -127,7 +154,12 @@ impl<'a> Prepared<'a> {
     pub fn new(text: &'a str, syntax: Syntax, config: &SyntaxConfig) -> Prepared<'a> {
         let tokens = Tokens::new(text, syntax, config);
         let mut edits = Vec::new();
-        for index in 1..tokens.0.len() {
+        for index in 0..tokens.0.len() {
+            edits.extend(embedded(&tokens, syntax, index));
+            if index == 0 {
+                edits.extend(group((text, syntax), &tokens, index));
+                continue;
+            }
             if tolerates_undefined(&tokens, index) {
                 edits.extend(chain(&tokens, index - 1));
             }
@@ -267,6 +299,21 @@ fn group((text, syntax): (&str, Syntax), tokens: &Tokens, index: usize) -> Optio
     }
     spelt.push_str(rest);
     (spelt != written).then_some((range, spelt))
+}
+
+/// Spells a string that is a template itself as `('...'|_embedded)`: Ansible renders those of conditions and of what lookups are
+/// given.
+fn embedded(tokens: &Tokens, syntax: Syntax, index: usize) -> Vec<(Range<usize>, String)> {
+    let holds_template = match &tokens.0[index].0 {
+        Token::Str(text) => is_template(text),
+        Token::String(text) => is_template(text),
+        _ => false,
+    };
+    if !holds_template || !(syntax == Syntax::Expression || tokens.is_given_to_lookup(index)) {
+        return Vec::new();
+    }
+    let Range { start, end } = tokens.range(index);
+    vec![(start..start, "(".into()), (end..end, "|_embedded)".into())]
 }
 
 /// Spells `a - b` as `a|_minus(b)` where moments may be meant: the engine's `-` is for numbers only.

@@ -30,6 +30,7 @@ lazy: {ok: "{{ x }}", bad: "{{ nope }}", deep: ["{{ s }}", {k: "{{ l }}"}]}
 bad: "{{ nope.x }}"
 raw: !unsafe "{{ x }}"
 key: b
+expression: x == 5 and s is match('hello')
 changed_result: {changed: true, failed: false}
 failed_result: {changed: false, failed: true, skipped: false}
 skipped_result: {skipped: true, changed: false}
@@ -452,6 +453,12 @@ fn functions_and_lookups() {
         ("{{ query('dict', {'a': 1}) }}", json!([{"key": "a", "value": 1}])),
         ("{{ lookup('items', [1, [2]]) }}", json!([1, [2]])),
         ("{{ lookup('list', 'a', 'b') }}", json!("a,b")),
+        ("{{ lookup('list', '{{ key }}{{ x }}', 'b') }}", json!("b5,b")),
+        ("{{ '{{ key }}' }}", json!("{{ key }}")),
+        (
+            "{{ lookup('subelements', people + [{'skipped': true}], 'tags') | map(attribute=1) | list }}",
+            json!(["a", "b", "c"]),
+        ),
         ("{{ q('sequence', 'start=1 end=3 format=h%02d') }}", json!(["h01", "h02", "h03"])),
         ("{{ query('sequence', count=2) }}", json!(["1", "2"])),
         ("{{ query('sequence', '4-8/2') }}", json!(["4", "6", "8"])),

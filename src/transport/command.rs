@@ -112,6 +112,8 @@ pub struct Become {
     pub password: Option<Secret>,
     pub flags: Option<String>,
     pub exe: Option<String>,
+    /// What the method asks for the password with, in the host's language; empty: what is known of it decides.
+    pub prompts: Vec<String>,
 }
 
 /// Quotes a word for POSIX `sh`, in the form Python's `shlex.quote` prints.

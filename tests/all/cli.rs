@@ -87,7 +87,7 @@ fn all_errors_of_a_playbook_are_shown_at_once_and_nothing_runs() {
     - teplate: {src: a, dest: b}
 ",
     );
-    let printed = program.run("play -i hosts play.yml").expect(1);
+    let printed = program.run("play -i hosts play.yml").expect(4);
     assert_eq!(printed.stdout, "");
     for part in [
         "unknown argument `dst` for `copy`",
@@ -121,6 +121,22 @@ fn failed_and_unreachable_hosts_have_exit_codes_of_their_own() {
         .file("ping.yml", "- hosts: all\n  gather_facts: no\n  tasks:\n    - ping:\n");
     let unreachable = program.run("play -i far ping.yml").expect(4);
     assert!(unreachable.stdout.contains("fatal: [far]: UNREACHABLE!"), "{}", unreachable.stdout);
+}
+
+#[test]
+fn a_playbook_that_cannot_be_read_has_the_exit_code_that_ansible_has() {
+    let program = Program::new();
+    program.file("hosts", LOCAL).file("twice.yml", "- hosts: all\n  vars: {foo: bar, foo: baz}\n  tasks: []\n");
+    let read = |how: &str| {
+        let mut command = program.command();
+        command.args(["play", "-i", "hosts", "twice.yml"]).env("ANSIBLE_DUPLICATE_YAML_DICT_KEY", how);
+        program.printed(command.output().unwrap())
+    };
+    let says = "Found duplicate mapping key 'foo'";
+    assert!(read("error").expect(4).stderr.contains(says));
+    assert!(read("warn").expect(0).stderr.contains(says));
+    assert!(!read("ignore").expect(0).stderr.contains(says));
+    program.run("play -i hosts gone.yml").expect(1);
 }
 
 #[test]

@@ -13,7 +13,14 @@ use crate::sshd::{Account, run};
 
 /// How to become a user, with the method's own program and flags.
 pub fn becoming(method: &str, user: &str, password: Option<&Secret>) -> Become {
-    Become { method: method.into(), user: user.into(), password: password.cloned(), flags: None, exe: None }
+    Become {
+        method: method.into(),
+        user: user.into(),
+        password: password.cloned(),
+        flags: None,
+        exe: None,
+        prompts: Vec::new(),
+    }
 }
 
 /// Rules of sudo for one account; removed when dropped.

@@ -130,3 +130,60 @@ fn a_strategy_that_is_not_there_is_refused() {
     assert_ne!(printed.status, 0);
     assert!(printed.stderr.contains("strategy `fast` is not supported"), "{}", printed.stderr);
 }
+
+/// Counts itself in a file while it is at work, and how many it found there.
+const COUNTED: &str = "
+  gather_facts: no
+  tasks:
+    - shell: echo x >> here; wc -l < here; sleep 0.3; sed -i 1d here
+      args: {chdir: \"{{ playbook_dir }}\"}
+      throttle: \"{{ at_once }}\"
+      register: found
+    - debug: {msg: \"found {{ found.stdout }}\"}
+";
+
+#[test]
+fn no_more_hosts_than_throttle_says_do_a_task_at_a_time() {
+    for strategy in ["linear", "free"] {
+        // What is one machine does one thing at a time, unless it has several names for its users.
+        let (program, sshd) = (Program::new(), Sshd::start(""));
+        let host = |name: &str| {
+            format!(
+                "{name} ansible_host=127.0.0.1 ansible_port={} ansible_user=root ansible_ssh_private_key_file={} {}\n",
+                sshd.port,
+                sshd.target().keys[0].display(),
+                format_args!("ansible_ssh_extra_args='-o ServerAliveInterval={}'", name.len()),
+            )
+        };
+        program.file(".ssh/known_hosts", &sshd.known_hosts_line("ed25519"));
+        program.file("hosts", &["a", "bb", "ccc"].map(host).concat());
+        program.file("play.yml", &format!("- hosts: all\n  strategy: {strategy}{COUNTED}"));
+        let printed = program.run("play -i hosts play.yml -e at_once=1").expect(0);
+        assert_eq!(printed.stdout.matches("found 1").count(), 3, "{}", printed.stdout);
+    }
+}
+
+#[test]
+fn a_failure_is_a_hosts_own_where_hosts_do_not_wait_for_each_other() {
+    let (_program, printed) = play(
+        "- hosts: web
+  gather_facts: no
+  strategy: free
+  any_errors_fatal: true
+  max_fail_percentage: 0
+  tasks:
+    - fail: {msg: only b}
+      when: inventory_hostname == 'b'
+    - command: echo after
+- hosts: web
+  gather_facts: no
+  tasks:
+    - debug: {msg: \"then {{ inventory_hostname }}\"}
+",
+        "",
+    );
+    let printed = printed.expect(2);
+    for said in ["then a", "then c", "`any_errors_fatal` has no meaning under this strategy"] {
+        assert!(printed.stdout.contains(said), "{}", printed.stdout);
+    }
+}

@@ -50,7 +50,7 @@ fn each_method_becomes_from_the_command_line_and_from_keywords() {
         let words = format!("play -i hosts who.yml -b --become-method {method} --become-user {} -K", other.name);
         has(&answering(&program, password.reveal(), &words).expect(0), &format!("mx is {}", other.name));
         let wrong = answering(&program, "wrong", &words).expect(2);
-        has(&wrong, &format!("`{method}` did not accept the password for becoming `{}`", other.name));
+        has(&wrong, &format!("Incorrect {method} password: it was not accepted for becoming `{}`", other.name));
     }
     let keywords = format!("- hosts: all\n  become: yes\n  become_user: {}\n  become_method: su\n", other.name);
     program.file("site.yml", &WHO.replace("- hosts: all\n", &keywords));

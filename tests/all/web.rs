@@ -347,3 +347,23 @@ fn a_lookup_asks_from_the_controller() {
     assert!(printed.stdout.contains("HTTP Error 404: Not Here"), "{}", printed.stdout);
     assert!(web.seen().iter().all(|asked| asked.header("user-agent") == Some("ansible-httpget")));
 }
+
+#[test]
+fn the_environment_of_a_task_reaches_what_asks() {
+    let web = Web::start();
+    let program = program(
+        &web,
+        "    - uri: {url: http://far.invalid/status, status_code: [200, 404]}
+      environment: {http_proxy: URL}
+    - get_url: {url: http://far.invalid/plain, dest: DIR/dest/it}
+      environment: {http_proxy: URL}
+      ignore_errors: yes
+    - uri: {url: http://far.invalid/told, method: POST, body: x, status_code: [201, 404]}
+      environment: {http_proxy: URL}
+",
+    );
+    play(&program, "").expect(0);
+    for asked in ["GET http://far.invalid/status", "GET http://far.invalid/plain", "POST http://far.invalid/told"] {
+        assert!(web.seen().iter().any(|seen| seen.line.starts_with(asked)), "{asked}: {:?}", web.seen());
+    }
+}

@@ -220,7 +220,7 @@ impl GetUrl {
             return body.map(Content::here).ok_or_else(|| self.failed(&request, -1, "Request failed: no end".into()));
         };
         let digest = Some(digest(host, &plain, "sha256").await?);
-        let by = Box::new(command(&plain, Part::Body)?);
+        let by = Box::new(host.as_the_task(command(&plain, Part::Body)?));
         Ok(Content { size, digest, body: Body::Printed { by, here: false } })
     }
 

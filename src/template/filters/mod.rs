@@ -3,6 +3,7 @@
 use minijinja::{Environment, Error, Value};
 
 use super::call::{Call, Role, Row, wrong};
+use super::context::Context;
 
 mod collections;
 mod encoding;
@@ -32,6 +33,7 @@ const FILTERS: &[&[Row]] = &[
 
 /// What [`super::prepared`] spells Python's operators as.
 const ENGINE: &[Row] = &[
+    ("_embedded", embedded),
     ("_get", get),
     ("_minus", super::moments::minus),
     ("_percent", percent),
@@ -118,6 +120,12 @@ fn get(call: &mut Call) -> Result<Value, Error> {
         (false, Some(name)) => parent.get_attr(name).or_else(|_| parent.get_item(&key)),
         (false, None) => parent.get_item(&key),
     }
+}
+
+/// A string that is a template.
+fn embedded(call: &mut Call) -> Result<Value, Error> {
+    let text = call.text()?;
+    Context::of(call.state)?.rendered(&text)
 }
 
 fn percent(call: &mut Call) -> Result<Value, Error> {

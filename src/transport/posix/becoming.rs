@@ -180,13 +180,13 @@ impl Method {
 
     /// The error for a password that the program refused.
     pub fn wrong(&self, user: &Become) -> String {
-        format!("`{}` did not accept the password for becoming `{}`", self.name, user.user)
+        format!("Incorrect {} password: it was not accepted for becoming `{}`", self.name, user.user)
     }
 
     /// The error for a password that there is not.
     pub fn wants(&self, user: &Become) -> String {
         format!(
-            "`{}` wants a password to become `{}` and none was given\n\
+            "Missing {} password: it is needed to become `{}` and none was given\n\
              hint: give it with `--ask-become-pass` or as `ansible_become_password`",
             self.name, user.user
         )
@@ -231,6 +231,7 @@ mod tests {
             password: None,
             flags: flags.map(Into::into),
             exe: exe.map(Into::into),
+            prompts: Vec::new(),
         };
         let method = Method::of(&user).unwrap();
         method.command(&user, asks, ("ask: ", "a 'b'")).unwrap().1
@@ -268,8 +269,9 @@ mod tests {
 
     #[test]
     fn flags_that_are_no_words_are_refused() {
-        let user =
-            Become { method: "su".into(), user: "root".into(), password: None, flags: Some("-s '".into()), exe: None };
+        let flags = Some("-s '".to_string());
+        let (method, user) = ("su".into(), "root".into());
+        let user = Become { method, user, password: None, flags, exe: None, prompts: Vec::new() };
         let refused = Method::of(&user).unwrap().command(&user, Asks::Nobody, ("", "")).unwrap_err();
         assert_eq!(refused.to_string(), "`become_flags` cannot be split into words: -s '");
     }

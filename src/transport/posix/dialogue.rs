@@ -224,8 +224,10 @@ impl<'a> Answers<'a> {
         let line = ear.open_line();
         let told = self.method.asks_as_told && find(&ear.heard, self.prompt.as_bytes()).is_some();
         let question = if told { self.prompt } else { line.as_str() };
-        let about_password = told || asks_password(&line);
-        let asked = about_password || (when == Heard::LongAgo && looks_asked(&line));
+        let (prompts, is_open) = (&self.user.prompts, self.user.prompts.is_empty());
+        let about_password = told || if is_open { asks_password(&line) } else { asks_with(&line, prompts) };
+        // Where the words are known, all others are no question.
+        let asked = about_password || (is_open && when == Heard::LongAgo && looks_asked(&line));
         if !asked {
             return Ok(false);
         }
@@ -250,6 +252,13 @@ impl<'a> Answers<'a> {
 /// Says whether a line without an end asks for a password in English.
 fn asks_password(line: &str) -> bool {
     line.ends_with(':') && line.to_lowercase().contains("password")
+}
+
+/// Says whether a line without an end asks with one of these words.
+fn asks_with(line: &str, prompts: &[String]) -> bool {
+    let bare = |text: &str| text.trim_end_matches([' ', ':', '：']).to_lowercase();
+    let line = bare(line);
+    prompts.iter().any(|prompt| line.ends_with(&bare(prompt)))
 }
 
 /// Says whether a line without an end may be a question.

@@ -156,7 +156,8 @@ impl Elevation {
         let (Become { user, .. }, Method { name, .. }) = (&self.user, self.method);
         let said = if said.is_empty() { "it said nothing".into() } else { format!("it said: {said}") };
         let limit = self.limit.as_secs_f64();
-        TransportError::Refused(format!("`{name}` did not become `{user}` within {limit} s; {said}"))
+        let why = "timed out waiting for privilege escalation prompt";
+        TransportError::Unreachable(format!("{why}: `{name}` did not become `{user}` within {limit} s; {said}"))
     }
 }
 
@@ -180,12 +181,18 @@ mod tests {
 
     /// What becomes of a program that does as the script says where sudo should be.
     async fn refusal(script: &str, password: Option<&str>) -> String {
+        refusal_by(("sudo", &[]), script, password).await
+    }
+
+    /// The same of a method that asks with one of these words.
+    async fn refusal_by((method, prompts): (&str, &[&str]), script: &str, password: Option<&str>) -> String {
         let user = Become {
-            method: "sudo".into(),
+            method: method.into(),
             user: "root".into(),
             password: password.map(Secret::new),
             flags: None,
             exe: Some(shlex::try_join(["/bin/sh", "-c", script]).unwrap()),
+            prompts: prompts.iter().map(|prompt| prompt.to_string()).collect(),
         };
         let elevation = Elevation { limit: Duration::from_millis(500), ..Elevation::new(&user).unwrap() };
         let start = Start { nonce: "1".into(), line: "exit".into(), first: "", bulk: false };
@@ -196,12 +203,31 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_waited_for_for_ever() {
         let silent = refusal("sleep 300", None).await;
-        assert_eq!(silent, "`sudo` did not become `root` within 0.5 s; it said nothing");
+        assert_eq!(
+            silent,
+            "timed out waiting for privilege escalation prompt: `sudo` did not become `root` within 0.5 s; it said nothing"
+        );
         let talking = refusal("echo Touch the key. >&2; sleep 300", Some("x")).await;
-        assert_eq!(talking, "`sudo` did not become `root` within 0.5 s; it said: Touch the key.");
+        assert_eq!(
+            talking,
+            "timed out waiting for privilege escalation prompt: `sudo` did not become `root` within 0.5 s; it said: Touch the key."
+        );
         // It lets the user in, and the shell does not come.
         let stuck = refusal(r"printf '\0361 0\n'; printf '\0361 0\n' >&2; sleep 300", None).await;
-        assert_eq!(stuck, "`sudo` did not become `root` within 0.5 s; it said nothing");
+        assert_eq!(
+            stuck,
+            "timed out waiting for privilege escalation prompt: `sudo` did not become `root` within 0.5 s; it said nothing"
+        );
+    }
+
+    #[tokio::test]
+    async fn only_the_words_that_were_said_ask_for_the_password() {
+        let script = r"printf 'Kennwort : ' >&2; read -r word; echo Sorry >&2; exit 1";
+        let known = refusal_by(("su", &["kennwort"]), script, Some("x")).await;
+        assert_eq!(known, "Incorrect su password: it was not accepted for becoming `root`");
+        let script = "printf 'Password: ' >&2; sleep 300";
+        let other = refusal_by(("su", &["kennwort"]), script, Some("x")).await;
+        assert!(other.ends_with("within 0.5 s; it said: Password:"), "{other}");
     }
 
     #[tokio::test]

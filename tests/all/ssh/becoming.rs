@@ -104,7 +104,7 @@ async fn a_wrong_password_is_refused_at_once_in_the_methods_name() {
     for (login, method, exe) in ways {
         let user = Become { exe, ..becoming(method, &other.name, Some(&wrong)) };
         let refused = who(target(&sshd, login), &user).await;
-        let says = format!("`{method}` did not accept the password for becoming `{}`", other.name);
+        let says = format!("Incorrect {method} password: it was not accepted for becoming `{}`", other.name);
         assert_eq!(refused, Err(says), "{user:?}");
     }
 }
@@ -127,7 +127,7 @@ async fn a_password_that_is_not_there_is_missed_at_once() {
         let user = Become { exe, ..becoming(method, &other.name, None) };
         let refused = who(target(&sshd, login), &user).await.unwrap_err();
         let says = format!(
-            "`{method}` wants a password to become `{}` and none was given\n\
+            "Missing {method} password: it is needed to become `{}` and none was given\n\
              hint: give it with `--ask-become-pass` or as `ansible_become_password`",
             other.name
         );
@@ -217,10 +217,10 @@ async fn every_setting_of_sudo_about_passwords_is_met() {
     assert_eq!(who(target(&sshd, &account), &theirs).await, Ok(other.name.clone()));
     let ours = becoming("sudo", &other.name, Some(&account.password));
     let refused = who(target(&sshd, &account), &ours).await.unwrap_err();
-    assert_eq!(refused, format!("`sudo` did not accept the password for becoming `{}`", other.name));
+    assert_eq!(refused, format!("Incorrect sudo password: it was not accepted for becoming `{}`", other.name));
     let _sudo = Sudoers::grant(&account, "", "rootpw");
     let refused = who(target(&sshd, &account), &ours).await.unwrap_err();
-    assert_eq!(refused, format!("`sudo` did not accept the password for becoming `{}`", other.name));
+    assert_eq!(refused, format!("Incorrect sudo password: it was not accepted for becoming `{}`", other.name));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -45,7 +45,7 @@ impl Drop for Sudoer {
 }
 
 fn sudo(user: &str, password: Option<Secret>) -> Become {
-    Become { method: "sudo".into(), user: user.into(), password, flags: None, exe: None }
+    Become { method: "sudo".into(), user: user.into(), password, flags: None, exe: None, prompts: Vec::new() }
 }
 
 async fn text(host: &Posix, script: &str) -> String {

@@ -21,7 +21,14 @@ use super::paths::{a_big_content_goes_both_ways, a_write_makes_exactly_after};
 use super::{Machine, PATH_LAWS, hold};
 
 fn sudo(user: &str, password: Option<&str>) -> Become {
-    Become { method: "sudo".into(), user: user.into(), password: password.map(Secret::new), flags: None, exe: None }
+    Become {
+        method: "sudo".into(),
+        user: user.into(),
+        password: password.map(Secret::new),
+        flags: None,
+        exe: None,
+        prompts: Vec::new(),
+    }
 }
 
 /// Says whether this process may become anybody.
@@ -130,7 +137,7 @@ async fn a_password_is_given_when_asked_for_and_a_wrong_one_is_told() {
     let root = tempfile::tempdir().unwrap();
     a_big_content_goes_both_ways(&machine, root.path()).await;
 
-    for (password, says) in [(Some("wrong"), "did not accept"), (None, "wants a password")] {
+    for (password, says) in [(Some("wrong"), "Incorrect sudo password"), (None, "Missing sudo password")] {
         let error = Posix::start(login.clone(), Some(&sudo("root", password))).await.err().unwrap();
         let TransportError::Refused(why) = &error else { panic!("{error:?}") };
         assert!(why.contains(says) && why.contains("`root`") && !why.contains("wrong"), "{why}");

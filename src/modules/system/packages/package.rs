@@ -27,7 +27,7 @@ pub const PACKAGE: Entry = Entry {
 const ARGUMENTS: &[Argument] = &[Argument::new(
     "use",
     Kind::Text,
-    "What manages them: `auto` or `apt`. A host without is refused by what it has. All else is handed on to it.",
+    "What manages them: `auto` or `apt`; where the task does not say, the variable `ansible_package_use` does. A host without is refused by what it has. All else is handed on to it.",
 )];
 
 #[derive(Deserialize)]
@@ -44,7 +44,9 @@ struct Package {
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     let fields: Fields = arguments.read()?;
-    let manager = fields.manager.map(|name| name.trim_start_matches("ansible.builtin.").to_string());
+    let manager = fields
+        .manager
+        .map(|name| name.trim_start_matches("ansible.builtin.").trim_start_matches("ansible.legacy.").to_string());
     Ok(Box::new(Package { apt: Apt::read(arguments)?, manager: manager.unwrap_or("auto".into()) }))
 }
 

@@ -1,0 +1,103 @@
+//! Handlers: what they include, and when they are told to run.
+
+use crate::program::{Printed, Program};
+
+fn play(program: &Program, text: &str) -> Printed {
+    program.file("hosts", "a ansible_connection=local\nb ansible_connection=local\n").file("play.yml", text);
+    program.run("play -i hosts -f 1 play.yml")
+}
+
+#[test]
+fn what_a_handler_includes_is_told_as_handlers_and_is_selected_by_no_tag() {
+    let program = Program::new();
+    program
+        .file("more.yml", "- include_tasks: inner.yml\n  when: inventory_hostname == 'a'\n- name: second\n  debug:\n");
+    program.file("inner.yml", "- name: first\n  debug:\n");
+    program.file("hosts", "a ansible_connection=local\nb ansible_connection=local\n");
+    program.file(
+        "play.yml",
+        "- hosts: all
+  gather_facts: no
+  tasks:
+    - command: echo x
+      notify: more
+      tags: chosen
+  handlers:
+    - name: more
+      include_tasks: more.yml
+",
+    );
+    let printed = program.run("play -i hosts -f 1 --tags chosen play.yml").expect(0);
+    for name in ["first", "second"] {
+        assert!(printed.stdout.contains(&format!("RUNNING HANDLER [{name}]")), "{}", printed.stdout);
+        assert!(!printed.stdout.contains(&format!("TASK [{name}]")), "{}", printed.stdout);
+    }
+}
+
+#[test]
+fn a_handler_that_notifies_an_earlier_one_is_followed_by_it_at_the_next_point() {
+    let printed = play(
+        &Program::new(),
+        "- hosts: a
+  gather_facts: no
+  tasks:
+    - command: echo x
+      notify: second
+  handlers:
+    - name: first
+      debug: {msg: first ran}
+    - name: second
+      debug: {msg: second ran}
+      changed_when: true
+      notify: first
+",
+    )
+    .expect(0);
+    let order = |text: &str| printed.stdout.find(text).unwrap_or_else(|| panic!("no {text} in\n{}", printed.stdout));
+    assert!(order("second ran") < order("first ran"), "{}", printed.stdout);
+}
+
+#[test]
+fn a_point_at_which_handlers_run_is_told_of_where_that_is_asked_for() {
+    let program = Program::new();
+    program.file("hosts", "a ansible_connection=local\n").file("ansible.cfg", "[defaults]\ndebug = true\n");
+    program.file(
+        "play.yml",
+        "- hosts: a
+  gather_facts: no
+  pre_tasks: [{command: echo x}]
+  tasks: [{command: echo x, notify: it}]
+  handlers: [{name: it, debug: }]
+",
+    );
+    let printed = program.run("play -i hosts play.yml").expect(0);
+    assert_eq!(printed.stdout.matches("META: triggered running handlers for a").count(), 1, "{}", printed.stdout);
+}
+
+#[test]
+fn a_role_that_is_included_twice_has_its_handler_run_once() {
+    let program = Program::new();
+    program.file("roles/it/tasks/main.yml", "- command: echo x\n  notify: it\n");
+    program.file("roles/it/handlers/main.yml", "- name: it\n  debug: {msg: ran}\n");
+    let printed = play(
+        &program,
+        "- hosts: a
+  gather_facts: no
+  tasks:
+    - include_role: {name: it}
+    - include_role: {name: it}
+",
+    )
+    .expect(0);
+    assert_eq!(printed.stdout.matches("\"msg\": \"ran\"").count(), 1, "{}", printed.stdout);
+}
+
+#[test]
+fn a_block_is_no_handler() {
+    let block = "- hosts: a\n  tasks: []\n  handlers: [{name: it, block: [{debug: }]}]\n";
+    let printed = play(&Program::new(), block).expect(4);
+    assert!(printed.stderr.contains("Using a block as a handler is not supported."), "{}", printed.stderr);
+    let flush = "- hosts: a\n  tasks: []\n  handlers: [{name: it, meta: flush_handlers}]\n";
+    let printed = play(&Program::new(), flush).expect(1);
+    assert!(printed.stderr.contains("flush_handlers cannot be used as a handler"), "{}", printed.stderr);
+}
