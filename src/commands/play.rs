@@ -117,6 +117,10 @@ pub struct Arguments {
     /// Start at the first task with this name
     #[arg(long, value_name = "NAME")]
     pub start_at_task: Option<String>,
+    /// What decides the names that `tempfile` takes; of two runs with the same they are the same
+    #[arg(long, value_name = "TEXT", default_value_t = drawn(), hide_default_value = true)]
+    #[serde(default)]
+    pub seed: String,
     /// List the hosts of each play and stop
     #[arg(long)]
     #[serde(skip)]
@@ -440,7 +444,13 @@ fn options(arguments: &Arguments, mode: Mode) -> Options {
         verbosity: arguments.printing.verbose,
         force_handlers: arguments.force_handlers,
         playbooks: arguments.playbooks.iter().map(|path| path.display().to_string()).collect(),
+        seed: if arguments.seed.is_empty() { drawn().into() } else { arguments.seed.as_str().into() },
     }
+}
+
+/// Returns a seed that no other run has. The system has no randomness only before it is up.
+fn drawn() -> String {
+    format!("{:016x}", getrandom::u64().unwrap_or_default())
 }
 
 /// Prints what `--list-*` and `--syntax-check` ask for.

@@ -370,7 +370,7 @@ impl Doing<'_> {
         let machine = run.connections.opened(&login, &user)?.ahead(sender.clone());
         let controller = Arc::new(self.controller(Use::Host).await.ok()?);
         let mut view = View::new(&host, machine, run.progress.pendings.clone(), (controller, Arc::new(NoPeers)));
-        view.only_asks = true;
+        (view.only_asks, view.seed) = (true, run.options.seed.clone());
         Some(view)
     }
 }
