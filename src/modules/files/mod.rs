@@ -5,6 +5,7 @@ use super::Entry;
 mod blockinfile;
 pub(super) mod checksum;
 mod copy;
+mod details;
 pub(super) mod edit;
 mod fetch;
 mod file;
@@ -15,6 +16,7 @@ mod ini_file;
 mod install;
 mod json;
 mod lineinfile;
+mod link;
 mod mode;
 mod pattern;
 pub(super) mod place;
@@ -156,7 +158,10 @@ mod tests {
             ("file", json!({"path": "/s", "state": "absent"})),
             ("file", json!({"path": "/s/l", "src": "a", "state": "link", "force": true})),
             ("file", json!({"path": "/s/l", "src": "d", "state": "link"})),
-            ("file", json!({"path": "/s/d/t", "state": "touch", "modification_time": "preserve"})),
+            (
+                "file",
+                json!({"path": "/s/d/t", "state": "touch", "modification_time": "preserve", "access_time": "preserve"}),
+            ),
             ("copy", json!({"content": "a\n", "dest": "/s/a", "backup": true})),
             ("copy", json!({"content": "b\n", "dest": "/s/l", "follow": true})),
             ("copy", json!({"content": "c\n", "dest": "/s/d", "mode": "0640"})),
