@@ -15,6 +15,7 @@ use crate::yaml::{Data, Yaml};
 mod behaviour;
 mod call;
 mod chance;
+mod constants;
 mod context;
 mod fault;
 mod filters;
@@ -165,9 +166,10 @@ impl Templates {
             }
             Data::Text(text) if !text.trim().is_empty() => {
                 let context = Context::new(&self.environment, scope);
-                let wrapped = is_template(text);
+                let wrapped = constants::is_wrapped(text);
                 let evaluate = if wrapped { native::render } else { native::evaluate };
-                let value = evaluate(&self.environment, text, context.value())
+                let text = if wrapped { text.as_str().into() } else { constants::spelled_out(text) };
+                let value = evaluate(&self.environment, &text, context.value())
                     .map_err(|broken| Fault::new(&broken, &Origin::Node(node), &context).failure())?;
                 match value.kind() {
                     minijinja::value::ValueKind::Bool => Ok(value.is_true()),
