@@ -46,7 +46,7 @@ pub struct Place {
 pub fn unreadable(error: ModuleError, path: &str) -> ModuleError {
     match error {
         ModuleError::Host(TransportError::Refused(why)) if why.to_lowercase().contains("permission denied") => {
-            ModuleError::failed(format!("File is not readable: {path}\n{why}"))
+            ModuleError::failed(format!("File is not readable: {path}: Permission denied\n{why}"))
         }
         other => other,
     }
