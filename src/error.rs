@@ -62,16 +62,24 @@ pub struct Diagnostic {
     pub hint: Option<String>,
     /// What the result of a task says instead, where Ansible has words that playbooks compare.
     pub msg: Option<String>,
+    /// What the result of a task says in `details`, where Ansible's does.
+    pub details: Option<String>,
 }
 
 impl Diagnostic {
     pub fn new(message: impl Into<String>) -> Diagnostic {
-        Diagnostic { message: message.into(), place: None, hint: None, msg: None }
+        Diagnostic { message: message.into(), place: None, hint: None, msg: None, details: None }
     }
 
     /// Sets what `msg` of a task's result says.
     pub fn msg(mut self, text: impl Into<String>) -> Diagnostic {
         self.msg = Some(text.into());
+        self
+    }
+
+    /// Sets what `details` of a task's result says.
+    pub fn details(mut self, text: impl Into<String>) -> Diagnostic {
+        self.details = Some(text.into());
         self
     }
 

@@ -131,6 +131,7 @@ async fn guarded((plan, read): (Plan, Read), arguments: &Arguments, passwords: G
         become_method: told.become_method,
         become_user: told.become_user,
         start_at_task: told.start_at_task,
+        seed: told.seed,
         printing: arguments.printing.clone(),
         ..play::Arguments::default()
     };

@@ -124,6 +124,7 @@ fn told(arguments: &play::Arguments) -> Told {
         tags: arguments.tags.clone(),
         skip_tags: arguments.skip_tags.clone(),
         start_at_task: arguments.start_at_task.clone(),
+        seed: arguments.seed.clone(),
         user: arguments.user.clone(),
         private_key: arguments.private_key.as_deref().map(|path| state::absolute(&text(&path.to_path_buf()))),
         connection: arguments.connection.clone(),

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -25,6 +26,7 @@ use crate::run::plan::{Before, Guard, Read, Recorder};
 use crate::run::{self, Mode, Options, Run};
 use crate::settings;
 use crate::template::{self, Failure, Templates};
+use crate::vars::cache::Cache;
 use crate::vars::{self, Fleet};
 use crate::yaml::Yaml;
 
@@ -117,6 +119,10 @@ pub struct Arguments {
     /// Start at the first task with this name
     #[arg(long, value_name = "NAME")]
     pub start_at_task: Option<String>,
+    /// What decides the names that `tempfile` takes; of two runs with the same they are the same
+    #[arg(long, value_name = "TEXT", default_value_t = drawn(), hide_default_value = true)]
+    #[serde(default)]
+    pub seed: String,
     /// List the hosts of each play and stop
     #[arg(long)]
     #[serde(skip)]
@@ -262,7 +268,11 @@ pub(super) fn prepare(arguments: &Arguments) -> Result<Prepared, Stop> {
     let inventory = inventory.map_err(|found| errors.extend(found)).unwrap_or_default();
     let templates = Arc::new(Templates::new());
     let merges = settings::value("ANSIBLE_HASH_BEHAVIOUR").is_some_and(|how| how.trim() == "merge");
-    let fleet = Arc::new(Fleet::new(inventory, extra).merging(merges));
+    let fleet = Fleet::new(inventory, extra).merging(merges);
+    let fleet = Arc::new(match cache()? {
+        Some(cache) => fleet.recalling(cache, !arguments.check),
+        None => fleet,
+    });
     let mut loader = loader(&fleet, &templates);
     loader.library.path.splice(0..0, arguments.module_path.iter().cloned());
     if let (Some(text), [path]) = (&arguments.given, arguments.playbooks.as_slice()) {
@@ -443,7 +453,32 @@ fn options(arguments: &Arguments, mode: Mode) -> Options {
         verbosity: arguments.printing.verbose,
         force_handlers: arguments.force_handlers,
         playbooks: arguments.playbooks.iter().map(|path| path.display().to_string()).collect(),
+        seed: if arguments.seed.is_empty() { drawn().into() } else { arguments.seed.as_str().into() },
     }
+}
+
+/// Returns where facts are kept for later runs, if they are.
+fn cache() -> Result<Option<Cache>, Diagnostic> {
+    if settings::value("ANSIBLE_CACHE_PLUGIN")
+        .is_none_or(|name| name.trim_start_matches("ansible.builtin.") != "jsonfile")
+    {
+        return Ok(None);
+    }
+    let Some(directory) = settings::value("ANSIBLE_CACHE_PLUGIN_CONNECTION").map(PathBuf::from) else {
+        let error = Diagnostic::new("`fact_caching = jsonfile` needs `fact_caching_connection`");
+        return Err(error.hint("it names the directory of the files"));
+    };
+    std::fs::create_dir_all(&directory)
+        .map_err(|error| Diagnostic::new(format!("no facts can be kept in `{}`: {error}", directory.display())))?;
+    let seconds = settings::value("ANSIBLE_CACHE_PLUGIN_TIMEOUT").and_then(|text| text.trim().parse().ok());
+    let limit = Some(seconds.unwrap_or(86_400)).filter(|seconds| *seconds > 0).map(Duration::from_secs);
+    let prefix = settings::value("ANSIBLE_CACHE_PLUGIN_PREFIX").unwrap_or_default();
+    Ok(Some(Cache { directory, prefix, limit }))
+}
+
+/// Returns a seed that no other run has. The system has no randomness only before it is up.
+fn drawn() -> String {
+    format!("{:016x}", getrandom::u64().unwrap_or_default())
 }
 
 /// Prints what `--list-*` and `--syntax-check` ask for.

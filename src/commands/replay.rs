@@ -61,6 +61,7 @@ pub async fn replay(replay: Replay) -> Result<u8, Stop> {
             verbosity,
             force_handlers: false,
             playbooks: Vec::new(),
+            seed: "".into(),
         },
         fleet,
         templates,

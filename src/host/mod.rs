@@ -8,6 +8,7 @@ use crate::change::records::{DIAL, state_name};
 use crate::dns::{Client, Key, Rrset};
 use crate::error::Diagnostic;
 use crate::transport::name::to_local;
+use crate::transport::ssh::config::Local;
 use crate::transport::{
     Address, Body, Command, Content, Entry, Identity, Links, Machines, Node, Output, Owner, Stream, Transport,
     TransportError, Want,
@@ -34,6 +35,10 @@ pub struct View {
     doubt: Arc<Mutex<Option<Arc<str>>>>,
     /// Whether a plan with this view is made for the questions that it asks, and not to be carried out.
     pub only_asks: bool,
+    /// Whether the task's changes are only shown.
+    pub is_check: bool,
+    /// What decides of this run what chance decides else.
+    pub seed: Arc<str>,
 }
 
 /// What a task may read on the controller: its files and its variables.
@@ -85,12 +90,16 @@ impl Default for TemplateOptions {
 }
 
 impl Controller {
-    /// Finds a file that a task names: absolute, below the home directory (`~/`), or below one of the search directories, there in `kind`
+    /// Finds a file that a task names: absolute, below a home directory (`~/`, `~user/`), or below one of the search directories, there in `kind`
     /// (`files`, `templates`) first and then in the directory itself.
     pub fn find(&self, kind: &str, name: &str) -> Result<PathBuf, Diagnostic> {
         let name = match name.strip_prefix("~/") {
             Some(rest) => Path::new(&self.transport.identity().home).join(to_local(rest)),
-            None => to_local(name),
+            // A file may be called so, too.
+            None => match name.strip_prefix('~').and_then(|_| Local::current().with_home(name)) {
+                Some(path) => to_local(&path),
+                None => to_local(name),
+            },
         };
         let mut places = Vec::new();
         for directory in &self.search {
@@ -117,8 +126,19 @@ impl View {
         (controller, machines): (Arc<Controller>, Arc<dyn Machines>),
     ) -> View {
         let doubt = Arc::default();
-        let environment = Arc::default();
-        View { name: name.into(), transport, pendings, controller, machines, environment, doubt, only_asks: false }
+        let (environment, seed) = (Arc::default(), "".into());
+        View {
+            name: name.into(),
+            transport,
+            pendings,
+            controller,
+            machines,
+            environment,
+            doubt,
+            only_asks: false,
+            is_check: false,
+            seed,
+        }
     }
 
     /// The same with what the task adds to the environment.
@@ -143,6 +163,11 @@ impl View {
     /// Says whether changes are planned that were not made: a check that looks ahead of the host.
     pub fn plans_ahead(&self) -> bool {
         self.with(|pending| pending.plans_ahead())
+    }
+
+    /// Says whether a change of a path that was looked at is planned: the host tells of it what it will not be.
+    pub fn is_planned(&self, path: &str) -> bool {
+        self.with(|pending| !pending.is_without_paths() && !matches!(pending.look(path, Links::Keep), Planned::Host(_)))
     }
 
     /// Looks at one path; a link is looked at itself, not through.

@@ -90,6 +90,9 @@ pub type Results = Map<String, Value>;
 /// A result's field with the names of fields that are registered and never printed.
 pub const HIDDEN: &str = "_hidden";
 
+/// A result's field with what stands in `diff` where the task asks for one.
+pub const DIFFERENCE: &str = "_diff";
+
 /// A module's answer.
 pub struct Planned {
     /// Empty means: the host is as asked.

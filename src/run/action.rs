@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::Diagnostic;
 use crate::modules::Results;
-use crate::modules::arguments::unsupported;
+use crate::modules::arguments::{boolean, unsupported};
 use crate::playbook::keywords::{check_variable, is_template};
 use crate::template::{Failure, behind};
 use crate::vars::Var;
@@ -247,7 +247,7 @@ impl Doing<'_> {
     }
 
     fn set_fact(&self, mut arguments: Map<String, Value>) -> Result<Done, Trouble> {
-        arguments.remove("cacheable");
+        let cacheable = arguments.remove("cacheable").and_then(|value| boolean(&value)).unwrap_or(false);
         if arguments.is_empty() {
             let error = Diagnostic::new("`set_fact` needs at least one `name: value`")
                 .msg("No key/value pairs provided, at least one is required for this action to succeed");
@@ -265,6 +265,9 @@ impl Doing<'_> {
             for host in &hosts {
                 self.batch.run.fleet.set_fact(host, name, Var::Known(value.clone()));
             }
+        }
+        for host in hosts.iter().filter(|_| cacheable) {
+            self.batch.run.fleet.add_facts(host, arguments.clone());
         }
         Ok(with("ansible_facts", Value::Object(arguments)))
     }

@@ -371,7 +371,7 @@ impl Doing<'_> {
         let controller = Arc::new(self.controller(Use::Host).await.ok()?);
         let mut view = View::new(&host, machine, run.progress.pendings.clone(), (controller, Arc::new(NoPeers)))
             .with_environment(self.environment().ok()?);
-        view.only_asks = true;
+        (view.only_asks, view.seed) = (true, run.options.seed.clone());
         Some(view)
     }
 }

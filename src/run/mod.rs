@@ -89,6 +89,9 @@ pub struct Options {
     pub force_handlers: bool,
     /// The playbooks' paths, in order, as given; empty where there are none to name.
     pub playbooks: Vec<String>,
+    /// What decides the names that `tempfile` takes: each run has another, and one that keeps to a plan or goes on with another
+    /// run has that one's.
+    pub seed: Arc<str>,
 }
 
 /// Everything one run shares.

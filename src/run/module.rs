@@ -53,9 +53,6 @@ impl Doing<'_> {
             return Ok(done);
         }
         let (mut machine, mut planned) = self.planned(module.as_ref(), limit).await?;
-        if self.with_difference() {
-            result::note_difference(&mut planned);
-        }
         if self.probe {
             let applied = probed(&machine, &planned).await?;
             return self.done(false, planned.result, Some(applied));
@@ -71,12 +68,13 @@ impl Doing<'_> {
                 self.record(&machine, (&planned.changes, waits_for))?;
             }
             let runs = planned.changes.iter().any(|change| matches!(change, Change::Run { .. }));
-            if runs
-                && self.batch.run.options.mode == Mode::Apply
-                && matches!(self.task.action.as_str(), "command" | "shell")
-            {
-                // The task's own `check_mode: true` leaves a command out, as in Ansible.
-                return Ok(skip("Command would have run if not in check mode"));
+            let conditional = ["creates", "removes"].iter().any(|name| arguments.get(name).is_some());
+            let left_out = LEFT_OUT.iter().find(|(action, _)| *action == self.task.action && !conditional);
+            if let (true, Mode::Apply, Some((_, why))) = (runs, self.batch.run.options.mode, left_out) {
+                // The task's own `check_mode: true` leaves a command out of which nothing says what it would change, as in Ansible.
+                let mut done = skip(why);
+                done.result.insert("msg".into(), (*why).into());
+                return Ok(done);
             }
             return self.done(!planned.changes.is_empty(), planned.result, None);
         }
@@ -133,11 +131,6 @@ impl Doing<'_> {
     /// run looks at it like at any other.
     fn is_left_out(&self) -> bool {
         self.mode == Mode::Check && self.task.keywords.check_mode.is_some() && self.task.action == "fetch"
-    }
-
-    /// Says whether the task asks for `diff` in its result: `diff: true`.
-    fn with_difference(&self) -> bool {
-        self.task.action == "file" && self.task.keywords.diff.is_some() && self.show_diff
     }
 
     /// Returns the module of the user's, as it is called.
@@ -244,6 +237,12 @@ impl Doing<'_> {
         }
         self.finish_commands(&mut planned, limit)?;
         self.finish_facts(&mut planned);
+        result::note_warnings(&mut planned);
+        let asked = self.task.keywords.diff.is_some() && self.show_diff;
+        result::note_told_difference(&mut planned, asked);
+        if asked && self.task.action == "file" {
+            result::note_difference(&mut planned);
+        }
         if let Some(earlier) = &self.batch.run.earlier {
             let work = self.work(&machine.host);
             planned.changes.retain(|change| !earlier.has_made(&work, change));
@@ -264,10 +263,12 @@ impl Doing<'_> {
         let controller = Arc::new(self.controller(wanted).await?);
         let pendings = self.batch.run.progress.pendings.clone();
         let view = View::new(&machine.host, machine.transport.clone(), pendings, (controller, machine.peers.clone()));
-        Ok(view.with_environment(match wanted {
+        let mut view = view.with_environment(match wanted {
             Use::Host => self.environment()?,
             Use::Show => self.environment().unwrap_or_default(),
-        }))
+        });
+        (view.seed, view.is_check) = (self.batch.run.options.seed.clone(), self.mode == Mode::Check);
+        Ok(view)
     }
 
     fn done(&self, changed: bool, outcome: Outcome, applied: Option<Applied>) -> Result<Done, Trouble> {
@@ -284,6 +285,8 @@ impl Doing<'_> {
         };
         self.note_facts(&result)?;
         let skipped = result.get("skipped").and_then(Value::as_bool).unwrap_or(false);
+        // What is not as asked and stays so, for a task that asks for that too, is told as changed, as by Ansible.
+        let changed = changed || result.get("changed") == Some(&Value::Bool(true));
         result.insert("changed".into(), changed.into());
         let status = result.get("rc").and_then(Value::as_i64).unwrap_or(0);
         if status != 0 && self.task.failed_when.is_none() && !skipped {
@@ -515,6 +518,14 @@ fn about_template(path: &std::path::Path) -> Arc<Layer> {
     let values = [("ansible_managed", "Ansible managed"), ("template_path", &path), ("template_fullpath", &path)];
     Arc::new(values.into_iter().map(|(name, value)| (name.into(), Var::Known(value.into()))).collect())
 }
+
+/// Commands, and what is said of those that are left out.
+const LEFT_OUT: &[(&str, &str)] = &[
+    ("command", "Command would have run if not in check mode"),
+    ("shell", "Command would have run if not in check mode"),
+    ("script", "Check mode is not supported for this task."),
+    ("raw", "check mode"),
+];
 
 /// Modules that wait for what other hands do: what was asked before they were done is not asked about the same host.
 pub(super) const WAITING: &[&str] = &["wait_for", "wait_for_connection"];

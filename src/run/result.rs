@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::change::{Applied, Change};
-use crate::modules::{HIDDEN, Outcome, Planned, Results};
+use crate::modules::{DIFFERENCE, HIDDEN, Outcome, Planned, Results};
 use crate::transport::{Node, PathChange};
 
 /// Adds what applying gave to a module's own fields, under Ansible's names.
@@ -36,6 +36,23 @@ pub fn merged(mut result: Results, applied: Applied) -> Results {
     }
     result.extend(applied.report);
     result
+}
+
+/// Adds the warnings of a plan.
+pub fn note_warnings(planned: &mut Planned) {
+    if let (Outcome::Known(result) | Outcome::Applied(result), false) =
+        (&mut planned.result, planned.warnings.is_empty())
+    {
+        result.entry("warnings").or_insert(json!(planned.warnings));
+    }
+}
+
+/// Puts what a module tells of its difference into `diff`, if it is asked for.
+pub fn note_told_difference(planned: &mut Planned, asked: bool) {
+    let (Outcome::Known(result) | Outcome::Applied(result)) = &mut planned.result else { return };
+    if let Some(difference) = result.remove(DIFFERENCE).filter(|_| asked) {
+        result.insert("diff".into(), difference);
+    }
 }
 
 /// Adds what differs of the path that a result names, as Ansible's `file` gives it in `diff`.

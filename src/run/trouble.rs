@@ -40,6 +40,7 @@ impl Trouble {
         if error.place.is_some() || error.hint.is_some() {
             result.insert(EXCEPTION.into(), error.to_string().into());
         }
+        result.extend(error.details.clone().map(|details| ("details".to_string(), details.into())));
         Trouble::Failed { message: error.told(), result }
     }
 

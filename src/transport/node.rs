@@ -98,6 +98,9 @@ pub struct PathChange {
     /// What it brings about, a line each, for whoever reviews it: the route of each address. Nothing else reads it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     meaning: Vec<String>,
+    /// The time of access that it is given too, in seconds since 1970. No node has one, for each reader sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    accessed: Option<i64>,
 }
 
 /// Files that have a password or its hash in a field of each line, by the ends of their paths: shadow(5), gshadow(5), and
@@ -111,7 +114,7 @@ impl PathChange {
             let path = path.into();
             let known = SECRET_FIELDS.iter().find(|(end, _)| path.ends_with(end));
             let secret_field = known.map(|(_, field)| *field);
-            PathChange { path, before, after, validate: None, secret_field, meaning: Vec::new() }
+            PathChange { path, before, after, validate: None, secret_field, meaning: Vec::new(), accessed: None }
         })
     }
 
@@ -130,6 +133,16 @@ impl PathChange {
     pub fn meaning_that(mut self, lines: Vec<String>) -> PathChange {
         self.meaning = lines;
         self
+    }
+
+    /// Gives it a time of access too, in seconds since 1970.
+    pub fn accessed_at(mut self, seconds: Option<i64>) -> PathChange {
+        self.accessed = seconds;
+        self
+    }
+
+    pub fn accessed(&self) -> Option<i64> {
+        self.accessed
     }
 
     pub fn meaning(&self) -> &[String] {
@@ -209,6 +222,7 @@ impl PathChange {
             validate: None,
             secret_field: self.secret_field,
             meaning: Vec::new(),
+            accessed: None,
         })
     }
 

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::error::{Diagnostic, Diagnostics};
 use crate::inventory::{Inventory, LOCALHOST, Selected};
 
+use super::cache::{Cache, GATHERED};
 use super::known::{Known, Origin, magic_vars};
 use super::{Layer, Scope, Var, VarsDirectory};
 
@@ -23,6 +24,8 @@ pub struct Fleet {
     extra: Arc<Layer>,
     /// Mappings of several levels are merged (`hash_behaviour`).
     merges: bool,
+    /// Where facts are kept for later runs.
+    cache: Option<Cache>,
 }
 
 struct Inner {
@@ -89,12 +92,32 @@ impl Fleet {
             added: Vec::new(),
             known: None,
         };
-        Fleet { inner: RwLock::new(inner), extra: Arc::new(extra), merges: false }
+        Fleet { inner: RwLock::new(inner), extra: Arc::new(extra), merges: false, cache: None }
     }
 
     /// Merges mappings of several levels, where that is asked for.
     pub fn merging(self, merges: bool) -> Fleet {
         Fleet { merges, ..self }
+    }
+
+    /// Recalls what earlier runs have kept of the hosts, and keeps what this one finds if it is to.
+    pub fn recalling(self, cache: Cache, keeps: bool) -> Fleet {
+        for host in self.hosts() {
+            let facts = cache.read(&host);
+            if facts.get(GATHERED) == Some(&Value::Bool(true)) {
+                self.note_gathered(&host);
+            }
+            if !facts.is_empty() {
+                self.add_facts(&host, facts);
+            }
+        }
+        Fleet { cache: keeps.then_some(cache), ..self }
+    }
+
+    /// Keeps facts for later runs, where that is asked for.
+    fn keep(&self, host: &str, facts: Map<String, Value>) {
+        // The directory was there when the run began; a run does not fail because later ones know less.
+        let _ = self.cache.as_ref().map(|cache| cache.add(host, facts));
     }
 
     /// Makes the `group_vars/` and `host_vars/` beside a playbook the ones that plays see, in place of another playbook's.
@@ -131,6 +154,9 @@ impl Fleet {
 
     /// Forgets what was gathered about a host (`meta: clear_facts`).
     pub fn clear_facts(&self, host: &str) {
+        if let Some(cache) = &self.cache {
+            cache.forget(host);
+        }
         if let Some(learnt) = self.write().learnt.get_mut(host) {
             (learnt.facts, learnt.gathered) = (HostVars::default().facts, false);
         }
@@ -139,6 +165,7 @@ impl Fleet {
     /// Notes that the facts of a host were gathered.
     pub fn note_gathered(&self, host: &str) {
         self.write().host(host).gathered = true;
+        self.keep(host, Map::from_iter([(GATHERED.to_string(), true.into())]));
     }
 
     /// Tells whether the facts of a host were gathered in this run.
@@ -253,6 +280,9 @@ impl Fleet {
     ///
     /// A fact that would decide how the host is reached is only below `ansible_facts`: hosts have no say in that.
     pub fn add_facts(&self, host: &str, facts: Map<String, Value>) {
+        if self.cache.is_some() {
+            self.keep(host, facts.clone());
+        }
         let mut inner = self.write();
         let layer = Arc::make_mut(&mut inner.host(host).facts);
         let mut all = match layer.shift_remove("ansible_facts") {

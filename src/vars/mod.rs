@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::yaml::Yaml;
 
+pub mod cache;
 mod directory;
 mod extra;
 pub mod files;

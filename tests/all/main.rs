@@ -46,6 +46,7 @@ mod named;
 mod own_modules;
 mod packages;
 mod page;
+mod paths;
 mod plan;
 mod play_becoming;
 mod play_over_ssh;

@@ -198,6 +198,31 @@ fn new_lists_are_read_aside_for_a_check_and_in_place_by_the_run() {
 }
 
 #[test]
+fn a_least_version_a_pattern_of_names_and_a_file_are_what_is_asked_for() {
+    let machine = Machine::new("apt: {name: server>=1.0}");
+    let archive = machine.archive();
+    archive.sh("apt-get -q -y install server=1.0");
+    let nothing = machine.play("").expect(0);
+    assert!(nothing.stdout.contains(" changed=0 "), "{}", nothing.stdout);
+    machine.tasks("apt: {name: server>=1.5}");
+    machine.done();
+    assert!(archive.installed().contains("server 2.0"));
+    machine.tasks("apt: {name: server>=3}");
+    assert!(machine.play("").expect(2).stdout.contains("no available installation candidate for server>=3"));
+    machine.tasks("apt: {name: server=1.0, state: absent}");
+    assert!(machine.play("").expect(0).stdout.contains(" changed=0 "));
+    machine.tasks("apt: {name: 'serv?r', state: absent}");
+    machine.done();
+    // What it depends on comes from the archive.
+    let file = archive.path("archive").join("server_2.0.deb");
+    machine.tasks(&format!("apt: {{deb: {}, purge: yes}}", file.display()));
+    machine.done();
+    assert!(archive.installed().contains("library 1.5, server 2.0"), "{}", archive.installed());
+    machine.tasks("apt: {name: nothing-l?ke-it}");
+    assert!(machine.play("").expect(2).stdout.contains("No package(s) matching 'nothing-l?ke-it' available"));
+}
+
+#[test]
 fn what_apt_or_dpkg_cannot_do_is_said_with_what_to_do() {
     let machine = Machine::new("apt: {name: [server, rival]}");
     let archive = machine.archive();

@@ -587,3 +587,33 @@ fn where_a_link_leads_is_hidden_as_its_content() {
     assert!(!told.concat().contains("geheim"), "{}", told.concat());
     assert_eq!(fs::read_link(program.path("new/link")).unwrap().display().to_string(), "/geheim");
 }
+
+#[test]
+fn each_run_has_temp_files_of_its_own_and_one_that_keeps_to_a_plan_those_of_the_plan() {
+    let play = "- hosts: new
+  gather_facts: no
+  tasks:
+    - tempfile: {path: \"{{ base }}\", state: directory}
+      register: place
+    - copy: {content: \"x\\n\", dest: \"{{ place.path }}/x\"}
+    - command: echo {{ place.path }}
+      register: said
+    - copy: {content: \"{{ said.stdout }}\\n\", dest: \"{{ base }}/said\"}
+";
+    let program = pair(play);
+    let made = || -> BTreeSet<String> {
+        let entries = fs::read_dir(program.path("new")).unwrap().map(|entry| entry.unwrap().file_name());
+        entries.map(|name| name.to_string_lossy().into_owned()).filter(|name| name.starts_with("ansible.")).collect()
+    };
+    program.run("plan -i hosts site.yml -o move.plan").expect(0);
+    let planned = fs::read_to_string(program.path("move.plan")).unwrap();
+    program.run("apply move.plan --open run").expect(0);
+    let first = made();
+    let name = first.first().unwrap().clone();
+    assert!(first.len() == 1 && planned.contains(&name), "{first:?}");
+    assert!(program.read("new/said").contains(&name));
+    fs::remove_dir_all(program.path("new").join(&name)).unwrap();
+    program.run("play -i hosts site.yml").expect(0);
+    let second = made();
+    assert!(second.len() == 1 && second != first, "{first:?} {second:?}");
+}

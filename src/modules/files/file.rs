@@ -1,18 +1,21 @@
 //! `file`: a path is a directory, a link, an empty file, or gone, and belongs to whom it should.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use serde::Deserialize;
 
-use crate::change::Change;
+use crate::change::{Change, On};
 use crate::error::Diagnostic;
 use crate::host::View;
-use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
-use crate::transport::{Body, Content, Links, Node, TransportError, Want};
+use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results};
+use crate::transport::{Body, Command, Content, Links, Node, TransportError, Want};
 
 use super::hard::HardLink;
-use super::place::{Place, join, make_directories, parent, results_of};
+use super::link::Link;
+use super::place::{Place, base_name, join, make_directories, real, results_of};
 use super::rights::{New, RIGHTS, Rights};
-use super::times::Time;
+use super::times::{self, Time};
 
 pub const FILE: Entry = Entry {
     name: "file",
@@ -32,7 +35,11 @@ pub const FILE: Entry = Entry {
                 "What a link leads to, as it is stored; the file that `hard` gives a further name.",
             ),
             Argument::new("recurse", Kind::Bool, "Set owner, group and mode of everything below a directory too."),
-            Argument::new("follow", Kind::Bool, "Mean what a link at `path` leads to; on unless set."),
+            Argument::new(
+                "follow",
+                Kind::Bool,
+                "Mean what a link at `path` leads to, and with `recurse` what links below lead to; on unless set.",
+            ),
             Argument::new(
                 "force",
                 Kind::Bool,
@@ -48,10 +55,13 @@ pub const FILE: Entry = Entry {
                 Kind::Text,
                 "How that time is written; `%Y%m%d%H%M.%S` unless given.",
             ),
-            Argument::new("access_time", Kind::Text, "`preserve`, or `now`; other times of access are not kept.")
-                .choices(&["preserve", "now"]),
-            Argument::new("access_time_format", Kind::Text, "How the time of access is written.")
-                .refused("times of access are not part of what is compared"),
+            Argument::new("access_time", Kind::Text, "`now`, `preserve`, or a time of the controller's time zone."),
+            Argument::new("access_time_format", Kind::Text, "How that time is written; `%Y%m%d%H%M.%S` unless given."),
+            Argument::new(
+                "_original_basename",
+                Kind::Text,
+                "Ansible's own, from one part of it to another: the name in `path`, where that is a directory.",
+            ),
             Argument::new("_diff_peek", Kind::Bool, "Ansible's own, from one part of it to another; without effect."),
         ],
         RIGHTS,
@@ -64,7 +74,7 @@ pub const FILE: Entry = Entry {
 #[derive(Deserialize)]
 struct Written {
     path: String,
-    state: Option<String>,
+    state: Option<State>,
     src: Option<String>,
     #[serde(default)]
     recurse: bool,
@@ -73,95 +83,137 @@ struct Written {
     force: bool,
     modification_time: Option<String>,
     modification_time_format: Option<String>,
+    access_time: Option<String>,
+    access_time_format: Option<String>,
+    #[serde(rename = "_original_basename")]
+    basename: Option<String>,
     #[serde(flatten)]
     rights: Rights,
 }
 
-struct File {
+/// What is asked for.
+pub(super) struct File {
     path: String,
     state: Option<State>,
-    links: Links,
+    src: Option<String>,
+    recurse: bool,
+    basename: Option<String>,
+    pub links: Links,
     /// What a link may take the place of, or lead to.
-    force: bool,
+    pub force: bool,
+    /// Of modification.
     time: Time,
-    rights: Rights,
+    access: Time,
+    pub rights: Rights,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 enum State {
     Absent,
-    Directory {
-        recurse: bool,
-    },
+    Directory,
     File,
-    /// `None`: the link that is there.
-    Link {
-        target: Option<String>,
-    },
+    Hard,
+    Link,
     Touch,
 }
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     let written: Written = arguments.read()?;
     written.rights.check()?;
-    let state = match written.state.as_deref() {
-        Some("absent") => Some(State::Absent),
-        Some("directory") => Some(State::Directory { recurse: written.recurse }),
-        Some("file") => Some(State::File),
-        Some("link") => Some(State::Link { target: written.src.clone() }),
-        Some("touch") => Some(State::Touch),
-        Some("hard") => {
-            let Some(src) = written.src else { return Err(Diagnostic::new("`state: hard` needs the argument `src`")) };
-            return Ok(Box::new(HardLink { path: written.path, src, force: written.force }));
-        }
-        _ if written.recurse => Some(State::Directory { recurse: true }),
-        _ => None,
-    };
-    let directory = matches!(state, Some(State::Directory { .. }));
-    if written.recurse && !directory {
-        return Err(Diagnostic::new("`recurse` needs `state: directory`"));
+    let needs_src = matches!(written.state, Some(State::Link | State::Hard));
+    if written.src.is_some() && written.state.is_some() && !needs_src {
+        let error = Diagnostic::new("`src` needs `state: link` or `state: hard`");
+        return Err(error.msg(SRC));
     }
-    if written.src.is_some() && !matches!(state, Some(State::Link { .. })) {
-        return Err(Diagnostic::new("`src` needs `state: link` or `state: hard`"));
+    if written.recurse && !matches!(written.state, None | Some(State::Directory)) {
+        let error = Diagnostic::new("`recurse` needs `state: directory`");
+        return Err(error.msg("recurse option requires state to be 'directory'"));
     }
-    let default = if state == Some(State::Touch) { Time::Now } else { Time::Preserve };
-    let time = match &written.modification_time {
-        Some(text) => Time::parse(text, written.modification_time_format.as_deref())?,
-        None => default,
+    let default = if written.state == Some(State::Touch) { Time::Now } else { Time::Preserve };
+    let time = |text: &Option<String>, format: &Option<String>| {
+        text.as_deref().map_or(Ok(default), |text| Time::parse(text, format.as_deref()))
     };
-    let links = if written.follow.unwrap_or(true) { Links::Follow } else { Links::Keep };
-    Ok(Box::new(File { path: written.path, state, links, force: written.force, time, rights: written.rights }))
+    Ok(Box::new(File {
+        time: time(&written.modification_time, &written.modification_time_format)?,
+        access: time(&written.access_time, &written.access_time_format)?,
+        path: written.path,
+        state: written.state,
+        src: written.src,
+        recurse: written.recurse,
+        basename: written.basename,
+        links: if written.follow.unwrap_or(true) { Links::Follow } else { Links::Keep },
+        force: written.force,
+        rights: written.rights,
+    }))
 }
+
+const SRC: &str = "src option requires state to be 'link' or 'hard'";
 
 #[async_trait]
 impl Module for File {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
+        let mut strangers = match self.state {
+            Some(State::Absent) => Vec::new(),
+            _ => self.strangers(host).await?,
+        };
+        match self.planned(host).await {
+            Ok(mut planned) => {
+                planned.warnings.append(&mut strangers);
+                Ok(planned)
+            }
+            Err(error) if strangers.is_empty() => Err(error),
+            Err(error) => {
+                let (message, mut result) = match error {
+                    ModuleError::Failed { message, result } => (message, result),
+                    ModuleError::Host(TransportError::Refused(why)) => (why, Results::new()),
+                    error => return Err(error),
+                };
+                result.insert("warnings".into(), strangers.into());
+                Err(ModuleError::Failed { message, result })
+            }
+        }
+    }
+}
+
+impl File {
+    async fn planned(&self, host: &View) -> Result<Planned, ModuleError> {
+        let path = self.place(host).await?;
         let links = match self.state {
             // A link itself is removed or made, whatever it leads to.
-            Some(State::Absent | State::Link { .. }) => Links::Keep,
+            Some(State::Absent | State::Link | State::Hard) => Links::Keep,
+            None if self.src.is_some() => Links::Keep,
             _ => self.links,
         };
         let want = if self.state == Some(State::Absent) { Want::Content } else { Want::Attributes };
-        let place = match Place::look(host, &self.path, links, want).await {
+        let place = match Place::look(host, &path, links, want).await {
             // What is removed is gone, whatever was in it.
             Err(ModuleError::Host(TransportError::Unknown(_))) => {
-                Place::look(host, &self.path, links, Want::Attributes).await?
+                Place::look(host, &path, links, Want::Attributes).await?
             }
             place => place?,
         };
-        let state = match (&self.state, &place.node) {
-            (Some(state), _) => state.clone(),
-            (None, Node::Directory { .. }) => State::Directory { recurse: false },
-            (None, Node::Link { .. }) => State::Link { target: None },
+        let state = match (self.state, &place.node) {
+            (Some(state), _) => state,
+            (None, Node::Directory { .. }) => State::Directory,
+            (None, Node::Link { .. }) => State::Link,
+            (None, Node::Absent) if self.recurse => State::Directory,
             (None, _) => State::File,
         };
+        if self.src.is_some() && !matches!(state, State::Link | State::Hard) {
+            return Err(ModuleError::failed(SRC));
+        }
+        if self.recurse && state != State::Directory {
+            return Err(ModuleError::failed("recurse option requires state to be 'directory'"));
+        }
         let path = place.path.clone();
-        let flagged = matches!(state, State::Directory { .. } | State::File | State::Touch);
+        let flagged = matches!(state, State::Directory | State::File | State::Touch);
         let mut planned = match state {
             State::Absent => self.absent(host, place).await,
-            State::Directory { recurse } => self.directory(host, place, recurse).await,
+            State::Directory => self.directory(host, place).await,
             State::File => self.file(host, place).await,
-            State::Link { target } => self.link(host, place, target.as_deref()).await,
+            State::Link => Link { file: self, src: self.src.as_deref() }.plan(host, place).await,
+            State::Hard => HardLink { file: self, src: self.src.as_deref() }.plan(host, place).await,
             State::Touch => self.touch(host, place).await,
         }?;
         if flagged {
@@ -169,9 +221,43 @@ impl Module for File {
         }
         Ok(planned)
     }
-}
 
-impl File {
+    /// Returns the path that is meant: in a directory, the name that `src` has.
+    async fn place(&self, host: &View) -> Result<String, ModuleError> {
+        let name = self.basename.as_deref().or(self.src.as_deref().map(base_name)).filter(|name| !name.is_empty());
+        let Some(name) = name.filter(|_| !matches!(self.state, Some(State::Link | State::Absent))) else {
+            return Ok(self.path.clone());
+        };
+        let place = Place::look(host, &self.path, Links::Follow, Want::Attributes).await?;
+        Ok(if place.node.is_directory() { join(&place.path, name) } else { self.path.clone() })
+    }
+
+    /// Says, in a check, which owners are nobody's yet.
+    async fn strangers(&self, host: &View) -> Result<Vec<String>, ModuleError> {
+        let mut strangers = Vec::new();
+        if !host.is_check {
+            return Ok(strangers);
+        }
+        for (kind, letter, name) in [("user", 'u', &self.rights.owner), ("group", 'g', &self.rights.group)] {
+            let Some(name) = name else { continue };
+            let found = if kind == "user" { host.user(name).await } else { host.group(name).await };
+            let is_number = name.parse::<u32>().is_ok();
+            let known = match &found {
+                // One that has no name is named as it is numbered.
+                Ok(owner) => !is_number || owner.name != *name,
+                Err(TransportError::Refused(_)) => false,
+                Err(_) => true,
+            };
+            if !known {
+                let numbered = if is_number { format!(" with {letter}id") } else { String::new() };
+                let then = if kind == "user" { "Create user" } else { "Create group" };
+                strangers
+                    .push(format!("failed to look up {kind}{numbered} {name}. {then} up to this point in real play"));
+            }
+        }
+        Ok(strangers)
+    }
+
     async fn absent(&self, host: &View, place: Place) -> Result<Planned, ModuleError> {
         if place.path == "/" {
             return Err(ModuleError::failed("`/` is not removed"));
@@ -193,14 +279,10 @@ impl File {
         match place.node {
             Node::File { .. } | Node::Special { .. } => {
                 let after = self.kept(host, &place.node).await?;
-                Ok(planned(Vec::from_iter(place.change(after.clone())), &place.path, &after))
-            }
-            Node::Absent => {
-                let message = format!("`{}` is absent; `state: touch` would make it", place.path);
-                Err(ModuleError::Failed { message, result: state_of(&place.path, &place.node) })
+                self.timed(host, &place, after).await
             }
             _ => {
-                let message = format!("`{}` is no file but a {}", place.path, place.node.kind());
+                let message = format!("file ({}) is {}, cannot continue", place.path, place.node.kind());
                 Err(ModuleError::Failed { message, result: state_of(&place.path, &place.node) })
             }
         }
@@ -218,103 +300,69 @@ impl File {
             }
             node => self.kept(host, node).await?,
         };
-        Ok(planned(Vec::from_iter(place.change(after.clone())), &place.path, &after))
+        let (me, now) = (host.identity().user.id, (self.time, self.access) == (Time::Now, Time::Now));
+        let others = place.node.permissions().filter(|old| me != 0 && me != old.owner.id);
+        if now && others.is_some_and(|old| after.permissions() == Some(old)) {
+            // Who may write to a file of somebody else's may only set both of its times to the host's own.
+            return Ok(touched(&[], &place));
+        }
+        self.timed(host, &place, after).await
     }
 
-    async fn directory(&self, host: &View, place: Place, recurse: bool) -> Result<Planned, ModuleError> {
-        let mut warnings = Vec::new();
-        let (mut changes, after) = match &place.node {
+    async fn directory(&self, host: &View, place: Place) -> Result<Planned, ModuleError> {
+        match &place.node {
             Node::Absent => {
                 let (changes, after) = make_directories(host, &place.path, &self.rights).await?;
-                (changes, after)
+                Ok(planned(changes, &place.path, &after))
             }
             Node::Directory { .. } => {
                 let after = self.kept(host, &place.node).await?;
-                (Vec::from_iter(place.change(after.clone())), after)
+                let mut planned = self.timed(host, &place, after).await?;
+                if self.recurse {
+                    planned.changes.extend(self.below(host, &place.path).await?);
+                }
+                Ok(planned)
             }
-            other => {
-                return Err(ModuleError::failed(format!("`{}` already exists as a {}", place.path, other.kind())));
-            }
-        };
-        if recurse && place.node.exists() {
-            let mut followed = 0;
-            for entry in host.list(&place.path, None).await? {
-                followed += usize::from(matches!(entry.node, Node::Link { .. }));
-                let permissions = self.rights.kept(host, &entry.node).await?;
-                let after = permissions.map_or(Node::Absent, |new| entry.node.clone().with_permissions(new));
-                changes.extend(Change::path(entry.path, entry.node, after));
-            }
-            if followed > 0 && self.links == Links::Follow {
-                warnings.push(format!("`recurse` does not look through the {followed} links below `{}`", place.path));
-            }
+            other => Err(ModuleError::failed(format!("{} already exists as a {}", place.path, other.kind()))),
         }
-        Ok(Planned { warnings, ..planned(changes, &place.path, &after) })
     }
 
-    async fn link(&self, host: &View, place: Place, target: Option<&str>) -> Result<Planned, ModuleError> {
-        let target = match (target, &place.node) {
-            (Some(target), _) => target.to_string(),
-            (None, Node::Link { target, .. }) => target.clone(),
-            (None, _) => return Err(ModuleError::failed(format!("`{}` is no link yet; it needs `src`", place.path))),
-        };
-        let target = match target.strip_prefix('~') {
-            Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{}{rest}", host.identity().home),
-            _ => target,
-        };
-        let end = join(parent(&place.path), &target);
-        let led = host.look_all(&[(end.clone(), Links::Follow)], Want::Attributes).await?.remove(0);
-        if !led.exists() && !self.force {
-            let message = format!("`{end}` does not exist; `force: true` makes the link nevertheless");
-            return Err(ModuleError::failed(message));
-        }
-        self.may_replace(host, &place).await?;
-        let place = match &place.node {
-            // What is replaced is shown, and can be brought back.
-            Node::File { .. } => Place::look(host, &place.path, Links::Keep, Want::Content).await?,
-            _ => place,
-        };
-        // Who owns the target is meant, unless links are not to be followed.
-        let through = self.links == Links::Follow && led.exists();
-        let rights = if through { Rights::default() } else { self.rights.clone() };
-        let permissions = match &place.node {
-            Node::Link { .. } => rights.kept(host, &place.node).await?,
-            _ => None,
-        };
-        let permissions = match permissions {
-            Some(permissions) => permissions,
-            None => {
-                place.needs_parent()?;
-                rights.fresh(host, New::Link, &place.parent).await?
+    /// Returns the changes of all that is below a directory, and of what links there lead to.
+    async fn below(&self, host: &View, top: &str) -> Result<Vec<Change>, ModuleError> {
+        let top = real(host, top).await?;
+        let (mut left, mut done, mut changes) = (vec![top.clone()], BTreeSet::from([top]), Vec::new());
+        while let Some(directory) = left.pop() {
+            for entry in host.list(&directory, None).await? {
+                let mut found = vec![(entry.path, entry.node)];
+                if let (Node::Link { .. }, Links::Follow) = (&found[0].1, self.links) {
+                    match real(host, &found[0].0).await {
+                        // Links in a circle lead nowhere.
+                        Err(ModuleError::Failed { .. }) => {}
+                        end => {
+                            let end = end?;
+                            let node = host.look(&end, Want::Attributes).await?;
+                            found.push((end, node));
+                        }
+                    }
+                }
+                for (path, node) in found {
+                    if !node.exists() || !done.insert(path.clone()) {
+                        continue;
+                    }
+                    if node.is_directory() && !path.starts_with(&format!("{directory}/")) {
+                        left.push(path.clone());
+                    }
+                    let permissions = self.rights.kept(host, &node).await?;
+                    let after = permissions.map_or(node.clone(), |new| node.clone().with_permissions(new));
+                    changes.extend(Change::path(path, node, after));
+                }
             }
-        };
-        let after = Node::Link { target: target.clone(), permissions };
-        let mut changes = Vec::from_iter(place.change(after.clone()));
-        if through && !self.rights.is_empty() {
-            let end = Place::look(host, &end, Links::Follow, Want::Attributes).await?;
-            changes.extend(end.change(self.kept(host, &end.node).await?));
         }
-        let mut planned = planned(changes, &place.path, &after);
-        if let crate::modules::Outcome::Known(results) = &mut planned.result {
-            results.insert("src".into(), target.into());
-        }
-        Ok(planned)
-    }
-
-    /// Fails where something stands that a link may not take the place of.
-    async fn may_replace(&self, host: &View, place: &Place) -> Result<(), ModuleError> {
-        let refused = |why: &str| Err(ModuleError::failed(format!("`{}` is not made a link: {why}", place.path)));
-        match &place.node {
-            Node::Absent | Node::Link { .. } => Ok(()),
-            Node::Directory { .. } if !host.list(&place.path, Some(1)).await?.is_empty() => {
-                refused("it is a directory and not empty")
-            }
-            _ if self.force => Ok(()),
-            other => refused(&format!("it is a {}; `force: true` replaces it", other.kind())),
-        }
+        Ok(changes)
     }
 
     /// Returns the node with the rights and the time that were asked for, its content left where it is.
-    async fn kept(&self, host: &View, node: &Node) -> Result<Node, ModuleError> {
+    pub async fn kept(&self, host: &View, node: &Node) -> Result<Node, ModuleError> {
         let Some(permissions) = self.rights.kept(host, node).await? else { return Ok(node.clone()) };
         let time = self.time.seconds();
         Ok(match node.clone().with_permissions(permissions) {
@@ -326,13 +374,51 @@ impl File {
             other => other,
         })
     }
+
+    /// Says whether anything is asked for but what a path is.
+    pub fn sets_rights(&self) -> bool {
+        !self.rights.is_empty() || [self.time, self.access] != [Time::Preserve; 2]
+    }
+
+    /// Returns the plan that makes a place what it is to be, with its times.
+    pub async fn timed(&self, host: &View, place: &Place, after: Node) -> Result<Planned, ModuleError> {
+        let accessed = self.access.seconds();
+        let mut changes = Vec::from_iter(place.change(after.clone()).map(|change| match change {
+            Change::Path { change, .. } => Change::Path { on: On::Host, change: change.accessed_at(accessed) },
+            change => change,
+        }));
+        if changes.is_empty() && self.time != Time::Now && place.node.exists() {
+            match (self.access, accessed) {
+                (Time::Now, _) => return Ok(touched(&["-a"], place)),
+                (_, Some(accessed)) => changes.extend(times::access(host, &place.path, accessed).await?),
+                (_, None) => {}
+            }
+        }
+        let mut planned = planned(changes, &place.path, &after);
+        if let (Outcome::Known(results), Time::Now) = (&mut planned.result, self.time) {
+            // The time may be the same to the second; it is touched all the same.
+            results.insert("changed".into(), true.into());
+        }
+        Ok(planned)
+    }
+}
+
+/// Returns the plan that lets the host set times of a path to its own.
+fn touched(which: &[&str], place: &Place) -> Planned {
+    let command = Command::argv([&["touch"], which, &["-c", "--", &place.path]].concat());
+    let result = Outcome::Applied(told(&place.path, &place.node));
+    Planned { changes: vec![Change::Run { command }], result, warnings: Vec::new() }
 }
 
 /// Returns the plan with what `register:` sees: the path and what it is.
-fn planned(changes: Vec<Change>, path: &str, after: &Node) -> Planned {
-    let mut results = state_of(path, after);
-    results.extend(results_of(after));
-    Planned::new(changes, results)
+pub(super) fn planned(changes: Vec<Change>, path: &str, after: &Node) -> Planned {
+    Planned::new(changes, told(path, after))
+}
+
+fn told(path: &str, node: &Node) -> Results {
+    let mut results = state_of(path, node);
+    results.extend(results_of(node));
+    results
 }
 
 fn state_of(path: &str, node: &Node) -> Results {
@@ -421,10 +507,12 @@ mod tests {
         bench.host.file("/etc/f", "", 0o644).file("/etc/d/x", "", 0o644).dir("/etc/e", 0o755);
         for path in ["/etc/f", "/etc/d", "/etc/e"] {
             let error = bench.fails("file", json!({"path": path, "src": "/root", "state": "link"})).await;
-            assert!(error.contains("is not made a link"), "{error}");
+            assert!(error.contains("refusing to convert from"), "{error}");
         }
         let error = bench.fails("file", json!({"path": "/etc/l", "src": "/none", "state": "link"})).await;
-        assert!(error.contains("`/none` does not exist"), "{error}");
+        assert!(error.starts_with("src file does not exist") && error.ends_with("/none"), "{error}");
+        let full = json!({"path": "/etc/d", "src": "/root", "state": "link", "force": true});
+        assert!(bench.fails("file", full).await.contains("is not empty"));
         bench.twice("file", json!({"path": "/etc/f", "src": "/none", "state": "link", "force": true})).await;
         bench.twice("file", json!({"path": "/etc/e", "src": "/none", "state": "link", "force": true})).await;
         assert_eq!(bench.host.node("/etc/e", Links::Keep).kind(), "link");
@@ -445,15 +533,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn recurse_goes_through_links_once_and_only_where_they_are_followed() {
+        let bench = Bench::new();
+        bench
+            .host
+            .file("/srv/d/a", "A", 0o600)
+            .link("/srv/d/up", "../d")
+            .link("/srv/d/out", "/opt/o")
+            .link("/srv/d/no", "x");
+        bench.host.file("/opt/o/b", "B", 0o600);
+        let mut arguments = json!({"path": "/srv/d", "recurse": true, "mode": "go+r", "follow": false});
+        bench.twice("file", arguments.clone()).await;
+        assert_eq!([bench.mode("/srv/d/a"), bench.mode("/opt/o/b")], [0o644, 0o600]);
+        arguments["follow"] = true.into();
+        bench.twice("file", arguments).await;
+        assert_eq!(bench.mode("/opt/o/b"), 0o644);
+    }
+
+    #[tokio::test]
+    async fn a_file_of_somebody_else_is_touched_by_the_host() {
+        let bench = Bench::login("alice");
+        bench.host.file("/etc/f", "", 0o666);
+        let planned = bench.plan("file", json!({"path": "/etc/f", "state": "touch"})).await.unwrap();
+        let [Change::Run { command }] = planned.changes.as_slice() else { panic!("{:?}", planned.changes) };
+        assert_eq!(*command, Command::argv(["touch", "-c", "--", "/etc/f"]));
+    }
+
+    #[tokio::test]
     async fn a_missing_file_is_not_made_by_state_file() {
         let bench = Bench::new();
         assert!(bench.fails("file", json!({"path": "/etc/none", "mode": "0600"})).await.contains("is absent"));
         assert!(
-            bench.fails("file", json!({"path": "/etc", "state": "file"})).await.contains("no file but a directory")
+            bench
+                .fails("file", json!({"path": "/etc", "state": "file"}))
+                .await
+                .contains("is directory, cannot continue")
         );
-        assert!(
-            bench.fails("file", json!({"path": "/etc/x", "state": "hard"})).await.contains("needs the argument `src`")
-        );
+        assert!(bench.fails("file", json!({"path": "/etc/x", "state": "hard"})).await.contains("src is required"));
         bench.host.file("/etc/f", "x", 0o644);
         assert!(bench.fails("file", json!({"path": "/etc/f", "state": "directory"})).await.contains("already exists"));
         assert!(bench.fails("file", json!({"path": "/etc/f", "mode": "rw"})).await.contains("no file mode"));

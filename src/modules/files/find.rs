@@ -1,10 +1,11 @@
 //! `find`: which paths below some directories are as described.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::error::Diagnostic;
 use crate::host::View;
@@ -12,6 +13,7 @@ use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Plan
 use crate::transport::{self, Content, Links, Node, TransportError, Want};
 
 use super::checksum::{ALGORITHMS, Algorithm};
+use super::details::{self, Fields};
 use super::mode::{Current, Mode};
 use super::pattern::{Lines, Pattern};
 use super::place::{Place, absolute, base_name, bytes_of, join};
@@ -46,9 +48,10 @@ pub const FIND: Entry = Entry {
             Kind::Text,
             "Not changed for that long, such as `2d`; with a minus, changed since. By the controller's clock.",
         ),
-        Argument::new("age_stamp", Kind::Text, "The time that counts; others are not looked at.").choices(&["mtime"]),
+        Argument::new("age_stamp", Kind::Text, "The time that counts; `mtime` unless given.")
+            .choices(&["atime", "ctime", "mtime"]),
         Argument::new("size", Kind::Text, "At least so large, such as `10m`; with a minus, at most."),
-        Argument::new("mode", Kind::Mode, "Permission bits that it has."),
+        Argument::new("mode", Kind::Mode, "Permission bits that it has; without `exact_mode`, one of them."),
         Argument::new("exact_mode", Kind::Bool, "It has exactly these bits, not also others; on unless set."),
         Argument::new("contains", Kind::Text, "A regular expression for the start of one of a file's lines."),
         Argument::new("read_whole_file", Kind::Bool, "`contains` is searched for in the whole text."),
@@ -87,6 +90,7 @@ struct Written {
     #[serde(default)]
     follow: bool,
     age: Option<String>,
+    age_stamp: Option<String>,
     size: Option<String>,
     mode: Option<String>,
     exact_mode: Option<bool>,
@@ -105,6 +109,8 @@ struct Find {
     recurse: bool,
     depth: Option<u32>,
     wanted: Wanted,
+    /// The time that counts, where it is another than that of modification.
+    stamp: Option<String>,
     contains: Option<Pattern>,
     whole: bool,
     encoding: Option<String>,
@@ -164,6 +170,7 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
         recurse: written.recurse,
         depth: if written.recurse { written.depth } else { Some(1) },
         wanted,
+        stamp: written.age_stamp.filter(|stamp| stamp != "mtime"),
         contains: contains.transpose()?,
         whole: written.read_whole_file,
         encoding: written.encoding,
@@ -197,7 +204,9 @@ impl Module for Find {
                 if let Some(needs) = entry.node.content().and_then(Content::needs) {
                     return Err(ModuleError::Unknown(needs.clone()));
                 }
-                if self.wanted.fits(&entry, now())? {
+                if self.wanted.fits(&entry)?
+                    && (self.stamp.is_some() || self.wanted.is_aged(entry.node.modified(), now()))
+                {
                     // As Ansible does, below the path as it was written, whatever link it is.
                     let below = entry.path.get(place.path.trim_end_matches('/').len()..).unwrap_or("");
                     entry.path = join(&absolute(host, path), below.trim_start_matches('/'));
@@ -206,11 +215,15 @@ impl Module for Find {
             }
         }
         let files = self.read(host, found, &mut skipped).await?;
-        let msg = match skipped.is_empty() {
+        // What may not be looked into below a path is in `skipped_paths` alone.
+        let left_out = self.paths.iter().filter_map(|path| Some((path, skipped.get(path)?.as_str()?)));
+        let warnings: Vec<String> =
+            left_out.map(|(path, why)| format!("Skipped '{path}' path due to this access issue: {why}")).collect();
+        let msg = match warnings.is_empty() {
+            true if files.len() == self.limit => "Limit of matches reached",
             true => "All paths examined",
             false => "Not all paths examined, check warnings for details",
         };
-        let warnings = skipped.values().filter_map(Value::as_str).map(|why| format!("skipped: {why}")).collect();
         let results = [
             ("matched", files.len().into()),
             ("files", Value::Array(files)),
@@ -232,6 +245,11 @@ impl Find {
         mut found: Vec<(&String, transport::Entry)>,
         skipped: &mut serde_json::Map<String, Value>,
     ) -> Result<Vec<Value>, ModuleError> {
+        if let Some(stamp) = &self.stamp {
+            let told = told(host, found.iter().map(|(_, entry)| entry.path.as_str())).await?;
+            let time = |path: &str| told.get(path)?.get(stamp)?.as_f64().map(|seconds| seconds as i64);
+            found.retain(|(_, entry)| self.wanted.is_aged(time(&entry.path), now()));
+        }
         if self.contains.is_some() || self.checksum.is_some() {
             if self.contains.is_none() {
                 found.truncate(self.limit);
@@ -272,9 +290,13 @@ impl Find {
             if let (Some(algorithm), Some(content)) = (self.checksum, content) {
                 status.insert("checksum".into(), algorithm.checksum(host, &entry.path, content).await?.into());
             }
-            files.push(json!(status));
+            files.push(status);
         }
-        Ok(files)
+        let name = |status: &Fields| status.get("path").and_then(Value::as_str).unwrap_or("").to_string();
+        let names: Vec<String> = files.iter().map(name).collect();
+        let mut told = told(host, names.iter().map(String::as_str)).await?;
+        files.iter_mut().zip(&names).for_each(|(status, name)| status.extend(told.remove(name).unwrap_or_default()));
+        Ok(files.into_iter().map(Value::Object).collect())
     }
 
     /// Says whether a file's text has what is looked for.
@@ -289,6 +311,12 @@ impl Find {
         }
         Ok(false)
     }
+}
+
+/// Returns the numbers and times of paths that are not planned to be something else.
+async fn told(host: &View, paths: impl Iterator<Item = &str>) -> Result<HashMap<String, Fields>, ModuleError> {
+    let paths: Vec<&str> = paths.filter(|path| !host.is_planned(path)).collect();
+    details::numbers(host, &paths, Links::Keep).await
 }
 
 /// Lists what is below a directory; where some of it may not be listed, the rest, and `skipped` has why.
@@ -336,8 +364,19 @@ fn text_of<'b>(bytes: &'b [u8], path: &str, encoding: Option<&str>) -> Result<Co
 }
 
 impl Wanted {
-    /// Says whether an entry is as described; `now` in seconds since 1970.
-    fn fits(&self, entry: &transport::Entry, now: i64) -> Result<bool, ModuleError> {
+    /// Says whether it is old enough, or young enough; both times are in seconds since 1970.
+    fn is_aged(&self, time: Option<i64>, now: i64) -> bool {
+        match (self.age, time) {
+            (None, _) => true,
+            (Some(age), Some(time)) if age >= 0 => now - time >= age,
+            (Some(age), Some(time)) => now - time <= -age,
+            // Made by this very run, or a link: its age is not known.
+            (Some(age), None) => age < 0,
+        }
+    }
+
+    /// Says whether an entry is as described, but for its age.
+    fn fits(&self, entry: &transport::Entry) -> Result<bool, ModuleError> {
         let name = base_name(&entry.path);
         if name.starts_with('.') && !self.hidden || self.kind.is_some_and(|kind| kind != entry.node.kind()) {
             return Ok(false);
@@ -349,17 +388,6 @@ impl Wanted {
         for pattern in &self.excludes {
             named = named && !pattern.is_match(name)?;
         }
-        let modified = match &entry.node {
-            Node::File { modified, .. } | Node::Directory { modified, .. } => *modified,
-            _ => None,
-        };
-        let aged = match (self.age, modified) {
-            (None, _) => true,
-            (Some(age), Some(modified)) if age >= 0 => now - modified >= age,
-            (Some(age), Some(modified)) => now - modified <= -age,
-            // Made by this very run, or a link: its age is not known.
-            (Some(age), None) => age < 0,
-        };
         let sized = match (self.size, entry.node.content().map(|content| content.size as i64)) {
             (None, _) => true,
             (Some(size), Some(found)) if size >= 0 => found >= size,
@@ -370,11 +398,11 @@ impl Wanted {
             (Some((mode, exact)), Some(permissions)) => {
                 let directory = matches!(entry.node, Node::Directory { .. });
                 let bits = mode.apply(Current { mode: 0, directory, umask: 0 });
-                if *exact { permissions.mode == bits } else { permissions.mode & bits == bits }
+                if *exact { permissions.mode == bits } else { permissions.mode & bits != 0 }
             }
             _ => true,
         };
-        Ok(named && aged && sized && allowed)
+        Ok(named && sized && allowed)
     }
 }
 
@@ -414,6 +442,8 @@ fn shell_pattern(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::modules::files::bench::Bench;
 
@@ -485,6 +515,6 @@ mod tests {
         let results = bench.twice("find", arguments.clone()).await;
         assert_eq!(results["skipped_paths"], json!({"/none": "'/none' is not a directory"}));
         assert_eq!(results["files"][0]["checksum"].as_str().unwrap().len(), 64);
-        assert_eq!(bench.exchanges("find", arguments).await, 4);
+        assert_eq!(bench.exchanges("find", arguments).await, 5);
     }
 }

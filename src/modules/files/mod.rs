@@ -6,6 +6,7 @@ mod assemble;
 mod blockinfile;
 pub(super) mod checksum;
 mod copy;
+mod details;
 pub(super) mod edit;
 mod fetch;
 mod file;
@@ -16,6 +17,7 @@ mod ini_file;
 mod install;
 mod json;
 mod lineinfile;
+mod link;
 mod mode;
 mod pattern;
 pub(super) mod place;
@@ -158,7 +160,10 @@ mod tests {
             ("file", json!({"path": "/s", "state": "absent"})),
             ("file", json!({"path": "/s/l", "src": "a", "state": "link", "force": true})),
             ("file", json!({"path": "/s/l", "src": "d", "state": "link"})),
-            ("file", json!({"path": "/s/d/t", "state": "touch", "modification_time": "preserve"})),
+            (
+                "file",
+                json!({"path": "/s/d/t", "state": "touch", "modification_time": "preserve", "access_time": "preserve"}),
+            ),
             ("copy", json!({"content": "a\n", "dest": "/s/a", "backup": true})),
             ("copy", json!({"content": "b\n", "dest": "/s/l", "follow": true})),
             ("copy", json!({"content": "c\n", "dest": "/s/d", "mode": "0640"})),

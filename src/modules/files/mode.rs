@@ -27,17 +27,19 @@ pub struct Current {
 impl Mode {
     /// Reads `0644`, `644` (octal too, as text), `u=rw,g+r,o-rwx`.
     pub fn parse(text: &str) -> Result<Mode, Diagnostic> {
-        let wrong = || {
+        let wrong = |clause: &str| {
             Diagnostic::new(format!("`{text}` is no file mode"))
                 .hint("write `\"0644\"` or `u=rw,go=r`, with the quotes")
+                .msg("mode must be in octal or symbolic form")
+                .details(format!("bad symbolic permission for mode: {clause}"))
         };
         let text = text.trim();
         let digits = text.strip_prefix("0o").unwrap_or(text);
         if digits.starts_with(|c: char| c.is_ascii_digit()) {
             let bits = u32::from_str_radix(digits, 8).ok().filter(|bits| *bits <= 0o7777);
-            return bits.map(Mode::Bits).ok_or_else(wrong);
+            return bits.map(Mode::Bits).ok_or_else(|| wrong(text));
         }
-        let clauses = text.split(',').map(|clause| Clause::parse(clause.trim()).ok_or_else(wrong));
+        let clauses = text.split(',').map(|clause| Clause::parse(clause.trim()).ok_or_else(|| wrong(clause)));
         clauses.collect::<Result<_, _>>().map(Mode::Clauses)
     }
 
@@ -54,7 +56,8 @@ impl Clause {
     fn parse(text: &str) -> Option<Clause> {
         let start = text.find(['+', '-', '='])?;
         let (who, mut rest) = text.split_at(start);
-        if !who.chars().all(|c| "ugoa".contains(c)) {
+        // Everybody is named alone, as in Ansible.
+        if who != "a" && !who.chars().all(|c| "ugo".contains(c)) {
             return None;
         }
         let mut operations = Vec::new();
@@ -155,7 +158,7 @@ mod tests {
 
     #[test]
     fn what_is_no_mode_is_refused() {
-        for text in ["", "rw", "u", "99", "10000", "z+r", "u+q", "0644x"] {
+        for text in ["", "rw", "u", "99", "10000", "z+r", "ao=r", "oa=r", "u+q", "0644x"] {
             assert!(Mode::parse(text).is_err(), "{text}");
         }
     }

@@ -46,7 +46,7 @@ pub struct Place {
 pub fn unreadable(error: ModuleError, path: &str) -> ModuleError {
     match error {
         ModuleError::Host(TransportError::Refused(why)) if why.to_lowercase().contains("permission denied") => {
-            ModuleError::failed(format!("File is not readable: {path}\n{why}"))
+            ModuleError::failed(format!("File is not readable: {path}: Permission denied\n{why}"))
         }
         other => other,
     }
@@ -175,6 +175,30 @@ impl Place {
     }
 }
 
+/// Returns where a path is without links and `..` on its way and at its end.
+pub async fn real(host: &View, path: &str) -> Result<String, ModuleError> {
+    let mut path = absolute(host, path);
+    for _ in 0..MAX_LINKS {
+        let (known, rest) = match path.find("/../").or_else(|| path.strip_suffix("/..").map(str::len)) {
+            Some(at) => path.split_at(at),
+            None => (path.as_str(), ""),
+        };
+        let ends = known.match_indices('/').map(|(at, _)| at).skip(1).chain([known.len()]);
+        let steps: Vec<(String, Links)> = ends.map(|end| (known[..end].to_string(), Links::Keep)).collect();
+        let nodes = host.look_all(&steps, Want::Attributes).await?;
+        let link = steps.iter().zip(&nodes).find_map(|((step, _), node)| match node {
+            Node::Link { target, .. } => Some((step, target)),
+            _ => None,
+        });
+        path = match link {
+            Some((step, target)) => join(parent(step), &format!("{target}{}", &path[step.len()..])),
+            None if rest.is_empty() => return Ok(path),
+            None => join("/", &format!("{}{}", parent(known), &rest["/..".len()..])),
+        };
+    }
+    Err(ModuleError::failed(format!("`{path}`: too many levels of symbolic links")))
+}
+
 /// Returns the changes that make `path` and every missing directory above it, and what `path` is then.
 ///
 /// New directories get `rights`; those that are there stay as they are.
@@ -236,7 +260,8 @@ pub fn results_of(node: &Node) -> Results {
     let mut results = Results::new();
     results.insert("state".into(), node.kind().into());
     if let Some(Permissions { mode, owner, group }) = node.permissions() {
-        results.insert("mode".into(), format!("{mode:04o}").into());
+        // As Ansible writes it here, and not in `stat`: `01777`.
+        results.insert("mode".into(), format!("0{mode:03o}").into());
         results.insert("owner".into(), owner.name.as_str().into());
         results.insert("group".into(), group.name.as_str().into());
         results.insert("uid".into(), owner.id.into());

@@ -83,13 +83,14 @@ impl Module for Temporary {
 }
 
 impl Temporary {
-    /// Returns the first place that is free of those that such a task has on this host.
+    /// Returns the first place that is free of those that such a task has on this host in this run.
     ///
-    /// The names are a digest's and not a die's: a check and the run after it name the same path, and later tasks of the
-    /// check can use it. Who guesses one and takes it gets the next one taken; nothing that is there is written to.
+    /// The names are a digest's, of the run's seed: tasks that are planned again, a run that keeps to a plan and one that is gone on
+    /// with name the same path, and later tasks of a check can use it. Nothing that is there is written to.
     async fn free(&self, host: &View, directory: &str, prefix: &str) -> Result<Place, ModuleError> {
         for start in (0..MOST).step_by(BATCH) {
-            let name = |number| format!("{prefix}{}{}", letters((&host.name, directory), number), self.suffix);
+            let name =
+                |number| format!("{prefix}{}{}", letters([&host.seed, &host.name, directory], number), self.suffix);
             let paths = (start..start + BATCH).map(|number| (join(directory, &name(number)), Links::Keep));
             let paths: Vec<_> = paths.collect();
             let nodes = host.look_all(&paths, Want::Attributes).await?;
@@ -103,8 +104,8 @@ impl Temporary {
 }
 
 /// Returns the eight letters of a name.
-fn letters((host, directory): (&str, &str), number: usize) -> String {
-    let sum = Sha256::digest(format!("{host}\0{directory}\0{number}"));
+fn letters(of: [&str; 3], number: usize) -> String {
+    let sum = Sha256::digest(format!("{}\0{number}", of.join("\0")));
     URL_SAFE_NO_PAD.encode(sum).to_lowercase().replace('-', "_").chars().take(8).collect()
 }
 
@@ -114,6 +115,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
+    use super::letters;
     use crate::modules::files::bench::{Bench, results};
 
     async fn made(bench: &Bench, arguments: Value) -> String {
@@ -135,6 +137,12 @@ mod tests {
         for _ in 0..40 {
             made(&bench, json!({"prefix": ""})).await;
         }
+    }
+
+    #[test]
+    fn another_run_takes_other_names() {
+        let of = |seed| letters([seed, "new", "/tmp"], 0);
+        assert!(of("a") == of("a") && of("a") != of("b"), "{}", of("a"));
     }
 
     #[tokio::test]

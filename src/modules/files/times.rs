@@ -2,9 +2,13 @@
 
 use jiff::fmt::strtime::BrokenDownTime;
 
+use crate::change::{Back, Change};
 use crate::error::Diagnostic;
+use crate::host::View;
+use crate::modules::ModuleError;
+use crate::transport::Command;
 
-/// What a path's time of modification is to be.
+/// What a path's time is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Time {
     Preserve,
@@ -39,6 +43,25 @@ impl Time {
             Time::At(seconds) => Some(seconds),
         }
     }
+}
+
+/// Prints the time of access of `$1` in seconds since 1970.
+const ACCESSED: &str = "stat -c %X -- \"$1\" 2>/dev/null || stat -f %a -- \"$1\" 2>/dev/null || echo unknown";
+
+/// Returns the change of a path's time of access alone.
+pub async fn access(host: &View, path: &str, seconds: i64) -> Result<Option<Change>, ModuleError> {
+    let what = format!("time of access of {path}");
+    let probe = Command::argv(["/bin/sh", "-c", ACCESSED, "sh", path]);
+    let before = host.state(&what, &probe).await?;
+    let set = |text: &str| {
+        let time = text.parse().ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())?;
+        let stamp = time.strftime("%Y%m%d%H%M.%S").to_string();
+        let command = Command::argv(["touch", "-a", "-c", "-t", stamp.as_str(), "--", path]);
+        Some(vec![Command { environment: vec![("TZ".into(), "UTC0".into())], ..command }])
+    };
+    let (Some(by), back) = (set(&seconds.to_string()), set(&before)) else { return Ok(None) };
+    let change = Change::state(what, probe, (before, seconds.to_string()), by);
+    Ok(change.map(|change| change.taken_back(back.map_or(Back::None, Back::By))))
 }
 
 /// Returns the controller's time in seconds since 1970.

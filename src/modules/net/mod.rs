@@ -15,7 +15,7 @@ mod problems;
 mod sending;
 mod server;
 mod uri;
-mod web;
+pub(super) mod web;
 mod zone_file;
 
 pub const MODULES: &[&Entry] =

@@ -132,7 +132,8 @@ impl Asking {
 /// As many as curl and Python follow.
 const MOST_REDIRECTS: usize = 10;
 
-async fn ask(host: &View, request: &Request, limit: u64) -> Result<Result<Answer, Failure>, ModuleError> {
+/// Asks from the host; no body that is larger than `limit` comes.
+pub async fn ask(host: &View, request: &Request, limit: u64) -> Result<Result<Answer, Failure>, ModuleError> {
     let output = host.probe(&command(request, Part::Whole(limit))?).await?;
     Ok(answer(limit, &output))
 }

@@ -82,10 +82,16 @@ impl Module for CommandModule {
 }
 
 /// Returns a word of a shell that stands for `word` with the environment's variables in it; a variable that is not set
-/// stays as written, like a leading `~` of another user (`os.path.expandvars`, `expanduser`).
+/// stays as written, like a leading `~` of a user that is not there (`os.path.expandvars`, `expanduser`).
 fn expanded(word: &str) -> String {
-    let mut quoted = String::from("\"");
-    let mut rest = word;
+    // The shell knows the homes of others, where nothing of it is quoted.
+    let others = word.strip_prefix('~').and_then(|tail| tail.split('/').next()).filter(|name| is_name(name));
+    let open = others.map_or(0, |name| (name.len() + "~/".len()).min(word.len()));
+    let (open, mut rest) = word.split_at(open);
+    if rest.is_empty() && !open.is_empty() {
+        return open.into();
+    }
+    let mut quoted = format!("{open}\"");
     if let Some(tail) = rest.strip_prefix('~').filter(|tail| tail.is_empty() || tail.starts_with('/')) {
         quoted += "${HOME}";
         rest = tail;
@@ -104,6 +110,12 @@ fn expanded(word: &str) -> String {
         rest = &rest[letter.len_utf8()..];
     }
     quoted + "\""
+}
+
+/// Says whether a text is a user's name.
+fn is_name(text: &str) -> bool {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
+    text.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_') && text.chars().all(plain)
 }
 
 /// Returns the variable at the start of a text: its name, and how it is written there.
@@ -157,7 +169,8 @@ mod tests {
         assert_eq!(expanded("a$HOME/${X_1}"), r#""a${HOME-\$HOME}/${X_1-\${X_1\}}""#);
         assert_eq!(expanded("$(id) `id` \"$\" ${a-b}"), r#""\$(id) \`id\` \"\$\" \${a-b}""#);
         assert_eq!(expanded("~/x"), r#""${HOME}/x""#);
-        assert_eq!(expanded("~root"), r#""~root""#);
+        assert_eq!((expanded("~root"), expanded("~root/a b")), ("~root".into(), r#"~root/"a b""#.into()));
+        assert_eq!(expanded("~$(id)/x"), r#""~\$(id)/x""#);
     }
 
     #[tokio::test]

@@ -8,9 +8,9 @@ use crate::change::{Back, Change};
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::files::edit::{Edited, Target, bare, end_line_before, lines_of};
-use crate::modules::files::place::Writing;
+use crate::modules::files::place::{Writing, base_name};
 use crate::modules::files::rights::Rights;
-use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results};
+use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results, State};
 use crate::transport::command::quote;
 use crate::transport::{Command, Node};
 
@@ -57,7 +57,8 @@ const ARGUMENTS: &[Argument] = &[
 struct Written {
     name: Option<String>,
     job: Option<String>,
-    state: Option<String>,
+    #[serde(default)]
+    state: State,
     user: Option<String>,
     cron_file: Option<String>,
     minute: Option<String>,
@@ -81,6 +82,7 @@ struct Cron {
     /// Not: the user's own crontab, which only `crontab(1)` writes.
     file: Option<String>,
     entry: Option<Tabled>,
+    state: State,
     backup: bool,
 }
 
@@ -96,7 +98,8 @@ enum Tabled {
 const MARK: &str = "#Ansible: ";
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
-    let written: Written = arguments.read()?;
+    let mut written: Written = arguments.read()?;
+    written.job = written.job.map(|job| job.trim_matches(['\r', '\n']).to_string());
     let texts = [&written.name, &written.job, &written.user, &written.special_time];
     let times = [&written.minute, &written.hour, &written.day, &written.month, &written.weekday];
     if texts.into_iter().chain(times).flatten().any(|text| text.contains('\n')) {
@@ -106,35 +109,53 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     if let Some(time) = times.into_iter().flatten().find(|time| time.is_empty() || time.contains(char::is_whitespace)) {
         return Err(Diagnostic::new(format!("`{time}` is no time of a crontab: a space would begin the next field")));
     }
-    if written.special_time.is_some() && times.into_iter().any(Option::is_some) {
-        return Err(Diagnostic::new("`special_time` stands in the place of the other times"));
+    if written.special_time.is_some() && times.into_iter().flatten().any(|time| time != "*") {
+        let error = Diagnostic::new("`special_time` stands in the place of the other times");
+        return Err(error.msg("You cannot combine special_time with any of the time or day/date parameters."));
+    }
+    if written.insertafter.is_some() && written.insertbefore.is_some() {
+        let error = Diagnostic::new("`insertafter` and `insertbefore` cannot both be given");
+        return Err(error.msg("parameters are mutually exclusive: insertafter|insertbefore"));
     }
     let file = written.cron_file.clone().map(|file| match file.contains('/') {
         true => file,
         false => format!("/etc/cron.d/{file}"),
     });
-    let absent = written.state.as_deref() == Some("absent");
+    if file.as_deref() == Some("/etc/crontab") {
+        let error = Diagnostic::new("`/etc/crontab` is the system's own and no `cron_file`");
+        let error = error.msg("Will not manage /etc/crontab via cron_file, see documentation.");
+        return Err(error.hint("a file of its own in `/etc/cron.d` does the same"));
+    }
+    let absent = written.state == State::Absent;
     let entry = match (&written.name, absent) {
         (Some(name), _) if !name.is_empty() => Some(tabled(&written, name, absent)?),
         (_, true) if file.is_some() => None,
         _ => return Err(Diagnostic::new("`cron` needs `name`").hint("it is what the job is found by in the next run")),
     };
-    Ok(Box::new(Cron { user: written.user, file, entry, backup: written.backup }))
+    Ok(Box::new(Cron { user: written.user, file, entry, state: written.state, backup: written.backup }))
 }
 
 fn tabled(written: &Written, name: &str, absent: bool) -> Result<Tabled, Diagnostic> {
     let job = match (&written.job, absent) {
         (Some(job), false) => Some(job),
-        (None, false) => return Err(Diagnostic::new("`cron` needs `job`").hint("or `state: absent`")),
+        (None, false) => {
+            let error = Diagnostic::new("`cron` needs `job`").hint("or `state: absent`");
+            return Err(error.msg("You must specify 'job' to install a new cron job or variable"));
+        }
         (_, true) => None,
     };
     if written.env {
+        if name.contains(' ') {
+            let error = Diagnostic::new(format!("`{name}` is no name of a variable"));
+            return Err(error.msg("Invalid name for environment variable"));
+        }
         let line = job.map(|value| format!("{name}=\"{value}\""));
         let (after, before) = (written.insertafter.clone(), written.insertbefore.clone());
         return Ok(Tabled::Variable { name: name.into(), line, after, before });
     }
     if written.insertafter.is_some() || written.insertbefore.is_some() {
-        return Err(Diagnostic::new("`insertafter` and `insertbefore` are for `env: true`"));
+        let error = Diagnostic::new("`insertafter` and `insertbefore` are for `env: true`");
+        return Err(error.msg("Insertafter and insertbefore parameters are valid only with env=yes"));
     }
     let star = |time: &Option<String>| time.clone().unwrap_or_else(|| "*".into());
     let time = match &written.special_time {
@@ -153,26 +174,46 @@ impl Module for Cron {
         let Some(file) = &self.file else { return self.own(host).await };
         let target = Target::look(host, file).await?;
         let old = target.text.clone().unwrap_or_default();
-        let new = match &self.entry {
+        let mut new = match &self.entry {
             Some(entry) => entry.edit(&old)?,
             None => String::new(),
         };
-        if self.entry.is_none() || target.text.is_none() && new.is_empty() {
+        // Without its last job a file goes, as with Ansible.
+        let emptied = matches!(self.entry, Some(Tabled::Job { line: None, .. })) && new != old && new.trim().is_empty();
+        if self.entry.is_none() || emptied || target.text.is_none() && new.is_empty() {
             let place = target.place;
             let change = Change::path(place.path, place.node, Node::Absent);
-            return Ok(Planned::new(change.into_iter().collect(), results("")));
+            return Ok(Planned::new(change.into_iter().collect(), self.results(file, "")));
+        }
+        if !new.is_empty() && !new.ends_with('\n') {
+            // cron(8) does not read a last line without an end.
+            new.push('\n');
         }
         let rights = Rights::default().with_mode(target.text.is_none().then(|| "0644".into()));
         let writing = Writing { rights, backup: self.backup, validate: None };
         let mut planned = target.plan(host, Edited { text: new.clone(), message: String::new() }, &writing).await?;
         if let Outcome::Known(known) = &mut planned.result {
-            known.extend(results(&new));
+            known.extend(self.results(file, &new));
+        }
+        let name = base_name(file);
+        if name.contains(|letter: char| !letter.is_ascii_alphanumeric() && !"_-".contains(letter)) {
+            planned.warnings.push(format!(
+                "Filename portion of cron_file (\"{name}\") should consist solely of upper- and lower-case letters, digits, underscores, and hyphens"
+            ));
         }
         Ok(planned)
     }
 }
 
 impl Cron {
+    /// Returns what `register:` sees of a file.
+    fn results(&self, file: &str, text: &str) -> Results {
+        let mut results = results(text);
+        results.insert("cron_file".into(), file.into());
+        results.insert("state".into(), self.state.name().into());
+        results
+    }
+
     /// A user's own crontab: a state that `crontab(1)` shows and sets.
     async fn own(&self, host: &View) -> Result<Planned, ModuleError> {
         let name = self.user.as_ref().unwrap_or(&host.identity().user.name);
@@ -248,7 +289,7 @@ impl Tabled {
             }
             Tabled::Variable { name, line, after, before } => {
                 let find = |name: &str| lines.iter().position(|found| sets(bare(found), name));
-                let missing = |name: &str| ModuleError::failed(format!("there is no variable `{name}` in the crontab"));
+                let missing = |name: &str| ModuleError::failed(format!("Variable named '{name}' not found."));
                 match (find(name), line) {
                     (Some(at), Some(line)) => lines[at] = format!("{line}\n"),
                     (Some(at), None) => drop(lines.remove(at)),
@@ -316,6 +357,9 @@ mod tests {
             "# by hand\n#Ansible: by hand\n0 5 * * * ann sweep\n#Ansible: b\n@daily root b\n"
         );
         assert_eq!(bench.plan("cron", json!({"cron_file": "x", "state": "absent"})).await.unwrap().changes.len(), 1);
+        bench.host.file("/etc/cron.d/y", "\n#Ansible: a\n@daily root a\n \n", 0o644);
+        bench.twice("cron", json!({"name": "a", "cron_file": "y", "state": "absent"})).await;
+        assert!(!bench.exists("/etc/cron.d/y"));
     }
 
     #[tokio::test]
@@ -330,7 +374,7 @@ mod tests {
         assert_eq!(edited(&bench, variable("PATH", json!({}))).await, "PATH=\"v\"\n@daily root b\n");
         let after = variable("MAILTO", json!({"insertafter": "PATH"}));
         assert_eq!(edited(&bench, after).await, "PATH=\"v\"\nMAILTO=\"v\"\n@daily root b\n");
-        assert!(bench.fails("cron", variable("X", json!({"insertbefore": "Y"}))).await.contains("no variable `Y`"));
+        assert!(bench.fails("cron", variable("X", json!({"insertbefore": "Y"}))).await.contains("named 'Y' not found"));
     }
 
     #[tokio::test]
@@ -362,6 +406,7 @@ mod tests {
             (json!({"name": "a", "job": "x", "hour": "1", "special_time": "daily"}), "in the place of"),
             (json!({"name": "a"}), "needs `job`"),
             (json!({"job": "x"}), "needs `name`"),
+            (json!({"name": "a", "job": "x", "cron_file": "/etc/crontab"}), "the system's own"),
         ] {
             let error = bench.fails("cron", wrong).await;
             assert!(error.contains(says), "{error}");

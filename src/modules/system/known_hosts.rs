@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use serde::Deserialize;
+use serde_json::json;
 use sha1::{Digest as _, Sha1};
 
 use crate::error::Diagnostic;
@@ -59,6 +60,8 @@ struct Fields {
 
 struct KnownHosts {
     name: String,
+    /// As it was written.
+    key: Option<String>,
     keys: Vec<Key>,
     path: String,
     hashed: bool,
@@ -76,6 +79,12 @@ struct Key {
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     let fields: Fields = arguments.read()?;
+    if fields.key.is_some() && fields.name.contains(',') {
+        let error = Diagnostic::new(format!("`name: {}` of `known_hosts` are several names", fields.name));
+        return Err(error.msg(
+            "Comma separated list of names is not supported. Please pass a single name to lookup in the known_hosts file.",
+        ));
+    }
     let text = fields.key.as_deref().unwrap_or("");
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let mut keys = Vec::new();
@@ -86,15 +95,24 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
         };
         if !key.is_of(&fields.name) {
             return Err(Diagnostic::new(format!("the key is one of `{}`, not of `{}`", key.names, fields.name))
-                .hint("`key` begins with what `name` says"));
+                .hint("`key` begins with what `name` says")
+                .msg("Host parameter does not match hashed host field in supplied key"));
         }
         keys.push(key);
     }
     if fields.state == State::Present && keys.is_empty() {
-        return Err(Diagnostic::new("`state: present` of `known_hosts` needs `key`"));
+        let error = Diagnostic::new("`state: present` of `known_hosts` needs `key`");
+        return Err(error.msg("No key specified when adding a host"));
     }
     let path = fields.path.unwrap_or_else(|| "~/.ssh/known_hosts".into());
-    Ok(Box::new(KnownHosts { name: fields.name, keys, path, hashed: fields.hash_host, state: fields.state }))
+    Ok(Box::new(KnownHosts {
+        name: fields.name,
+        key: fields.key,
+        keys,
+        path,
+        hashed: fields.hash_host,
+        state: fields.state,
+    }))
 }
 
 #[async_trait]
@@ -104,7 +122,7 @@ impl Module for KnownHosts {
         let old = target.text.clone().unwrap_or_default();
         let new = self.edited(&old);
         let (mut changes, mut writing) = (Vec::new(), Writing::default());
-        let path = target.place.path.clone();
+        let (path, is_there) = (target.place.path.clone(), target.text.is_some());
         let mut planned = if new == old {
             Planned::new(Vec::new(), crate::modules::Results::new())
         } else {
@@ -115,12 +133,17 @@ impl Module for KnownHosts {
                     (changes, target.place.parent) = make_directories(host, parent(&path), &own).await?;
                 }
             }
-            target.plan(host, Edited { text: new, message: String::new() }, &writing).await?
+            target.plan(host, Edited { text: new.clone(), message: String::new() }, &writing).await?
         };
         changes.append(&mut planned.changes);
         if let Outcome::Known(results) = &mut planned.result {
             results.insert("name".into(), self.name.as_str().into());
+            let before = if is_there { path.as_str() } else { "/dev/null" };
+            let diff = json!({"before_header": before, "after_header": path, "before": old, "after": new});
+            results.insert("diff".into(), diff);
             results.insert("path".into(), path.into());
+            results.insert("key".into(), json!(self.key));
+            results.insert("state".into(), self.state.name().into());
             results.insert("hash_host".into(), self.hashed.into());
         }
         Ok(Planned { changes, ..planned })
@@ -143,7 +166,12 @@ impl KnownHosts {
             if lines.iter().any(stands) {
                 continue;
             }
-            lines = self.without(lines, |key| (&key.kind, &key.marker) == (&asked.kind, &asked.marker));
+            // A host has one key of a kind, and any number that are marked.
+            let replaced = |key: &Key| match (&asked.marker, &key.marker) {
+                (None, None) => key.kind == asked.kind,
+                _ => key.same_key(asked),
+            };
+            lines = self.without(lines, replaced);
             let end = lines.len();
             end_line_before(&mut lines, end);
             let names = if self.hashed {
@@ -207,8 +235,7 @@ fn salt(host: &str, key: &str) -> [u8; 20] {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
+    use super::*;
     use crate::modules::files::bench::Bench;
     use crate::modules::system::bench::Here;
     use crate::transport::Command;
@@ -227,11 +254,17 @@ mod tests {
         bench.twice("known_hosts", task("c.example ssh-rsa FFFF")).await;
         assert_eq!(read(), format!("{OTHERS}c.example ssh-ed25519 EEEE\nc.example ssh-rsa FFFF\n"));
         let absent = json!({"name": "c.example", "state": "absent", "path": "/etc/k"});
-        bench.twice("known_hosts", absent).await;
+        let (before, results) = (read(), bench.twice("known_hosts", absent).await);
+        let diff = json!({"before_header": "/etc/k", "after_header": "/etc/k", "before": before, "after": OTHERS});
+        assert_eq!(results["diff"], diff);
         assert_eq!(read(), OTHERS);
         let one = json!({"name": "A.example", "key": "a.example ssh-rsa AAAA", "state": "absent", "path": "/etc/k"});
         bench.twice("known_hosts", one).await;
         assert_eq!(read(), OTHERS.replacen("a.example,", "", 1));
+        let ca = "@cert-authority *.example ssh-ed25519 DDDD";
+        bench.twice("known_hosts", json!({"name": "*.example", "key": ca, "path": "/etc/k"})).await;
+        assert!(read().contains("CCCC\n") && read().ends_with("DDDD\n"));
+        bench.twice("known_hosts", json!({"name": "*.example", "key": ca, "state": "absent", "path": "/etc/k"})).await;
         let ca = "@cert-authority *.example ssh-ed25519 CCCC";
         let ca = json!({"name": "*.example", "key": ca, "state": "absent", "path": "/etc/k"});
         bench.twice("known_hosts", ca).await;
@@ -264,6 +297,7 @@ mod tests {
             (json!({"name": "a", "key": "b ssh-rsa AAAA"}), "not of `a`"),
             (json!({"name": "a", "key": "ssh-rsa AAAA"}), "is no line of"),
             (json!({"name": "a"}), "needs `key`"),
+            (json!({"name": "a,b", "key": "a,b ssh-rsa AAAA"}), "are several names"),
         ] {
             let error = bench.fails("known_hosts", task).await;
             assert!(error.contains(says), "{error}");

@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 use crate::error::Diagnostic;
 use crate::host::View;
+use crate::modules::files::place::{absolute, bytes_of};
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
 use crate::transport::command::quote;
-use crate::transport::{Command, Content, Links, Want};
+use crate::transport::{Command, Links, Node, Want};
 
 use super::network;
 
@@ -85,6 +86,7 @@ enum Target {
     Path(String),
     /// No connection of a state in `states` on this port, but those from `exclude`.
     Drained {
+        host: String,
         port: u16,
         states: Vec<String>,
         exclude: Vec<String>,
@@ -111,8 +113,20 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     let state = fields.state.as_deref().unwrap_or("started");
     let host = fields.host.clone().unwrap_or_else(|| "127.0.0.1".into());
     let target = match (fields.port, &fields.path) {
-        (Some(_), Some(_)) => return Err(Diagnostic::new("`wait_for` takes one of `port` and `path`")),
-        (None, _) if state == "drained" => {
+        (Some(_), Some(_)) => {
+            let error = Diagnostic::new("`wait_for` takes one of `port` and `path`");
+            return Err(error.msg("port and path parameter can not both be passed to wait_for"));
+        }
+        (None, Some(_)) if matches!(state, "stopped" | "drained") => {
+            let error = Diagnostic::new(format!("`state: {state}` of `wait_for` is for a `port`"));
+            let told = format!("state={state} should only be used for checking a port in the wait_for module");
+            return Err(error.msg(told));
+        }
+        _ if !fields.exclude_hosts.is_empty() && state != "drained" => {
+            let error = Diagnostic::new("`exclude_hosts` of `wait_for` is for `state: drained`");
+            return Err(error.msg("exclude_hosts should only be with state=drained"));
+        }
+        (None, None) if state == "drained" => {
             return Err(Diagnostic::new("`state: drained` of `wait_for` needs a `port`"));
         }
         (Some(port), None) if state == "drained" => {
@@ -120,9 +134,10 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
             let states = fields.active_connection_states.clone().unwrap_or(usual.map(String::from).to_vec());
             if let Some(name) = states.iter().find(|name| !network::TCP_STATES.contains(&name.as_str())) {
                 let error = Diagnostic::new(format!("unknown state of a connection `{name}`"));
+                let error = error.msg(format!("unknown active_connection_state ({name}) defined"));
                 return Err(error.suggest(name, network::TCP_STATES.iter().copied()));
             }
-            Target::Drained { port, states, exclude: fields.exclude_hosts.clone() }
+            Target::Drained { host, port, states, exclude: fields.exclude_hosts.clone() }
         }
         (Some(port), None) => Target::Port { host, port },
         (None, Some(path)) => Target::Path(path.clone()),
@@ -133,6 +148,8 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
         let wrong = |error| Diagnostic::new(format!("`search_regex` of `wait_for` cannot be read: {error}"));
         Regex::new(&format!("(?m){text}")).map_err(wrong)
     });
+    // What is to be gone is to be gone whatever it says.
+    let regex = regex.filter(|_| wanted == Wanted::There);
     Ok(Box::new(WaitFor { target, wanted, regex: regex.transpose()?, fields }))
 }
 
@@ -146,8 +163,10 @@ impl Module for WaitFor {
         let mut result = Results::new();
         result.insert("state".into(), json!(self.fields.state.as_deref().unwrap_or("started")));
         result.insert("port".into(), json!(self.fields.port));
-        result.insert("path".into(), json!(self.fields.path));
+        result.insert("path".into(), json!(self.fields.path.as_deref().map(|path| absolute(host, path))));
         result.insert("search_regex".into(), json!(self.fields.search_regex));
+        result.insert("match_groups".into(), json!([]));
+        result.insert("match_groupdict".into(), json!({}));
         let seconds = |given: Option<u64>, usual| Duration::from_secs(given.unwrap_or(usual));
         if host.plans_ahead() {
             // What is awaited may come from a change that a check does not make: to wait would be in vain.
@@ -163,10 +182,9 @@ impl Module for WaitFor {
         }
         let timeout = seconds(self.fields.timeout, 300);
         tokio::time::sleep(seconds(self.fields.delay, 0)).await;
-        while let Some(missing) = self.look(host, &mut result).await? {
+        while self.look(host, &mut result).await?.is_some() {
             if start.elapsed() >= timeout {
-                let message =
-                    self.fields.msg.clone().unwrap_or(format!("{missing} after {} seconds", timeout.as_secs()));
+                let message = self.fields.msg.clone().unwrap_or_else(|| self.in_vain());
                 result.insert("elapsed".into(), start.elapsed().as_secs().into());
                 return Err(ModuleError::Failed { message, result });
             }
@@ -179,6 +197,22 @@ impl Module for WaitFor {
 }
 
 impl WaitFor {
+    /// Says what was waited for in vain.
+    fn in_vain(&self) -> String {
+        let text = self.regex.as_ref().and(self.fields.search_regex.as_ref());
+        let text = text.map(|regex| format!("search string {regex} in ")).unwrap_or_default();
+        let what = match (&self.target, self.wanted) {
+            (Target::Port { host, port }, Wanted::Gone) => format!("{host}:{port} to stop."),
+            (Target::Path(path), Wanted::Gone) => format!("{path} to be absent."),
+            (Target::Port { host, port }, Wanted::There) => format!("{text}{host}:{port}"),
+            (Target::Path(path), Wanted::There) if text.is_empty() => format!("file {path}"),
+            (Target::Path(path), Wanted::There) => format!("{text}{path}"),
+            (Target::Drained { host, port, .. }, _) => format!("{host}:{port} to drain"),
+            (Target::Time, _) => "the time".into(),
+        };
+        format!("Timeout when waiting for {what}")
+    }
+
     /// Looks once. Returns what is still in the way, or nothing.
     async fn look(&self, host: &View, result: &mut Results) -> Result<Option<String>, ModuleError> {
         let (what, text) = match &self.target {
@@ -187,7 +221,7 @@ impl WaitFor {
                 tokio::time::sleep(timeout).await;
                 return Ok(None);
             }
-            Target::Drained { port, states, exclude } => {
+            Target::Drained { port, states, exclude, .. } => {
                 let table = host.probe(&Command::shell(network::CONNECTIONS)).await?.text();
                 let counts = |connection: &network::Connection| {
                     connection.port == *port
@@ -198,10 +232,17 @@ impl WaitFor {
                 return Ok((count > 0).then(|| format!("port {port} still has {count} connections")));
             }
             Target::Path(path) => {
-                let nodes = host.look_all(&[(path.clone(), Links::Follow)], Want::Content).await?;
-                let node = nodes.first().filter(|node| node.exists());
-                let bytes = node.map(|node| node.content().and_then(Content::bytes).unwrap_or_default());
-                (format!("`{path}`"), bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
+                let full = absolute(host, path);
+                let want = if self.regex.is_some() { Want::Content } else { Want::Attributes };
+                let nodes = host.look_all(&[(full.clone(), Links::Follow)], want).await?;
+                let text = match (nodes.first().filter(|node| node.exists()), &self.regex) {
+                    (Some(Node::File { content, .. }), Some(_)) => {
+                        let bytes = bytes_of(host, &full, content).await?;
+                        Some(String::from_utf8_lossy(&bytes).into_owned())
+                    }
+                    (node, _) => node.map(|_| String::new()),
+                };
+                (format!("`{path}`"), text)
             }
             Target::Port { host: name, port } => (format!("{name}:{port}"), self.connect(host, (name, *port)).await?),
         };
@@ -301,7 +342,7 @@ mod tests {
         let result = results(here.plan("wait_for", task).await.unwrap());
         assert_eq!(result["match_groups"], json!(["mail.example"]));
         let gone = here.plan("wait_for", json!({"port": port, "state": "stopped", "timeout": 0})).await;
-        assert!(gone.err().unwrap().to_string().contains("still there"));
+        assert!(gone.err().unwrap().to_string().contains(" to stop."));
     }
 
     #[tokio::test]
@@ -309,7 +350,7 @@ mod tests {
         let here = Here::new().await;
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let error = here.plan("wait_for", json!({"port": port, "timeout": 0})).await.err().unwrap().to_string();
-        assert!(error.contains("is not there"), "{error}");
+        assert_eq!(error, format!("Timeout when waiting for 127.0.0.1:{port}"));
         here.plan("wait_for", json!({"port": port, "state": "absent", "timeout": 5})).await.unwrap();
     }
 
@@ -321,7 +362,7 @@ mod tests {
         here.plan("wait_for", json!({"port": port, "state": "drained", "timeout": 0})).await.unwrap();
         let _client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
         let task = json!({"port": port, "state": "drained", "timeout": 0});
-        assert!(here.plan("wait_for", task.clone()).await.err().unwrap().to_string().contains("still has"));
+        assert!(here.plan("wait_for", task.clone()).await.err().unwrap().to_string().contains(" to drain"));
         let mut spared = task;
         spared["exclude_hosts"] = json!(["127.0.0.1"]);
         here.plan("wait_for", spared).await.unwrap();

@@ -73,6 +73,7 @@ pub struct Told {
     pub tags: Vec<String>,
     pub skip_tags: Vec<String>,
     pub start_at_task: Option<String>,
+    pub seed: String,
     pub user: Option<String>,
     pub private_key: Option<String>,
     pub connection: Option<String>,

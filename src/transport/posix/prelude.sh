@@ -88,6 +88,11 @@ c_look() {
 c_list() {
   c_L=
   c_there "$1" || return 0
+  # Each shell has words of its own for that.
+  if [ -d "$1" ] && ! { [ -r "$1" ] && [ -x "$1" ]; }; then
+    echo "$1: Permission denied" >&2
+    return 1
+  fi
   cd -P "$1" || return 1
   export c_n c_L
   if [ -n "$2" ]; then set -- ! -name . '(' -path "$2" -prune -o ! -path "$2" ')'; else set -- ! -name .; fi
@@ -218,14 +223,15 @@ c_not_made() {
   c_fail "$1"
 }
 
-# c_settle PATH ATTRIBUTES MODE TIME SIZE: owner before mode, because chown clears the setuid bit.
+# c_settle PATH ATTRIBUTES MODE TIME SIZE ACCESS: owner before mode, because chown clears the setuid bit.
 c_settle() {
   c_now "$1"
   c_o=${2#* }
   [ "${c_a#* }" = "$c_o" ] || chown "${c_o% *}:${c_o#* }" "$1" || c_fail 'cannot change the owner'
   c_now "$1"
   [ "$c_a" = "$2" ] || chmod "$3" "$1" || c_fail 'cannot change the mode'
-  [ -z "$4" ] || TZ=UTC0 touch -t "$4" "$1" || c_fail 'cannot change the time'
+  [ -z "$4" ] || TZ=UTC0 touch -m -t "$4" "$1" || c_fail 'cannot change the time'
+  [ -z "$6" ] || TZ=UTC0 touch -a -t "$6" "$1" || c_fail 'cannot change the time of access'
   c_now "$1"
   [ "$c_a" = "$2" ] || c_fail "mode, owner and group stay \`$c_a\`, asked for \`$2\`"
   [ "${5:-$c_s}" = "$c_s" ] || c_fail "has $c_s bytes, not $5"

@@ -195,7 +195,7 @@ async fn step(change: &PathChange, index: usize, tools: &Tools) -> Result<Step, 
             input = contents(&mut script, content, tools).await?;
             // Before the mode, which may forbid its own owner to open it.
             script += "c_sync_file \"$c_t\"\n";
-            script += &settle("\"$c_t\"", (after, Some(content.size)), tools);
+            script += &settle("\"$c_t\"", (after, Some(content.size)), change.accessed(), tools);
             if let Some(validate) = change.validate() {
                 script += &format!("c_check {}\n", quote(&validate.replace("%s", &quote(&temp))));
             }
@@ -204,15 +204,15 @@ async fn step(change: &PathChange, index: usize, tools: &Tools) -> Result<Step, 
         (Node::Directory { .. }, Node::Directory { .. }) | (Node::File { .. }, Node::File { .. }) => {
             // What goes on being written to has another size by now, and is still the same file.
             let size = if change.keeps_content() { None } else { after.content().map(|content| content.size) };
-            script += &settle("\"$c_p\"", (after, size), tools);
+            script += &settle("\"$c_p\"", (after, size), change.accessed(), tools);
         }
         (Node::Special { letter: old, .. }, Node::Special { letter: new, .. }) if old == new => {
-            script += &settle("\"$c_p\"", (after, None), tools);
+            script += &settle("\"$c_p\"", (after, None), None, tools);
         }
         (_, Node::Directory { .. }) => {
             // `mv` replaces no file by a directory.
             let remove = if before.exists() { "c_remove\n" } else { "" };
-            script += &format!("c_mkdir\n{}{remove}c_rename\n", settle("\"$c_t\"", (after, None), tools));
+            script += &format!("c_mkdir\n{}{remove}c_rename\n", settle("\"$c_t\"", (after, None), None, tools));
         }
         (Node::Link { target: old, .. }, Node::Link { target, permissions }) if old == target => {
             script += &format!("c_own_link \"$c_p\" '{}'\n", owners(permissions));
@@ -303,7 +303,7 @@ fn unreadable(path: &std::path::Path, error: &std::io::Error) -> TransportError 
 }
 
 /// Returns the setting of everything but the content.
-fn settle(path: &str, (after, size): (&Node, Option<u64>), tools: &Tools) -> String {
+fn settle(path: &str, (after, size): (&Node, Option<u64>), accessed: Option<i64>, tools: &Tools) -> String {
     let size = size.map_or(String::new(), |size| size.to_string());
     let (letter, modified) = match after {
         Node::File { modified, .. } => ('-', *modified),
@@ -312,11 +312,14 @@ fn settle(path: &str, (after, size): (&Node, Option<u64>), tools: &Tools) -> Str
         Node::Absent | Node::Link { .. } => return String::new(),
     };
     let Some(permissions) = after.permissions() else { return String::new() };
-    let stamp = modified.and_then(|time| jiff::Timestamp::from_second(time).ok());
-    let stamp = stamp.map(|stamp| stamp.strftime("%Y%m%d%H%M.%S").to_string()).unwrap_or_default();
+    let stamp = |time: Option<i64>| {
+        let stamp = time.and_then(|time| jiff::Timestamp::from_second(time).ok());
+        stamp.map(|stamp| stamp.strftime("%Y%m%d%H%M.%S").to_string()).unwrap_or_default()
+    };
+    let (modified, accessed) = (stamp(modified), stamp(accessed));
     // Five digits: with four, GNU's `chmod` keeps a directory's setgid bit.
     let mode = format!("0{:04o}", permissions.mode);
-    format!("c_settle {path} '{}' {mode} '{stamp}' '{size}'\n", attributes(letter, permissions, tools))
+    format!("c_settle {path} '{}' {mode} '{modified}' '{size}' '{accessed}'\n", attributes(letter, permissions, tools))
 }
 
 fn attributes(letter: char, permissions: &Permissions, tools: &Tools) -> String {

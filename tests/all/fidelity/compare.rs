@@ -140,6 +140,9 @@ fn declared(entry: &Entry, (task, host, item): &Key, run: &Ran) -> bool {
 fn canonical(change: &Change, began: i64) -> Value {
     let mut value = serde_json::to_value(change).unwrap();
     let sets_time = matches!(change, Change::Path { change, .. } if change.sets_time());
+    if let Some(change) = value.pointer_mut("/path/change").and_then(Value::as_object_mut) {
+        change.remove("accessed");
+    }
     for side in ["/path/change/before", "/path/change/after"] {
         let node = value.pointer_mut(side).and_then(Value::as_object_mut).and_then(|node| node.values_mut().next());
         let Some(node) = node.and_then(Value::as_object_mut) else { continue };

@@ -220,7 +220,7 @@ impl Pair {
     }
 
     fn cutover(&self, word: &str, flags: &str) -> Result<Printed, String> {
-        let words = format!("{word} {} {flags}", self.words);
+        let words = format!("{word} --seed both {} {flags}", self.words);
         let path = std::env::var("PATH").unwrap();
         let path = format!("{}:{path}", self.program.path("one/bin").display());
         let mut command = self.program.command();

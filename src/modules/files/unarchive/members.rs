@@ -33,7 +33,8 @@ type Contents = HashMap<String, Content>;
 
 impl Members<'_> {
     /// Returns the changes, what is above before what is below.
-    pub async fn plan(&self, dest: &Place, listed: &[Member]) -> Result<Vec<Change>, ModuleError> {
+    /// Says beside them whether something differs that is kept as it is.
+    pub async fn plan(&self, dest: &Place, listed: &[Member]) -> Result<(Vec<Change>, bool), ModuleError> {
         let targets = self.targets(&dest.path, listed)?;
         let asked: Vec<(String, Links)> = targets
             .iter()
@@ -62,20 +63,23 @@ impl Members<'_> {
         let linked = self.linked(&targets, &nodes).await?;
         let mut made: HashMap<String, Node> = HashMap::from([(parent(&dest.path).into(), dest.parent.clone())]);
         made.insert(dest.path.clone(), dest.node.clone());
-        let mut changes = Vec::new();
+        let (mut changes, mut differs) = (Vec::new(), false);
         for (target, node) in targets.iter().zip(nodes) {
             let above = made.get(parent(&target.path)).cloned().unwrap_or(Node::Absent);
             let place = Place { path: target.path.clone(), node, parent: above };
             let after = match target.member {
                 _ if linked.contains(&target.path) => place.node.clone(),
-                Some(member) if self.stays(member, &place.node) => place.node.clone(),
+                Some(member) if self.stays(member, &place.node) => {
+                    differs |= self.options.keep_newer && place.node.modified() != member.modified;
+                    place.node.clone()
+                }
                 Some(member) => self.after(&place, member, (&contents, &owners)).await?,
                 None => self.above(&place).await?,
             };
             made.insert(target.path.clone(), after.clone());
             changes.extend(place.change(after));
         }
-        Ok(changes)
+        Ok((changes, differs))
     }
 
     /// Returns what is made, once each: a later member of a name takes the place of an earlier one.

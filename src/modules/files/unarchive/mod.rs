@@ -6,9 +6,12 @@ use serde_json::json;
 
 use crate::error::Diagnostic;
 use crate::host::View;
+use crate::modules::net::web::ask;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
+use crate::secret;
 use crate::transport::name::from_local;
 use crate::transport::{Body, Content, Links, Node, Want};
+use crate::web::{Request, without_login};
 
 use super::place::{Place, absolute, results_of};
 use super::rights::{RIGHTS, Rights};
@@ -43,7 +46,8 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new(
         "src",
         Kind::Path,
-        "The archive: a tar, packed or not, or a zip. It is read by the tar or unzip of the machine that it is on.",
+        "The archive: a tar, packed or not, or a zip; with `remote_src` also an URL. It is read by the tar or unzip of the machine \
+         that it is on.",
     )
     .required(),
     Argument::new("dest", Kind::Path, "The directory to unpack into, which has to be there.").required(),
@@ -61,7 +65,7 @@ const ARGUMENTS: &[Argument] = &[
     ),
     Argument::new("decrypt", Kind::Bool, "`false` takes an archive that ansible-vault has encrypted as it is."),
     Argument::new("io_buffer_size", Kind::Int, "Taken and not needed."),
-    Argument::new("validate_certs", Kind::Bool, "Taken; an archive of the web is brought by `get_url`."),
+    Argument::new("validate_certs", Kind::Bool, "`false` trusts any certificate of the server that an archive comes from."),
 ];
 
 #[derive(Deserialize)]
@@ -82,6 +86,7 @@ struct Unarchive {
     #[serde(default)]
     extra_opts: Vec<String>,
     decrypt: Option<bool>,
+    validate_certs: Option<bool>,
     #[serde(flatten)]
     rights: Rights,
 }
@@ -122,12 +127,16 @@ impl Module for Unarchive {
         let mut options = Options::read(&self.extra_opts, format == Format::Zip)?;
         options.keep_newer |= self.keep_newer;
         let members = Members { host, archive: &archive, format, options: &options, rights: &self.rights };
-        let changes = members.plan(&dest, &listed).await?;
+        let (changes, differs) = members.plan(&dest, &listed).await?;
         let mut results = results_of(&dest.node);
         results.insert("dest".into(), self.dest.as_str().into());
-        results.insert("src".into(), self.src.as_str().into());
+        results.insert("src".into(), without_login(&self.src).0.into());
         let handler = if let Format::Tar { handler, .. } = format { handler } else { "ZipArchive" };
         results.insert("handler".into(), handler.into());
+        if differs {
+            // As Ansible tells it: the archive is not what is there.
+            results.insert("changed".into(), true.into());
+        }
         if self.list_files {
             results.insert("files".into(), listed.iter().map(|member| member.name.as_str()).collect());
         }
@@ -152,7 +161,18 @@ impl Unarchive {
             include: self.include.clone(),
             exclude: self.exclude.clone(),
         };
-        if self.remote_src.unwrap_or(self.copy == Some(false)) {
+        let remote = self.remote_src.unwrap_or(self.copy == Some(false));
+        if self.src.contains("://") {
+            return match (remote, host.only_asks) {
+                (true, true) => Ok(None),
+                (true, false) => Ok(Some(self.own(host, &self.fetched(host).await?, on)?)),
+                (false, _) => Err(ModuleError::failed(format!(
+                    "Unsupported option, an URI src ({}) is only supported when remote_src is True",
+                    without_login(&self.src).0
+                ))),
+            };
+        }
+        if remote {
             // In a check it may be one that an earlier task would bring: then its bytes, or its file, are on the controller.
             let want = if host.plans_ahead() { Want::Content } else { Want::Attributes };
             let place = Place::look(host, &self.src, Links::Follow, want).await?;
@@ -188,6 +208,19 @@ impl Unarchive {
             return Ok(Some(self.own(host, bytes, on)?));
         }
         Ok(Some(on(host.here(), from_local(path), true)))
+    }
+
+    /// Returns an archive of the web, asked for from the host.
+    async fn fetched(&self, host: &View) -> Result<Vec<u8>, ModuleError> {
+        let mut request = Request::to(&self.src);
+        request.secrets().iter().for_each(|text| secret::note(text));
+        request.validate_certs = self.validate_certs.unwrap_or(true);
+        let why = match ask(host, &request, u64::from(u32::MAX)).await? {
+            Ok(answer) if answer.is_success() => return Ok(answer.body.unwrap_or_default()),
+            Ok(answer) => format!("HTTP Error {}: {}", answer.status, answer.reason()),
+            Err(failure) => failure.text().to_string(),
+        };
+        Err(ModuleError::failed(format!("Failure downloading {}, {why}", request.url)))
     }
 
     /// Puts an archive that is only in memory into a file of this process.

@@ -41,7 +41,11 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new("force", Type::Bool, "It goes even if it is the primary group of a user."),
     Argument::new("gid_min", Type::Int, "The least number that is chosen. The default is the host's."),
     Argument::new("gid_max", Type::Int, "The greatest number that is chosen."),
-    Argument::new("local", Type::Bool, "It is in the host's own `/etc/group`; it always is."),
+    Argument::new(
+        "local",
+        Type::Bool,
+        "It is in the host's own `/etc/group`; it always is. Not with `gid_min`, `gid_max`, `force`.",
+    ),
 ];
 
 #[derive(Deserialize)]
@@ -58,12 +62,25 @@ struct Wanted {
     force: bool,
     gid_min: Option<u32>,
     gid_max: Option<u32>,
+    #[serde(default)]
+    local: bool,
 }
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     let wanted: Wanted = arguments.read()?;
     if !is_name(&wanted.name) {
         return Err(Diagnostic::new(format!("`{}` is no name of a group", wanted.name)));
+    }
+    let bounds = [("gid_min", wanted.gid_min), ("gid_max", wanted.gid_max)];
+    if let Some((name, _)) = bounds.iter().find(|(_, bound)| wanted.local && bound.is_some()) {
+        let error = Diagnostic::new(format!("`{name}` of `group` cannot be used with `local`"));
+        return Err(error.msg(format!("'{name}' can not be used with 'local'")));
+    }
+    if wanted.force && wanted.local {
+        let error = Diagnostic::new("`force` of `group` cannot be used with `local`");
+        return Err(
+            error.msg("force is not a valid option for local, force=True and local=True are mutually exclusive")
+        );
     }
     if wanted.non_unique && wanted.gid.is_none() {
         let error = Diagnostic::new("`non_unique` of `group` needs `gid`");

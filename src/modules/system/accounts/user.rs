@@ -78,7 +78,11 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new("password_expire_warn", Type::Int, "").refused(AGES),
     Argument::new("password_expire_account_disable", Type::Int, "").refused(AGES),
     Argument::new("seuser", Type::Text, "").refused("users of SELinux are set with `command: semanage login ...`"),
-    Argument::new("local", Type::Bool, "It is in the host's own `/etc/passwd`; it always is."),
+    Argument::new(
+        "local",
+        Type::Bool,
+        "It is in the host's own `/etc/passwd`; it always is. Not with `umask`, `uid_min`, `uid_max`.",
+    ),
     Argument::new("login_class", Type::Text, "").refused(ELSEWHERE),
     Argument::new("hidden", Type::Bool, "").refused(ELSEWHERE),
     Argument::new("profile", Type::Text, "").refused(ELSEWHERE),
@@ -120,6 +124,8 @@ struct User {
     system: bool,
     uid_min: Option<u32>,
     uid_max: Option<u32>,
+    #[serde(default)]
+    local: bool,
 }
 
 fn yes() -> bool {
@@ -149,6 +155,12 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
         if value.as_ref().is_some_and(|value| !value.starts_with('/')) {
             return Err(Diagnostic::new(format!("`{name}` of a user has to be an absolute path")));
         }
+    }
+    let apart =
+        [("umask", user.umask.is_some()), ("uid_min", user.uid_min.is_some()), ("uid_max", user.uid_max.is_some())];
+    if let Some((name, _)) = apart.iter().find(|(_, given)| user.local && *given) {
+        let error = Diagnostic::new(format!("`{name}` of `user` cannot be used with `local`"));
+        return Err(error.msg(format!("'{name}' can not be used with 'local'")));
     }
     user.umask()?;
     user.expires().map_err(Diagnostic::new)?;

@@ -9,9 +9,10 @@ use serde_json::json;
 use crate::change::Change;
 use crate::error::Diagnostic;
 use crate::host::View;
-use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
-use crate::transport::Command;
+use crate::modules::files::place::absolute;
+use crate::modules::{Argument, Arguments, DIFFERENCE, Entry, Kind, Module, ModuleError, Planned, Results};
 use crate::transport::command::quote;
+use crate::transport::{Command, Output};
 
 use super::database::{Database, Name, probe_of_lists};
 use super::foreseen::{self, Lists};
@@ -34,8 +35,6 @@ pub const APT: Entry = Entry {
     build,
 };
 
-const RETRIES: &str = "a task that may fail is tried again with `retries` and `until`";
-
 const STATE: Argument =
     Argument::new("state", Kind::Text, "`latest` upgrades what is there. The default is `present`.").choices(&[
         "present",
@@ -49,7 +48,8 @@ pub const ARGUMENTS: &[Argument] = &[
     Argument::new(
         "name",
         Kind::List,
-        "Packages: `name`, `name=version` (also `name=1.2*`), `name:architecture`, `name/release`.",
+        "Packages: `name`, `name=version` (also `name=1.2*`), `name>=version`, `name:architecture`, `name/release`, or a pattern \
+         of names (`lib*-dev`).",
     )
     .alias(&["package", "pkg"]),
     STATE,
@@ -98,22 +98,33 @@ pub const ARGUMENTS: &[Argument] = &[
     ),
     Argument::new("force_apt_get", Kind::Bool, "Nothing else is ever used."),
     Argument::new("auto_install_module_deps", Kind::Bool, "Nothing is needed that could be installed."),
-    Argument::new("deb", Kind::Path, "").refused("install a file with `command: dpkg -i FILE`, or from an archive"),
+    Argument::new(
+        "deb",
+        Kind::Path,
+        "Files of packages that are on the host, by commas; what they need comes from the archive. `get_url` brings one of the web.",
+    ),
     Argument::new(
         "force",
         Kind::Bool,
         "`allow_unauthenticated`, `allow_downgrade` and `allow_change_held_packages` at once.",
     ),
-    Argument::new("policy_rc_d", Kind::Int, "")
-        .refused("make `/usr/sbin/policy-rc.d` with `copy` before, and remove it with `file` after"),
+    Argument::new(
+        "policy_rc_d",
+        Kind::Int,
+        "What a `/usr/sbin/policy-rc.d` ends with for as long as apt runs: 101 starts no service of a new package.",
+    ),
     Argument::new(
         "autoclean",
         Kind::Bool,
         "Downloaded packages that can no longer be had are removed, where nothing else changes.",
     ),
     Argument::new("clean", Kind::Bool, "All downloaded packages are removed, where nothing else changes."),
-    Argument::new("update_cache_retries", Kind::Int, "").refused(RETRIES),
-    Argument::new("update_cache_retry_max_delay", Kind::Int, "").refused(RETRIES),
+    Argument::new("update_cache_retries", Kind::Int, "How often a list that cannot be fetched is tried again. The default is 5."),
+    Argument::new(
+        "update_cache_retry_max_delay",
+        Kind::Int,
+        "Seconds between two tries at most (apt 2.3.2 and newer). The default is 12.",
+    ),
 ];
 
 #[derive(Default, Deserialize)]
@@ -138,6 +149,10 @@ struct Fields {
     force: bool,
     autoclean: bool,
     clean: bool,
+    deb: Option<String>,
+    policy_rc_d: Option<i64>,
+    update_cache_retries: Option<u32>,
+    update_cache_retry_max_delay: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -165,6 +180,8 @@ struct Open {
     words: Vec<String>,
     /// The packages that are named.
     named: BTreeSet<Name>,
+    /// The files that some of them are in.
+    files: BTreeMap<Name, String>,
 }
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
@@ -178,27 +195,40 @@ impl Apt {
     }
 
     fn new(fields: Fields) -> Result<Apt, Diagnostic> {
-        let names = fields.name.iter().flatten().filter(|name| !name.is_empty());
+        let all = fields.state == Wanted::Latest && fields.name.iter().flatten().any(|name| name == "*");
+        let names = fields.name.iter().flatten().filter(|name| !name.is_empty() && !(all && *name == "*"));
         let requests = names.map(|name| Request::read(name)).collect::<Result<Vec<_>, _>>()?;
         let upgrade: Option<&'static [&'static str]> = match fields.upgrade.as_deref() {
-            None | Some("no" | "False") => None,
+            None | Some("no" | "False") if !all => None,
             Some("full" | "dist") => Some(&["dist-upgrade"]),
-            Some(_) => Some(&["--with-new-pkgs", "upgrade"]),
+            _ => Some(&["--with-new-pkgs", "upgrade"]),
         };
         let updates = fields.update_cache == Some(true) || fields.cache_valid_time.is_some();
         let cleans = fields.autoremove || fields.autoclean || fields.clean;
-        if fields.name.is_none() && upgrade.is_none() && !updates && !cleans {
-            return Err(Diagnostic::new("`apt` needs `name`, `upgrade`, `update_cache` or `autoremove`"));
+        if fields.name.is_none() && fields.deb.is_none() && upgrade.is_none() && !updates && !cleans {
+            return Err(Diagnostic::new("`apt` needs `name`, `deb`, `upgrade`, `update_cache` or `autoremove`")
+                .msg("one of the following is required: autoremove, deb, package, update_cache, upgrade"));
+        }
+        if !requests.is_empty() && all {
+            return Err(Diagnostic::new("`apt` takes all packages or some, not both")
+                .msg("unable to install additional packages when upgrading all installed packages"));
         }
         if !requests.is_empty() && upgrade.is_some() {
             return Err(Diagnostic::new("`apt` takes `name` or `upgrade`, not both")
-                .hint("`state: latest` upgrades the packages that `name` has"));
+                .hint("`state: latest` upgrades the packages that `name` has")
+                .msg("parameters are mutually exclusive: deb|package|upgrade"));
         }
-        if let Some(request) =
-            requests.iter().find(|request| fields.state == Wanted::Absent && request.version.is_some())
-        {
-            return Err(Diagnostic::new(format!("`{}` with `state: absent`", request.word()))
-                .hint(format!("write `{}`: whatever version is there goes", request.name)));
+        if fields.deb.is_some() && (!requests.is_empty() || upgrade.is_some()) {
+            return Err(Diagnostic::new("`apt` takes `deb` alone, without `name` and `upgrade`")
+                .msg("parameters are mutually exclusive: deb|package|upgrade"));
+        }
+        if fields.deb.is_some() && fields.state != Wanted::Present {
+            let error = Diagnostic::new("`deb` of `apt` is for `state: present`");
+            return Err(error.msg("deb only supports state=present"));
+        }
+        if fields.deb.as_deref().is_some_and(|files| files.contains("://")) {
+            let error = Diagnostic::new("`deb` of `apt` is a file of the host, and no URL");
+            return Err(error.hint("`get_url` brings it there"));
         }
         let safe =
             |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.,=+/".contains(c));
@@ -238,16 +268,27 @@ impl Apt {
     }
 
     /// Returns what is not as asked, or what only apt can tell.
-    async fn open(&self, host: &View, database: &Database) -> Result<Open, ModuleError> {
+    async fn open(&self, (host, database): (&View, &Database), lists: Lists) -> Result<Open, ModuleError> {
         let mut open = Open::default();
-        for request in &self.requests {
+        for file in self.fields.deb.iter().flat_map(|files| files.split(',')) {
+            let file = absolute(host, file.trim());
+            let (name, version) = package_in(host, &file).await?;
+            let name = name.split_once(':').map_or(name.clone(), |(bare, of)| database.name(bare, of));
+            if database.state(&name).version() != Some(&version) {
+                open.words.push(file.clone());
+                open.files.insert(name.clone(), file);
+                open.named.insert(name);
+            }
+        }
+        for request in &self.expanded((host, database), lists).await? {
             let name = match request.name.split_once(':') {
                 Some((name, architecture)) => database.name(name, architecture),
                 None => request.name.clone(),
             };
             let state = database.state(&name);
             if self.fields.state == Wanted::Absent {
-                let goes = state.version().is_some() || self.fields.purge && state.text() != "absent";
+                let met = state.version().is_some_and(|version| request.is_met_by(version));
+                let goes = met || self.fields.purge && state.version().is_none() && state.text() != "absent";
                 if goes {
                     open.words.push(format!("{name}-"));
                     open.named.insert(name);
@@ -260,12 +301,66 @@ impl Apt {
             if !is_there && self.fields.only_upgrade || provided && is_virtual(host, &name).await? {
                 continue;
             }
-            if !met || self.fields.state == Wanted::Latest {
+            let latest = self.fields.state == Wanted::Latest;
+            if request.at_least && (!met || latest) {
+                match self.candidate((host, database), &request.name, lists).await? {
+                    Some(version) if request.is_met_by(&version) => {
+                        open.words.push(format!("{}={version}", request.name))
+                    }
+                    _ if met => {}
+                    _ if host.plans_ahead() => return Err(by_then()),
+                    _ => {
+                        let word = request.word();
+                        return Err(ModuleError::failed(format!("no available installation candidate for {word}")));
+                    }
+                }
+            } else if !met || latest {
                 open.words.push(request.word());
             }
             open.named.insert(name);
         }
         Ok(open)
+    }
+
+    /// Returns the requests, patterns as the packages that are meant.
+    async fn expanded(&self, (host, database): (&View, &Database), lists: Lists) -> Result<Vec<Request>, ModuleError> {
+        let mut all = Vec::new();
+        for request in &self.requests {
+            if !request.is_pattern() {
+                all.push(request.clone());
+                continue;
+            }
+            // The letters of a pattern are known to be harmless.
+            let script = format!(
+                "{}apt-cache $foreseen pkgnames | while IFS= read -r name; do case $name in {}) echo \"$name\" ;; esac; done | sort -u",
+                foreseen::script(database, lists),
+                request.name
+            );
+            let names = host.probe(&Command::shell(script)).await?.text();
+            if names.trim().is_empty() {
+                return Err(match host.plans_ahead() {
+                    true => by_then(),
+                    false => ModuleError::failed(format!("No package(s) matching '{}' available", request.name)),
+                });
+            }
+            let named = |name: &str| Request { name: name.into(), version: None, at_least: false, release: None };
+            all.extend(names.lines().map(named));
+        }
+        Ok(all)
+    }
+
+    /// Returns the version that apt would choose of a package.
+    async fn candidate(
+        &self,
+        (host, database): (&View, &Database),
+        name: &str,
+        lists: Lists,
+    ) -> Result<Option<String>, ModuleError> {
+        let release = self.fields.default_release.as_ref();
+        let release = release.map(|release| format!("-o APT::Default-Release={}", quote(release))).unwrap_or_default();
+        let policy = format!("apt-cache $foreseen {release} policy {}", quote(name));
+        let script = format!("{}{policy}", foreseen::script(database, lists));
+        Ok(candidate_in(&host.probe(&Command::shell(script)).await?.text()))
     }
 
     /// Asks apt what it would do, on top of what is planned.
@@ -274,27 +369,73 @@ impl Apt {
         (host, database): (&View, &Database),
         words: &[String],
         lists: Lists,
-    ) -> Result<BTreeMap<Name, Fate>, ModuleError> {
+    ) -> Result<(BTreeMap<Name, Fate>, Output), ModuleError> {
         let autoremove = self.fields.autoremove.then(|| "--auto-remove".to_string());
         let verb = self.upgrade.unwrap_or(&["install"]).iter().map(|word| word.to_string());
         let line = self.options().into_iter().chain(autoremove).chain(verb).chain(words.iter().cloned());
         let line: Vec<String> = line.map(|word| quote(&word)).collect();
         let script = format!("{}apt-get $foreseen -s {}", foreseen::script(database, lists), line.join(" "));
         let output = host.probe(&Command::shell(script)).await?;
-        simulation::read(&output).map_err(|refusal| match refusal.is_unknown && host.plans_ahead() {
+        match simulation::read(&output) {
+            Ok(fates) => Ok((fates, output)),
             // An archive may be one that an earlier task of the check adds.
-            true => ModuleError::Unknown("the lists of packages as they are by then".into()),
-            false => ModuleError::failed(refusal.message),
-        })
+            Err(refusal) if refusal.is_unknown && host.plans_ahead() => Err(by_then()),
+            Err(refusal) => {
+                let mut result = told(&output);
+                result.insert("rc".into(), output.status.into());
+                Err(ModuleError::Failed { message: refusal.message, result })
+            }
+        }
     }
+}
+
+fn by_then() -> ModuleError {
+    ModuleError::Unknown("the lists of packages as they are by then".into())
+}
+
+/// Returns what apt has said, as `register:` sees it.
+fn told(output: &Output) -> Results {
+    let mut result = Results::new();
+    for (name, text) in [("stdout", output.text()), ("stderr", output.error_text())] {
+        result.insert(format!("{name}_lines"), text.lines().collect());
+        result.insert(name.into(), text.into());
+    }
+    result
+}
+
+/// Returns what apt has said of what changes: what stands between what it has read and the sums.
+fn prepared(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let start = lines.iter().position(|line| line.starts_with("Reading state information...")).map_or(0, |at| at + 1);
+    let is_sum = |line: &&str| {
+        line.split_once(' ').is_some_and(|(count, rest)| count.parse::<u32>().is_ok() && rest.starts_with("upgraded"))
+    };
+    let end = lines.iter().position(is_sum).map_or(lines.len(), |at| at + 1);
+    lines[start.min(end)..end].join("\n")
+}
+
+/// Returns the name and the version of the package in a file of the host.
+async fn package_in(host: &View, file: &str) -> Result<(Name, String), ModuleError> {
+    let format = "--showformat=${Package}:${Architecture} ${Version}\n";
+    let output = host.probe(&Command::argv(["dpkg-deb", "--show", format, file])).await?;
+    let text = output.text();
+    match text.trim().split_once(' ') {
+        Some((name, version)) if output.success() => Ok((name.into(), version.into())),
+        _ if host.plans_ahead() => Err(ModuleError::Unknown(format!("what is in `{file}`").into())),
+        _ => Err(ModuleError::failed(format!("Unable to install package: {}", output.error_text().trim_end()))),
+    }
+}
+
+/// Reads what `apt-cache policy` says of the version that would be installed.
+fn candidate_in(text: &str) -> Option<String> {
+    let candidate = text.lines().find_map(|line| line.trim().strip_prefix("Candidate: "));
+    candidate.filter(|candidate| *candidate != "(none)").map(str::to_string)
 }
 
 /// Says whether there is no package of this name, only others that provide it.
 async fn is_virtual(host: &View, name: &str) -> Result<bool, ModuleError> {
     let output = host.probe(&Command::shell(format!("LC_ALL=C apt-cache policy {}", quote(name)))).await?;
-    let text = output.text();
-    let candidate = text.lines().find_map(|line| line.trim().strip_prefix("Candidate: "));
-    Ok(candidate.is_none_or(|candidate| candidate == "(none)"))
+    Ok(candidate_in(&output.text()).is_none())
 }
 
 /// Names what apt takes for a virtual package that is named.
@@ -322,32 +463,36 @@ impl Module for Apt {
         let database = Database::of(host).await?;
         let updated = !host.planned_accounts("lists").is_empty();
         let due = self.lists_are_due(&database, updated);
-        let mut open = self.open(host, &database).await?;
+        let lists = if due || updated { Lists::New } else { Lists::There };
+        if lists == Lists::New && host.only_asks {
+            return Ok(Planned::new(Vec::new(), Results::new()));
+        }
+        let mut open = self.open((host, &database), lists).await?;
         let everything = self.upgrade.is_some() || self.fields.autoremove;
-        let mut fates = BTreeMap::new();
+        let (mut fates, mut said) = (BTreeMap::new(), Output::default());
         if !open.words.is_empty() || everything {
-            let lists = if due || updated { Lists::New } else { Lists::There };
             if !host.planned_accounts(SELECTION).is_empty() {
                 return Err(ModuleError::Unknown(
                     "what apt does beside the selections that an earlier task sets".into(),
                 ));
             }
-            if lists == Lists::New && host.only_asks {
-                return Ok(Planned::new(Vec::new(), Results::new()));
-            }
-            fates = self.simulate((host, &database), &open.words, lists).await?;
+            (fates, said) = self.simulate((host, &database), &open.words, lists).await?;
             if self.fields.state != Wanted::Absent {
                 name_providers((host, &database), &fates, &mut open.named).await?;
             }
         }
-        let transaction = Transaction::new(host, &database, &fates, &open.named).await?;
+        let mut transaction = Transaction::new(host, &database, &fates, &open.named).await?;
+        (transaction.files, transaction.policy) = (open.files, self.fields.policy_rc_d);
         let mut changes = Vec::new();
         let cleans = self.fields.autoclean || self.fields.clean;
         let only_lists = self.requests.is_empty() && !everything;
         if due && (only_lists || !transaction.is_empty()) {
-            changes.extend(update(&database, updated));
+            changes.extend(update(&database, updated, &self.retries()));
         }
-        let mut result = Results::new();
+        let mut result = if fates.is_empty() { Results::new() } else { told(&said) };
+        if !fates.is_empty() {
+            result.insert(DIFFERENCE.into(), json!({"prepared": prepared(&said.text())}));
+        }
         result.insert("cache_updated".into(), json!(!changes.is_empty()));
         result.insert("cache_update_time".into(), json!(database.lists.0));
         changes.extend(transaction.changes(&database, &self.options()));
@@ -359,6 +504,13 @@ impl Module for Apt {
 }
 
 impl Apt {
+    /// Returns the options of apt that say how often what cannot be fetched is tried again.
+    fn retries(&self) -> Vec<String> {
+        let retries = format!("Acquire::Retries={}", self.fields.update_cache_retries.unwrap_or(5));
+        let delay = self.fields.update_cache_retry_max_delay.unwrap_or(12);
+        vec![retries, format!("Acquire::Retries::Delay::Maximum={delay}")]
+    }
+
     /// As Ansible decides it: lists that are older than `cache_valid_time` are updated.
     fn lists_are_due(&self, database: &Database, updated: bool) -> bool {
         let asked = self.fields.update_cache.unwrap_or(self.fields.cache_valid_time.is_some());
@@ -380,22 +532,20 @@ impl Apt {
 }
 
 /// Returns the change that updates the lists of packages; `updated` says that an earlier task of a check has planned it.
-pub fn update(database: &Database, updated: bool) -> Option<Change> {
+pub fn update(database: &Database, updated: bool, options: &[String]) -> Option<Change> {
     let time = &database.lists.1;
     let texts = match (updated, time.is_empty()) {
         (true, _) => ("updated".to_string(), "updated again".to_string()),
         (false, true) => ("of never".into(), "updated".into()),
         (false, false) => (format!("of {time}"), "updated".into()),
     };
-    let words = ["apt-get", "-q", "-o", "APT::Update::Error-Mode=any", "update"].map(str::to_string);
+    let options: String = options.iter().map(|option| format!(" -o {}", quote(option))).collect();
     // The directory keeps its time where no list is another one.
-    let touch = ["touch", "/var/lib/apt/lists"].map(str::to_string);
-    Change::state(
-        "lists of packages",
-        probe_of_lists(time),
-        texts,
-        [words.to_vec(), touch.to_vec()].map(|words| quiet(Command::argv(words))).to_vec(),
-    )
+    let script = format!(
+        "apt-get -q -o APT::Update::Error-Mode=any{options} update || {{ echo 'Failed to update apt cache' >&2; exit 100; }}\n\
+         touch /var/lib/apt/lists"
+    );
+    Change::state("lists of packages", probe_of_lists(time), texts, vec![quiet(Command::shell(script))])
 }
 
 #[cfg(test)]
@@ -425,16 +575,26 @@ mod tests {
         for (value, says) in [
             (json!({}), "needs `name`"),
             (json!({"name": "a", "upgrade": "full"}), "not both"),
-            (json!({"name": "a=1", "state": "absent"}), "with `state: absent`"),
-            (json!({"name": "lib*"}), "is a pattern"),
+            (json!({"name": "a<=1"}), "is no name of a package"),
+            (json!({"name": ["*", "a"], "state": "latest"}), "all packages or some"),
             (json!({"name": "a", "state": "build-dep"}), "cannot be `build-dep`"),
             (json!({"name": "a", "default_release": "-o X"}), "no option of apt"),
-            (json!({"deb": "/a.deb"}), "is not supported"),
-            (json!({"name": "a", "policy_rc_d": 101}), "is not supported"),
+            (json!({"deb": "/a.deb", "name": "a"}), "`deb` alone"),
+            (json!({"deb": "http://a/a.deb"}), "no URL"),
         ] {
             let error = built(value.clone()).err().unwrap_or_else(|| panic!("{value}"));
             assert!(error.contains(says), "{value}: {error}");
         }
+    }
+
+    #[test]
+    fn what_apt_prepares_stands_before_its_sums() {
+        let text = "Reading package lists...\nReading state information...\nThe following NEW packages will be installed:\n  foo\n\
+            0 upgraded, 1 newly installed, 0 to remove and 0 not upgraded.\nInst foo (1.0 localhost [all])\n";
+        let expected = "The following NEW packages will be installed:\n  foo\n0 upgraded, 1 newly installed, 0 to remove and 0 not upgraded.";
+        assert_eq!(prepared(text), expected);
+        assert_eq!(candidate_in("foo:\n  Installed: 1.0\n  Candidate: 1.1\n").as_deref(), Some("1.1"));
+        assert_eq!(candidate_in("foo:\n  Candidate: (none)\n"), None);
     }
 
     #[test]

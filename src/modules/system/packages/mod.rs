@@ -14,6 +14,7 @@ mod request;
 mod selections;
 mod simulation;
 mod transaction;
+mod version;
 
 pub use apt::APT;
 pub use apt_key::APT_KEY;

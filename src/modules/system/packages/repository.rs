@@ -144,7 +144,7 @@ impl Module for Repository {
         }
         if !changes.is_empty() && self.fields.update_cache.unwrap_or(true) {
             let updated = !host.planned_accounts("lists").is_empty();
-            changes.extend::<Option<Change>>(update(&Database::of(host).await?, updated));
+            changes.extend::<Option<Change>>(update(&Database::of(host).await?, updated, &[]));
         }
         let state = self.fields.state.name();
         let results = [("repo", self.fields.repo.as_str()), ("state", state)];

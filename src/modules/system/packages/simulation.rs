@@ -74,6 +74,10 @@ fn refusal(output: &Output) -> Refusal {
         true => format!("apt-get ended with status {}: {}", output.status, errors.trim_end()),
         false => told.join("\n"),
     };
+    let missing = errors.lines().find_map(|line| line.strip_prefix("E: Unable to locate package "));
+    // As Ansible says it, before what apt says.
+    let message =
+        missing.map(|name| format!("No package matching '{name}' is available\n")).unwrap_or_default() + &message;
     let hint = HINTS.iter().find(|(piece, _)| message.contains(piece)).map(|(_, hint)| format!("\nhint: {hint}"));
     let is_unknown = HINTS[..3].iter().any(|(piece, _)| message.contains(piece));
     Refusal { message: message + &hint.unwrap_or_default(), is_unknown }
@@ -109,7 +113,10 @@ mod tests {
     fn why_nothing_would_be_done_is_said_with_what_to_do() {
         let why = |stdout: &str, stderr: &str| read(&output(100, stdout, stderr)).unwrap_err();
         let unknown = why("Reading package lists...\n", "E: Unable to locate package nope\n");
-        assert!(unknown.is_unknown && unknown.message.starts_with("Unable to locate package nope\nhint: "));
+        assert!(
+            unknown.is_unknown
+                && unknown.message.contains("'nope' is available\nUnable to locate package nope\nhint: ")
+        );
         let held = why(
             "The following held packages will be changed:\n  two\n0 upgraded, 0 newly installed\n",
             "E: Held packages were changed and -y was used without --allow-change-held-packages.\n",

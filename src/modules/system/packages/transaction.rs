@@ -17,6 +17,10 @@ pub struct Transaction {
     moves: Vec<Move>,
     /// Versions that the archive has, by package: what an undo can bring back.
     archive: BTreeSet<(Name, String)>,
+    /// Files that packages come from, and not the archive.
+    pub files: BTreeMap<Name, String>,
+    /// What scripts of packages that ask whether they may start a service are told (`policy-rc.d`).
+    pub policy: Option<i64>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -62,7 +66,7 @@ impl Transaction {
             }
         }
         moves.sort_by_key(|one| !named.contains(&one.name));
-        Ok(Transaction { moves, archive })
+        Ok(Transaction { moves, archive, ..Transaction::default() })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -71,11 +75,11 @@ impl Transaction {
 
     /// Returns the changes; the first has the command for all, and the last that can be taken back has the way back.
     pub fn changes(&self, database: &Database, options: &[String]) -> Vec<Change> {
-        let mut by = self.commands(options, |one| (&one.before, &one.after), |_| true);
+        let mut by = self.commands((options, &self.files), |one| (&one.before, &one.after), |_| true);
         let back_options = ["--purge".into(), "--allow-downgrades".into()];
         let back_options: Vec<String> = options.iter().cloned().chain(back_options).collect();
         let can = |one: &Move| self.can_be_undone(one);
-        let mut back = self.commands(&back_options, |one| (&one.after, &one.before), can);
+        let mut back = self.commands((&back_options, &BTreeMap::new()), |one| (&one.after, &one.before), can);
         let last = self.moves.iter().rposition(can);
         let change = |(index, one): (usize, &Move)| {
             let texts = (one.before.text(), one.after.text());
@@ -116,7 +120,7 @@ impl Transaction {
     /// Returns the commands that move all of `which` from one state to the other.
     fn commands(
         &self,
-        options: &[String],
+        (options, files): (&[String], &BTreeMap<Name, String>),
         ends: impl Fn(&Move) -> (&State, &State),
         which: impl Fn(&Move) -> bool,
     ) -> Vec<Command> {
@@ -124,7 +128,9 @@ impl Transaction {
         for one in self.moves.iter().filter(|one| which(one)) {
             let (from, to) = ends(one);
             match to.version() {
-                Some(version) if from.version() != Some(version) => words.push(format!("{}={version}", one.name)),
+                Some(version) if from.version() != Some(version) => {
+                    words.push(files.get(&one.name).cloned().unwrap_or_else(|| format!("{}={version}", one.name)));
+                }
                 Some(_) => {}
                 None => words.push(format!("{}-", one.name)),
             }
@@ -137,7 +143,7 @@ impl Transaction {
         }
         let mut commands = Vec::new();
         if !words.is_empty() {
-            commands.push(apt_get(&[options, &["install".into()], &words].concat()));
+            commands.push(apt_get(&[options, &["install".into()], &words].concat(), self.policy));
         }
         for (verb, names) in [("auto", automatic), ("manual", manual)] {
             if !names.is_empty() {
@@ -149,10 +155,22 @@ impl Transaction {
 }
 
 /// Returns a run of apt-get's. After a failed one, apt says who has the lock if somebody has it.
-fn apt_get(words: &[String]) -> Command {
+fn apt_get(words: &[String], policy: Option<i64>) -> Command {
     let line: Vec<String> = words.iter().map(|word| quote(word)).collect();
-    quiet(Command::shell(format!("apt-get {} || {{ apt-get -qq check; exit 100; }}", line.join(" "))))
+    let policy = policy.map(|status| format!("status={status}\n{POLICY}")).unwrap_or_default();
+    quiet(Command::shell(format!("{policy}apt-get {} || {{ apt-get -qq check; exit 100; }}", line.join(" "))))
 }
+
+/// Puts a `policy-rc.d` that ends with `$status` in the place of the host's own for as long as the script runs.
+const POLICY: &str = r#"policy=/usr/sbin/policy-rc.d kept=
+back() { rm -f "$policy"; [ -z "$kept" ] || { mv -f "$kept/policy-rc.d" "$policy" && rmdir "$kept"; }; }
+if [ -e "$policy" ]; then kept=$(mktemp -d) && mv "$policy" "$kept/policy-rc.d" || exit; fi
+trap back EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+printf '#!/bin/sh\nexit %s\n' "$status" >"$policy" && chmod 755 "$policy" || exit
+"#;
 
 /// Returns a program of apt's or dpkg's, which is to ask nothing.
 pub fn quiet(mut command: Command) -> Command {
@@ -211,7 +229,7 @@ mod tests {
             after: state(after),
         });
         let archive = archive.iter().map(|(name, version)| (name.to_string(), version.to_string()));
-        Transaction { moves: moves.collect(), archive: archive.collect() }
+        Transaction { moves: moves.collect(), archive: archive.collect(), ..Transaction::default() }
     }
 
     fn lines(commands: &[Command]) -> Vec<String> {
