@@ -9,8 +9,6 @@ use crate::run::{Event, Verdict};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recap {
     pub hosts: IndexMap<String, Counts>,
-    /// The same as `meta: clear_host_errors` has found it last: what had failed by then is forgotten.
-    pub cleared: IndexMap<String, Counts>,
     /// What `set_stats` has told of the run as a whole, by `RUN`, and of hosts.
     pub stats: IndexMap<String, Map<String, Value>>,
     /// What the first failure says, in one line: `HOST: message`.
@@ -31,6 +29,8 @@ pub struct Counts {
     pub rescued: u32,
     pub ignored: u32,
     pub unknown: u32,
+    /// How many of `failed` and of `unreachable` `meta: clear_host_errors` has forgotten.
+    pub forgotten: (u32, u32),
 }
 
 impl Recap {
@@ -55,7 +55,9 @@ impl Recap {
                 counts.rescued += 1;
                 counts.failed = counts.failed.saturating_sub(1);
             }
-            Event::Meta { skipped: None, word, .. } if word == "clear_host_errors" => self.cleared = self.hosts.clone(),
+            Event::Meta { skipped: None, word, .. } if word == "clear_host_errors" => {
+                self.hosts.values_mut().for_each(|counts| counts.forgotten = (counts.failed, counts.unreachable));
+            }
             Event::Included { hosts, .. } => {
                 hosts.iter().for_each(|host| self.hosts.entry(host.clone()).or_default().ok += 1);
             }
@@ -76,11 +78,9 @@ impl Recap {
 
     /// 0, 2 where a host failed, 4 where one was unreachable (`ansible-playbook(1)`).
     pub fn exit_code(&self) -> u8 {
-        let any = |count: fn(&Counts) -> u32| {
-            let before = |host: &String| self.cleared.get(host).map_or(0, count);
-            self.hosts.iter().any(|(host, counts)| count(counts) > before(host))
-        };
-        match (any(|counts| counts.failed), any(|counts| counts.unreachable)) {
+        let any = |lost: fn(&Counts) -> bool| self.hosts.values().any(lost);
+        match (any(|counts| counts.failed > counts.forgotten.0), any(|counts| counts.unreachable > counts.forgotten.1))
+        {
             (true, _) => 2,
             (false, true) => 4,
             (false, false) => 0,
