@@ -44,7 +44,7 @@ pub enum Event {
         place: String,
         /// The result is what the task is for (`debug`): it is printed without `-v`.
         speaks: bool,
-        /// The line in which it begins and the two before, with their numbers.
+        /// From `-vv` on: the line in which it begins and the two before, with their numbers.
         written: String,
     },
     /// A task's changes on one host, before any of them is made.

@@ -232,9 +232,10 @@ impl Batch {
         }
     }
 
-    /// Returns the lines around a task's beginning, where the task hides nothing.
+    /// Returns the lines around a task's beginning, where the run is to say so much and the task hides nothing: a password may
+    /// stand in them.
     fn written(&self, task: &Task) -> String {
-        if task.keywords.no_log.is_some() {
+        if self.run.options.verbosity < 2 || task.keywords.no_log.is_some() {
             return String::new();
         }
         let place = task.keywords.place.as_ref().unwrap_or(&task.action_place);

@@ -264,7 +264,7 @@ fn a_probe_that_is_no_command_is_refused_with_its_place() {
     has(&refused.stderr, "`probe` beside `debug`, which is no command");
     let program = host("    - import_tasks: x.yml\n      probe: true\n");
     program.file("x.yml", "[]\n");
-    has(&program.run("play --check -i hosts site.yml").expect(1).stderr, "probe");
+    has(&program.run("play --check -i hosts site.yml").expect(4).stderr, "probe");
 }
 
 #[test]
