@@ -196,7 +196,7 @@ impl Apt {
 
     fn new(fields: Fields) -> Result<Apt, Diagnostic> {
         let all = fields.state == Wanted::Latest && fields.name.iter().flatten().any(|name| name == "*");
-        let names = fields.name.iter().flatten().filter(|name| !name.is_empty() && !(all && *name == "*"));
+        let names = fields.name.iter().flatten().filter(|name| !(name.is_empty() || all && *name == "*"));
         let requests = names.map(|name| Request::read(name)).collect::<Result<Vec<_>, _>>()?;
         let upgrade: Option<&'static [&'static str]> = match fields.upgrade.as_deref() {
             None | Some("no" | "False") if !all => None,
