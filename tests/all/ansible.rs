@@ -315,7 +315,7 @@ fn a_hard_link_is_made_once_and_replaces_only_by_force() {
     assert!(program.run("play -i hosts play.yml").expect(0).stdout.contains("changed=0"));
     std::fs::remove_file(program.path("second")).unwrap();
     program.file("second", "two");
-    assert!(program.run("play -i hosts play.yml").expect(2).stdout.contains("is another file"));
+    assert!(program.run("play -i hosts play.yml").expect(2).stdout.contains("file exists at destination"));
     assert_eq!(program.read("second"), "two");
     program.file("play.yml", &text("yes"));
     program.run("play -i hosts play.yml").expect(0);

@@ -153,7 +153,7 @@ fn unknown_keys_of_plays_tasks_and_modules_are_shown_at_their_places() {
         "play.yml:6:14",
         "did you mean `dest`?",
     ];
-    let printed = pair.refused("", 1, &parts);
+    let printed = pair.refused("", 4, &parts);
     assert_eq!(printed.stdout, "");
 }
 
@@ -161,14 +161,14 @@ fn unknown_keys_of_plays_tasks_and_modules_are_shown_at_their_places() {
 fn bad_yaml_is_shown_at_its_line() {
     for (text, place, what) in [
         ("- hosts: new\n  tasks:\n\t- ping:\n", "play.yml:3:", "tab"),
-        ("- hosts: new\n  tasks: []\n  hosts: old\n", "play.yml:3:3", "`hosts`"),
+        ("- hosts: new\n  tasks: []\n  hosts: old\n", "play.yml:3:3", "'hosts'"),
         ("- hosts: new\n  tasks:\n    - ping:\n   - ping:\n", "play.yml:4:", "column"),
         ("- hosts: new\n  tasks:\n    - debug: {msg: \"open}\n", "play.yml:", "quot"),
         ("- hosts: new\n  tasks:\n    - debug:\n        msg: {{ x }}\n", "play.yml:4:", "quot"),
     ] {
         let pair = Pair::new();
         pair.program.file("play.yml", text);
-        let printed = pair.refused("", 1, &[place, what]);
+        let printed = pair.refused("", 4, &[place, what]);
         assert!(printed.stdout.is_empty() && printed.stderr.contains("hint:"), "{text}\n{}", printed.stderr);
     }
 }

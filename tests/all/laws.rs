@@ -507,7 +507,7 @@ impl<'a> Fixture<'a> {
     }
 
     fn printed(&self, flags: &str) -> Printed {
-        self.cutover(&format!("play -i hosts play.yml {flags}"))
+        self.cutover(&format!("play --seed law -i hosts play.yml {flags}"))
     }
 
     fn cutover(&self, words: &str) -> Printed {

@@ -34,7 +34,7 @@ impl Fixture {
             key.display()
         );
         let tasks = TASKS.replace("STATUS", status).replace("SECONDS", &seconds.to_string());
-        let tasks = tasks.replace("DIR", &program.path("").display().to_string().trim_end_matches('/'));
+        let tasks = tasks.replace("DIR", program.path("").display().to_string().trim_end_matches('/'));
         program.file("hosts", &line).file("play.yml", &tasks);
         Fixture { sshd, program }
     }
