@@ -13,6 +13,7 @@ use crate::transport::command::quote;
 
 use super::literal;
 use super::login::Format;
+use super::schema;
 use super::{LOGIN, Login};
 
 pub const ENTRY: Entry = Entry {
@@ -148,8 +149,11 @@ impl Module for MysqlDb {
         }
         let mut changes = Vec::new();
         for name in &self.name {
-            let (what, probe) = (format!("database {name}"), self.probe(name));
+            let (what, look) = (format!("database {name}"), look(name));
+            let probe = self.sql(&look);
             let before = host.state(&what, &probe).await?;
+            // A client that is missing or not let in says nothing.
+            let before = if before.is_empty() { self.answer(host, &look).await? } else { before };
             let drop = format!("DROP DATABASE {};\n", literal::name(name));
             let (after, by) = match (self.state, before.as_str()) {
                 (State::Absent, "absent") => continue,
@@ -178,14 +182,8 @@ impl MysqlDb {
         self.login.command(sql, Format::Plain)
     }
 
-    /// Prints `absent`, or the encoding, the collation and the number of tables.
-    fn probe(&self, name: &str) -> Command {
-        let name = literal::text(name);
-        self.sql(&format!(
-            "SELECT IFNULL((SELECT CONCAT(DEFAULT_CHARACTER_SET_NAME, ' ', DEFAULT_COLLATION_NAME, ', ', (SELECT COUNT(*) FROM \
-             information_schema.TABLES WHERE TABLE_SCHEMA = {name}), ' tables') FROM information_schema.SCHEMATA WHERE SCHEMA_NAME \
-             = {name}), 'absent');\n"
-        ))
+    async fn answer(&self, host: &View, sql: &str) -> Result<String, ModuleError> {
+        Ok(schema::answer(host, &self.login, sql).await?.trim_end().to_string())
     }
 
     /// Says what a new database will be: what a database has by default only the server knows.
@@ -208,8 +206,8 @@ impl MysqlDb {
             }
             (None, None) => ("SELECT CONCAT(@@character_set_server, ' ', @@collation_server)".into(), String::new()),
         };
-        let found = host.probe(&self.sql(&format!("{from};\n"))).await?.text();
-        match found.trim_end() {
+        let found = self.answer(host, &format!("{from};\n")).await?;
+        match found.as_str() {
             "" => Err(ModuleError::failed(format!("the server on `{}` has no {unknown}", host.name))),
             found => Ok(format!("{found}, 0 tables")),
         }
@@ -257,4 +255,14 @@ impl MysqlDb {
         let packed = [(".gz", "gzip"), (".bz2", "bzip2"), (".xz", "xz"), (".zst", "zstd")];
         (target, packed.iter().find(|(end, _)| target.ends_with(end)).map_or("cat", |(_, program)| program))
     }
+}
+
+/// Asks for `absent`, or the encoding, the collation and the number of tables.
+fn look(name: &str) -> String {
+    let name = literal::text(name);
+    format!(
+        "SELECT IFNULL((SELECT CONCAT(DEFAULT_CHARACTER_SET_NAME, ' ', DEFAULT_COLLATION_NAME, ', ', (SELECT COUNT(*) FROM \
+         information_schema.TABLES WHERE TABLE_SCHEMA = {name}), ' tables') FROM information_schema.SCHEMATA WHERE SCHEMA_NAME \
+         = {name}), 'absent');\n"
+    )
 }

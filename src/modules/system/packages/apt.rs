@@ -381,7 +381,7 @@ impl Apt {
             // An archive may be one that an earlier task of the check adds.
             Err(refusal) if refusal.is_unknown && host.plans_ahead() => Err(by_then()),
             Err(refusal) => {
-                let mut result = told(&output);
+                let mut result = simulation::told(&output);
                 result.insert("rc".into(), output.status.into());
                 Err(ModuleError::Failed { message: refusal.message, result })
             }
@@ -391,27 +391,6 @@ impl Apt {
 
 fn by_then() -> ModuleError {
     ModuleError::Unknown("the lists of packages as they are by then".into())
-}
-
-/// Returns what apt has said, as `register:` sees it.
-fn told(output: &Output) -> Results {
-    let mut result = Results::new();
-    for (name, text) in [("stdout", output.text()), ("stderr", output.error_text())] {
-        result.insert(format!("{name}_lines"), text.lines().collect());
-        result.insert(name.into(), text.into());
-    }
-    result
-}
-
-/// Returns what apt has said of what changes: what stands between what it has read and the sums.
-fn prepared(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    let start = lines.iter().position(|line| line.starts_with("Reading state information...")).map_or(0, |at| at + 1);
-    let is_sum = |line: &&str| {
-        line.split_once(' ').is_some_and(|(count, rest)| count.parse::<u32>().is_ok() && rest.starts_with("upgraded"))
-    };
-    let end = lines.iter().position(is_sum).map_or(lines.len(), |at| at + 1);
-    lines[start.min(end)..end].join("\n")
 }
 
 /// Returns the name and the version of the package in a file of the host.
@@ -489,9 +468,9 @@ impl Module for Apt {
         if due && (only_lists || !transaction.is_empty()) {
             changes.extend(update(&database, updated, &self.retries()));
         }
-        let mut result = if fates.is_empty() { Results::new() } else { told(&said) };
+        let mut result = if fates.is_empty() { Results::new() } else { simulation::told(&said) };
         if !fates.is_empty() {
-            result.insert(DIFFERENCE.into(), json!({"prepared": prepared(&said.text())}));
+            result.insert(DIFFERENCE.into(), json!({"prepared": simulation::prepared(&said.text())}));
         }
         result.insert("cache_updated".into(), json!(!changes.is_empty()));
         result.insert("cache_update_time".into(), json!(database.lists.0));
@@ -588,11 +567,7 @@ mod tests {
     }
 
     #[test]
-    fn what_apt_prepares_stands_before_its_sums() {
-        let text = "Reading package lists...\nReading state information...\nThe following NEW packages will be installed:\n  foo\n\
-            0 upgraded, 1 newly installed, 0 to remove and 0 not upgraded.\nInst foo (1.0 localhost [all])\n";
-        let expected = "The following NEW packages will be installed:\n  foo\n0 upgraded, 1 newly installed, 0 to remove and 0 not upgraded.";
-        assert_eq!(prepared(text), expected);
+    fn the_candidate_is_what_policy_says() {
         assert_eq!(candidate_in("foo:\n  Installed: 1.0\n  Candidate: 1.1\n").as_deref(), Some("1.1"));
         assert_eq!(candidate_in("foo:\n  Candidate: (none)\n"), None);
     }

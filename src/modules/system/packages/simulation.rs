@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::modules::Results;
 use crate::transport::Output;
 
 use super::database::Name;
@@ -83,6 +84,27 @@ fn refusal(output: &Output) -> Refusal {
     Refusal { message: message + &hint.unwrap_or_default(), is_unknown }
 }
 
+/// Returns what apt has said, as `register:` sees it.
+pub fn told(output: &Output) -> Results {
+    let mut result = Results::new();
+    for (name, text) in [("stdout", output.text()), ("stderr", output.error_text())] {
+        result.insert(format!("{name}_lines"), text.lines().collect());
+        result.insert(name.into(), text.into());
+    }
+    result
+}
+
+/// Returns what apt has said of what changes: what stands between what it has read and the sums.
+pub fn prepared(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let start = lines.iter().position(|line| line.starts_with("Reading state information...")).map_or(0, |at| at + 1);
+    let is_sum = |line: &&str| {
+        line.split_once(' ').is_some_and(|(count, rest)| count.parse::<u32>().is_ok() && rest.starts_with("upgraded"))
+    };
+    let end = lines.iter().position(is_sum).map_or(lines.len(), |at| at + 1);
+    lines[start.min(end)..end].join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,5 +146,13 @@ mod tests {
         assert!(held.message.contains("will be changed:\n  two\nhint: `allow_change_held_packages"), "{held:?}");
         assert!(!held.is_unknown);
         assert_eq!(why("", "sh: apt-get: killed\n").message, "apt-get ended with status 100: sh: apt-get: killed");
+    }
+
+    #[test]
+    fn what_apt_prepares_stands_before_its_sums() {
+        let text = "Reading package lists...\nReading state information...\nThe following NEW packages will be installed:\n  foo\n\
+            0 upgraded, 1 newly installed, 0 to remove and 0 not upgraded.\nInst foo (1.0 localhost [all])\n";
+        let expected = "The following NEW packages will be installed:\n  foo\n0 upgraded, 1 newly installed, 0 to remove and 0 not upgraded.";
+        assert_eq!(prepared(text), expected);
     }
 }
