@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use hickory_proto::op::{Message, ResponseCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::tsig::Proof;
 use super::{Key, Record, Rrset, wire};
 use crate::transport::{Address, Stream, TransportError};
 
@@ -112,14 +113,14 @@ impl<'a> Client<'a> {
     }
 
     async fn all_of(&mut self, message: Message) -> Result<BTreeSet<String>, Trouble> {
-        let bytes = message.to_vec().map_err(|error| Trouble::Wrong(error.to_string()))?;
-        let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
-        self.stream.write_all(&[&length.to_be_bytes()[..], &bytes].concat()).await?;
-        self.stream.flush().await?;
-        let (mut lines, mut ends) = (BTreeSet::new(), 0);
+        let mut proof = self.send(vec![message]).await?.pop().and_then(|(_, proof)| proof);
+        let (mut lines, mut ends, mut proven) = (BTreeSet::new(), 0, true);
         // A transfer begins and ends with the zone's SOA.
         while ends < 2 {
-            let answer = self.read().await?.1;
+            let (bytes, answer) = self.read().await?;
+            if let Some(proof) = &mut proof {
+                proven = proof.take(&bytes).map_err(Trouble::Wrong)?;
+            }
             match answer.metadata.response_code {
                 ResponseCode::NoError if !answer.answers.is_empty() => {}
                 ResponseCode::NoError => return Err(Trouble::Wrong("it transfers nothing".into())),
@@ -132,7 +133,10 @@ impl<'a> Client<'a> {
                 lines.insert(format!("{name} {} {kind} {}", record.ttl, record.data));
             }
         }
-        Ok(lines)
+        match proven {
+            true => Ok(lines),
+            false => Err(Trouble::Wrong("the end of the zone is not signed".into())),
+        }
     }
 
     async fn read(&mut self) -> Result<(Vec<u8>, Message), Trouble> {
@@ -178,35 +182,43 @@ impl<'a> Client<'a> {
     }
 
     async fn talk(&mut self, messages: Vec<Message>) -> Result<Vec<Message>, Trouble> {
-        let mut sent = Vec::new();
-        let mut signatures = Vec::new();
-        let now = seconds();
-        for message in messages {
-            let id = message.metadata.id;
-            let bytes = message.to_vec().map_err(|error| Trouble::Wrong(error.to_string()))?;
-            let (bytes, signature) = match self.key {
-                Some(key) => key.sign(bytes, now).map_err(Trouble::Wrong)?,
-                None => (bytes, Vec::new()),
-            };
-            let length = u16::try_from(bytes.len());
-            let length = length.map_err(|_| Trouble::Wrong("more than fits into one message".into()))?;
-            sent.extend(length.to_be_bytes());
-            sent.extend(bytes);
-            signatures.push((id, signature));
-        }
-        self.stream.write_all(&sent).await?;
-        self.stream.flush().await?;
-        let mut answers: Vec<Option<Message>> = signatures.iter().map(|_| None).collect();
+        let mut sent = self.send(messages).await?;
+        let mut answers: Vec<Option<Message>> = sent.iter().map(|_| None).collect();
         while answers.iter().any(Option::is_none) {
             let (bytes, answer) = self.read().await?;
-            let place = signatures.iter().position(|(id, _)| *id == answer.metadata.id);
+            let place = sent.iter().position(|(id, _)| *id == answer.metadata.id);
             let place = place.ok_or_else(|| Trouble::Wrong("it answers what was not asked".into()))?;
-            if let Some(key) = self.key {
-                key.verify(&bytes, (&signatures[place].1, now)).map_err(Trouble::Wrong)?;
+            if let Some(proof) = &mut sent[place].1 {
+                proof.take(&bytes).map_err(Trouble::Wrong)?;
             }
             answers[place] = Some(answer);
         }
         Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// Sends messages, signed where there is a key; returns the number of each, and what is to prove its answer.
+    async fn send(&mut self, messages: Vec<Message>) -> Result<Vec<(u16, Option<Proof<'a>>)>, Trouble> {
+        let (mut all, mut sent) = (Vec::new(), Vec::new());
+        let now = seconds();
+        for message in messages {
+            let id = message.metadata.id;
+            let bytes = message.to_vec().map_err(|error| Trouble::Wrong(error.to_string()))?;
+            let (bytes, proof) = match self.key {
+                Some(key) => {
+                    let (bytes, mac) = key.sign(bytes, now).map_err(Trouble::Wrong)?;
+                    (bytes, Some(Proof::new(key, mac, now)))
+                }
+                None => (bytes, None),
+            };
+            let length = u16::try_from(bytes.len());
+            let length = length.map_err(|_| Trouble::Wrong("more than fits into one message".into()))?;
+            all.extend(length.to_be_bytes());
+            all.extend(bytes);
+            sent.push((id, proof));
+        }
+        self.stream.write_all(&all).await?;
+        self.stream.flush().await?;
+        Ok(sent)
     }
 }
 

@@ -99,38 +99,6 @@ impl Key {
         Ok((signed, mac))
     }
 
-    /// Checks the signature of the answer to a message that was signed with `request` for one, at `time`.
-    pub fn verify(&self, answer: &[u8], (request, time): (&[u8], u64)) -> Result<(), String> {
-        let found = Found::read(answer).ok_or("the answer is not signed")?;
-        match found.stamp.error {
-            0 => {}
-            16 => {
-                return Err(format!("the server says that the secret of the key `{}` is another (BADSIG)", self.name));
-            }
-            17 => return Err(format!("the server does not know the key `{}` of this algorithm (BADKEY)", self.name)),
-            // Its own time stands behind it, signed (RFC 8945, 5.2.3).
-            18 => {
-                let there = found.stamp.other.iter().fold(0, |sum: u64, byte| sum << 8 | u64::from(*byte));
-                let differ = there.abs_diff(time);
-                return Err(format!("the server's clock differs from this machine's by {differ} s (BADTIME)"));
-            }
-            other => return Err(format!("the server refuses the signature: error {other}")),
-        }
-        let mut message = answer[..found.at].to_vec();
-        message[..2].copy_from_slice(&found.id);
-        let additional = u16::from_be_bytes([message[10], message[11]]).wrapping_sub(1);
-        message[10..12].copy_from_slice(&additional.to_be_bytes());
-        let signed = [&length(request)[..], request, &message, &self.variables(&found.stamp)?].concat();
-        // Nobody can try signatures here one byte at a time: a wrong one ends the connection.
-        if self.mac(&signed) != found.mac {
-            return Err(format!("the answer's signature is not that of the key `{}`", self.name));
-        }
-        if found.stamp.time.abs_diff(time) > u64::from(found.stamp.fudge) {
-            return Err("the answer was signed at another time".into());
-        }
-        Ok(())
-    }
-
     /// What of the record is signed too (RFC 8945, 4.3.3).
     fn variables(&self, stamp: &Stamp) -> Result<Vec<u8>, String> {
         Ok([
@@ -145,6 +113,68 @@ impl Key {
             &stamp.other,
         ]
         .concat())
+    }
+}
+
+/// What proves the messages of one answer: of an update one, of a transfer many, of which some may be unsigned (RFC 8945, 5.3.1).
+pub struct Proof<'a> {
+    key: &'a Key,
+    /// When the request was signed, in seconds since 1970.
+    time: u64,
+    /// The signature before the next one: at first the request's.
+    mac: Vec<u8>,
+    /// The messages since that one.
+    unsigned: Vec<u8>,
+    /// Messages so far.
+    count: usize,
+}
+
+impl<'a> Proof<'a> {
+    /// Of the answer to a message that [`Key::sign`] has signed so, at `time`.
+    pub fn new(key: &'a Key, mac: Vec<u8>, time: u64) -> Proof<'a> {
+        Proof { key, time, mac, unsigned: Vec::new(), count: 0 }
+    }
+
+    /// Takes the next message of the answer; says whether all up to it are proven.
+    pub fn take(&mut self, message: &[u8]) -> Result<bool, String> {
+        let first = self.count == 0;
+        self.count += 1;
+        let Some(found) = Found::read(message) else {
+            self.unsigned.extend(message);
+            return if first { Err("the answer is not signed".into()) } else { Ok(false) };
+        };
+        let name = &self.key.name;
+        match found.stamp.error {
+            0 => {}
+            16 => return Err(format!("the server says that the secret of the key `{name}` is another (BADSIG)")),
+            17 => return Err(format!("the server does not know the key `{name}` of this algorithm (BADKEY)")),
+            // Its own time stands behind it, signed (RFC 8945, 5.2.3).
+            18 => {
+                let there = found.stamp.other.iter().fold(0, |sum: u64, byte| sum << 8 | u64::from(*byte));
+                let differ = there.abs_diff(self.time);
+                return Err(format!("the server's clock differs from this machine's by {differ} s (BADTIME)"));
+            }
+            other => return Err(format!("the server refuses the signature: error {other}")),
+        }
+        let mut bare = message[..found.at].to_vec();
+        bare[..2].copy_from_slice(&found.id);
+        let additional = u16::from_be_bytes([bare[10], bare[11]]).wrapping_sub(1);
+        bare[10..12].copy_from_slice(&additional.to_be_bytes());
+        let stamp = match first {
+            true => self.key.variables(&found.stamp)?,
+            false => [&found.stamp.time()[..], &found.stamp.fudge.to_be_bytes()].concat(),
+        };
+        let signed = [&length(&self.mac)[..], &self.mac, &self.unsigned, &bare, &stamp].concat();
+        // Nobody can try signatures here one byte at a time: a wrong one ends the connection.
+        if self.key.mac(&signed) != found.mac {
+            return Err(format!("the answer's signature is not that of the key `{name}`"));
+        }
+        if found.stamp.time.abs_diff(self.time) > u64::from(found.stamp.fudge) {
+            return Err("the answer was signed at another time".into());
+        }
+        self.mac = found.mac;
+        self.unsigned.clear();
+        Ok(true)
     }
 }
 

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use super::problems::{self, Seen};
 use super::sending::{self, Sending};
+use super::server;
 use crate::change::records::DIAL;
-use crate::dns::{Answer, Client, Question, Record, Rrset, absolute};
+use crate::dns::{Answer, Client, Key, Question, Record, Rrset, absolute};
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
@@ -19,7 +20,7 @@ use crate::transport::Address;
 pub const ENTRY: Entry = Entry {
     name: "dns_facts",
     summary: "Asks every name server of a zone for the records that mail depends on, and says what is wrong with them",
-    arguments: &[ARGUMENTS],
+    arguments: &[ARGUMENTS, server::KEY],
     free_form: None,
     example: "\
 - name: What the name servers say
@@ -48,7 +49,8 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new(
         "whole",
         Kind::Bool,
-        "Compare all records of each zone, too, as its servers transfer them to the host; one that does not is a problem.",
+        "Compare all records of each zone, too, as its servers transfer them to the host; one that does not is a problem. The \
+         key signs these transfers, and nothing else.",
     ),
     Argument::new(
         "senders",
@@ -83,6 +85,8 @@ struct Given {
     greetings: Vec<String>,
     #[serde(default)]
     selectors: Vec<String>,
+    #[serde(flatten)]
+    key: server::GivenKey,
 }
 
 struct DnsFacts {
@@ -92,6 +96,7 @@ struct DnsFacts {
     resolver: Option<Address>,
     port: u16,
     whole: bool,
+    key: Option<Key>,
     sending: Sending,
 }
 
@@ -122,6 +127,7 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
         resolver: given.resolver.as_ref().map(address),
         port,
         whole: given.whole,
+        key: given.key.key()?,
         sending: Sending { senders: given.senders, greetings, selectors: given.selectors, known: None },
     }))
 }
@@ -137,7 +143,7 @@ impl Module for DnsFacts {
             let asked = servers.iter().map(|server| see(host, server, (zone, names, &policies)));
             let mut asked = join_all(asked).await;
             if self.whole {
-                let all = join_all(servers.iter().map(|server| whole(host, server, zone))).await;
+                let all = join_all(servers.iter().map(|server| whole((host, self.key.as_ref()), server, zone))).await;
                 asked.iter_mut().zip(all).for_each(|(seen, all)| seen.whole = Some(all));
             }
             seen.extend(asked);
@@ -229,10 +235,10 @@ async fn ask(host: &View, server: &Address, questions: &[Question]) -> Result<Ve
     Client::new(stream, server, None).ask(questions).await.map_err(|error| error.to_string())
 }
 
-/// Has one server transfer a zone.
-async fn whole(host: &View, server: &Address, zone: &str) -> Result<BTreeSet<String>, String> {
+/// Has one server transfer a zone to the host, which signs for it.
+async fn whole((host, key): (&View, Option<&Key>), server: &Address, zone: &str) -> Result<BTreeSet<String>, String> {
     let stream = host.dial(server, DIAL).await.map_err(|error| error.to_string())?;
-    Client::new(stream, server, None).transfer(zone).await.map_err(|error| error.to_string())
+    Client::new(stream, server, key).transfer(zone).await.map_err(|error| error.to_string())
 }
 
 /// Asks one server for all that it should know of a zone.

@@ -17,7 +17,7 @@ use crate::transport::Address;
 pub const ENTRY: Entry = Entry {
     name: "nsupdate",
     summary: "Sets or removes records of a zone by a signed dynamic update (RFC 2136)",
-    arguments: &[server::ARGUMENTS, ARGUMENTS, asked::ARGUMENTS],
+    arguments: &[server::ARGUMENTS, server::KEY, ARGUMENTS, asked::ARGUMENTS],
     free_form: None,
     example: "\
 - name: mail.example.com is the new host, if it is still the old one
@@ -42,6 +42,8 @@ const ARGUMENTS: &[Argument] = &[Argument::new(
 struct Given {
     #[serde(flatten)]
     server: server::Given,
+    #[serde(flatten)]
+    key: server::GivenKey,
     zone: Option<String>,
     #[serde(flatten)]
     records: asked::Given,
@@ -59,7 +61,7 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     let zone = given.zone.map(|zone| absolute(&zone, ".")).transpose().map_err(Diagnostic::new)?;
     let module = NsUpdate {
         server: given.server.address(),
-        key: given.server.key()?,
+        key: given.key.key()?,
         zone,
         asked: given.records.asked("nsupdate")?,
     };

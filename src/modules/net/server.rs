@@ -12,6 +12,9 @@ pub const ARGUMENTS: &[Argument] = &[
     Argument::new("server", Kind::Text, "The zone's primary name server, as the host reaches it.").required(),
     Argument::new("port", Kind::Int, "Its port; 53 unless given."),
     Argument::new("protocol", Kind::Text, "TCP alone, which goes through SSH.").choices(&["tcp"]),
+];
+
+pub const KEY: &[Argument] = &[
     Argument::new("key_name", Kind::Text, "The name of the key that signs what is sent (TSIG)."),
     Argument::new("key_secret", Kind::Text, "The key's secret, in base64; in no diff, plan or journal but encrypted."),
     Argument::new("key_algorithm", Kind::Text, "The key's algorithm; `hmac-md5` unless given, as Ansible has it.")
@@ -30,16 +33,22 @@ pub const ARGUMENTS: &[Argument] = &[
 pub struct Given {
     server: String,
     port: Option<u16>,
-    key_name: Option<String>,
-    key_secret: Option<String>,
-    key_algorithm: Option<String>,
 }
 
 impl Given {
     pub fn address(&self) -> Address {
         Address::new(&self.server, self.port.unwrap_or(53))
     }
+}
 
+#[derive(Deserialize)]
+pub struct GivenKey {
+    key_name: Option<String>,
+    key_secret: Option<String>,
+    key_algorithm: Option<String>,
+}
+
+impl GivenKey {
     pub fn key(&self) -> Result<Option<Key>, Diagnostic> {
         match (&self.key_name, &self.key_secret) {
             (None, None) => Ok(None),

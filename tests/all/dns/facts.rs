@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::named::{Named, zone};
+use crate::named::{Named, SECRET, zone};
 use crate::program::Program;
 use crate::sshd::{free_port, wait_for};
 
@@ -108,4 +108,32 @@ fn a_server_that_has_not_the_zone_is_lame() {
         other.port
     );
     assert_eq!(problems(&seen), [says]);
+}
+
+#[test]
+fn a_zone_that_only_a_key_transfers_is_compared_with_that_key() {
+    // A message for each record: only a chain of signatures proves them.
+    let records: String = (0..300).map(|number| format!("name{number} IN A 10.77.0.10\n")).collect();
+    let zones = "zone example.com { type primary; file \"example.com\"; allow-transfer { key by-hmac-sha256; }; };\n\
+                 server 127.0.0.1 { transfer-format one-answer; };\n";
+    let primary = Named::start(zones, &[("example.com", &zone(&records))]);
+    let other = Named::start(zones, &[("example.com", &zone(&records.replacen("10.77.0.10", "10.77.0.20", 1)))]);
+    let whole = |key: &str| {
+        let servers = format!("[127.0.0.1:{}, 127.0.0.1:{}]", primary.port, other.port);
+        facts(&format!("{{names: example.com, whole: true, servers: {servers}{key}}}"))
+    };
+    let key = |name: &str, secret: &str| {
+        whole(&format!(", key_name: {name}, key_secret: {secret}, key_algorithm: hmac-sha256"))
+    };
+    let seen = key("by-hmac-sha256", SECRET);
+    let found = problems(&seen);
+    assert!(found.iter().any(|problem| problem.contains("differ in 2 records")), "{found:#?}");
+    for (seen, says) in [
+        (whole(""), "it does not transfer the zone (REFUSED)"),
+        (key("by-hmac-sha256", "d3Jvbmc="), "the secret of the key `by-hmac-sha256.` is another (BADSIG)"),
+        (key("unheard-of", SECRET), "the server does not know the key `unheard-of.` of this algorithm (BADKEY)"),
+    ] {
+        let found = problems(&seen);
+        assert!(found.iter().any(|problem| problem.contains(says)), "{says}: {found:#?}");
+    }
 }

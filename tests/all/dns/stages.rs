@@ -216,3 +216,32 @@ fn a_new_name_server_gets_the_zones_whole_and_becomes_their_primary_when_all_hav
     let refused = stage(&program, "secondary.yml", "").expect(2).stdout;
     assert!(refused.contains("this server is the primary of `example.com`"), "{refused}");
 }
+
+#[test]
+fn a_new_name_server_gets_the_zones_with_the_key_that_their_primary_asks_for() {
+    let text = text();
+    let files = ZONES.map(|zone| (zone, text.as_str()));
+    let first = Named::start(&updated("allow-transfer { key by-hmac-sha256; };"), &files);
+    let second = Named::start("", &[]);
+    let path = |name: &str| second.path(name).display().to_string();
+    let more = format!(
+        "{}secondary_address=127.0.0.1\nsecondary_port={}\nsecondary_conf={own}\nsecondary_config={own}\nsecondary_dir={}\n\
+         secondary_rndc='rndc -c {}'\n",
+        key(),
+        second.port,
+        path("").trim_end_matches('/'),
+        path("rndc.conf"),
+        own = path("named.conf"),
+    );
+    let refused = stage(&program(&first, &format!("{more}dns_seconds=1\n")), "secondary.yml", "").expect(2).stdout;
+    assert!(refused.contains("it does not transfer the zone (REFUSED)"), "{refused}");
+    assert_eq!(second.serial("example.com"), 0);
+
+    let keyed = format!("{more}transfer_key_name=by-hmac-sha256\ntransfer_key_secret={SECRET}\n");
+    let program = program(&first, &keyed);
+    done(|flags| stage(&program, "secondary.yml", flags));
+    for zone in ZONES {
+        let records = second.records(zone);
+        assert!(records.contains(&format!("mail.{zone}. 7200 IN A 10.77.0.10\n")), "{records}");
+    }
+}
