@@ -1,5 +1,7 @@
 //! Messages that move from one host to another, exactly once.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::diff::symbolic;
@@ -13,6 +15,7 @@ pub mod maildir;
 mod publish;
 pub mod session;
 mod stage;
+mod together;
 mod uidl;
 mod ustar;
 pub mod verbs;
@@ -93,6 +96,20 @@ pub struct Progress {
     /// Of all messages to copy.
     pub total_messages: u64,
     pub total_bytes: u64,
+    /// Since the move began.
+    pub elapsed: Duration,
+}
+
+impl Progress {
+    /// Bytes in a second so far.
+    pub fn rate(&self) -> u64 {
+        (self.bytes as f64 / self.elapsed.as_secs_f64().max(0.001)) as u64
+    }
+
+    /// How long the rest takes if it goes on so.
+    pub fn left(&self) -> Duration {
+        Duration::from_secs((self.total_bytes - self.bytes) / self.rate().max(1))
+    }
 }
 
 impl Transfer {

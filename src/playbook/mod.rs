@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::error::Place;
+use crate::error::{Diagnostic, Place};
 use crate::vars::Layer;
 use crate::yaml::Yaml;
 
@@ -33,7 +33,6 @@ pub use files::is_missing;
 pub use include::{Included, RoleFiles};
 pub use load::{Loader, RenderName, load, load_all};
 pub use prompt::Prompt;
-pub use reader::missing_handler;
 pub use task::{merge, short};
 
 #[derive(Clone, Debug, Default)]
@@ -60,6 +59,8 @@ pub struct Play {
     pub post_tasks: Vec<Step>,
     /// The roles' in the order of the roles, then the play's own. Of several with one name the last one is meant.
     pub handlers: Vec<Arc<Task>>,
+    /// What its tasks notify and no handler answers to: such a task fails where it would change something, before it does.
+    pub unanswered: Vec<Diagnostic>,
     /// The roles of `roles:` and `import_role`, with their dependencies: every task of the play sees their defaults and vars.
     pub exports: Vec<Arc<Role>>,
     /// Batches, each a number or a percentage; empty: all hosts at once.

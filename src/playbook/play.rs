@@ -147,7 +147,7 @@ impl Reader<'_> {
         let tasks = self.steps(list("tasks"), &keywords);
         let post_tasks = self.steps(list("post_tasks"), &keywords);
         let own_handlers = self.handlers(list("handlers"), &keywords);
-        self.check_notices();
+        let unanswered = self.unanswered();
         let mut handlers = std::mem::take(&mut self.handlers);
         handlers.extend(own_handlers);
         Some(Play {
@@ -162,6 +162,7 @@ impl Reader<'_> {
             tasks,
             post_tasks,
             handlers,
+            unanswered,
             exports: std::mem::take(&mut self.exports),
             serial,
             any_errors_fatal: keyword("any_errors_fatal"),

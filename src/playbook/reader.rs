@@ -200,24 +200,22 @@ impl<'l> Reader<'l> {
         known
     }
 
-    /// Notes every notified name that no handler of the play has, where all of them are known.
-    pub fn check_notices(&mut self) {
+    /// Returns every notified name that no handler of the play has, where all of them are known.
+    pub fn unanswered(&mut self) -> Vec<Diagnostic> {
         let Notices { notified, handlers, open } = std::mem::take(&mut self.notices);
         let names: HashMap<*const Task, String> = handlers.iter().map(|task| (Arc::as_ptr(task), name(task))).collect();
         if open || self.loader.allows_missing_handlers || names.values().any(|name| is_template(name)) {
-            return;
+            return Vec::new();
         }
         let answers =
             |topic: &str| handlers.iter().any(|handler| handler.answers_to(topic, &names[&Arc::as_ptr(handler)]));
-        for topic in notified {
-            let text = topic.key();
-            if !is_template(&text) && !answers(&text) {
-                let listened = handlers.iter().flat_map(|handler| &handler.listen);
-                let known = names.values().chain(listened).map(String::as_str).filter(|name| !name.is_empty());
-                let message = missing_handler(&text);
-                self.errors.push(Diagnostic::new(message).at(&topic.place).suggest(&text, known));
-            }
-        }
+        let unanswered = notified.iter().map(|topic| (topic, topic.key()));
+        let unanswered = unanswered.filter(|(_, text)| !is_template(text) && !answers(text)).map(|(topic, text)| {
+            let listened = handlers.iter().flat_map(|handler| &handler.listen);
+            let known = names.values().chain(listened).map(String::as_str).filter(|name| !name.is_empty());
+            Diagnostic::new(format!("no handler answers to `{text}`")).at(&topic.place).suggest(&text, known)
+        });
+        unanswered.collect()
     }
 
     /// Returns where a file that a task names is looked for, the nearest first.
@@ -241,13 +239,6 @@ impl<'l> Reader<'l> {
         }
         found
     }
-}
-
-/// Says in Ansible's words, by which people look for it, that nobody answers to a notification.
-pub fn missing_handler(name: &str) -> String {
-    format!(
-        "The requested handler '{name}' was not found in either the main handlers list nor in the listening handlers list"
-    )
 }
 
 /// Returns a task's name as written.

@@ -9,7 +9,9 @@ use serde::Serialize as _;
 use serde_json::{Map, Value};
 
 use crate::change::{Diff, Line};
+use crate::error::Place;
 use crate::modules::Results;
+use crate::quoted;
 use crate::run::{Event, Interrupted, Mode, Subject, TaskKind, Uncertain, Verdict};
 use crate::settings;
 use crate::transport::name::{printable, shown};
@@ -36,7 +38,7 @@ pub struct Human<W: Write> {
     /// Its result is what it is for, and is printed.
     speaks: bool,
     /// Where the task begins in its file.
-    written: String,
+    written: Option<Place>,
     /// Where the task stands.
     place: String,
     /// Several hosts have it at hand at a time: a change and its verdict are apart.
@@ -77,7 +79,7 @@ impl<W: Write> Human<W> {
             skipped: settings::switch("ANSIBLE_DISPLAY_SKIPPED_HOSTS", true),
             task: String::new(),
             speaks: false,
-            written: String::new(),
+            written: None,
             place: String::new(),
             many: false,
             progress,
@@ -99,12 +101,14 @@ impl<W: Write> Human<W> {
         if let Event::Progress { subject, progress } = event {
             if let Some(bar) = &self.progress {
                 bar.set_message(format!(
-                    "{}: {} of {} messages, {} of {}",
+                    "{}: {} of {} messages, {} of {}, {}/s, {} left",
                     name(subject),
                     progress.messages,
                     progress.total_messages,
                     indicatif::HumanBytes(progress.bytes),
-                    indicatif::HumanBytes(progress.total_bytes)
+                    indicatif::HumanBytes(progress.total_bytes),
+                    indicatif::HumanBytes(progress.rate()),
+                    indicatif::HumanDuration(progress.left())
                 ));
                 bar.tick();
             }
@@ -394,6 +398,7 @@ impl<W: Write> Human<W> {
         if !self.place.is_empty() {
             self.line(AnsiColor::Red, &format!(" --> {}", self.place))?;
         }
+        let written = written.as_ref().map(quoted::to).unwrap_or_default();
         written.lines().try_for_each(|line| self.line(AnsiColor::Red, line))
     }
 

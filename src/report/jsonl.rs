@@ -91,6 +91,7 @@ fn told(event: &Event, mode: Mode) -> (&'static str, Value) {
             let fields = json!({
                 "messages": progress.messages, "bytes": progress.bytes,
                 "total_messages": progress.total_messages, "total_bytes": progress.total_bytes,
+                "seconds": progress.elapsed.as_secs_f64(),
             });
             ("progress", of(subject, fields))
         }

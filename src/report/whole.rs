@@ -90,7 +90,7 @@ mod tests {
             name: "look".into(),
             place: "site.yml:3".into(),
             speaks: false,
-            written: String::new(),
+            written: None,
         };
         let result = Map::from_iter([("rc".to_string(), json!(0))]);
         for event in [

@@ -425,16 +425,31 @@ impl<'a> Doing<'a> {
     /// Notifies the handlers that the task names, for certain or, with what that needs, perhaps.
     pub(super) fn notify(&self, perhaps: Option<&Arc<str>>) -> Result<(), Trouble> {
         for node in &self.task.notify {
-            let names = match self.templates().render(node, &self.scope)? {
-                Value::Array(names) => names,
-                name => vec![name],
-            };
-            for name in names.iter().filter_map(Value::as_str) {
-                let noted = self.batch.notify(self.host, name, (self.task, perhaps));
+            for name in self.topics(node)? {
+                let noted = self.batch.notify(self.host, &name, (self.task, perhaps));
                 noted.map_err(|error| error.at(&node.place))?;
             }
         }
         Ok(())
+    }
+
+    /// Refuses changes that would not be followed by a handler that the task notifies. What cannot be known before them is not asked.
+    pub(super) fn are_answered(&self) -> Result<(), Trouble> {
+        let asked = self.task.notify.iter().filter(|_| self.task.changed_when.is_none());
+        for node in asked {
+            for name in self.topics(node).unwrap_or_default() {
+                self.batch.answering(self.host, &name).map_err(|error| error.at(&node.place))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn topics(&self, node: &Yaml) -> Result<Vec<String>, Trouble> {
+        let names = match self.templates().render(node, &self.scope)? {
+            Value::Array(names) => names,
+            name => vec![name],
+        };
+        Ok(names.iter().filter_map(Value::as_str).map(str::to_string).collect())
     }
 }
 

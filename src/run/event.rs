@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::change::Diff;
 use crate::change::transfer::Progress;
+use crate::error::Place;
 use crate::modules::Results;
 use crate::secret;
 
@@ -44,8 +45,8 @@ pub enum Event {
         place: String,
         /// The result is what the task is for (`debug`): it is printed without `-v`.
         speaks: bool,
-        /// From `-vv` on: the line in which it begins and the two before, with their numbers.
-        written: String,
+        /// Where it begins, if the lines there may be shown.
+        written: Option<Place>,
     },
     /// A task's changes on one host, before any of them is made.
     Planned {
@@ -108,7 +109,7 @@ impl Event {
         };
         match self {
             Event::PlayStarted { name } => hide(name),
-            Event::TaskStarted { name, written, .. } => [name, written].into_iter().for_each(hide),
+            Event::TaskStarted { name, .. } => hide(name),
             Event::Finished { subject, result, .. } => {
                 subject.item.iter_mut().for_each(hide);
                 result.values_mut().for_each(secret::mask_json);

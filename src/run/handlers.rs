@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::error::{Diagnostic, Diagnostics};
-use crate::playbook::{Section, Task, missing_handler};
+use crate::playbook::{Section, Task};
 use crate::settings;
 use crate::template::Failure;
 
@@ -66,15 +66,10 @@ impl Batch {
         (by, needs): (&Arc<Task>, Option<&Arc<str>>),
     ) -> Result<(), Diagnostic> {
         let notice = Notice { topic: topic.into(), needs: needs.cloned(), by: by.clone() };
-        let names = self.handler_names(host);
-        let chosen = self.meant(&names, topic);
-        if chosen.is_empty() && self.run.loader.allows_missing_handlers {
-            self.send(Event::Warning(missing_handler(topic)));
-            return Ok(());
-        }
+        let chosen = self.answering(host, topic)?;
         if chosen.is_empty() {
-            let error = Diagnostic::new(missing_handler(topic));
-            return Err(error.suggest(topic, names.iter().map(String::as_str)));
+            self.send(Event::Warning(unanswered(topic)));
+            return Ok(());
         }
         if by.section == Section::Handlers {
             self.note(host, &notice, chosen);
@@ -82,6 +77,17 @@ impl Batch {
             lock(&self.state).notices.entry(host.to_string()).or_default().push(notice);
         }
         Ok(())
+    }
+
+    /// Returns the handlers that answer to a topic, by their indices. That there is none is an error, which suggests one there is,
+    /// unless the configuration allows it.
+    pub(super) fn answering(&self, host: &str, topic: &str) -> Result<Vec<usize>, Diagnostic> {
+        let names = self.handler_names(host);
+        let chosen = self.meant(&names, topic);
+        match chosen.is_empty() && !self.run.loader.allows_missing_handlers {
+            true => Err(Diagnostic::new(unanswered(topic)).suggest(topic, names.iter().map(String::as_str))),
+            false => Ok(chosen),
+        }
     }
 
     /// Finds the handlers that a host's notifications mean by now.
@@ -174,4 +180,18 @@ impl Batch {
             self.send(Event::Meta { skipped: None, word: "flush_handlers".into(), text, verbosity: 0 });
         }
     }
+}
+
+/// Says in Ansible's words, by which people look for it, that nobody answers to a notification.
+fn unanswered(name: &str) -> String {
+    format!(
+        "The requested handler '{name}' was not found in either the main handlers list nor in the listening handlers list"
+    )
+}
+
+/// Says what comes of a notification in a play that nobody answers to.
+pub(super) fn warning(error: &Diagnostic) -> String {
+    let place = error.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+    let hint = error.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+    format!("{place}{}: the task fails where it would change something{hint}", error.message)
 }

@@ -145,6 +145,9 @@ impl Run {
         let hosts = |play| play::hosts(play, self.options.limit.as_deref(), (&self.fleet, &self.templates));
         let expected = plays.clone().map(|play| hosts(play).map_or_else(|_| Default::default(), |found| found.hosts));
         self.progress.left.expect(expected.map(|hosts| hosts.into_iter().collect()).collect());
+        for error in plays.clone().flat_map(|play| &play.unanswered) {
+            self.send(Event::Warning(handlers::warning(error)));
+        }
         let mut starts = Vec::new();
         for (path, playbook) in self.options.playbooks.iter().zip(playbooks) {
             starts.extend(playbook.plays.first().map(|first| (std::ptr::from_ref(first), path, playbook.plays.len())));

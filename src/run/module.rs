@@ -391,6 +391,9 @@ impl Doing<'_> {
 
     /// Makes the changes, in order, each in the journal first.
     async fn apply(&self, machine: &Machine, changes: &[Change]) -> Result<Applied, Unapplied> {
+        if !changes.is_empty() {
+            self.are_answered()?;
+        }
         self.approve(machine, changes)?;
         let run = &self.batch.run;
         let controller = run.connections.controller().await?;

@@ -29,7 +29,7 @@ fn task(entries: &[Entry], events: &mut Vec<Event>) {
     let hosts: IndexSet<&str> = subjects.iter().map(|subject| subject.host.as_str()).collect();
     let Some(Entry { task, place, .. }) = entries.first() else { return };
     let (name, place) = (task.clone(), place.clone());
-    let (kind, hosts_count, written) = (TaskKind::Task, hosts.len(), String::new());
+    let (kind, hosts_count, written) = (TaskKind::Task, hosts.len(), None);
     events.push(Event::TaskStarted { hosts: hosts_count, kind, name, place, speaks: false, written });
     for host in hosts {
         let (mut failed, mut items) = (false, false);

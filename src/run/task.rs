@@ -223,27 +223,14 @@ impl Batch {
         }
         let speaks = speaks(task) || self.is_debug(task, &hosts[0]);
         let hosts = if self.lane.is_some() { self.hosts.len() } else { hosts.len() };
-        let written = self.written(task);
+        let written = task.keywords.place.as_ref().unwrap_or(&task.action_place);
+        let written = task.keywords.no_log.is_none().then(|| written.clone());
         let kind = if task.section == Section::Handlers { TaskKind::Handler } else { TaskKind::Task };
         let started = Event::TaskStarted { hosts, kind, name, place, speaks, written };
         match &self.lane {
             Some(lane) => lane.begin(task, started),
             None => self.send(started),
         }
-    }
-
-    /// Returns the lines around a task's beginning, where the run is to say so much and the task hides nothing: a password may
-    /// stand in them.
-    fn written(&self, task: &Task) -> String {
-        if self.run.options.verbosity < 2 || task.keywords.no_log.is_some() {
-            return String::new();
-        }
-        let place = task.keywords.place.as_ref().unwrap_or(&task.action_place);
-        let line = place.line as usize;
-        // What is before it may be what another task hides.
-        let first = line.saturating_sub(if place.source.text.contains("no_log") { 1 } else { 3 });
-        let lines = place.source.text.lines().enumerate().take(line).skip(first);
-        lines.map(|(index, line)| format!("{:>4} {line}\n", index + 1)).collect()
     }
 
     /// Says whether the name of a task's action, a template, comes to `debug`.

@@ -101,3 +101,31 @@ fn a_block_is_no_handler() {
     let printed = play(&Program::new(), flush).expect(1);
     assert!(printed.stderr.contains("flush_handlers cannot be used as a handler"), "{}", printed.stderr);
 }
+
+#[test]
+fn a_change_that_no_handler_would_follow_is_not_made_and_what_changes_nothing_goes_on() {
+    let program = Program::new();
+    let play = "- hosts: a\n  gather_facts: no\n  tasks:\n    - ping:\n      notify: nobody\n    - copy: {content: x, dest: DIR/it}\n      \
+                notify: restrt\n  handlers: [{name: restart, ping: }]\n";
+    program.file("hosts", "a ansible_connection=local\n");
+    program.file("play.yml", &play.replace("DIR", &program.path("").display().to_string()));
+    for flags in ["--check", ""] {
+        let failed = program.run(&format!("play -i hosts play.yml {flags}")).expect(2).stdout;
+        let warned = failed.split("PLAY [").next().unwrap();
+        assert!(
+            warned.contains("play.yml:5:15: no handler answers to `nobody`: the task fails where it would"),
+            "{failed}"
+        );
+        assert!(
+            warned.contains("no handler answers to `restrt`") && warned.contains("did you mean `restart`?"),
+            "{failed}"
+        );
+        assert!(
+            failed.contains("The requested handler 'restrt' was not found") && failed.contains(" ok=1 "),
+            "{failed}"
+        );
+        assert!(!program.path("it").exists());
+    }
+    program.file("it", "x");
+    program.run("play -i hosts play.yml").expect(0);
+}

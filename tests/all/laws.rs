@@ -70,6 +70,11 @@ const ROWS: &[Row] = &[
         replaced: &[("    name:", "    directory: NEW\n    name:")],
         why: "the directory of apt is the machine's own",
     },
+    Row {
+        module: "authorized_key",
+        replaced: &[("    key:", "    path: NEW/keys\n    key:")],
+        why: "who may log in to the machine is its own",
+    },
     Row { module: "mail_probe", replaced: &[("port: 25", "port: PORT")], why: "port 25 is the machine's own" },
     Row {
         module: "dns_facts",

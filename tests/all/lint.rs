@@ -49,7 +49,7 @@ fn what_a_run_refuses_is_found_all_at_once() {
             "error[invalid]: unknown module or keyword `coppy` @play.yml:4:7",
             "error[invalid]: `copy` needs the argument `dest` @play.yml:5:7",
             "error[invalid]: unknown argument `dst` for `copy` @play.yml:5:26",
-            "error[invalid]: The requested handler 'nobody' was not found in either the main handlers list nor in the listening handlers list @play.yml:7:15",
+            "error[invalid]: no handler answers to `nobody` @play.yml:7:15",
         ],
     );
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use futures::future::try_join_all;
 use serde_json::{Map, Value, json};
 
 use crate::change::{Applied, ApplyError, Reach};
@@ -14,8 +15,9 @@ use super::look;
 use super::maildir::{self, Scan, Spot, directory};
 use super::session::Session;
 use super::stage::{Item, Keeper, Stage, refuse_output};
+use super::together::Together;
 use super::verbs::{NOTHING, Verbs};
-use super::{Drain, List, Mailbox, Progress, Transfer};
+use super::{Drain, List, Mailbox, Transfer};
 
 /// Passes after the drain in which messages are taken over; what still arrives then is left to a later run.
 const ROUNDS: usize = 4;
@@ -23,41 +25,50 @@ const ROUNDS: usize = 4;
 const LAST_ROUNDS: usize = 3;
 
 /// Mailboxes are looked at together until they have so many messages, so that no number of them fills the memory.
-const GROUP: u64 = 10_000;
+const GROUP: u64 = 5_000;
+
+/// Mailboxes are moved in so many lanes side by side: while one waits for a host, the other keeps it busy.
+const LANES: u64 = 2;
+/// A move of fewer messages is not worth another one.
+const LANE: u64 = 100;
 
 const CLOSING: Duration = Duration::from_secs(10);
 
 /// Moves what is there now. Ended at any moment, it can be run again: nothing is lost and nothing doubled.
 pub async fn run(transfer: &Transfer, reach: Reach<'_>) -> Result<Applied, ApplyError> {
     let machine = reach.machines.machine(&transfer.from).await?;
-    let (old, new) =
-        tokio::try_join!(Session::start(&transfer.from, machine.as_ref()), Session::start("the new host", reach.host))?;
-    let run = format!("{}-{}", std::process::id(), next_run());
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut engine = Engine {
-        mark: format!("{run}-{}", now.as_nanos()),
-        old,
-        new,
-        old_machine: machine.as_ref(),
-        new_machine: reach.host,
-        mailboxes: &transfer.mailboxes,
-        run,
-        counts: vec![Counts::default(); transfer.mailboxes.len()],
-        warnings: Vec::new(),
-        refusals: Vec::new(),
-        progress: reach.progress,
-    };
-    let result = engine.hand_over(&transfer.drain).await;
-    let Engine { old, new, counts, warnings, .. } = engine;
+    let together = Together::new(transfer, reach.progress);
+    let machines = (machine.as_ref(), reach.host);
+    let lanes = lanes(&transfer.mailboxes).into_iter();
+    let lanes = lanes.map(|mailboxes| Engine::start(&transfer.from, machines, mailboxes, &together));
+    let mut lanes = try_join_all(lanes).await?;
+    let result = hand_over(&mut lanes, &transfer.drain, &together).await;
+    let (mut counts, mut warnings, mut sessions) = (Vec::new(), Vec::new(), Vec::new());
+    for lane in lanes {
+        counts.extend(lane.counts);
+        warnings.extend(lane.warnings);
+        sessions.extend([lane.old, lane.new]);
+    }
     // The locks go with the sessions in any case; waiting for that lets the next run find none. Not for ever: a host
     // that is gone does not answer.
-    let closing = async { tokio::try_join!(old.close(), new.close()) };
+    let closing = try_join_all(sessions.into_iter().map(Session::close));
     let closed = tokio::time::timeout(CLOSING, closing).await;
     result?;
     if let Ok(closed) = closed {
         closed?;
     }
     Ok(Applied { report: report(transfer, &counts, &warnings), ..Applied::default() })
+}
+
+/// Nothing is handed over before all lanes have copied what there is, and nobody works in any of the mailboxes.
+async fn hand_over(lanes: &mut [Engine<'_>], drain: &Drain, together: &Together<'_>) -> Result<(), ApplyError> {
+    together.all(lanes.iter_mut().map(Engine::lock)).await?;
+    let paths = together.all(lanes.iter_mut().map(Engine::copy)).await?;
+    if let Some(lane) = lanes.first_mut() {
+        lane.drain(drain, &paths.concat()).await?;
+    }
+    together.all(lanes.iter_mut().map(Engine::settle)).await?;
+    Ok(())
 }
 
 /// Tells two runs of one process apart.
@@ -89,14 +100,41 @@ pub struct Engine<'a> {
     warnings: Vec<String>,
     /// What `mv` on the old host said about messages that it did not hand over.
     refusals: Vec<String>,
-    progress: &'a (dyn Fn(Progress) + Send + Sync),
+    together: &'a Together<'a>,
 }
 
-impl Engine<'_> {
-    async fn hand_over(&mut self, drain: &Drain) -> Result<(), ApplyError> {
-        self.lock().await?;
+impl<'a> Engine<'a> {
+    async fn start(
+        from: &str,
+        (old_machine, new_machine): (&'a dyn Transport, &'a dyn Transport),
+        mailboxes: &'a [Mailbox],
+        together: &'a Together<'a>,
+    ) -> Result<Engine<'a>, ApplyError> {
+        let sessions = (Session::start(from, old_machine), Session::start("the new host", new_machine));
+        let (old, new) = tokio::try_join!(sessions.0, sessions.1)?;
+        let run = format!("{}-{}", std::process::id(), next_run());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Engine {
+            mark: format!("{run}-{}", now.as_nanos()),
+            old,
+            new,
+            old_machine,
+            new_machine,
+            mailboxes,
+            run,
+            counts: vec![Counts::default(); mailboxes.len()],
+            warnings: Vec::new(),
+            refusals: Vec::new(),
+            together,
+        })
+    }
+
+    async fn copy(&mut self) -> Result<Vec<String>, ApplyError> {
         let mut paths = Vec::new();
-        for group in groups(self.mailboxes) {
+        for group in groups(self.mailboxes, GROUP) {
+            if self.together.has_failed() {
+                break;
+            }
             let (old, mut new) = self.scan(&group).await?;
             self.check(&group, &old, &new)?;
             self.make_directories(&group, (&old, &new)).await?;
@@ -108,9 +146,15 @@ impl Engine<'_> {
             self.stage(&group, &work, &new).await?;
             paths.extend(old.into_iter().filter_map(|scan| scan.path));
         }
-        self.drain(drain, &paths).await?;
-        for group in groups(self.mailboxes) {
-            self.settle(&group).await?;
+        Ok(paths)
+    }
+
+    async fn settle(&mut self) -> Result<(), ApplyError> {
+        for group in groups(self.mailboxes, GROUP) {
+            if self.together.has_failed() {
+                return Ok(());
+            }
+            self.settle_group(&group).await?;
         }
         let x = self.mailboxes.iter().map(|mailbox| format!("{}/x", mailbox.dest)).collect::<Vec<_>>();
         self.new.ask("prune", &x).await?;
@@ -230,7 +274,7 @@ impl Engine<'_> {
         let taken = taken.flat_map(|(index, scan)| scan.staged.values().map(move |one| (index, one.spot.directory())));
         let taken = taken.collect();
         let keeper = Keeper { new: &mut self.new, mailboxes: self.mailboxes, disks: &disks, run: &self.run, taken };
-        let mut stage = Stage { old: &mut self.old, machine: self.new_machine, keeper, progress: self.progress };
+        let mut stage = Stage { old: &mut self.old, machine: self.new_machine, keeper, together: self.together };
         stage.copy(&items).await
     }
 
@@ -280,7 +324,7 @@ impl Engine<'_> {
     }
 
     /// Hands the messages of a group over and shows them, until nothing is left.
-    async fn settle(&mut self, group: &Range<usize>) -> Result<(), ApplyError> {
+    async fn settle_group(&mut self, group: &Range<usize>) -> Result<(), ApplyError> {
         for round in 0..ROUNDS + LAST_ROUNDS {
             let (old, new) = self.scan(group).await?;
             if round == 0 {
@@ -395,18 +439,29 @@ pub enum Side {
     New,
 }
 
-/// Splits mailboxes by the messages that they had when the move was planned.
-fn groups(mailboxes: &[Mailbox]) -> Vec<Range<usize>> {
-    let (mut groups, mut start, mut messages) = (Vec::new(), 0, 0);
+/// Returns the mailboxes of each lane.
+fn lanes(mailboxes: &[Mailbox]) -> Vec<&[Mailbox]> {
+    let messages: u64 = mailboxes.iter().map(messages).sum();
+    let share = messages.div_ceil(LANES).max(LANE);
+    groups(mailboxes, share).into_iter().map(|group| &mailboxes[group]).collect()
+}
+
+/// Splits mailboxes as soon as some have so many messages together.
+fn groups(mailboxes: &[Mailbox], enough: u64) -> Vec<Range<usize>> {
+    let (mut groups, mut start, mut sum) = (Vec::new(), 0, 0);
     for (index, mailbox) in mailboxes.iter().enumerate() {
-        messages += mailbox.folders.iter().map(|folder| folder.messages).sum::<u64>();
-        messages += mailbox.received + mailbox.handed_over;
-        if messages >= GROUP || index + 1 == mailboxes.len() {
+        sum += messages(mailbox);
+        if sum >= enough || index + 1 == mailboxes.len() {
             groups.push(start..index + 1);
-            (start, messages) = (index + 1, 0);
+            (start, sum) = (index + 1, 0);
         }
     }
     groups
+}
+
+/// Those that there were when the move was planned.
+fn messages(mailbox: &Mailbox) -> u64 {
+    mailbox.folders.iter().map(|folder| folder.messages).sum::<u64>() + mailbox.received + mailbox.handed_over
 }
 
 fn works(old: &[Scan], new: &[Scan]) -> Vec<Work> {

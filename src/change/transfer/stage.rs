@@ -12,8 +12,9 @@ use crate::transport::{Command, Process, Transport, TransportError};
 
 use super::maildir::{Spot, directory};
 use super::session::{Packed, Session, Sink};
+use super::together::Together;
 use super::verbs::Verbs;
-use super::{Mailbox, Progress, ustar};
+use super::{Mailbox, ustar};
 
 /// One file to copy.
 #[derive(Clone, Debug)]
@@ -48,7 +49,7 @@ pub struct Stage<'a> {
     pub old: &'a mut Session,
     pub machine: &'a dyn Transport,
     pub keeper: Keeper<'a>,
-    pub progress: &'a (dyn Fn(Progress) + Send + Sync),
+    pub together: &'a Together<'a>,
 }
 
 /// What arrived of a batch, in a directory of its own below each mailbox's `x`.
@@ -62,16 +63,14 @@ impl Stage<'_> {
     /// Copies `items`; those that are gone on the old host by now are passed by. What has arrived is checked and kept while
     /// the next batch is on its way.
     pub async fn copy(&mut self, items: &[Item]) -> Result<(), ApplyError> {
-        let mut progress = Progress {
-            total_messages: items.len() as u64,
-            total_bytes: items.iter().map(|item| item.size).sum(),
-            ..Progress::default()
-        };
-        let Stage { old, machine, keeper, progress: report } = self;
+        let Stage { old, machine, keeper, together } = self;
         let (mailboxes, run) = (keeper.mailboxes, keeper.run);
         let mut arrived = None;
         for (number, batch) in batches(items).into_iter().enumerate() {
-            let mut stream = Stream { old, machine: *machine, mailboxes, progress: &mut progress, report: *report };
+            if together.has_failed() {
+                break;
+            }
+            let mut stream = Stream { old, machine: *machine, mailboxes, together };
             let part = format!("part-{run}-{number}");
             let (streamed, kept) = tokio::join!(stream.batch(batch, part), keeper.keep(arrived.take()));
             match kept.and(streamed) {
@@ -108,18 +107,15 @@ struct Stream<'a> {
     old: &'a mut Session,
     machine: &'a dyn Transport,
     mailboxes: &'a [Mailbox],
-    progress: &'a mut Progress,
-    report: &'a (dyn Fn(Progress) + Send + Sync),
+    together: &'a Together<'a>,
 }
 
 impl Stream<'_> {
     /// Copies from archives; where those do not tell everything, file by file.
     async fn batch<'b>(&mut self, items: &'b [Item], part: String) -> Result<Arrived<'b>, ApplyError> {
-        let before = *self.progress;
         if let Some(arrived) = self.copy(items, Way::Archives, part.clone()).await? {
             return Ok(arrived);
         }
-        *self.progress = before;
         let arrived = self.copy(items, Way::Files, part + "f").await?;
         arrived.ok_or_else(|| ApplyError::Failed("messages could not be read".into()))
     }
@@ -140,8 +136,8 @@ impl Stream<'_> {
             hash: sha2::Sha256::new(),
             digests: vec![None; items.len()],
             broken: false,
-            progress: self.progress,
-            report: self.report,
+            copied: (0, 0),
+            together: self.together,
         };
         let sent = match way {
             Way::Archives => self.old.unpack(&items.iter().map(packed).collect::<Vec<_>>(), &mut receiver).await,
@@ -150,9 +146,14 @@ impl Stream<'_> {
                 self.old.send(&files, &mut receiver).await.map(|()| true)
             }
         };
+        let (messages, bytes) = receiver.copied;
         let (digests, received) = receiver.finish(sent.is_ok()).await;
         received?;
-        Ok(sent?.then_some(Arrived { items, part, digests }))
+        if sent? {
+            return Ok(Some(Arrived { items, part, digests }));
+        }
+        self.together.add(-messages, -bytes);
+        Ok(None)
     }
 }
 
@@ -274,8 +275,9 @@ struct Receiver<'a> {
     digests: Vec<Option<String>>,
     /// `tar` has stopped reading.
     broken: bool,
-    progress: &'a mut Progress,
-    report: &'a (dyn Fn(Progress) + Send + Sync),
+    /// Messages and bytes.
+    copied: (i64, i64),
+    together: &'a Together<'a>,
 }
 
 impl Receiver<'_> {
@@ -307,6 +309,11 @@ impl Receiver<'_> {
         (self.digests, result)
     }
 
+    fn count(&mut self, messages: i64, bytes: usize) {
+        self.copied = (self.copied.0 + messages, self.copied.1 + bytes as i64);
+        self.together.add(messages, bytes as i64);
+    }
+
     async fn write(&mut self, bytes: &[u8]) -> Result<(), TransportError> {
         let written = self.stdin.write_all(bytes).await;
         self.broken = written.is_err();
@@ -326,15 +333,13 @@ impl Sink for Receiver<'_> {
 
     async fn bytes(&mut self, bytes: &[u8]) -> Result<(), TransportError> {
         self.hash.update(bytes);
-        self.progress.bytes += bytes.len() as u64;
-        (self.report)(*self.progress);
+        self.count(0, bytes.len());
         self.write(bytes).await
     }
 
     async fn end(&mut self, index: usize) -> Result<(), TransportError> {
         self.digests[index] = Some(hex(&std::mem::take(&mut self.hash).finalize()));
-        self.progress.messages += 1;
-        (self.report)(*self.progress);
+        self.count(1, 0);
         self.write(&ustar::padding(self.items[index].size)).await
     }
 }

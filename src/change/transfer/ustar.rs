@@ -1,18 +1,32 @@
 //! The framing of files for `tar`: POSIX ustar headers, with GNU's long names, which every `tar` reads.
 
 pub const BLOCK: usize = 512;
+/// Bytes that a header has for a name, and for the directories before it.
+const NAME: usize = 100;
+const PREFIX: usize = 155;
 
 /// Returns the header of a regular file with mode 0600. `path` is relative; `modified` is in seconds since 1970.
 pub fn header(path: &[u8], size: u64, modified: u64) -> Vec<u8> {
     let mut blocks = Vec::new();
-    if path.len() > 100 {
+    let parts = split(path).unwrap_or_else(|| {
         let text = [path, &[0]].concat();
-        blocks.extend(block(b"././@LongLink", text.len() as u64, 0, b'L'));
+        blocks.extend(block((b"", b"././@LongLink"), text.len() as u64, 0, b'L'));
         blocks.extend(text);
         blocks.resize(blocks.len().next_multiple_of(BLOCK), 0);
-    }
-    blocks.extend(block(path, size, modified, b'0'));
+        (b"", &path[..NAME])
+    });
+    blocks.extend(block(parts, size, modified, b'0'));
     blocks
+}
+
+/// Splits a path into what the two fields of one header have room for.
+fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    if path.len() <= NAME {
+        return Some((b"", path));
+    }
+    // A name is not empty, and as long as it can be.
+    let at = (path.len() - NAME - 1..path.len() - 1).find(|at| path[*at] == b'/')?;
+    (1..=PREFIX).contains(&at).then(|| (&path[..at], &path[at + 1..]))
 }
 
 /// Returns what fills the last block of a file.
@@ -47,10 +61,10 @@ pub fn read(block: &[u8; BLOCK]) -> Option<Entry> {
 /// The end of the archive.
 pub const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 
-fn block(path: &[u8], size: u64, modified: u64, kind: u8) -> [u8; BLOCK] {
+fn block((prefix, name): (&[u8], &[u8]), size: u64, modified: u64, kind: u8) -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
-    let name = &path[..path.len().min(100)];
     block[..name.len()].copy_from_slice(name);
+    block[345..345 + prefix.len()].copy_from_slice(prefix);
     let mut field = |at: usize, text: String| block[at..at + text.len()].copy_from_slice(text.as_bytes());
     field(100, "0000600".into());
     field(108, "0000000".into());
@@ -78,8 +92,14 @@ mod tests {
     fn tar_reads_short_and_long_names_with_their_times() {
         let directory = tempfile::tempdir().unwrap();
         let long = format!("{}/{}", "d".repeat(90), "name".repeat(40));
+        let deep = |length: usize| format!("{}/{}", "deep/".repeat(length / 5).trim_end_matches('/'), "n".repeat(100));
+        let (split, deeper, just) = (deep(155), deep(160), format!("e/{}", "n".repeat(98)));
+        assert_eq!(
+            [&long, &split, &deeper, &just].map(|path| header(path.as_bytes(), 0, 0).len() / BLOCK),
+            [3, 1, 3, 1]
+        );
         let mut archive = Vec::new();
-        for (path, body) in [("a/1:2,S", "one\n"), (&long, "")] {
+        for (path, body) in [("a/1:2,S", "one\n"), (&split, "s"), (&deeper, "d"), (&just, "j"), (&long, "")] {
             archive.extend(header(path.as_bytes(), body.len() as u64, 1_000_000_000));
             archive.extend(body.as_bytes());
             archive.extend(padding(body.len() as u64));
@@ -94,6 +114,9 @@ mod tests {
         tar.stdin.take().unwrap().write_all(&archive).unwrap();
         assert!(tar.wait().unwrap().success());
         assert_eq!(std::fs::read(directory.path().join("a/1:2,S")).unwrap(), b"one\n");
+        for (path, body) in [(split, "s"), (deeper, "d"), (just, "j")] {
+            assert_eq!(std::fs::read_to_string(directory.path().join(path)).unwrap(), body);
+        }
         let modified = std::fs::metadata(directory.path().join(long)).unwrap().modified().unwrap();
         assert_eq!(modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(), 1_000_000_000);
     }

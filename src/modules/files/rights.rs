@@ -72,6 +72,12 @@ impl Rights {
         }
     }
 
+    /// Returns those of a user's own file.
+    pub fn of((user, group): (&str, &str), mode: &str) -> Rights {
+        let some = |text: &str| Some(text.to_string());
+        Rights { mode: some(mode), owner: some(user), group: some(group), ..Rights::default() }
+    }
+
     /// Returns the same rights with another mode asked for.
     pub fn with_mode(&self, mode: Option<String>) -> Rights {
         Rights { mode, ..self.clone() }

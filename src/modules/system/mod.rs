@@ -49,6 +49,7 @@ pub const MODULES: &[&Entry] = &[
     &packages::APT_KEY,
     &packages::APT_REPOSITORY,
     &at::AT,
+    &accounts::AUTHORIZED_KEY,
     &command::COMMAND,
     &cron::CRON,
     &packages::DEB822_REPOSITORY,

@@ -236,7 +236,7 @@ impl Run {
             name: "compare every host with the plan".into(),
             place: "plan".into(),
             speaks: false,
-            written: String::new(),
+            written: None,
         });
         let looks = expected.iter().map(|(machine, expected)| async move {
             let mut drift = Vec::new();
@@ -299,7 +299,7 @@ impl Run {
             name: first.name.clone(),
             place: first.place.clone(),
             speaks: false,
-            written: String::new(),
+            written: None,
         });
         let work = hosts.values().map(|steps| async move {
             let mut sum = Sum::default();

@@ -171,7 +171,13 @@ async fn the_move(size: &Size) {
         it.hosts.new.run("rm /var/qmail/full /var/qmail/fuller");
         it.hosts.flush();
     });
+    // One domain by itself: users of the others still read on the old host, whose ports stay its own.
+    does(&|it| {
+        it.window("--due --domains example.com --to moved").expect(0);
+        assert_eq!(it.hosts.old.run("ls /etc/xinetd.d"), "");
+    });
     does(&|it| it.broken("--due", size.kills - size.kills / 2));
+    does(&|it| assert_eq!(it.hosts.old.run("ls /etc/xinetd.d"), "cutover-10-77-0-20-2525\n"));
     traffic.until(size.messages).await;
     // Each night collects what came late, and finds nothing else to do.
     does(&|it| drop(it.window("--due").expect(0)));

@@ -1,12 +1,14 @@
 //! Users and groups, made with the host's own tools: `group` and `user`.
 
 mod account;
+mod authorized_key;
 mod database;
 mod group;
 mod home;
 mod password;
 mod user;
 
+pub use authorized_key::AUTHORIZED_KEY;
 pub use group::GROUP;
 pub use user::USER;
 
