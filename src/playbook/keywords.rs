@@ -18,7 +18,7 @@ pub enum Support {
     /// Ansible has it, and leaving it out changes nothing here.
     Ignored,
     /// Ansible has it and Cutover does not: what to do instead.
-    Refused(&'static str),
+    Refused { off: &'static str, instead: &'static str },
 }
 
 /// What a keyword's value may be. Where text is allowed, so is a template.
@@ -62,8 +62,9 @@ const fn row(name: &'static str, shape: Shape, help: &'static str) -> Keyword {
     Keyword { name, shape, support: Support::Yes, help }
 }
 
-const fn refused(name: &'static str, instead: &'static str) -> Keyword {
-    Keyword { name, shape: Shape::Any, support: Support::Refused(instead), help: "Not supported yet." }
+/// One that does nothing when it is `off`, which is fine.
+const fn refused(name: &'static str, off: &'static str, instead: &'static str) -> Keyword {
+    Keyword { name, shape: Shape::Any, support: Support::Refused { off, instead }, help: "Not supported yet." }
 }
 
 const fn ignored(name: &'static str, help: &'static str) -> Keyword {
@@ -82,7 +83,7 @@ const INHERITED: &[Keyword] = &[
     row("check_mode", Shape::Bool, "Says what would change instead of changing it, whatever the command line says."),
     ignored("collections", "Where Ansible looks for modules; every module of Cutover is built in."),
     row("connection", Shape::Text, "How to reach the host: `ssh` or `local`."),
-    refused("debugger", "run with `--check --diff -v` to see what a task does"),
+    refused("debugger", "never", "run with `--check --diff -v` to see what a task does"),
     row("diff", Shape::Bool, "Shows differences, whatever the command line says."),
     row("environment", Shape::Environment, "Environment variables of the commands that tasks run."),
     row("ignore_errors", Shape::Bool, "Goes on with the next task when this one fails."),
@@ -137,7 +138,7 @@ const PLAY: &[Keyword] = &[
     ),
     row("tasks", Shape::List, "Tasks, after the roles."),
     row("user", Shape::Text, "The old name of `remote_user`."),
-    refused("validate_argspec", "check the arguments with `assert`"),
+    refused("validate_argspec", "false", "check the arguments with `assert`"),
     row("vars_files", Shape::Any, "Files of variables; of a list in the list, the first one found."),
     row("vars_prompt", Shape::List, "Variables that are asked for before the play begins."),
 ];
@@ -250,11 +251,17 @@ pub fn is_keyword(name: &str) -> bool {
 impl Keyword {
     /// Says what is wrong with this keyword's use here, without rendering anything. Nothing (`become:`) is always fine.
     pub fn check(&self, key: &Yaml, value: &Yaml) -> Result<(), Diagnostic> {
-        if let Support::Refused(instead) = self.support {
+        if value.is_null() {
+            return Ok(());
+        }
+        if let Support::Refused { off, instead } = self.support {
+            if value.key() == off {
+                return Ok(());
+            }
             let message = format!("keyword `{}` is not supported yet", self.name);
             return Err(Diagnostic::new(message).at(&key.place).hint(instead));
         }
-        if value.is_null() || self.shape.fits(value) {
+        if self.shape.fits(value) {
             return Ok(());
         }
         if self.shape == Shape::Method && Shape::Text.fits(value) {

@@ -59,7 +59,7 @@ pub struct Play {
     pub post_tasks: Vec<Step>,
     /// The roles' in the order of the roles, then the play's own. Of several with one name the last one is meant.
     pub handlers: Vec<Arc<Task>>,
-    /// What its tasks notify and no handler answers to: such a task fails where it would change something, before it does.
+    /// What its tasks notify and no handler answers to: the run ends where such a task would change something.
     pub unanswered: Vec<Diagnostic>,
     /// The roles of `roles:` and `import_role`, with their dependencies: every task of the play sees their defaults and vars.
     pub exports: Vec<Arc<Role>>,

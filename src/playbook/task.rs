@@ -33,6 +33,7 @@ const INCLUDE_KEYWORDS: &[&str] = &[
     "action",
     "args",
     "collections",
+    "debugger",
     "ignore_errors",
     "loop",
     "loop_control",

@@ -18,7 +18,7 @@ use super::include::Inclusion;
 use super::play::Batch;
 use super::task::Ended;
 use super::trouble::{EXCEPTION, NO_TRACEBACK, OF_A_CONDITION, Trouble, failure, with_exception};
-use super::{Event, Mode, Subject, Verdict, result};
+use super::{Event, Mode, Subject, Verdict, lock, result};
 
 /// One task at work on one host, for one item of its loop or without one.
 pub(super) struct Doing<'a> {
@@ -98,8 +98,8 @@ impl<'a> Doing<'a> {
             Err(failure) => Err(failure.into()),
         };
         let (verdict, done) = self.conclude(attempt.and_then(|done| self.notifying(done)));
-        // An inclusion is reported with the hosts that share it.
-        if done.inclusions.is_empty() {
+        // An inclusion is reported with the hosts that share it, and what ends the run as its end.
+        if done.inclusions.is_empty() && !done.result.is_empty() {
             self.report(verdict, &done.result);
         }
         let registered = self.registered(&done);
@@ -382,6 +382,10 @@ impl<'a> Doing<'a> {
                 self.give_up_host();
                 (Verdict::Failed, Done { result: failure(&message, Results::new()), ..Done::default() })
             }
+            Err(Trouble::Wrong(error)) => {
+                lock(&self.batch.state).wrong.get_or_insert(*error);
+                (Verdict::Failed, Done::default())
+            }
             Err(Trouble::Unknown(needs)) => self.left_open(&needs, Vec::new()),
             Err(Trouble::Open { needs, foreseen }) => self.left_open(&needs, foreseen),
         }
@@ -427,18 +431,19 @@ impl<'a> Doing<'a> {
         for node in &self.task.notify {
             for name in self.topics(node)? {
                 let noted = self.batch.notify(self.host, &name, (self.task, perhaps));
-                noted.map_err(|error| error.at(&node.place))?;
+                noted.map_err(|error| Trouble::Wrong(Box::new(error.at(&node.place))))?;
             }
         }
         Ok(())
     }
 
-    /// Refuses changes that would not be followed by a handler that the task notifies. What cannot be known before them is not asked.
+    /// Refuses changes that no handler would follow, where the task notifies one. What cannot be known before them is not asked.
     pub(super) fn are_answered(&self) -> Result<(), Trouble> {
         let asked = self.task.notify.iter().filter(|_| self.task.changed_when.is_none());
         for node in asked {
             for name in self.topics(node).unwrap_or_default() {
-                self.batch.answering(self.host, &name).map_err(|error| error.at(&node.place))?;
+                let answering = self.batch.answering(self.host, &name);
+                answering.map_err(|error| Trouble::Wrong(Box::new(error.at(&node.place))))?;
             }
         }
         Ok(())

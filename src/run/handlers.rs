@@ -193,5 +193,5 @@ fn unanswered(name: &str) -> String {
 pub(super) fn warning(error: &Diagnostic) -> String {
     let place = error.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
     let hint = error.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-    format!("{place}{}: the task fails where it would change something{hint}", error.message)
+    format!("{place}{}: the run ends where this task would change something{hint}", error.message)
 }

@@ -72,6 +72,8 @@ pub(super) struct State {
     /// All hosts that failed in this batch, rescued ones not among them.
     pub failed: BTreeSet<String>,
     pub unreachable: BTreeSet<String>,
+    /// The run ends with this when the task is over.
+    pub wrong: Option<Diagnostic>,
     /// `any_errors_fatal` or `max_fail_percentage` has stopped the play.
     pub aborted: bool,
     /// `meta: end_play`: later batches have no part in it either.

@@ -141,6 +141,9 @@ impl Batch {
         hosts: Vec<String>,
         (ended, once): (Vec<Ended>, bool),
     ) -> Result<Split, Diagnostics> {
+        if let Some(error) = lock(&self.state).wrong.take() {
+            return Err(error.into());
+        }
         let mut split = Split::default();
         let mut inclusions = Vec::new();
         for end in ended {

@@ -22,6 +22,8 @@ pub(super) enum Trouble {
     Unknown(Arc<str>),
     /// The plan that guards the run has something else: nothing more is done on the host.
     Refused(String),
+    /// The playbook is wrong in a way that only a run could find: the run ends with this, as Ansible's does.
+    Wrong(Box<Diagnostic>),
     /// Only a run can say, and what is known of it has been shown.
     Open {
         needs: Arc<str>,

@@ -409,6 +409,7 @@ fn told(trouble: Trouble) -> (Verdict, Results) {
     match trouble {
         Trouble::Unreachable(why) => (Verdict::Unreachable, message(&why)),
         Trouble::Refused(why) => (Verdict::Failed, message(&why)),
+        Trouble::Wrong(error) => (Verdict::Failed, message(&error.told())),
         Trouble::Unknown(what) | Trouble::Open { needs: what, .. } => {
             (Verdict::Failed, message(&format!("it needs {what}")))
         }
