@@ -58,9 +58,9 @@ impl Reader<'_> {
             once: from("allow_duplicates").is_some_and(|text| is_off(&text)),
             unvalidated: from("rolespec_validate").is_some_and(|text| is_off(&text)),
         };
-        let once = from.listing();
-        let wanted = Wanted { name: name.clone(), place: place.clone(), from, params: Layer::new(), once };
-        self.role(wanted, keywords)
+        let (listing, again) = (from.listing(), Some(!from.once));
+        let (name, place) = (name.clone(), place.clone());
+        self.role(Wanted { name, place, from, params: Layer::new(), listing, again }, keywords)
     }
 
     fn is_static(&mut self, node: &Yaml, action: &Action) -> bool {

@@ -39,10 +39,10 @@ pub struct RoleFiles {
 }
 
 impl RoleFiles {
-    /// Returns what says that the role is the same as one that has run, where that matters.
-    pub(super) fn listing(&self) -> Option<String> {
+    /// Returns what says that the role is the same as one that has run.
+    pub(super) fn listing(&self) -> String {
         let tasks = self.tasks.as_deref().map(|tasks| format!(" {tasks}")).unwrap_or_default();
-        self.once.then(|| format!("{{}}{tasks}"))
+        format!("{{}}{tasks}")
     }
 }
 
@@ -63,8 +63,8 @@ impl Loader {
         self.included(task, |reader, include, place| {
             let keywords = reader.handed_on(include, item);
             let (name, place) = (name.to_string(), place.clone());
-            let once = from.listing();
-            reader.role(Wanted { name, place, from, params: Layer::new(), once }, keywords)
+            let (listing, again) = (from.listing(), Some(!from.once));
+            reader.role(Wanted { name, place, from, params: Layer::new(), listing, again }, keywords)
         })
     }
 
@@ -155,7 +155,8 @@ impl Reader<'_> {
             };
             let keywords = aside.handed_on(&include, &Layer::new());
             let (name, place) = (named.key(), named.place.clone());
-            aside.role(Wanted { name, place, from, params: Layer::new(), once: None }, keywords);
+            let (listing, again) = (from.listing(), Some(true));
+            aside.role(Wanted { name, place, from, params: Layer::new(), listing, again }, keywords);
         }
         // The run may make such a file before it comes there, or never come there.
         if self.behind || aside.conditional {

@@ -331,6 +331,7 @@ pub struct Role {
     /// The roles through which this one was pulled in, outermost first; their defaults and vars are seen too.
     pub parents: Vec<Arc<Role>>,
     /// Roles of a play with the same text here are one role listed again: on a host where a task of an earlier one ran,
-    /// the later ones are left out. `None`: it always runs.
-    pub once: Option<Arc<str>>,
+    /// the later ones are left out unless they run again.
+    pub listing: Arc<str>,
+    pub again: bool,
 }

@@ -20,8 +20,10 @@ pub(super) struct Wanted {
     pub place: Place,
     pub from: RoleFiles,
     pub params: Layer,
-    /// How it was listed, where listing it again does not run it again.
-    pub once: Option<String>,
+    /// How it was listed: again in the same way, it is the same role.
+    pub listing: String,
+    /// Whether it runs where it has run already; as its own meta file says unless given.
+    pub again: Option<bool>,
 }
 
 impl Reader<'_> {
@@ -49,9 +51,9 @@ impl Reader<'_> {
         let pairs = node.as_map().unwrap_or(&[]).iter();
         let own: Vec<_> = pairs.filter(|(key, _)| Kind::Role.find(&key.key()).is_none()).cloned().collect();
         let params = layer_of(&Yaml { data: Data::Map(own).into(), ..node.clone() });
-        let once = Some(listing(node));
-        let place = name.place.clone();
-        self.role(Wanted { name: text, place, from: RoleFiles::default(), params, once }, keywords)
+        let (listing, place) = (listing(node), name.place.clone());
+        let from = RoleFiles::default();
+        self.role(Wanted { name: text, place, from, params, listing, again: None }, keywords)
     }
 
     /// Returns the role's tasks as a block, after those of the roles it depends on. Its handlers are kept in the reader.
@@ -63,15 +65,13 @@ impl Reader<'_> {
         if meta.as_ref().is_some_and(|meta| self.is_cycle(meta, &wanted.place)) {
             return Vec::new();
         }
-        let again = meta.as_ref().is_some_and(|meta| self.allows_duplicates(meta));
-        let once = wanted.once.as_ref().filter(|_| !again).map(|listing| format!("{} {listing}", path.display()));
-        if let Some(once) = &once {
-            let when: Vec<String> = keywords.when.iter().map(Yaml::key).collect();
-            if !self.roles_done.insert(format!("{once} {when:?} {:?}", keywords.tags)) {
-                return Vec::new();
-            }
+        let again = wanted.again.unwrap_or_else(|| meta.as_ref().is_some_and(|meta| self.allows_duplicates(meta)));
+        let listing = format!("{} {}", path.display(), wanted.listing);
+        let when: Vec<String> = keywords.when.iter().map(Yaml::key).collect();
+        if !self.roles_done.insert(format!("{listing} {when:?} {:?}", keywords.tags)) && !again {
+            return Vec::new();
         }
-        let role = Arc::new(self.read_role(&wanted, &path, &keywords, once));
+        let role = Arc::new(self.read_role(&wanted, &path, &keywords, (listing, again)));
         let inside = Keywords { name: None, role: Some(role.clone()), ..keywords };
         let dependencies = meta.and_then(|meta| {
             self.within(&meta, &wanted.place, |reader, document| reader.dependencies(document.as_ref(), &inside))
@@ -89,7 +89,7 @@ impl Reader<'_> {
         steps
     }
 
-    fn read_role(&mut self, wanted: &Wanted, path: &Path, keywords: &Keywords, once: Option<String>) -> Role {
+    fn read_role(&mut self, wanted: &Wanted, path: &Path, keywords: &Keywords, (listing, again): (String, bool)) -> Role {
         let mut parents = Vec::new();
         let mut params = Layer::new();
         if let Some(parent) = &keywords.role {
@@ -103,7 +103,8 @@ impl Reader<'_> {
             vars: Arc::new(self.role_vars(path, "vars", wanted.from.vars.as_deref(), &wanted.place)),
             params: Arc::new(over(&params, wanted.params.clone())),
             parents,
-            once: once.map(Arc::from),
+            listing: listing.into(),
+            again,
         }
     }
 
@@ -326,8 +327,8 @@ mod tests {
         assert_eq!(of_layer(&sized.params), ["size=2"]);
         assert_eq!(web.path, tree.path("roles/web"));
         assert_eq!(lib.parents[0].name, "web");
-        assert!(base.once.is_some() && base.once == again.once && base.once != sized.once);
-        assert_eq!(extra.once, None);
+        assert!(!base.again && base.listing == again.listing && base.listing != sized.listing);
+        assert!(extra.again);
     }
 
     #[test]

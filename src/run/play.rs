@@ -57,7 +57,7 @@ pub(super) struct State {
     pub handlers: Vec<Arc<Task>>,
     /// Roles whose defaults and vars every task of the play sees.
     pub exports: Vec<Arc<Role>>,
-    /// Per host and role text, the listing of the role that has run there (`allow_duplicates: false`).
+    /// Per host and role text, the first listing of the role that has run there.
     pub listed: HashMap<(String, Arc<str>), Arc<Role>>,
     /// The roles that hosts have left before their ends.
     pub left_roles: Vec<(String, Arc<Role>)>,

@@ -116,9 +116,9 @@ impl Batch {
             if state.left_roles.iter().any(is_left) {
                 return false;
             }
-            let Some(once) = role.once.clone() else { return true };
-            let first = state.listed.entry((host.clone(), once.clone())).or_insert_with(|| role.clone());
-            Arc::ptr_eq(first, role)
+            let listing = (host.clone(), role.listing.clone());
+            let first = state.listed.entry(listing).or_insert_with(|| role.clone());
+            role.again || Arc::ptr_eq(first, role)
         })
     }
 

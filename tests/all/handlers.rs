@@ -121,3 +121,21 @@ fn a_change_that_no_handler_would_follow_is_not_made_and_what_changes_nothing_go
     program.file("it", "x");
     program.run("play -i hosts play.yml").expect(0);
 }
+
+#[test]
+fn a_role_that_may_not_run_twice_is_left_out_where_it_has_run_in_any_way() {
+    for (how, listed, runs) in [
+        ("include_role", &[false, true, false][..], 2),
+        ("import_role", &[false, true, false], 2),
+        ("include_role", &[true, false, true], 2),
+        ("import_role", &[true, false, true], 2),
+    ] {
+        let program = Program::new();
+        program.file("roles/it/tasks/main.yml", "- debug: {msg: it ran}\n");
+        program.file("roles/it/meta/main.yml", "allow_duplicates: true\n");
+        let tasks = listed.iter().map(|again| format!("    - {how}: {{name: it, allow_duplicates: {again}}}\n"));
+        let play = format!("- hosts: a\n  gather_facts: no\n  tasks:\n{}", tasks.collect::<String>());
+        let printed = self::play(&program, &play).expect(0);
+        assert_eq!(printed.stdout.matches("\"msg\": \"it ran\"").count(), runs, "{how} {listed:?}: {}", printed.stdout);
+    }
+}
