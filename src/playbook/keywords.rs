@@ -18,7 +18,10 @@ pub enum Support {
     /// Ansible has it, and leaving it out changes nothing here.
     Ignored,
     /// Ansible has it and Cutover does not: what to do instead.
-    Refused { off: &'static str, instead: &'static str },
+    Refused {
+        off: &'static str,
+        instead: &'static str,
+    },
 }
 
 /// What a keyword's value may be. Where text is allowed, so is a template.

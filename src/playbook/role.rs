@@ -89,7 +89,13 @@ impl Reader<'_> {
         steps
     }
 
-    fn read_role(&mut self, wanted: &Wanted, path: &Path, keywords: &Keywords, (listing, again): (String, bool)) -> Role {
+    fn read_role(
+        &mut self,
+        wanted: &Wanted,
+        path: &Path,
+        keywords: &Keywords,
+        (listing, again): (String, bool),
+    ) -> Role {
         let mut parents = Vec::new();
         let mut params = Layer::new();
         if let Some(parent) = &keywords.role {

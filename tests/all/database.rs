@@ -389,3 +389,69 @@ fn a_dump_is_whole_or_not_there_and_comes_back_by_an_import() {
     task("name: '{{ d }}', state: import");
     fixture.play("").expect(2);
 }
+
+#[test]
+fn a_user_gets_a_password_and_exactly_the_privileges_that_are_asked_for() {
+    let fixture = Fixture::new("");
+    let user = format!("u_{}", fixture.database);
+    let task = |more: &str| {
+        fixture.tasks(&format!(
+            "    - mysql_user: {{login_unix_socket: '{{{{ s }}}}', login_user: root, name: \"u_{{{{ d }}}}\", {more}}}\n"
+        ));
+    };
+    let does = || {
+        let check = fixture.play("--check --diff").expect(0).stdout;
+        let run = fixture.play("").expect(0).stdout;
+        assert!(run.contains("changed=1 "), "{run}");
+        let again = fixture.play("").expect(0).stdout;
+        assert!(again.contains("changed=0 "), "{again}");
+        assert!(!check.contains("geheim") && !run.contains("geheim"), "{check}");
+        check
+    };
+    let may = || {
+        let mut lines: Vec<String> = fixture
+            .query(&format!("SET SESSION sql_mode = ''; SHOW GRANTS FOR '{user}'@'localhost'"))
+            .lines()
+            .map(str::to_string)
+            .collect();
+        lines.remove(0);
+        lines.concat()
+    };
+    let logs_in = |password: &str| {
+        let socket = Mariadb::get().socket();
+        let mut client = std::process::Command::new("mariadb");
+        client.args(["--no-defaults", "--socket", &socket, "--user", &user, &format!("--password={password}")]);
+        client.args(["-e", "SELECT 1"]).output().unwrap().status.success()
+    };
+    let d = fixture.database.clone();
+    task("password: geheim, priv: '{{ d }}.*:select,insert/{{ d }}.mail:UPDATE (redir_addr, mbox_quota),GRANT'");
+    let shown = does();
+    assert!(shown.contains(&format!("+SELECT on `{d}`.*")) && shown.contains("+password: hidden:"), "{shown}");
+    assert!(logs_in("geheim") && !logs_in("other"));
+    assert!(
+        may().contains(&format!("GRANT SELECT, INSERT ON `{d}`.* TO")) && may().contains("WITH GRANT OPTION"),
+        "{}",
+        may()
+    );
+
+    task("password: other, priv: '{{ d }}.*:ALL', append_privs: true");
+    does();
+    assert!(logs_in("other") && may().contains(&format!("GRANT ALL PRIVILEGES ON `{d}`.* TO")), "{}", may());
+    task("password: geheim, update_password: on_create, priv: '{{ d }}.*:DELETE'");
+    does();
+    assert!(logs_in("other"));
+    assert_eq!(may().matches("GRANT ").count(), 1, "{}", may());
+    assert!(may().contains(&format!("GRANT DELETE ON `{d}`.* TO")), "{}", may());
+    fixture.cutover("undo last").expect(0);
+    assert!(
+        may().contains(&format!("GRANT ALL PRIVILEGES ON `{d}`.* TO")) && may().contains("UPDATE (`redir_addr`"),
+        "{}",
+        may()
+    );
+    task("priv: '{{ d }}.*:ALL', subtract_privs: true");
+    does();
+    assert!(!may().contains("ALL PRIVILEGES"), "{}", may());
+    task("state: absent");
+    does();
+    assert!(!logs_in("other"));
+}

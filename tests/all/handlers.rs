@@ -112,8 +112,14 @@ fn a_change_that_no_handler_would_follow_is_not_made_and_what_changes_nothing_go
     for flags in ["--check", ""] {
         let ended = program.run(&format!("play -i hosts play.yml {flags}")).expect(1);
         let warned = ended.stdout.split("PLAY [").next().unwrap();
-        assert!(warned.contains("play.yml:5:15: no handler answers to `nobody`: the run ends where this task would"), "{warned}");
-        assert!(warned.contains("no handler answers to `restrt`") && warned.contains("did you mean `restart`?"), "{warned}");
+        assert!(
+            warned.contains("play.yml:5:15: no handler answers to `nobody`: the run ends where this task would"),
+            "{warned}"
+        );
+        assert!(
+            warned.contains("no handler answers to `restrt`") && warned.contains("did you mean `restart`?"),
+            "{warned}"
+        );
         assert!(ended.stdout.contains("ok: [a]") && !ended.stdout.contains("fatal:"), "{}", ended.stdout);
         assert_eq!(ended.stderr.matches("The requested handler 'restrt' was not found").count(), 1, "{}", ended.stderr);
         assert!(!program.path("it").exists());

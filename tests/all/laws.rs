@@ -123,6 +123,11 @@ const ROWS: &[Row] = &[
         why: "the server and its databases are the tests' own",
     },
     Row {
+        module: "mysql_user",
+        replaced: &[("    name: webmail", "    login_unix_socket: SOCKET\n    login_user: root\n    name: u_DATABASE")],
+        why: "the server and its users are the tests' own",
+    },
+    Row {
         module: "mysql_query",
         replaced: &[(
             "    login_db: psa",
@@ -281,7 +286,7 @@ fn zones(bind: &Path, updates: bool) -> (String, String) {
 }
 
 /// Modules of a database, of which each example has its own.
-const DATABASE: &[&str] = &["mysql_db", "mysql_query", "mysql_rows", "plesk_accounts", "plesk_facts"];
+const DATABASE: &[&str] = &["mysql_db", "mysql_query", "mysql_rows", "mysql_user", "plesk_accounts", "plesk_facts"];
 
 /// Modules that change accounts: on this machine, in an `/etc` of their own.
 const ACCOUNTS: &[&str] = &["group", "user"];
@@ -562,6 +567,8 @@ impl<'a> Fixture<'a> {
             all.insert(PathBuf::from("the database"), (0, 0, 0, 0, rows));
             let beside = Mariadb::get().query(&format!("SHOW DATABASES LIKE '{database}_%'")).into_bytes();
             all.insert(PathBuf::from("databases beside it"), (0, 0, 0, 0, beside));
+            let users = format!("SELECT User, Host FROM mysql.user WHERE User = 'u_{database}'");
+            all.insert(PathBuf::from("its user"), (0, 0, 0, 0, Mariadb::get().query(&users).into_bytes()));
         }
         all.into_iter().filter(|(path, _)| !path.starts_with(&state) && !is_left(path)).collect()
     }

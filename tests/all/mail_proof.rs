@@ -334,7 +334,21 @@ fn the_retirement_undoes_the_door_and_the_whitelist_and_leaves_a_record() {
     assert!(link.symlink_metadata().is_ok() && hosts.program.read("qpsmtpd/whitelisthosts") == "127.0.0.30\n");
     let rules = hosts.program.read("new/var/qmail/control/door.rules");
     assert!(rules.contains("127.0.0.30:allow"), "{rules}");
+    // What is not forwarded, and what something waits for, is taken on as before.
+    let rcpthosts = hosts.program.read("old/var/qmail/control/rcpthosts");
+    for flags in [format!("{flags} --check"), flags.clone()] {
+        let refused = hosts.stage("retirement.yml", &format!("{flags} -e domains=example.com")).expect(2).stdout;
+        assert!(refused.contains("example.com: this host does not forward to 192.0.2.20 yet"), "{refused}");
+    }
     hosts.stage("forwarding.yml", &format!("{flags} -e domains=example.com")).expect(0);
+    hosts.script("old/var/qmail/bin/qmail-qread", "printf '\\tremote\\tann@example.com\\n'");
+    for more in ["--check", "-e queue_timeout=2"] {
+        let refused = hosts.stage("retirement.yml", &format!("{flags} -e domains=example.com {more}")).expect(2).stdout;
+        assert!(refused.contains("is still in the queue") && !refused.contains("---"), "{refused}");
+    }
+    assert_eq!(hosts.program.read("old/var/qmail/control/rcpthosts"), rcpthosts);
+    assert!(!hosts.program.path("old/var/qmail/moved-domains").exists());
+    hosts.script("old/var/qmail/bin/qmail-qread", ":");
     hosts.program.file("xinetd.d/smtp-door", "service smtp-door\n{\n    only_from   = 127.0.0.30 127.0.0.31\n}\n");
     let check =
         hosts.stage("retirement.yml", &format!("{flags} -e door=xinetd -e domains=example.com --check")).expect(0);
@@ -352,6 +366,21 @@ fn the_retirement_undoes_the_door_and_the_whitelist_and_leaves_a_record() {
     assert_eq!(hosts.program.read("qpsmtpd/whitelisthosts"), "");
     assert!(hosts.program.read("old/var/qmail/moved-domains").starts_with("example.com has moved to new-host"));
     let again = hosts.stage("retirement.yml", &format!("{flags} -e door=daemontools -e domains=example.com")).expect(0);
+    assert!(again.stdout.contains(" changed=0 "), "{}", again.stdout);
+
+    // It stays retired, and a rollback brings it back whole, under its own number alone.
+    let left = hosts.stage("forwarding.yml", &format!("{flags} -e domains=example.com")).expect(0).stdout;
+    assert!(left.contains("example.com: retired (") && left.contains(" changed=0 "), "{left}");
+    let back = |number: &str| {
+        hosts.stage("rollback.yml", &format!("{flags} -e {{\"virtual\":{{\"example.com\":\"{number}\"}}}}"))
+    };
+    let refused = back("12").expect(2).stdout;
+    assert!(refused.contains("in virtualdomains example.net has what `virtual` gives to example.com"), "{refused}");
+    back("7").expect(0);
+    assert_eq!(hosts.program.read("old/var/qmail/moved-domains"), "");
+    assert!(hosts.program.read("old/var/qmail/control/rcpthosts").contains("example.com\n"));
+    assert!(hosts.program.read("old/var/qmail/control/virtualdomains").contains("example.com:7\n"));
+    let again = back("7").expect(0);
     assert!(again.stdout.contains(" changed=0 "), "{}", again.stdout);
 }
 

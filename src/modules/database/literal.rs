@@ -28,14 +28,22 @@ pub fn cell(column: &Column, cell: &Cell) -> String {
 pub fn shown(column: &Column, cell: &Cell, salt: &str) -> String {
     let Some(bytes) = cell else { return "NULL".into() };
     match (&column.kind, column.hidden) {
-        (_, true) => {
-            let sum = sha1::Sha1::digest([salt.as_bytes(), bytes, salt.as_bytes()].concat());
-            format!("hidden:{}", &hex(&sum)[..if salt.is_empty() { UNSALTED } else { FINGERPRINT }])
-        }
+        (_, true) => fingerprint(bytes, salt),
         (Kind::Number, _) => String::from_utf8_lossy(bytes).into_owned(),
         (Kind::Bytes, _) => format!("0x{}", hex(bytes).to_uppercase()),
         _ => text(&String::from_utf8_lossy(bytes)),
     }
+}
+
+/// Returns what stands for a text that is not shown.
+pub fn fingerprint(bytes: &[u8], salt: &str) -> String {
+    let sum = sha1::Sha1::digest([salt.as_bytes(), bytes, salt.as_bytes()].concat());
+    format!("hidden:{}", &hex(&sum)[..if salt.is_empty() { UNSALTED } else { FINGERPRINT }])
+}
+
+/// Returns the expression that makes the same of an expression on the server. SHA1 is what every version has.
+pub fn fingerprinting(plain: &str) -> String {
+    format!("CONCAT('hidden:', LEFT(SHA1(CONCAT(@salt, {plain}, @salt)), IF(@salt = '', {UNSALTED}, {FINGERPRINT})))")
 }
 
 const FINGERPRINT: usize = 12;
@@ -49,10 +57,7 @@ pub fn showing(column: &Column, charset: &str) -> String {
     let plain = plain(column, charset);
     match (&column.kind, column.hidden) {
         (_, true) => {
-            format!(
-                "IF({named} IS NULL, 'NULL', CONCAT('hidden:', LEFT(SHA1(CONCAT(@salt, {plain}, @salt)), \
-                 IF(@salt = '', {UNSALTED}, {FINGERPRINT}))))"
-            )
+            format!("IF({named} IS NULL, 'NULL', {})", fingerprinting(&plain))
         }
         (Kind::Number, _) => format!("IFNULL({plain}, 'NULL')"),
         (Kind::Bytes, _) => format!("IFNULL(CONCAT('0x', HEX({plain})), 'NULL')"),

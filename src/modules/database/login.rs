@@ -90,6 +90,16 @@ impl Login {
         self.script(&body, &format!("{SESSION}{sql}"))
     }
 
+    /// Returns the command that prints what the server says to `sql`, and then what a script makes of that, `$said`; `again SQL` asks
+    /// the server once more, whatever modes it has.
+    pub fn looking(&self, sql: &str, script: &str) -> Command {
+        let flags = self.flags(Format::Plain);
+        let body = format!(
+            "again() {{ client {flags} --execute=\"SET SESSION sql_mode = ''; $1\"; }}\nsaid=$(client {flags}) || exit\necho \"$said\"\n{script}\n"
+        );
+        self.script(&body, &format!("{SESSION}{sql}"))
+    }
+
     /// Returns the command for `sql` in the server's own modes, as its writer expects them.
     pub fn own_modes(&self, sql: &str, format: Format) -> Command {
         let names = SESSION.split_once('\n').map_or("", |(names, _)| names);

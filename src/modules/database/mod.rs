@@ -7,6 +7,7 @@ mod login;
 mod mysql_db;
 mod mysql_query;
 mod mysql_rows;
+mod mysql_user;
 mod panel;
 mod planned;
 mod plesk_accounts;
@@ -20,8 +21,14 @@ pub use literal::Cell;
 pub use login::{LOGIN, Login};
 pub use mysql_query::may_write;
 
-pub const MODULES: &[&Entry] =
-    &[&mysql_db::ENTRY, &mysql_query::ENTRY, &mysql_rows::ENTRY, &plesk_accounts::ENTRY, &plesk_facts::ENTRY];
+pub const MODULES: &[&Entry] = &[
+    &mysql_db::ENTRY,
+    &mysql_query::ENTRY,
+    &mysql_rows::ENTRY,
+    &mysql_user::ENTRY,
+    &plesk_accounts::ENTRY,
+    &plesk_facts::ENTRY,
+];
 
 /// What a query that only a run makes leaves unknown, as `Pending` knows it.
 pub const DATABASES: &str = "databases of MySQL";

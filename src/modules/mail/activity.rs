@@ -162,7 +162,8 @@ impl Module for QmailActivity {
 const FILES: [&str; 6] = ["me", "locals", "virtualdomains", "smtproutes", "rcpthosts", "morercpthosts"];
 
 /// Below the installation's directory, what the stages `rollback` and `retirement` note: a line a domain, which begins with it.
-const MARKS: [&str; 2] = ["taken-back", "moved-domains"];
+const MARKS: [&str; 2] = ["taken-back", MOVED];
+pub const MOVED: &str = "moved-domains";
 
 impl QmailActivity {
     /// Returns the one question for queue and logs; the domains are its stdin.

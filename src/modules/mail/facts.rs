@@ -11,6 +11,7 @@ use crate::host::View;
 use crate::modules::{Argument, Entry, HIDDEN, Kind, Module, ModuleError, Planned, Results};
 use crate::transport::{Command, Links, Node, TransportError, Want};
 
+use super::activity::MOVED;
 use super::qmail;
 
 pub const ENTRY: Entry = Entry {
@@ -75,6 +76,8 @@ struct Installation {
     catch_all: BTreeSet<String>,
     /// The largest message that qmail-smtpd takes, in bytes; 0 is any.
     databytes: u64,
+    /// Domains that were retired here.
+    moved: BTreeSet<String>,
 }
 
 /// A line of `users/assign` (`qmail-users.5`): how it matches, for which prefix and rest, whose, where.
@@ -114,7 +117,7 @@ impl Module for QmailFacts {
 impl Installation {
     /// Reads everything; the files and the list of mailboxes at the same time.
     async fn read(host: &View, directory: &str, mailnames: Option<&str>) -> Result<Installation, TransportError> {
-        const FILES: [&str; 8] = [
+        const FILES: [&str; 9] = [
             "locals",
             "rcpthosts",
             "virtualdomains",
@@ -123,12 +126,17 @@ impl Installation {
             "poppasswd",
             "databytes",
             "morercpthosts",
+            MOVED,
         ];
         let directory = directory.trim_end_matches('/');
         let mailnames = mailnames.map_or(format!("{directory}/mailnames"), |path| path.trim_end_matches('/').into());
         let paths = FILES.map(|name| {
-            let part = if ["assign", "poppasswd"].contains(&name) { "users" } else { "control" };
-            (format!("{directory}/{part}/{name}"), Links::Follow)
+            let part = match name {
+                "assign" | "poppasswd" => "users/",
+                MOVED => "",
+                _ => "control/",
+            };
+            (format!("{directory}/{part}{name}"), Links::Follow)
         });
         let script = "cd -- \"$1\" || exit 0; for path in */*/Maildir; do [ ! -d \"$path\" ] || { \
                       path=${path%/Maildir}; [ -d \"$path/@attachments\" ] && mark=+ || mark=-; \
@@ -170,6 +178,7 @@ impl Installation {
             catch_all: listed.lines().filter_map(|line| line.strip_prefix('*')).map(String::from).collect(),
             dot_qmails: listed.lines().filter_map(|line| line.strip_prefix('.')).map(String::from).collect(),
             databytes: qmail::number(&text(6)).unwrap_or_default(),
+            moved: text(8).lines().filter_map(|line| line.split(' ').next()).map(str::to_lowercase).collect(),
             mailnames,
         })
     }
@@ -233,6 +242,8 @@ impl Installation {
         let caught = domains.iter().filter(|name| self.is_caught(name)).collect::<Vec<_>>();
         facts.insert("caught_domains".into(), json!(caught));
         facts.insert("catch_all".into(), self.catch_all(domains));
+        let retired = domains.iter().filter(|name| self.moved.contains(*name)).collect::<Vec<_>>();
+        facts.insert("retired_domains".into(), json!(retired));
         facts
     }
 
