@@ -4,8 +4,7 @@
 //!
 //! - [`settings`] is what `ansible.cfg` and `ANSIBLE_*` variables say; [`ini`] reads such files, [`crypt`] hashes passwords.
 //! - [`provenance`] keeps what was read, for plans to say what they were made from.
-//! - [`yaml`] reads text into a tree that knows its places; [`error`] draws the user's errors from them, and [`quoted`] hides
-//!   passwords in the lines around.
+//! - [`yaml`] reads text into a tree that knows its places; [`error`] draws the user's errors from them.
 //! - [`playbook`] turns the tree into plays, blocks and tasks, imports and roles resolved, nothing rendered.
 //! - [`inventory`] says who the hosts are; [`vars`] which variables a task sees on one; [`template`] renders them.
 //! - [`run`] takes one task to one host: conditions, loops, and the rendered arguments for
@@ -39,7 +38,6 @@ pub mod lint;
 pub mod modules;
 pub mod playbook;
 pub mod provenance;
-pub mod quoted;
 pub mod report;
 pub mod run;
 pub mod secret;

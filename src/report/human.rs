@@ -11,12 +11,11 @@ use serde_json::{Map, Value};
 use crate::change::{Diff, Line};
 use crate::error::Place;
 use crate::modules::Results;
-use crate::quoted;
 use crate::run::{Event, Interrupted, Mode, Subject, TaskKind, Uncertain, Verdict};
 use crate::settings;
 use crate::transport::name::{printable, shown};
 
-use super::{RUN, Recap, Reporter};
+use super::{RUN, Recap, Reporter, quoted};
 
 const WIDTH: usize = 79;
 /// More changes than this in one task are counted below their list.

@@ -13,6 +13,7 @@ pub mod markdown;
 pub mod minimal;
 pub mod plain;
 pub mod quiet;
+mod quoted;
 pub mod recap;
 pub mod review;
 pub mod times;

@@ -187,7 +187,7 @@ fn an_assertion_says_what_it_found() {
 ";
     let printed = play(text, "").expect(2);
     has(&printed, "\"msg\": \"all good\"");
-    assert!(!printed.stdout.contains("silent"), "{}", printed.stdout);
+    assert!(!printed.stdout.contains("\"msg\": \"silent\""), "{}", printed.stdout);
     let why = r#"fatal: [mx1]: FAILED! => {
     "assertion": "1 == 2",
     "changed": false,

@@ -47,7 +47,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("lint", &["error", "inventory", "modules", "playbook", "run", "secret", "template", "vars", "yaml"]),
-    ("report", &["change", "modules", "provenance", "run", "settings", "transport", "window"]),
+    ("report", &["change", "error", "modules", "provenance", "run", "secret", "settings", "transport", "window"]),
     ("window", &["error"]),
     ("lab", &["crypt", "dns", "modules", "secret", "transport"]),
     (

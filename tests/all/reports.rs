@@ -102,7 +102,7 @@ fn a_job_of_cron_has_one_line_when_all_is_well_and_failures_in_full_when_not() {
     let failed = program.run("play -i hosts site.yml -q").expect(2);
     let text = "\nTASK [only the new one fails] *************************************************\n\
                 fatal: [new]: FAILED! => {\"changed\": false, \"msg\": \"this is why\"}\n\
-                error: this is why\n --> site.yml:27\n\
+                error: this is why\n --> site.yml:27\n  27     - name: only the new one fails\n\
                 FAILED: site.yml: failed on new; 7 tasks changed new, old (2 hosts)\n";
     assert_eq!((failed.stdout.as_str(), failed.stderr.as_str()), (text, ""));
 
