@@ -58,6 +58,14 @@ pub(super) struct Done {
     pub inclusions: Vec<Inclusion>,
 }
 
+impl Done {
+    /// Says whether it is reported by itself: an inclusion is with the hosts that share it, and what ends the run, which has no
+    /// result, as its end.
+    pub(super) fn is_told(&self, verdict: Verdict) -> bool {
+        self.inclusions.is_empty() && (verdict != Verdict::Failed || !self.result.is_empty())
+    }
+}
+
 /// How long the end of a command that has passed its own limit may take, with its children that will not be asked.
 const TO_END_IT: Duration = Duration::from_secs(15);
 
@@ -98,8 +106,7 @@ impl<'a> Doing<'a> {
             Err(failure) => Err(failure.into()),
         };
         let (verdict, done) = self.conclude(attempt.and_then(|done| self.notifying(done)));
-        // An inclusion is reported with the hosts that share it, and what ends the run as its end.
-        if done.inclusions.is_empty() && !done.result.is_empty() {
+        if done.is_told(verdict) {
             self.report(verdict, &done.result);
         }
         let registered = self.registered(&done);

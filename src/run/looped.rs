@@ -56,7 +56,7 @@ impl<'a> Doing<'a> {
                 Err(failure) => Err(failure.into()),
             };
             let (verdict, mut done) = one.conclude(attempt.and_then(|done| one.notifying(done)));
-            let (stop, is_told) = (one.breaks(&done), !done.result.is_empty());
+            let (stop, is_told) = (one.breaks(&done), done.is_told(verdict));
             let loop_var = self.loop_var();
             done.result.insert("ansible_loop_var".into(), loop_var.clone().into());
             done.result.insert(loop_var, item);
@@ -64,7 +64,7 @@ impl<'a> Doing<'a> {
                 done.result.insert("ansible_index_var".into(), name.as_str().into());
                 done.result.insert(name, index.into());
             }
-            if done.inclusions.is_empty() && is_told {
+            if is_told {
                 one.report(verdict, &done.result);
             }
             inclusions.append(&mut done.inclusions);

@@ -188,6 +188,7 @@ fn an_assertion_says_what_it_found() {
     let printed = play(text, "").expect(2);
     has(&printed, "\"msg\": \"all good\"");
     assert!(!printed.stdout.contains("\"msg\": \"silent\""), "{}", printed.stdout);
+    assert_eq!(printed.stdout.matches("ok: [mx1]").count(), 2, "{}", printed.stdout);
     let why = r#"fatal: [mx1]: FAILED! => {
     "assertion": "1 == 2",
     "changed": false,
