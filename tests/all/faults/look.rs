@@ -14,6 +14,8 @@ fn a_plan_whose_connection_is_cut_is_made_again_over_a_new_one() {
     );
     let run = site.start();
     run.until("TASK [patience]");
+    // A connection that is cut before anything is asked over it is made again without a word.
+    std::thread::sleep(std::time::Duration::from_secs(1));
     site.network.cut();
     run.until("[WARNING]: `mx`: the connection was lost, connecting again (1 of 2)");
     std::fs::write(site.on_host("go"), "").unwrap();
