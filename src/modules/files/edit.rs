@@ -130,6 +130,28 @@ impl Target {
         Ok(Target { place, text })
     }
 
+    /// Plans another text of a file that is made where it is not there, with these rights; its directory, too, where it has some.
+    pub async fn rewrite(
+        mut self,
+        host: &View,
+        text: String,
+        (file, directory): (Rights, Option<Rights>),
+    ) -> Result<Planned, ModuleError> {
+        if text == self.text.as_deref().unwrap_or_default() {
+            return Ok(Planned::new(Vec::new(), Results::new()));
+        }
+        let (mut changes, mut writing) = (Vec::new(), Writing::default());
+        if self.text.is_none() {
+            writing.rights = file;
+            if let (Node::Absent, Some(rights)) = (&self.place.parent, directory) {
+                (changes, self.place.parent) = make_directories(host, parent(&self.place.path), &rights).await?;
+            }
+        }
+        let mut planned = self.plan(host, Edited { text, message: String::new() }, &writing).await?;
+        changes.append(&mut planned.changes);
+        Ok(Planned { changes, ..planned })
+    }
+
     /// Returns the plan that turns the file into `edited`, and a missing one into a new one.
     pub async fn plan(mut self, host: &View, edited: Edited, writing: &Writing) -> Result<Planned, ModuleError> {
         let mut changes = Vec::new();

@@ -7,11 +7,9 @@ use sha1::{Digest as _, Sha1};
 
 use crate::error::Diagnostic;
 use crate::host::View;
-use crate::modules::files::edit::{Edited, Target, bare, end_line_before, lines_of};
-use crate::modules::files::place::{Writing, make_directories, parent};
+use crate::modules::files::edit::{Target, bare, end_line_before, lines_of};
 use crate::modules::files::rights::Rights;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, State};
-use crate::transport::Node;
 use crate::transport::ssh::{Names, hashed};
 
 pub const KNOWN_HOSTS: Entry = Entry {
@@ -118,24 +116,12 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
 #[async_trait]
 impl Module for KnownHosts {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
-        let mut target = Target::look(host, &self.path).await?;
+        let target = Target::look(host, &self.path).await?;
         let old = target.text.clone().unwrap_or_default();
         let new = self.edited(&old);
-        let (mut changes, mut writing) = (Vec::new(), Writing::default());
         let (path, is_there) = (target.place.path.clone(), target.text.is_some());
-        let mut planned = if new == old {
-            Planned::new(Vec::new(), crate::modules::Results::new())
-        } else {
-            if target.text.is_none() {
-                writing.rights = Rights::default().with_mode(Some("0600".into()));
-                if target.place.parent == Node::Absent {
-                    let own = Rights::default().with_mode(Some("0700".into()));
-                    (changes, target.place.parent) = make_directories(host, parent(&path), &own).await?;
-                }
-            }
-            target.plan(host, Edited { text: new.clone(), message: String::new() }, &writing).await?
-        };
-        changes.append(&mut planned.changes);
+        let with = |mode: &str| Rights::default().with_mode(Some(mode.into()));
+        let mut planned = target.rewrite(host, new.clone(), (with("0600"), Some(with("0700")))).await?;
         if let Outcome::Known(results) = &mut planned.result {
             results.insert("name".into(), self.name.as_str().into());
             let before = if is_there { path.as_str() } else { "/dev/null" };
@@ -146,7 +132,7 @@ impl Module for KnownHosts {
             results.insert("state".into(), self.state.name().into());
             results.insert("hash_host".into(), self.hashed.into());
         }
-        Ok(Planned { changes, ..planned })
+        Ok(planned)
     }
 }
 

@@ -6,11 +6,9 @@ use serde_json::json;
 
 use crate::error::Diagnostic;
 use crate::host::View;
-use crate::modules::files::edit::{Edited, Target, bare, end_line_before, lines_of};
-use crate::modules::files::place::{Writing, make_directories, parent};
+use crate::modules::files::edit::{Target, bare, end_line_before, lines_of};
 use crate::modules::files::rights::Rights;
-use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results, State};
-use crate::transport::Node;
+use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, State};
 
 use super::database::Database;
 
@@ -123,25 +121,12 @@ impl Module for AuthorizedKey {
             return Err(ModuleError::failed(format!("Failed to lookup user {}: no such user", self.given.user)));
         };
         let home = format!("{}/.ssh/authorized_keys", user.home.trim_end_matches('/'));
-        let mut target = Target::look(host, self.given.path.as_deref().unwrap_or(&home)).await?;
-        let (path, old) = (target.place.path.clone(), target.text.clone().unwrap_or_default());
-        let new = self.edited(&old);
+        let target = Target::look(host, self.given.path.as_deref().unwrap_or(&home)).await?;
+        let path = target.place.path.clone();
+        let new = self.edited(target.text.as_deref().unwrap_or_default());
         let theirs = |mode: &str| Rights::of((&self.given.user, &user.gid.to_string()), mode);
-        let mut changes = Vec::new();
-        let mut planned = match new == old {
-            true => Planned::new(Vec::new(), Results::new()),
-            false => {
-                let mut writing = Writing::default();
-                if target.text.is_none() {
-                    writing.rights = theirs("0600");
-                    if target.place.parent == Node::Absent && self.given.manage_dir != Some(false) {
-                        (changes, target.place.parent) = make_directories(host, parent(&path), &theirs("0700")).await?;
-                    }
-                }
-                target.plan(host, Edited { text: new, message: String::new() }, &writing).await?
-            }
-        };
-        changes.append(&mut planned.changes);
+        let directory = (self.given.manage_dir != Some(false)).then(|| theirs("0700"));
+        let mut planned = target.rewrite(host, new, (theirs("0600"), directory)).await?;
         if let Outcome::Known(results) = &mut planned.result {
             let Given { user, key, state, key_options, comment, exclusive, manage_dir, .. } = &self.given;
             let told = json!({
@@ -150,7 +135,7 @@ impl Module for AuthorizedKey {
             });
             results.extend(told.as_object().cloned().unwrap_or_default());
         }
-        Ok(Planned { changes, ..planned })
+        Ok(planned)
     }
 }
 
