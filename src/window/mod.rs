@@ -73,7 +73,7 @@ impl State {
             State::Planned => &[],
             State::Prepared => &["name", "ttl", "preflight", "accounts", "door"],
             // What was made on the old host since is taken over, and asked for, before mail goes to the new one.
-            State::Forwarding => &["preflight", "accounts", "probe", "forwarding", "proof"],
+            State::Forwarding => &["preflight", "accounts", "forwarding", "proof"],
             State::Switched => &["switch"],
             // Sessions are passed on when there is something to read.
             State::Moved => &["stored-mail", "proxies", "verification"],

@@ -259,6 +259,9 @@ fn every_class_of_address_gets_its_message_both_ways_and_backscatter_and_full_ma
     newu(&program, "old");
     program.file("autoresponder", &format!("#!/bin/sh\n[ -z \"$SENDER\" ] || echo \"$SENDER\" >>{answered}\n"));
     fs::set_permissions(program.path("autoresponder"), fs::Permissions::from_mode(0o755)).unwrap();
+    // Mail goes nowhere where its addresses are not known yet.
+    let refused = stage("forwarding", "").expect(2).stdout;
+    assert!(refused.contains("team@example.com") && refused.contains(" changed=0 "), "{refused}");
     stage("accounts", "").expect(0);
     stage("forwarding", "").expect(0);
     let messages = || {
@@ -322,7 +325,7 @@ fn the_retirement_undoes_the_door_and_the_whitelist_and_leaves_a_record() {
     let root = hosts.program.path("");
     let root = root.display();
     let flags = format!(
-        "-e new_address=192.0.2.20 -e qmail_send=true -e old_address=127.0.0.30 -e whitelist=true -e whitelist_may_relay=true \
+        "-e new_address=192.0.2.20 -e probe=false -e qmail_send=true -e old_address=127.0.0.30 -e whitelist=true -e whitelist_may_relay=true \
          -e qpsmtpd_dir={root}/qpsmtpd -e door_services={root}/service -e door_xinetd={root}/xinetd.d"
     );
     for directory in ["service", "xinetd.d"] {

@@ -10,7 +10,7 @@ use crate::program::{Printed, Program};
 use crate::sshd::wait_for;
 
 /// All stages there are.
-const STAGES: [&str; 16] = [
+const STAGES: [&str; 15] = [
     "state",
     "name",
     "ttl",
@@ -19,7 +19,6 @@ const STAGES: [&str; 16] = [
     "door",
     "forwarding",
     "proof",
-    "probe",
     "switch",
     "proxies",
     "stored-mail",

@@ -10,14 +10,13 @@ use cutover::lab::fill::{Role, fill};
 use crate::program::{Printed, Program};
 
 /// The stages that are the shipped ones; the others do nothing here.
-const SHIPPED: [&str; 6] = ["state", "forwarding", "rollback", "here", "pair", "dns"];
-const NOTHING: [&str; 11] = [
+const SHIPPED: [&str; 7] = ["state", "forwarding", "rollback", "here", "pair", "dns", "ask"];
+const NOTHING: [&str; 10] = [
     "name",
     "ttl",
     "preflight",
     "accounts",
     "door",
-    "probe",
     "proof",
     "switch",
     "watch",
@@ -53,7 +52,7 @@ impl Pair {
             "fleet.ini",
             &format!(
                 "[old]\nold1 qmail_dir={} domains=example.com new_address=192.0.2.20 qmail_send='echo {}'\n[new]\nnew1 qmail_dir={}\n\
-                 [all:vars]\nansible_connection=local\n",
+                 [all:vars]\nansible_connection=local\nprobe=false\n",
                 qmail("old"),
                 send.id(),
                 qmail("new")

@@ -9,7 +9,7 @@ use crate::modules::{Argument, Entry, Kind, Module, ModuleError, Planned, Result
 use crate::transport::Command;
 use crate::transport::command::quote;
 
-use super::drift::Reread;
+use super::drift::{Reread, UNREAD};
 use super::qmail::{Effect, FILES};
 use super::send::{QmailSend, TIMES};
 
@@ -138,7 +138,7 @@ impl Found {
         match (self.processes.len(), reread) {
             (0, _) => problems.push("qmail-send is not running".to_string()),
             (_, Reread::No) => {
-                problems.push("qmail-send has not read `locals` and `virtualdomains` since they changed".into());
+                problems.push(UNREAD.into());
             }
             (_, Reread::Nowhere) => {
                 problems.push("no qmail-send uses this installation: it has no `queue/lock/sendmutex`".into());

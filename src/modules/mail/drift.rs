@@ -14,6 +14,10 @@ pub struct Wanted<'a> {
     pub reread: Reread,
 }
 
+/// Nothing on a host tells of a HUP: our own are noted (send.rs), and those of others are not.
+pub(super) const UNREAD: &str = "as far as Cutover knows (it sees no HUP by others) qmail-send has not read `locals` and \
+                                 `virtualdomains` since they changed: send it a HUP, or run the forwarding again, which does";
+
 /// Whether qmail-send uses `locals` and `virtualdomains` as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reread {
@@ -84,7 +88,7 @@ impl Wanted<'_> {
         drift.extend(self.refused(domain));
         drift.extend(match self.reread {
             Reread::Yes => None,
-            Reread::No => Some("qmail-send has not read `locals` and `virtualdomains` since they changed".to_string()),
+            Reread::No => Some(UNREAD.to_string()),
             Reread::Idle => Some("qmail-send is not running".into()),
             Reread::Nowhere => Some("no qmail-send uses this installation: it has no `queue/lock/sendmutex`".into()),
         });

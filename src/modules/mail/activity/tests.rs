@@ -97,7 +97,7 @@ async fn queue_deliveries_and_drift_of_each_domain_are_told() {
             "queued": 2, "queued_local": 1, "queued_remote": 1, "last_local": BOB, "relayed": null,
             "own": true, "route": "10.77.0.20", "routed": true, "accepted": true, "taken_back": true, "retired": false,
             "drift": ["`virtualdomains` line 1 has `example.com:7`: its mail stays here",
-                "qmail-send has not read `locals` and `virtualdomains` since they changed"],
+                super::super::drift::UNREAD],
         })
     );
     let other = &found["domains"]["other.example"];
