@@ -188,6 +188,15 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
         let what = if back == 1 { "1 change has".into() } else { format!("{back} changes have") };
         writeln!(anstream::stderr(), "{what} been taken back before").map_err(Stop::Output)?;
     }
+    // Accounts that came back without their passwords would be no accounts.
+    let mut sealed = record.entries.iter().filter(|entry| wanted(entry) && !is_back(entry) && entry.is_sealed());
+    if let Some(first) = sealed.next() {
+        let count = 1 + sealed.count();
+        let what = format!("{count} change{} of run {}", if count == 1 { "" } else { "s" }, record.id);
+        let first = format!("`{}` on `{}`", first.task, first.host);
+        let error = Diagnostic::new(format!("{what} (first {first}) cannot be read without the vault password"));
+        return Err(error.hint("`--ask-vault-pass` or `--vault-password-file`; `--task TEXT` takes others back alone").into());
+    }
     // Messages cannot be taken back, for they may have been read or answered: without the rest they would stand alone.
     let is_meant = |host: &str| arguments.host.is_empty() || arguments.host.iter().any(|meant| meant == host);
     let mut handed_over = record.handed_over().filter(|(old, new)| is_meant(old) || is_meant(new));

@@ -388,6 +388,16 @@ impl Entry {
         Ok(())
     }
 
+    /// Says whether it takes back a change of another run, which it names (`Record::undone`), whichever way it was applied.
+    pub fn takes_back(&self) -> bool {
+        self.place.starts_with("change ")
+    }
+
+    /// Says whether what was changed is kept with the vault password, which has not been given.
+    pub fn is_sealed(&self) -> bool {
+        matches!(self.what, What::Hidden { sealed: Some(_), .. })
+    }
+
     /// Says in one line what was changed.
     pub fn in_short(&self) -> String {
         match &self.what {
@@ -418,6 +428,10 @@ impl Entry {
             }
             (_, What::Change(_)) if self.route.is_none() => {
                 Err("the journal does not say how to reach the host: an older Cutover wrote it".into())
+            }
+            // What an undo runs was made from what it has put back, and is so again.
+            (End::Done, What::Change(change)) if self.takes_back() && matches!(**change, Change::Run { .. }) => {
+                Ok(Undo::Last(vec![(**change).clone()]))
             }
             (End::Done, What::Change(change)) => match change.undone()? {
                 Undone::Change(change) => Ok(Undo::First(change)),

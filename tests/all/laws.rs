@@ -658,11 +658,21 @@ fn what_a_run_of_a_module_has_changed_is_taken_back_or_named() {
         fixture.in_the_open();
         let before = fixture.tree();
         fixture.run("");
+        let after = fixture.tree();
         let undone = fixture.cutover("undo last");
         assert_eq!(undone.status, 0, "{name}:\n{}{}", undone.stdout, undone.stderr);
         let (found, expected) = (fixture.tree(), before);
         let same = timeless(&found) == timeless(&expected);
         assert_eq!(same, !undone.stderr.contains("not taken back: "), "{name}:\n{}{}", undone.stdout, undone.stderr);
+        if same {
+            let again = fixture.cutover("undo last").expect(0);
+            let found = fixture.tree();
+            let (found, after) = (timeless(&found), timeless(&after));
+            // git keeps times of its own in there.
+            let paths = found.keys().chain(after.keys()).filter(|path| !path.to_string_lossy().contains("/.git/"));
+            let differing: Vec<_> = paths.filter(|path| found.get(*path) != after.get(*path)).collect();
+            assert!(differing.is_empty(), "{name} undone twice: {differing:?}\n{}{}", again.stdout, again.stderr);
+        }
     }
 }
 

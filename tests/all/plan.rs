@@ -250,7 +250,7 @@ fn what_was_hidden_is_taken_back_with_the_vault_password_alone() {
     for secret in ["geheim", "vorher", "as it was", "Z2VoZWlt", "YW5uOnZvcmhlcjo3"] {
         assert!(!told.contains(secret) && !kept.contains(secret), "{secret}: {told}\n{kept}");
     }
-    has(&program.run("undo last").expect(0).stderr, "its content is kept with the vault password");
+    has(&program.run("undo last").expect(1).stderr, "cannot be read without the vault password");
     has(&program.run("undo last --vault-password-file wrong").expect(1).stderr, "the vault password is not the one");
     let undone = program.run("undo last --vault-password-file pw").expect(0);
     assert!(!all(&undone).contains("vorher") && !all(&undone).contains("as it was"), "{}", all(&undone));
