@@ -21,7 +21,7 @@ pub fn of_path(change: &PathChange) -> Vec<String> {
         if !gone.is_empty() {
             let named = shown(&gone.join("`, `")).to_string();
             dangers.push(format!(
-                "mail that waits for `{named}` loses its route: where its MX is this host it bounces (#5.4.6)"
+                "`{named}` loses its route: where mail waits for it, and its MX is this host, that bounces (#5.4.6)"
             ));
         }
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use similar::TextDiff;
 
 use crate::secret;
-use crate::transport::command::{Program, quote};
+use crate::transport::command::quote;
 use crate::transport::name::{printable, shown};
 use crate::transport::{Command, Content, Digest, Node, PathChange, Permissions};
 
@@ -143,7 +143,7 @@ impl Change {
             },
             Change::Records(records) => records.in_short(),
             Change::Run { command } => match secrecy {
-                Secrecy::Open => format!("`{}`", one_line(&command_line(command))),
+                Secrecy::Open => format!("`{}`", one_line(&command.line())),
                 Secrecy::Hidden => "a command (hidden by no_log)".into(),
             },
             Change::Transfer(transfer) => format!("the move of messages from `{}`", transfer.from),
@@ -309,7 +309,8 @@ fn permission_lines(before: Option<&Permissions>, after: Option<&Permissions>, n
             lines.push(Line::Warning(format!("becomes {word}")));
         }
     }
-    if added & 0o0004 != 0 {
+    // What is made has its mode in its first line, and most of it is for all to read.
+    if before.is_some() && added & 0o0004 != 0 {
         lines.push(Line::Warning(WORLD_READABLE.into()));
     }
     lines
@@ -397,16 +398,19 @@ fn unified(old: &str, new: &str) -> Vec<Line> {
     lines
 }
 
-/// A script of several lines is several lines here too.
+/// A script of several lines is several lines here too, below each other.
+fn lines_of<'a>(command: &Command, head: &'a str) -> impl Iterator<Item = String> + use<'a> {
+    let text = command.line();
+    let lines: Vec<String> = text.strip_suffix('\n').unwrap_or(&text).split('\n').map(str::to_string).collect();
+    let heads = std::iter::once(head.to_string()).chain(std::iter::repeat(" ".repeat(head.len())));
+    heads.zip(lines).map(|(head, line)| head + &line)
+}
+
 fn run_lines(command: &Command, secrecy: Secrecy) -> Vec<Line> {
     if secrecy == Secrecy::Hidden {
         return vec![Line::Added("run: (hidden by no_log)".into())];
     }
-    let text = command_line(command);
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    let heads = std::iter::once("run: ").chain(std::iter::repeat("     "));
-    let mut lines: Vec<Line> =
-        heads.zip(text.split('\n')).map(|(head, line)| Line::Added(format!("{head}{line}"))).collect();
+    let mut lines: Vec<Line> = lines_of(command, "run: ").map(Line::Added).collect();
     if let Some(directory) = &command.directory {
         lines.push(Line::Added(format!(" in: {}", quote(directory))));
     }
@@ -439,25 +443,16 @@ fn state_lines(state: &StateChange, secrecy: Secrecy) -> Vec<Line> {
         lines.push(Line::Header("    by: what moves the others with it".into()));
     }
     for command in state.by() {
-        lines.push(Line::Header(match secrecy {
-            Secrecy::Open => format!("    by: {}", command_line(command)),
-            Secrecy::Hidden => "    by: (hidden by no_log)".into(),
-        }));
+        match secrecy {
+            Secrecy::Open => lines.extend(lines_of(command, "    by: ").map(Line::Header)),
+            Secrecy::Hidden => lines.push(Line::Header("    by: (hidden by no_log)".into())),
+        }
     }
     lines
 }
 
 fn ended(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("{text}\n") }
-}
-
-/// Returns a command as a person would type it.
-pub fn command_line(command: &Command) -> String {
-    match &command.program {
-        Program::Argv(words) => words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "),
-        Program::Shell { script, .. } => script.clone(),
-        Program::Raw(text) => text.clone(),
-    }
 }
 
 #[cfg(test)]

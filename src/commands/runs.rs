@@ -195,7 +195,9 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
         let what = format!("{count} change{} of run {}", if count == 1 { "" } else { "s" }, record.id);
         let first = format!("`{}` on `{}`", first.task, first.host);
         let error = Diagnostic::new(format!("{what} (first {first}) cannot be read without the vault password"));
-        return Err(error.hint("`--ask-vault-pass` or `--vault-password-file`; `--task TEXT` takes others back alone").into());
+        return Err(error
+            .hint("`--ask-vault-pass` or `--vault-password-file`; `--task TEXT` takes others back alone")
+            .into());
     }
     // Messages cannot be taken back, for they may have been read or answered: without the rest they would stand alone.
     let is_meant = |host: &str| arguments.host.is_empty() || arguments.host.iter().any(|meant| meant == host);

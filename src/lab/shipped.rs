@@ -7,6 +7,7 @@ pub const PLAYBOOKS: &[(&str, &str)] = &[
     ("stages/accounts.yml", include_str!("../../playbooks/stages/accounts.yml")),
     ("stages/ask.yml", include_str!("../../playbooks/stages/ask.yml")),
     ("stages/backscatter.yml", include_str!("../../playbooks/stages/backscatter.yml")),
+    ("stages/by-hand.yml", include_str!("../../playbooks/stages/by-hand.yml")),
     ("stages/daemons.yml", include_str!("../../playbooks/stages/daemons.yml")),
     ("stages/dns-look.yml", include_str!("../../playbooks/stages/dns-look.yml")),
     ("stages/dns-same.yml", include_str!("../../playbooks/stages/dns-same.yml")),

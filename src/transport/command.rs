@@ -45,6 +45,15 @@ impl Command {
     pub fn new(program: Program) -> Command {
         Command { program, directory: None, environment: Vec::new(), stdin: Vec::new(), timeout: None, detached: None }
     }
+
+    /// Returns the command as a person would type it.
+    pub fn line(&self) -> String {
+        match &self.program {
+            Program::Argv(words) => words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "),
+            Program::Shell { script, .. } => script.clone(),
+            Program::Raw(text) => text.clone(),
+        }
+    }
 }
 
 /// What a finished command left. Bytes, because a host may print anything.

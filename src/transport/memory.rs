@@ -7,7 +7,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::command::{Program, quote};
 use super::{
     Address, Body, Command, Content, Entry, INLINE_LIMIT, Identity, Links, Machines, Node, Output, Owner, PathChange,
     Permissions, Process, Stream, Transport, TransportError, Want, WriteError,
@@ -323,15 +322,6 @@ fn seen(node: Node, want: Want) -> Node {
     }
 }
 
-/// Returns a command as a person would type it.
-fn command_line(command: &Command) -> String {
-    match &command.program {
-        Program::Argv(words) => words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "),
-        Program::Shell { script, .. } => script.clone(),
-        Program::Raw(text) => text.clone(),
-    }
-}
-
 fn find(owners: &[Owner], name: &str) -> Option<Owner> {
     let by_name = owners.iter().find(|owner| owner.name == name);
     by_name.or_else(|| owners.iter().find(|owner| name.parse() == Ok(owner.id))).cloned()
@@ -392,11 +382,11 @@ impl Transport for Memory {
     async fn run(&self, command: &Command) -> Result<Output, TransportError> {
         let mut state = self.asked();
         state.commands.push(command.clone());
-        state.answer(&command_line(command))
+        state.answer(&command.line())
     }
 
     async fn open(&self, command: &Command) -> Result<Process, TransportError> {
-        Err(TransportError::Refused(format!("no process here to run `{}`", command_line(command))))
+        Err(TransportError::Refused(format!("no process here to run `{}`", command.line())))
     }
 
     async fn dial(&self, address: &Address, _: Duration) -> Result<Stream, TransportError> {

@@ -11,18 +11,8 @@ use crate::program::{Printed, Program};
 
 /// The stages that are the shipped ones; the others do nothing here.
 const SHIPPED: [&str; 7] = ["state", "forwarding", "rollback", "here", "pair", "dns", "ask"];
-const NOTHING: [&str; 10] = [
-    "name",
-    "ttl",
-    "preflight",
-    "accounts",
-    "door",
-    "proof",
-    "switch",
-    "watch",
-    "stored-mail",
-    "verification",
-];
+const NOTHING: [&str; 10] =
+    ["name", "ttl", "preflight", "accounts", "door", "proof", "switch", "watch", "stored-mail", "verification"];
 
 /// A pair on this machine with the lab's files, one domain of it in the window, and something that has signals for a
 /// qmail-send.

@@ -13,8 +13,7 @@ pub fn of(records: &[Record], old: &str, domain: &str) -> Undone {
         let at = record.started.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_second);
         let again = record.taken_back(records);
         let undo = || Some(Undo { run: record.id.clone(), at });
-        let took_back =
-            |entry: &&Entry| entry.end == End::Done && entry.takes_back() && !again.contains(&entry.number);
+        let took_back = |entry: &&Entry| entry.end == End::Done && entry.takes_back() && !again.contains(&entry.number);
         for entry in record.entries.iter().filter(took_back) {
             let What::Change(change) = &entry.what else { continue };
             match &**change {

@@ -272,7 +272,7 @@ mod tests {
         let task = json!({"chain": "INPUT", "protocol": "tcp", "jump": "ACCEPT", "action": "insert", "rule_num": 3});
         let planned = bench.plan("iptables", task).await.unwrap();
         let [Change::State(state)] = planned.changes.as_slice() else { panic!() };
-        let line = crate::change::diff::command_line(&state.by()[0]);
+        let line = state.by()[0].line();
         assert!(line.ends_with("iptables -t filter -I INPUT 3 -p tcp -j ACCEPT"), "{line}");
         assert!(planned.changes[0].undone().is_ok());
         bench.host.on(&probe("iptables -t filter -S INPUT 2>/dev/null | sed -n 's/^-P [^ ]* //p'\n"), 0, "ACCEPT\n");

@@ -4,7 +4,6 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::change::Change;
-use crate::change::diff::command_line;
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Kind, ModuleError, Outcome, Planned, Results, find};
@@ -121,7 +120,7 @@ impl Conditions {
 fn shown(command: &Command) -> Value {
     match &command.program {
         Program::Argv(words) => json!(words),
-        _ => json!(command_line(command)),
+        _ => json!(command.line()),
     }
 }
 

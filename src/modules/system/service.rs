@@ -309,11 +309,7 @@ mod tests {
     async fn only_what_differs_is_moved_and_shown_as_a_state() {
         let bench = Bench::new();
         let task = json!({"name": "xinetd", "state": "started", "enabled": true});
-        bench.host.on(
-            &crate::change::diff::command_line(&service(task.clone()).script(PROBE)),
-            0,
-            "stopped, enabled (sysvinit)\n",
-        );
+        bench.host.on(&service(task.clone()).script(PROBE).line(), 0, "stopped, enabled (sysvinit)\n");
         let planned = bench.plan("service", task).await.unwrap();
         let [Change::State(state)] = planned.changes.as_slice() else { panic!() };
         assert_eq!((state.before(), state.after()), ("stopped, enabled (sysvinit)", "running, enabled (sysvinit)"));
@@ -328,7 +324,7 @@ mod tests {
     async fn a_service_that_runs_is_restarted_each_time_and_a_missing_one_is_an_error() {
         let bench = Bench::new();
         let task = json!({"name": "xinetd", "state": "restarted"});
-        let probe = crate::change::diff::command_line(&service(task.clone()).script(PROBE));
+        let probe = service(task.clone()).script(PROBE).line();
         bench.host.on(&probe, 0, "running, enabled (systemd)\n");
         assert!(matches!(bench.plan("service", task.clone()).await.unwrap().changes.as_slice(), [Change::Run { .. }]));
         bench.host.on(&probe, 0, "missing\n");

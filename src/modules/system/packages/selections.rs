@@ -90,7 +90,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::change::diff::command_line;
     use crate::modules::files::bench::Bench;
 
     #[tokio::test]
@@ -104,7 +103,7 @@ mod tests {
         let [Change::State(state)] = planned.changes.as_slice() else { panic!() };
         assert_eq!((state.before(), state.after()), ("install", "hold"));
         assert_eq!(
-            (command_line(&state.by()[0]), &state.by()[0].stdin[..]),
+            (state.by()[0].line(), &state.by()[0].stdin[..]),
             ("dpkg --set-selections".into(), &b"qmail hold\n"[..])
         );
         bench.host.on(probe, 0, "hold\n");

@@ -219,7 +219,6 @@ async fn details(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::diff::command_line;
 
     fn transaction(moves: &[(&str, &str, &str)], archive: &[(&str, &str)]) -> Transaction {
         let state = State::read;
@@ -233,7 +232,7 @@ mod tests {
     }
 
     fn lines(commands: &[Command]) -> Vec<String> {
-        commands.iter().map(command_line).collect()
+        commands.iter().map(Command::line).collect()
     }
 
     #[test]
