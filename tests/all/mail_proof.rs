@@ -262,6 +262,11 @@ fn every_class_of_address_gets_its_message_both_ways_and_backscatter_and_full_ma
     // Mail goes nowhere where its addresses are not known yet.
     let refused = stage("forwarding", "").expect(2).stdout;
     assert!(refused.contains("team@example.com") && refused.contains(" changed=0 "), "{refused}");
+    // Nor does stored mail leave a domain whose mail still comes to the old host.
+    for flags in ["--check", ""] {
+        let refused = stage("stored-mail", flags).expect(2).stdout;
+        assert!(refused.contains("stages/forwarding.yml comes first") && !refused.contains("---"), "{refused}");
+    }
     stage("accounts", "").expect(0);
     stage("forwarding", "").expect(0);
     let messages = || {
@@ -402,6 +407,11 @@ fn the_watch_reads_queue_log_and_drift_of_every_domain() {
     let logins = hosts.program.path("logins");
     let flags = "-e old_address=10.77.0.10 -e proxy_ports=110";
     let flags = format!("-e qmail_logs={} -e login_logs={} {flags} -v", log.display(), logins.display());
+    let told = hosts.stage("watch.yml", flags.trim_end_matches(" -v")).expect(0).stdout;
+    assert!(
+        told.contains("\"example.com: `virtualdomains` line 2 has `example.com:7`: its mail stays here\""),
+        "{told}"
+    );
     let watched = hosts.stage("watch.yml", &flags).expect(0);
     for words in [
         "bob@example.com: 1 session, the last ",
