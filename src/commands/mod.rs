@@ -5,6 +5,7 @@ pub mod apply;
 pub mod completion;
 mod conduct;
 pub mod config;
+mod counted_on;
 pub mod doc;
 pub mod hostkeys;
 pub mod inventory;

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::counted_on;
 use super::passwords::Passwords;
 use super::plan::{now, summary};
 use super::printing::Printing;
@@ -60,6 +61,9 @@ pub struct Undo {
     /// Change nothing; compare the hosts and show what would be taken back
     #[arg(short = 'C', long)]
     check: bool,
+    /// Also what mail counts on: routes that mail may wait for, accounts of domains that are forwarded to them
+    #[arg(long)]
+    anyway: bool,
     /// Save this as a plan, and change nothing
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -198,6 +202,10 @@ pub async fn undo(arguments: &Undo) -> Result<u8, Stop> {
         return Err(error
             .hint("`--ask-vault-pass` or `--vault-password-file`; `--task TEXT` takes others back alone")
             .into());
+    }
+    if !arguments.check && !arguments.anyway {
+        let entries = record.entries.iter().filter(|entry| wanted(entry) && !is_back(entry));
+        counted_on::refuse(&record, entries, &others)?;
     }
     // Messages cannot be taken back, for they may have been read or answered: without the rest they would stand alone.
     let is_meant = |host: &str| arguments.host.is_empty() || arguments.host.iter().any(|meant| meant == host);

@@ -77,7 +77,7 @@ impl Reader<'_> {
 
     /// Reads a task; a static import gives the steps it stands for.
     pub fn task(&mut self, node: &Yaml, parent: &Arc<Keywords>) -> Vec<Step> {
-        let keywords = self.keywords(node, self.kind(), parent);
+        let mut keywords = self.keywords(node, self.kind(), parent);
         let Some(mut action) = self.action(node, self.conditional || !keywords.when.is_empty()) else {
             return Vec::new();
         };
@@ -94,6 +94,12 @@ impl Reader<'_> {
             "import_role" => return self.import_role(node, &action, parent),
             _ => {}
         }
+        // Whom `synchronize` is delegated to has the files; they go to the task's own host all the same.
+        if action.name == "synchronize" {
+            action.is_local = false;
+            let from = keywords.delegate_to.take().map(|from| (Yaml::text_at("from", &action.place), from));
+            merge(&mut action.arguments, from.as_slice());
+        }
         add_defaults(&mut action, &keywords);
         let loop_over = self.looping(node);
         let register = node.get("register").filter(|name| !name.is_null()).and_then(|name| self.variable(name));
@@ -101,7 +107,6 @@ impl Reader<'_> {
         let listen = node.get("listen").filter(|_| self.section == Section::Handlers);
         let keyword = |name: &str| node.get(name).filter(|value| !value.is_null()).cloned();
         let local = action.is_local.then(|| Yaml::text_at("localhost", &action.place));
-        let mut keywords = keywords;
         let custom = self.read_custom(&action);
         let task = Task {
             args: action.args,

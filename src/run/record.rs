@@ -138,7 +138,7 @@ impl Record {
             // As `cutover runs` lists them: a run that has changed nothing is not meant.
             return Record::newest(directory, "changed anything", |record| !record.entries.is_empty());
         }
-        let hint = "`cutover runs` lists them";
+        let hint = "`cutover runs --all` lists them";
         match found.as_slice() {
             [path] => Record::read(path),
             [] => Err(Diagnostic::new(format!("no run `{id}` in `{}`", directory.display())).hint(hint)),

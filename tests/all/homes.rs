@@ -45,6 +45,8 @@ fn forwards_catch_alls_quotas_and_directories_come_over_and_what_does_not_is_tol
     write(old.join("carol/.qmail"), &text);
     std::fs::set_permissions(old.join("carol/.qmail"), std::fs::Permissions::from_mode(0o755)).unwrap();
     std::os::unix::fs::chown(old.join("carol/.qmail"), Some(110), Some(31)).unwrap();
+    // One that the default delivery finds.
+    std::fs::create_dir_all(old.join("eve/Maildir")).unwrap();
     write(old.join("bob/.qmail"), "| true\n| /usr/bin/deliverquota ./Maildir\n&bob@partner.example\n");
     write(old.join("ann/Maildir/maildirsize"), "20971520S,500C\n4711 12\n");
     write(new.join("bob/Maildir/maildirsize"), "99999999S,1000C\n1 1\n");
@@ -64,7 +66,9 @@ fn forwards_catch_alls_quotas_and_directories_come_over_and_what_does_not_is_tol
     assert_eq!(read("carol/.qmail"), text.replace(&old.display().to_string(), &new.display().to_string()));
     let owner = new.join("carol/.qmail").metadata().unwrap();
     assert_eq!((mode(&new.join("carol/.qmail")), owner.uid(), owner.gid()), (0o600, 0, 0));
-    for directory in ["carol", "carol/Maildir", "carol/Maildir/new", "carol/Maildir/cur", "carol/Maildir/tmp"] {
+    for directory in
+        ["carol", "carol/Maildir", "carol/Maildir/new", "carol/Maildir/cur", "carol/Maildir/tmp", "eve/Maildir/tmp"]
+    {
         assert_eq!(mode(&new.join(directory)), 0o700, "{directory}");
     }
     assert_eq!(read("bob/.qmail"), "| true\n| /usr/bin/deliverquota ./Maildir\n&bob@partner.example\n");

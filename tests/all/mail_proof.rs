@@ -267,8 +267,14 @@ fn every_class_of_address_gets_its_message_both_ways_and_backscatter_and_full_ma
         let refused = stage("stored-mail", flags).expect(2).stdout;
         assert!(refused.contains("stages/forwarding.yml comes first") && !refused.contains("---"), "{refused}");
     }
-    stage("accounts", "").expect(0);
+    program.file("pw", "any\n");
+    stage("accounts", "--vault-password-file pw").expect(0);
+    let runs = program.run("runs").expect(0).stdout;
+    let accounts = runs.lines().last().unwrap().split(' ').next().unwrap().to_string();
     stage("forwarding", "").expect(0);
+    // Mail counts on the accounts by now.
+    let refused = program.run(&format!("undo {accounts} --vault-password-file pw")).expect(1).stderr;
+    assert!(refused.contains("mail of `example.com` has been forwarded to the accounts of run"), "{refused}");
     let messages = || {
         let find =
             Command::new("find").arg(program.path("state/lab/new/var/qmail/mailnames/example.com")).output().unwrap();
@@ -349,6 +355,10 @@ fn the_retirement_undoes_the_door_and_the_whitelist_and_leaves_a_record() {
         assert!(refused.contains("example.com: this host does not forward to 192.0.2.20 yet"), "{refused}");
     }
     hosts.stage("forwarding.yml", &format!("{flags} -e domains=example.com")).expect(0);
+    // Nobody knows here where the MX leads.
+    let refused = hosts.stage("retirement.yml", &format!("{flags} -e domains=example.com")).expect(2).stdout;
+    assert!(refused.contains("by a name or MX of example.com") && !refused.contains("---"), "{refused}");
+    let flags = format!("{flags} -e dns_moved=true");
     hosts.script("old/var/qmail/bin/qmail-qread", "printf '\\tremote\\tann@example.com\\n'");
     for more in ["--check", "-e queue_timeout=2"] {
         let refused = hosts.stage("retirement.yml", &format!("{flags} -e domains=example.com {more}")).expect(2).stdout;
@@ -375,6 +385,11 @@ fn the_retirement_undoes_the_door_and_the_whitelist_and_leaves_a_record() {
     assert!(hosts.program.read("old/var/qmail/moved-domains").starts_with("example.com has moved to new-host"));
     let again = hosts.stage("retirement.yml", &format!("{flags} -e door=daemontools -e domains=example.com")).expect(0);
     assert!(again.stdout.contains(" changed=0 "), "{}", again.stdout);
+    // One that was cut off before the route went is gone on with.
+    let routes = hosts.program.read("old/var/qmail/control/smtproutes");
+    hosts.program.file("old/var/qmail/control/smtproutes", &format!("{routes}example.com:192.0.2.20\n"));
+    hosts.stage("retirement.yml", &format!("{flags} -e door=daemontools -e domains=example.com")).expect(0);
+    assert_eq!(hosts.program.read("old/var/qmail/control/smtproutes"), routes);
 
     // It stays retired, and a rollback brings it back whole, under its own number alone.
     let left = hosts.stage("forwarding.yml", &format!("{flags} -e domains=example.com")).expect(0).stdout;
@@ -383,8 +398,9 @@ fn the_retirement_undoes_the_door_and_the_whitelist_and_leaves_a_record() {
         hosts.stage("rollback.yml", &format!("{flags} -e {{\"virtual\":{{\"example.com\":\"{number}\"}}}}"))
     };
     let refused = back("12").expect(2).stdout;
-    assert!(refused.contains("in virtualdomains example.net has what `virtual` gives to example.com"), "{refused}");
-    back("7").expect(0);
+    assert!(refused.contains("users/assign has example.com:7, and not example.com:12"), "{refused}");
+    // What nobody said is in users/assign.
+    hosts.stage("rollback.yml", &format!("{flags} -e domains=example.com")).expect(0);
     assert_eq!(hosts.program.read("old/var/qmail/moved-domains"), "");
     assert!(hosts.program.read("old/var/qmail/control/rcpthosts").contains("example.com\n"));
     assert!(hosts.program.read("old/var/qmail/control/virtualdomains").contains("example.com:7\n"));

@@ -68,6 +68,7 @@ mod signatures;
 mod ssh;
 mod sshd;
 mod stuck;
+mod synchronize;
 mod system;
 mod templated;
 mod terminal;

@@ -225,7 +225,7 @@ fn a_run_is_listed_told_and_taken_back_and_what_cannot_be_is_named() {
     assert_eq!(program.read("new/etc/conf"), "one\ntwo\n");
     program.run(&format!("undo {id}")).expect(0);
     assert_eq!(program.read("new/etc/conf"), "old text\n");
-    has(&program.run("undo no-such-run").expect(1).stderr, "`cutover runs` lists them");
+    has(&program.run("undo no-such-run").expect(1).stderr, "`cutover runs --all` lists them");
 }
 
 #[test]

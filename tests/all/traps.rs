@@ -269,7 +269,14 @@ fn a_catch_all_of_the_old_host_keeps_no_domain_there_that_is_forwarded() {
     assert!(run.stdout.contains("ann@example.com: local 7-ann -> remote via 192.0.2.20:25"), "{}", run.stdout);
     let now = std::fs::read_to_string(pair.path("old", "control/virtualdomains")).unwrap();
     assert_eq!(now, text.replace("example.com:7\n", "example.com:\n"));
-    pair.program.run("undo last").expect(0);
+    // Mail that waits would bounce.
+    let refused = pair.program.run("undo last").expect(1).stderr;
+    assert!(
+        refused.contains("has made the route of `example.com`") && refused.contains("`stage rollback`"),
+        "{refused}"
+    );
+    pair.program.run("undo last --check").expect(0);
+    pair.program.run("undo last --anyway").expect(0);
 }
 
 #[test]

@@ -3,10 +3,12 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::io::Write as _;
 
+use futures::FutureExt as _;
 use serde_json::Value;
 
 use super::super::passwords::Given;
 use super::super::play;
+use super::super::signals::Signals;
 use super::{Night, named, now, pairs};
 use crate::cli::Stop;
 use crate::error::{Diagnostic, Diagnostics};
@@ -18,6 +20,7 @@ mod look;
 /// A run under way.
 struct Going<'a> {
     night: &'a Night,
+    signals: Signals,
     passwords: Given,
     store: Store,
     window: Window,
@@ -77,6 +80,8 @@ pub async fn run(night: &Night) -> Result<u8, Stop> {
     let budget = night.budget.unwrap_or(usize::MAX);
     let mut going = Going {
         night,
+        // Between the runs of stages nobody else listens.
+        signals: Signals::listen().map_err(Stop::Output)?,
         passwords,
         store,
         window,
@@ -268,8 +273,13 @@ impl Going<'_> {
     }
 
     async fn stages(&mut self, batch: &Batch, stages: &[&str]) -> Result<Ended, Stop> {
+        if let Some(code) = self.signals.next().now_or_never() {
+            return Ok(Ended::Told(code));
+        }
         let mut arguments = self.night.play(&batch.pair.old, stages, &batch.domains);
-        arguments.extra_vars.push(serde_json::json!({ "not_moved": self.window.not_moved(batch) }).to_string());
+        // A domain is retired long after its names were switched.
+        let more = serde_json::json!({ "not_moved": self.window.not_moved(batch), "dns_moved": true });
+        arguments.extra_vars.push(more.to_string());
         let recap = match play::ran(&arguments, &self.passwords).await? {
             Ok(recap) => recap,
             Err(code) => return Ok(Ended::Told(code)),

@@ -3,7 +3,6 @@
 use crate::change::{Change, On};
 use crate::modules::mail::qmail;
 use crate::run::record::{End, Entry, Record, What};
-use crate::transport::{Content, Node};
 use crate::window::standing::{Undo, Undone};
 
 /// Returns the newest undo of a domain's forwarding on its old host, and of its names, that was not taken back itself.
@@ -19,7 +18,7 @@ pub fn of(records: &[Record], old: &str, domain: &str) -> Undone {
             match &**change {
                 Change::Path { on: On::Host, change } if entry.host == old => {
                     let name = change.path().rsplit('/').next().unwrap_or_default();
-                    if takes_back(name, domain, [&text(change.before()), &text(change.after())]) {
+                    if takes_back(name, domain, [&qmail::text(change.before()), &qmail::text(change.after())]) {
                         undone.forwarding = undo();
                     }
                 }
@@ -38,10 +37,6 @@ pub fn of(records: &[Record], old: &str, domain: &str) -> Undone {
         }
     }
     undone
-}
-
-fn text(node: &Node) -> String {
-    node.content().and_then(Content::bytes).map(qmail::decode).unwrap_or_default()
 }
 
 /// Says whether a control file's change makes a domain the host's own again, or takes its route.

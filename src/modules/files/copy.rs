@@ -189,7 +189,14 @@ impl Copy {
                 (join(&base, &item.name), links)
             })
             .collect();
-        let nodes = present(host, items, &paths).await?;
+        let contents: Vec<_> = items
+            .iter()
+            .map(|item| match &item.what {
+                What::File { content, .. } => Some(content),
+                _ => None,
+            })
+            .collect();
+        let nodes = where_content_differs(host, &contents, &paths).await?;
         let mut directories = HashMap::from([(base.clone(), root)]);
         for (item, ((path, _), node)) in items.iter().zip(paths.into_iter().zip(nodes)) {
             let above = directories.get(parent(&path)).cloned().unwrap_or(Node::Absent);
@@ -261,14 +268,18 @@ impl Copy {
     }
 }
 
-/// Looks at what is where a tree goes: the digests in one exchange, the contents that differ in another.
-async fn present(host: &View, items: &[Item], paths: &[(String, Links)]) -> Result<Vec<Node>, ModuleError> {
+/// Looks at what is where files of these contents go: the digests in one exchange, the contents that differ in another.
+pub(super) async fn where_content_differs(
+    host: &View,
+    contents: &[Option<&Content>],
+    paths: &[(String, Links)],
+) -> Result<Vec<Node>, ModuleError> {
     let mut nodes = host.look_all(paths, Want::Digest).await?;
-    let differs = |item: &Item, node: &Node| match (&item.what, node.content()) {
-        (What::File { content, .. }, Some(found)) => content != found && found.size <= INLINE_LIMIT,
+    let differs = |content: &Option<&Content>, node: &Node| match (content, node.content()) {
+        (Some(content), Some(found)) => *content != found && found.size <= INLINE_LIMIT,
         _ => false,
     };
-    let open: Vec<usize> = (0..nodes.len()).filter(|index| differs(&items[*index], &nodes[*index])).collect();
+    let open: Vec<usize> = (0..nodes.len()).filter(|index| differs(&contents[*index], &nodes[*index])).collect();
     if !open.is_empty() {
         let asked: Vec<_> = open.iter().map(|index| paths[*index].clone()).collect();
         let found = host.look_all(&asked, Want::Content).await?;

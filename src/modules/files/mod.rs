@@ -10,6 +10,7 @@ mod details;
 pub(super) mod edit;
 mod fetch;
 mod file;
+mod filter;
 mod find;
 mod flags;
 mod hard;
@@ -27,6 +28,7 @@ mod slurp;
 pub(super) mod source;
 mod stat;
 mod status;
+mod synchronize;
 mod template;
 mod temporary;
 mod times;
@@ -47,6 +49,7 @@ pub const MODULES: &[&Entry] = &[
     &replace::REPLACE,
     &slurp::SLURP,
     &stat::STAT,
+    &synchronize::SYNCHRONIZE,
     &template::TEMPLATE,
     &temporary::TEMPFILE,
     &unarchive::UNARCHIVE,

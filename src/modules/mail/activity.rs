@@ -146,9 +146,12 @@ impl Module for QmailActivity {
         };
         let standing = |domain: &String| -> (String, Value) {
             let Standing { own, route, routed, accepted } = wanted.standing(domain);
+            // A retired domain has no route on purpose.
+            let retired = listed(MARKS[1], domain);
+            let drift = if retired { Vec::new() } else { wanted.drift(domain) };
             let value = json!({
-                "own": own, "route": route, "routed": routed, "accepted": accepted, "drift": wanted.drift(domain),
-                "taken_back": listed(MARKS[0], domain), "retired": listed(MARKS[1], domain),
+                "own": own, "route": route, "routed": routed, "accepted": accepted, "drift": drift,
+                "taken_back": listed(MARKS[0], domain), "retired": retired,
             });
             (domain.clone(), value)
         };

@@ -50,7 +50,7 @@ impl Wanted<'_> {
         Standing {
             own: fate != Fate::Remote,
             route: route.map(str::to_string),
-            routed: self.routed_wrong(domain).is_none(),
+            routed: self.routed_wrong(domain, false).is_none(),
             accepted: self.refused(domain).is_none(),
         }
     }
@@ -67,7 +67,9 @@ impl Wanted<'_> {
     pub fn drift(&self, domain: &str) -> Vec<String> {
         let tables = self.tables();
         let mut drift = Vec::new();
-        match tables.fate(&format!("{}@{domain}", dangers::ANYBODY)) {
+        let fate = tables.fate(&format!("{}@{domain}", dangers::ANYBODY));
+        let own = fate != Fate::Remote;
+        match fate {
             Fate::Local if tables.locals.is_none() => {
                 drift.push(format!("there is no `locals`, so `me` is local, which is `{domain}`: its mail stays here"));
             }
@@ -84,7 +86,7 @@ impl Wanted<'_> {
         users.dedup();
         let kept = users.iter().filter(|key| qmail::value(&tables.virtualdomains, key) != Some(""));
         drift.extend(kept.map(|key| format!("{}: its mail stays here", self.place("virtualdomains", key))));
-        drift.extend(self.routed_wrong(domain));
+        drift.extend(self.routed_wrong(domain, own));
         drift.extend(self.refused(domain));
         drift.extend(match self.reread {
             Reread::Yes => None,
@@ -113,15 +115,16 @@ impl Wanted<'_> {
         }
     }
 
-    fn routed_wrong(&self, domain: &str) -> Option<String> {
+    /// `own`: its mail stays here, and does not bounce for want of a route.
+    fn routed_wrong(&self, domain: &str, own: bool) -> Option<String> {
         let smtproutes = self.text("smtproutes");
-        let bounces = "while its MX is this host its mail bounces (#5.4.6)";
+        let bounces = if own { "" } else { ": while its MX is this host its mail bounces (#5.4.6)" };
         let Some((key, value)) = qmail::route_by(smtproutes, domain) else {
-            return Some(format!("`smtproutes` has no route for it: {bounces}"));
+            return Some(format!("`smtproutes` has no route for it{bounces}"));
         };
         let place = || self.place("smtproutes", key);
         match (Relay::read(value), self.relay) {
-            _ if value.is_empty() => Some(format!("{}, so that its MX is asked: {bounces}", place())),
+            _ if value.is_empty() => Some(format!("{}, so that its MX is asked{bounces}", place())),
             (Err(why), _) => Some(format!("{}, which leads nowhere: {why}", place())),
             (Ok(relay), Some(wanted)) if relay != *wanted => {
                 Some(format!("{}, and not {}:{}", place(), wanted.host, wanted.port))

@@ -40,8 +40,7 @@ const ARGUMENTS: &[Argument] = &[
 
 #[derive(Deserialize)]
 struct Given {
-    #[serde(default)]
-    domains: Vec<String>,
+    domains: Option<Vec<String>>,
     directory: Option<String>,
     mailnames: Option<String>,
     from: Option<String>,
@@ -84,6 +83,8 @@ struct Installation {
 #[derive(Debug, PartialEq, Eq)]
 struct Assignment {
     kind: char,
+    /// The number of the domain, such as `7`, in front of the first `-`.
+    prefix: String,
     /// What stands behind the prefix and its `-`.
     local: String,
     user: String,
@@ -100,14 +101,14 @@ impl Module for QmailFacts {
         let here = Installation::read(host, directory, given.mailnames.as_deref());
         let Some(from) = &given.from else {
             let here = here.await?;
-            let domains = here.select(&given.domains, &host.name)?;
+            let domains = here.select(given.domains.as_deref(), &host.name)?;
             return Ok(Planned::new(Vec::new(), here.facts(&domains)));
         };
         let peer = host.peer(from).await?;
         let there = given.from_directory.as_deref().unwrap_or(directory);
         let there = Installation::read(&peer, there, given.from_mailnames.as_deref());
         let (here, there) = tokio::try_join!(here, there)?;
-        let domains = there.select(&given.domains, from)?;
+        let domains = there.select(given.domains.as_deref(), from)?;
         let mut facts = here.facts(&domains);
         facts.extend(there.handed_to(&here, &domains, given));
         Ok(Planned::new(Vec::new(), facts))
@@ -190,13 +191,20 @@ impl Installation {
         named.map(|(name, _)| name.as_str()).chain(on_disk).collect()
     }
 
-    fn select(&self, asked: &[String], host: &str) -> Result<Vec<String>, ModuleError> {
+    /// `asked`: `None` means all domains. An empty list does not: it is a variable that nothing was put into.
+    fn select(&self, asked: Option<&[String]>, host: &str) -> Result<Vec<String>, ModuleError> {
         let known = self.domains();
-        let asked: Vec<&str> = asked.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
-        if asked.is_empty() || asked == ["all"] {
+        let named = |asked: &'_ [String]| -> Vec<String> {
+            asked.iter().map(|name| name.trim().to_string()).filter(|name| !name.is_empty()).collect()
+        };
+        let asked = asked.map_or_else(|| vec!["all".to_string()], named);
+        if asked == ["all"] {
             return Ok(known.into_iter().map(String::from).collect());
         }
-        let asked: BTreeSet<String> = asked.into_iter().map(str::to_lowercase).collect();
+        if asked.is_empty() {
+            return Err(ModuleError::failed("`domains` names none; `all` means all of them"));
+        }
+        let asked: BTreeSet<String> = asked.iter().map(|name| name.to_lowercase()).collect();
         match asked.iter().find(|name| !known.contains(name.as_str())) {
             Some(name) => {
                 let near = nearest(name, known.iter().copied());
@@ -242,9 +250,23 @@ impl Installation {
         let caught = domains.iter().filter(|name| self.is_caught(name)).collect::<Vec<_>>();
         facts.insert("caught_domains".into(), json!(caught));
         facts.insert("catch_all".into(), self.catch_all(domains));
+        let numbers: BTreeMap<_, _> =
+            domains.iter().filter_map(|domain| Some((domain.as_str(), self.number(domain)?))).collect();
+        facts.insert("numbers".into(), json!(numbers));
         let retired = domains.iter().filter(|name| self.moved.contains(*name)).collect::<Vec<_>>();
         facts.insert("retired_domains".into(), json!(retired));
         facts
+    }
+
+    /// Returns the number of a domain, by the lines of `users/assign` for its mailboxes; it stays there while mail goes elsewhere.
+    fn number(&self, domain: &str) -> Option<&str> {
+        let home = format!("{}/{domain}", self.mailnames);
+        let mut lines = self
+            .assign
+            .iter()
+            .filter(|line| line.home.strip_prefix(&home).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+        let prefix = lines.next()?.prefix.as_str();
+        lines.all(|line| line.prefix == prefix).then_some(prefix)
     }
 
     fn catch_all(&self, domains: &[String]) -> Value {
@@ -339,9 +361,11 @@ impl Assignment {
         let mut fields = line.get(1..)?.split(':');
         let (address, user, _, _, home) =
             (fields.next()?, fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        let (prefix, local) = address.split_once('-')?;
         Some(Assignment {
             kind: line.chars().next().filter(|kind| "=+".contains(*kind))?,
-            local: address.split_once('-')?.1.into(),
+            prefix: prefix.into(),
+            local: local.into(),
             user: user.into(),
             home: home.into(),
             dash: fields.next()?.into(),
@@ -402,7 +426,7 @@ mod tests {
             ..Installation::default()
         };
         let given = Given {
-            domains: Vec::new(),
+            domains: None,
             directory: None,
             mailnames: None,
             from: None,
@@ -448,8 +472,13 @@ mod tests {
     #[test]
     fn a_domain_that_was_forwarded_already_is_still_known_by_its_mailboxes() {
         let forwarded = Installation { virtualdomains: BTreeMap::new(), ..old() };
-        assert_eq!(forwarded.select(&["all".into()], "old").unwrap(), ["example.com"]);
-        let error = forwarded.select(&["exmaple.com".into()], "old").unwrap_err().to_string();
+        assert_eq!(forwarded.select(Some(&["all".into()]), "old").unwrap(), ["example.com"]);
+        assert_eq!(forwarded.number("example.com"), Some("7"));
+        // A variable that nothing was put into does not mean all.
+        assert!(
+            forwarded.select(Some(&["".into(), " ".into()]), "old").unwrap_err().to_string().contains("names none")
+        );
+        let error = forwarded.select(Some(&["exmaple.com".into()]), "old").unwrap_err().to_string();
         assert!(error.contains("did you mean `example.com`?"), "{error}");
     }
 }

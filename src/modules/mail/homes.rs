@@ -169,10 +169,12 @@ impl QmailHomes {
                 let is_dot_qmail = parts.len() <= 2 && (last == ".qmail" || last.starts_with(".qmail-"));
                 let is_quota = parts.len() == 3 && parts[1] == "Maildir" && last == "maildirsize";
                 let is_of_list = |target: &str| target.rsplit('/').next().is_some_and(|file| OF_LISTS.contains(&file));
+                // A mailbox needs no `.qmail` of its own: qmail-start's default delivery may be a Maildir.
+                let has = |what: &str| names.contains(&format!("{name}/{what}"));
                 match &entry.node {
-                    Node::Directory { .. } if parts.len() == 1 && names.contains(&format!("{name}/.qmail")) => {
+                    Node::Directory { .. } if parts.len() == 1 && (has(".qmail") || has("Maildir")) => {
                         found.directories.push(format!("{to}/{name}"));
-                        if names.contains(&format!("{name}/Maildir")) {
+                        if has("Maildir") {
                             let parts = ["", "/new", "/cur", "/tmp"];
                             found.directories.extend(parts.map(|part| format!("{to}/{name}/Maildir{part}")));
                         }

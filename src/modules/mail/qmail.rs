@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
+use crate::transport::{Content, Node};
+
 /// One control file that qmail or Plesk's qmail knows.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ControlFile {
@@ -89,6 +91,11 @@ pub fn encode(text: &str) -> Vec<u8> {
 
 /// Returns what `control_readfile` keeps of a line: trailing space, tab and newline go, leading space and CR stay;
 /// nothing for an empty line and a comment.
+/// Returns the text of a control file that was looked at with its content.
+pub fn text(node: &Node) -> String {
+    node.content().and_then(Content::bytes).map(decode).unwrap_or_default()
+}
+
 pub fn entry(line: &str) -> Option<&str> {
     let line = line.trim_end_matches([' ', '\t', '\n']);
     (!line.is_empty() && !line.starts_with('#')).then_some(line)
