@@ -292,7 +292,7 @@ const DATABASE: &[&str] = &["mysql_db", "mysql_query", "mysql_rows", "mysql_user
 const ACCOUNTS: &[&str] = &["group", "user"];
 
 /// Modules that change the system itself: an `/etc` of their own, and stand-ins for its programs.
-const SYSTEM: &[&str] = &["at", "hostname", "iptables", "sysctl", "timezone"];
+const SYSTEM: &[&str] = &["at", "hostname", "iptables", "sysctl", "sysvinit", "timezone"];
 
 /// Modules that change packages: on this machine, with an apt of their own.
 const PACKAGES: &[&str] = &["apt", "debconf", "dpkg_selections", "package", "package_facts"];
@@ -455,6 +455,10 @@ impl<'a> Fixture<'a> {
                 "cd NEW || exit 1\ncase $1 in\nshow) echo LoadState=loaded ;;\nis-active) [ -e running ] ;;\n\
                  is-enabled) [ -e enabled ] ;;\nstart) : >running ;;\nenable) : >enabled ;;\n\
                  stop) rm -f running ;;\ndisable) rm -f enabled ;;\n*) exit 1 ;;\nesac",
+            ),
+            (
+                "bin/service",
+                "cd NEW || exit 1\ncase $2 in\nstatus) [ -e running ] || exit 3 ;;\nstart) : >running ;;\nstop) rm -f running ;;\n*) exit 1 ;;\nesac",
             ),
             (
                 "bin/hostname",

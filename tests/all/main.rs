@@ -63,6 +63,7 @@ mod reports;
 mod resume;
 mod round_trips;
 mod runbook;
+mod services;
 mod settings;
 mod signatures;
 mod ssh;

@@ -36,6 +36,19 @@ restart | reload) echo "\$1 \$service" >>log ;;
 *) exit 1 ;;
 esac
 EOF
+# And one for SysV init: xinetd, whose script is in this machine's /etc.
+cat >bin/service <<EOF
+#!/bin/sh
+cd "$1/var/services" || exit 1
+[ "\$1" != --status-all ] || exit 0
+case \$2 in
+status) [ -e "\$1.running" ] || exit 3 ;;
+start) : >"\$1.running" ;;
+stop) rm -f "\$1.running" ;;
+*) echo "\$2 \$1" >>log ;;
+esac
+EOF
+chmod 755 bin/service
 # Stand-ins for what changes the system itself.
 mkdir -p var/system
 program() { { echo '#!/bin/sh'; echo "cd '$1' || exit 1"; cat; } >"bin/$2"; chmod 755 "bin/$2"; }

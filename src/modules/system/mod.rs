@@ -29,6 +29,7 @@ mod setup;
 mod shell;
 mod sysctl;
 mod systemd;
+mod sysvinit;
 mod timezone;
 mod wait_for;
 mod wait_for_connection;
@@ -76,6 +77,7 @@ pub const MODULES: &[&Entry] = &[
     &shell::SHELL,
     &sysctl::SYSCTL,
     &systemd::SYSTEMD,
+    &sysvinit::SYSVINIT,
     &timezone::TIMEZONE,
     &accounts::USER,
     &wait_for::WAIT_FOR,
