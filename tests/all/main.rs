@@ -45,6 +45,7 @@ mod mounts;
 mod named;
 mod own_modules;
 mod packages;
+mod packed;
 mod page;
 mod paths;
 mod plan;

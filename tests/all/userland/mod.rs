@@ -21,6 +21,7 @@ type Refused = &'static [(&'static str, &'static str)];
 const NOTHING: Refused = &[];
 const MISSING_TOOLS: Refused = &[
     ("apt", NO_APT),
+    ("archive", "neither sha256sum nor openssl is there"),
     ("debconf", "`new` has no debconf"),
     ("dpkg_selections", "`new` has no dpkg"),
     ("get_url", NO_WEB),
