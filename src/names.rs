@@ -8,7 +8,7 @@ const COLLECTIONS: &[(&str, &[&str])] = &[
 ];
 
 /// What is the same module under another name.
-const SAME: &[(&str, &str)] = &[("systemd_service", "systemd")];
+const SAME: &[(&str, &str)] = &[("dnf5", "dnf"), ("systemd_service", "systemd"), ("yum", "dnf")];
 
 /// Returns the short name of a built-in module, and any other name as it is.
 pub fn short(name: &str) -> &str {

@@ -295,7 +295,7 @@ const ACCOUNTS: &[&str] = &["group", "user"];
 const SYSTEM: &[&str] = &["at", "hostname", "iptables", "sysctl", "sysvinit", "timezone"];
 
 /// Modules that change packages: on this machine, with an apt of their own.
-const PACKAGES: &[&str] = &["apt", "debconf", "dpkg_selections", "package", "package_facts"];
+const PACKAGES: &[&str] = &["apt", "debconf", "dnf", "dpkg_selections", "package", "package_facts"];
 
 /// Stands for the programs of at, with one job at most.
 const AT: &str = "case ${0##*/} in

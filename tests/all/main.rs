@@ -63,6 +63,7 @@ mod reboots;
 mod reports;
 mod resume;
 mod round_trips;
+mod rpms;
 mod runbook;
 mod services;
 mod settings;

@@ -55,6 +55,7 @@ pub const MODULES: &[&Entry] = &[
     &cron::CRON,
     &packages::DEB822_REPOSITORY,
     &packages::DEBCONF,
+    &packages::DNF,
     &packages::DPKG_SELECTIONS,
     &setup::GATHER_FACTS,
     &getent::GETENT,

@@ -1,4 +1,4 @@
-//! Packages of the host's own archive: `apt`, `package`, their keys, questions and selections.
+//! Packages of the host's own archive: `apt`, `dnf`, `package`, their keys, questions and selections.
 
 mod apt;
 mod apt_key;
@@ -7,10 +7,12 @@ mod deb822;
 mod debconf;
 mod facts;
 mod foreseen;
+mod moves;
 mod openpgp;
 mod package;
 mod repository;
 mod request;
+mod rpm;
 mod selections;
 mod simulation;
 mod transaction;
@@ -23,4 +25,5 @@ pub use debconf::DEBCONF;
 pub use facts::PACKAGE_FACTS;
 pub use package::PACKAGE;
 pub use repository::APT_REPOSITORY;
+pub use rpm::DNF;
 pub use selections::DPKG_SELECTIONS;
