@@ -3,7 +3,7 @@
 /// The collections whose modules are built in here, and which.
 const COLLECTIONS: &[(&str, &[&str])] = &[
     ("ansible.posix.", &["at", "authorized_key", "mount", "sysctl"]),
-    ("community.general.", &["archive", "ini_file", "nsupdate", "timezone"]),
+    ("community.general.", &["apk", "archive", "ini_file", "nsupdate", "pkgng", "timezone"]),
     ("community.mysql.", &["mysql_db", "mysql_query", "mysql_user"]),
 ];
 

@@ -41,6 +41,11 @@ const ROWS: &[Row] = &[
         why: "the two hosts are directories, each with its own path",
     },
     Row {
+        module: "apk",
+        replaced: &[("    state:", "    world: NEW/world\n    state:")],
+        why: "the machine has no apk: it is a stand-in with two files for its state",
+    },
+    Row {
         module: "apt_key",
         replaced: &[("/etc/apt/trusted.gpg.d/", "NEW/")],
         why: "the directory of apt is the machine's own",
@@ -307,6 +312,27 @@ atrm) rm -r NEW/at ;;
    esac ;;
 esac";
 
+/// Stands for apk, with one package at most.
+const APK: &str = "cd NEW || exit 1
+[ $1 != --simulate ] || { simulate=yes; shift; }
+case $1 in
+info) case $2 in -v) cat packages 2>/dev/null || : ;; *) [ -e packages ] ;; esac ;;
+add) echo '(1/1) Installing xinetd (2.3.15-r7)'
+   [ -n \"$simulate\" ] || { echo xinetd-2.3.15-r7 >packages; echo xinetd >var/qmail/world; } ;;
+del) rm packages var/qmail/world ;;
+esac";
+
+/// And for FreeBSD's pkg.
+const PKG: &str = "cd NEW || exit 1
+case \"$1 $2\" in
+'query %v') [ -e packages ] && echo 2.3.15_2 ;;
+'query '*) cat packages 2>/dev/null || : ;;
+'info -e') [ -e packages ] ;;
+'install -n') printf 'New packages to be INSTALLED:\\n\\txinetd: 2.3.15_2 [FreeBSD]\\n'; exit 1 ;;
+'install -y') echo 'xinetd 2.3.15_2' >packages ;;
+'delete -y') rm packages ;;
+esac";
+
 /// A pair of filled hosts, both on one machine, and a playbook with one module's example for `new`.
 struct Fixture<'a> {
     program: Program,
@@ -475,11 +501,18 @@ impl<'a> Fixture<'a> {
                 "cd NEW || exit 1\nshift 2\nverb=$1\nshift\ncase $verb in\n-C) grep -qxF -e \"$*\" rules 2>/dev/null ;;\n\
                  -A) echo \"$*\" >>rules ;;\n-D) rm rules ;;\n*) exit 1 ;;\nesac",
             ),
+            ("bin/apk", if self.entry.name == "apk" { APK } else { "" }),
+            ("bin/pkg", if self.entry.name == "pkgng" { PKG } else { "" }),
             // One file of three names, as Debian's is.
             ("bin/at", AT),
             ("bin/atq", AT),
             ("bin/atrm", AT),
         ] {
+            if script.is_empty() && name.starts_with("bin/") {
+                // What one module's host has, another's has not.
+                self.host.map(|host| std::fs::remove_file(host.path("stand-ins").join(&name[4..])));
+                continue;
+            }
             let script = script.replace("NEW", &self.program.path("new").display().to_string());
             self.program.file(name, &format!("#!/bin/sh\n{script}\n"));
             std::fs::set_permissions(self.program.path(name), std::fs::Permissions::from_mode(0o755)).unwrap();

@@ -43,6 +43,7 @@ mod many_domains;
 mod mariadb;
 mod mounts;
 mod named;
+mod other_packages;
 mod own_modules;
 mod packages;
 mod packed;

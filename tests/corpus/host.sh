@@ -82,6 +82,39 @@ EOF
 program "$1/var/system" atrm <<'EOF'
 rm job
 EOF
+for name in packages world ports; do : >var/system/$name; done
+program "$1/var/system" apk <<'EOF'
+while :; do case $1 in --simulate) simulate=yes ;; --*) ;; *) break ;; esac; shift; done
+verb=$1
+shift
+has() { grep -q "^$1-[0-9]" packages; }
+case $verb in
+info) case $1 in -v) cat packages ;; *) has "$2" ;; esac ;;
+add) for name; do
+    case $name in -*) continue ;; server) all='library-1.5-r0 server-2.0-r1' ;; *) all=$name-1.0-r0 ;; esac
+    for one in $all; do
+      has "${one%-*-r*}" || { echo "(1/1) Installing ${one%-*-r*} (${one#"${one%-*-r*}"-})"; [ -n "$simulate" ] || echo "$one" >>packages; }
+    done
+    [ -n "$simulate" ] || grep -qxF "$name" world || echo "$name" >>world
+  done ;;
+del) for name; do
+    one=$(grep "^$name-[0-9]" packages) || continue
+    echo "(1/1) Purging $name (${one#"$name"-})"
+    [ -n "$simulate" ] || { sed -i "/^$name-[0-9]/d" packages; sed -i "/^$name\$/d" world; }
+  done ;;
+esac
+EOF
+program "$1/var/system" pkg <<'EOF'
+case "$1 $2" in
+'query %v') sed -n "s/^$3 //p" ports | grep . ;;
+'query '*) cat ports ;;
+'info -e') grep -q "^$4 " ports ;;
+'install -n') printf 'New packages to be INSTALLED:\n\t%s: 1.0_2 [FreeBSD]\n' "$4"; exit 1 ;;
+'install -y') echo "$4 1.0_2" >>ports ;;
+'delete -n') printf 'Installed packages to be REMOVED:\n\t%s: 1.0_2\n' "$4" ;;
+'delete -y') sed -i "/^$4 /d" ports ;;
+esac
+EOF
 # An installation's queue, with one message for one of its domains.
 mkdir -p var/qmail/bin
 printf '#!/bin/sh\nprintf "\\tlocal\\t7-ann@example.com\\n"\n' >var/qmail/bin/qmail-qread

@@ -46,6 +46,7 @@ trap 'exit 1' HUP INT TERM
 "#;
 
 pub const MODULES: &[&Entry] = &[
+    &packages::APK,
     &packages::APT,
     &packages::APT_KEY,
     &packages::APT_REPOSITORY,
@@ -68,6 +69,7 @@ pub const MODULES: &[&Entry] = &[
     &packages::PACKAGE,
     &packages::PACKAGE_FACTS,
     &ping::PING,
+    &packages::PKGNG,
     &port_forward::PORT_FORWARD,
     &shell::RAW,
     &reboot::REBOOT,

@@ -1,5 +1,6 @@
-//! Packages of the host's own archive: `apt`, `dnf`, `package`, their keys, questions and selections.
+//! Packages of the host's own archive: `apt`, `dnf`, `apk`, `pkgng`, `package`, their keys, questions and selections.
 
+mod apk;
 mod apt;
 mod apt_key;
 mod database;
@@ -10,6 +11,7 @@ mod foreseen;
 mod moves;
 mod openpgp;
 mod package;
+mod pkgng;
 mod repository;
 mod request;
 mod rpm;
@@ -18,12 +20,14 @@ mod simulation;
 mod transaction;
 mod version;
 
+pub use apk::APK;
 pub use apt::APT;
 pub use apt_key::APT_KEY;
 pub use deb822::DEB822_REPOSITORY;
 pub use debconf::DEBCONF;
 pub use facts::PACKAGE_FACTS;
 pub use package::PACKAGE;
+pub use pkgng::PKGNG;
 pub use repository::APT_REPOSITORY;
 pub use rpm::DNF;
 pub use selections::DPKG_SELECTIONS;
