@@ -29,7 +29,7 @@ pub const APK: Entry = Entry {
     build,
 };
 
-const ARGUMENTS: &[Argument] = &[
+pub const ARGUMENTS: &[Argument] = &[
     Argument::new("name", Kind::List, "Packages: `name`, `name=version`, `name>version` and their like."),
     Argument::new("state", Kind::Text, "`latest` upgrades what is there. The default is `present`.").choices(&[
         "present",
@@ -49,6 +49,9 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new("repository", Kind::List, "Repositories that are asked in the place of the host's own."),
     Argument::new("world", Kind::Path, "The list of what is wanted. The default is `/etc/apk/world`."),
 ];
+
+/// Those that apt has not.
+pub const OWN: &[Argument] = ARGUMENTS.split_at(4).1;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]

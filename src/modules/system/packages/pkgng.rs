@@ -28,7 +28,7 @@ pub const PKGNG: Entry = Entry {
     build,
 };
 
-const ARGUMENTS: &[Argument] = &[
+pub const ARGUMENTS: &[Argument] = &[
     Argument::new(
         "name",
         Kind::List,
@@ -52,6 +52,9 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new("ignore_osver", Kind::Bool, "Packages for another version of the system are taken."),
     Argument::new("use_globs", Kind::Bool, "Names are patterns, too; on unless set."),
 ];
+
+/// Those that apt has not.
+pub const OWN: &[Argument] = ARGUMENTS.split_at(3).1;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]

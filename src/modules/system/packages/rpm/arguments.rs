@@ -60,6 +60,9 @@ pub const ARGUMENTS: &[Argument] = &[
     Argument::new("install_repoquery", Kind::Bool, "Nothing is needed that could be installed."),
 ];
 
+/// Those that apt has not.
+pub const OWN: &[Argument] = ARGUMENTS.split_at(8).1;
+
 /// Returns the options of dnf for a simulation and for a run.
 pub fn options(fields: &Fields) -> Vec<String> {
     let mut words = Vec::new();

@@ -18,7 +18,7 @@ mod simulation;
 mod transaction;
 mod version;
 
-use arguments::ARGUMENTS;
+pub use arguments::{ARGUMENTS, OWN};
 use database::{ABSENT, Database, TOOLS};
 use simulation::{Does, Step};
 use transaction::{KEEP, Tool, Transaction, quiet, whole};
