@@ -50,7 +50,7 @@ const INCLUDE_KEYWORDS: &[&str] = &[
 ];
 
 /// Modules of ansible-core whose names are near to those of modules that are here.
-const OTHER_MODULES: &[&str] = &["yum_repository", "zypper", "pip", "expect"];
+const OTHER_MODULES: &[&str] = &["zypper", "pip", "expect"];
 
 impl Reader<'_> {
     pub fn is_action(&self, name: &str) -> bool {

@@ -229,6 +229,11 @@ const ROWS: &[Row] = &[
         replaced: &[("/etc/bind/", "OLD/bind/"), ("    ttl:", "    rndc: rndc -c OLD/bind/rndc.conf\n    ttl:")],
         why: "the machine's own name server is not a test's",
     },
+    Row {
+        module: "yum_repository",
+        replaced: &[("    name:", "    reposdir: NEW\n    name:")],
+        why: "the directory of yum is the machine's own",
+    },
     Row { module: "git", replaced: &[("/srv/git/", "OLD/")], why: "the repository is the test's own" },
     Row { module: "get_url", replaced: &[("127.0.0.1/", "127.0.0.1:WEB/")], why: "port 80 is the machine's own" },
     Row { module: "uri", replaced: &[("127.0.0.1/", "127.0.0.1:WEB/")], why: "port 80 is the machine's own" },

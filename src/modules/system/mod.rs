@@ -85,4 +85,5 @@ pub const MODULES: &[&Entry] = &[
     &accounts::USER,
     &wait_for::WAIT_FOR,
     &wait_for_connection::WAIT_FOR_CONNECTION,
+    &packages::YUM_REPOSITORY,
 ];

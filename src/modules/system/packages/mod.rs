@@ -19,6 +19,7 @@ mod selections;
 mod simulation;
 mod transaction;
 mod version;
+mod yum_repository;
 
 pub use apk::APK;
 pub use apt::APT;
@@ -31,3 +32,4 @@ pub use pkgng::PKGNG;
 pub use repository::APT_REPOSITORY;
 pub use rpm::DNF;
 pub use selections::DPKG_SELECTIONS;
+pub use yum_repository::YUM_REPOSITORY;
