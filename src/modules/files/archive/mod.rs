@@ -226,7 +226,7 @@ impl Archive {
 
     async fn content(&self, host: &View, format: Format, sources: &Sources) -> Result<Content, ModuleError> {
         if let Some(path) = sources.there.iter().find(|path| host.plans_below(path)) {
-            return Ok(Content::unknown(format!("what is below `{path}` by then").into()));
+            return Err(ModuleError::Unknown(format!("what is below `{path}` by then").into()));
         }
         let names: Vec<String> = sources
             .members

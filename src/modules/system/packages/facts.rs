@@ -118,7 +118,12 @@ impl Module for Facts {
                     if listed.is_none() {
                         listed = Some(self.listed(host).await?);
                     }
-                    read(manager, listed.iter().find_map(|all| all.get(manager)).map_or("", String::as_str))
+                    let packages =
+                        read(manager, listed.iter().find_map(|all| all.get(manager)).map_or("", String::as_str));
+                    if !packages.is_empty() && !host.planned_accounts("package").is_empty() {
+                        return Err(ModuleError::Unknown("the packages as they are by then".into()));
+                    }
+                    packages
                 }
             };
             for (name, packages) in packages {
@@ -143,9 +148,6 @@ impl Facts {
     /// Lists what the managers beside apt have, in one exchange.
     async fn listed(&self, host: &View) -> Result<BTreeMap<String, String>, ModuleError> {
         let asked = LISTS.iter().filter(|(manager, _)| self.managers.contains(manager));
-        if !self.managers.contains(&"apt") && !host.planned_accounts("package").is_empty() {
-            return Err(ModuleError::Unknown("the packages as they are by then".into()));
-        }
         let mut script = String::from("export LC_ALL=C PATH=\"$PATH:/sbin:/usr/sbin:/usr/local/sbin\"\n");
         for (manager, list) in asked {
             script += &format!(
