@@ -4,6 +4,7 @@
 //!
 //! - [`settings`] is what `ansible.cfg` and `ANSIBLE_*` variables say; [`ini`] reads such files, [`crypt`] hashes passwords.
 //! - [`provenance`] keeps what was read, for plans to say what they were made from.
+//! - [`names`] knows which names a built-in module has.
 //! - [`yaml`] reads text into a tree that knows its places; [`error`] draws the user's errors from them.
 //! - [`playbook`] turns the tree into plays, blocks and tasks, imports and roles resolved, nothing rendered.
 //! - [`inventory`] says who the hosts are; [`vars`] which variables a task sees on one; [`template`] renders them.
@@ -36,6 +37,7 @@ pub mod inventory;
 pub mod lab;
 pub mod lint;
 pub mod modules;
+pub mod names;
 pub mod playbook;
 pub mod provenance;
 pub mod report;

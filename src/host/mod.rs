@@ -170,6 +170,11 @@ impl View {
         self.with(|pending| !pending.is_without_paths() && !matches!(pending.look(path, Links::Keep), Planned::Host(_)))
     }
 
+    /// Says whether a change of a path, or of one below it, is planned.
+    pub fn plans_below(&self, path: &str) -> bool {
+        self.with(|pending| pending.plans_below(path))
+    }
+
     /// Looks at one path; a link is looked at itself, not through.
     pub async fn look(&self, path: &str, want: Want) -> Result<Node, TransportError> {
         let nodes = self.look_all(&[(path.to_string(), Links::Keep)], want).await?;

@@ -10,6 +10,18 @@ use crate::transport::command::quote;
 /// What a state of a package is called, before the package's name; `absent` is what it reads without it.
 const PACKAGE: &str = "package ";
 
+/// Prints to which packages the paths in `$@` belong, with whatever the host has.
+const OWNERS: &str = r#"if command -v dpkg-query >/dev/null; then dpkg-query -S -- "$@" 2>/dev/null; fi
+if command -v rpm >/dev/null; then
+  for path; do name=$(rpm -qf --queryformat '%{NAME}' -- "$path" 2>/dev/null) && echo "$name: $path"; done
+fi
+if command -v apk >/dev/null; then
+  for path; do name=$(apk info --quiet --who-owns "$path" 2>/dev/null) && echo "${name%-*-r*}: $path"; done
+fi
+if command -v pkg >/dev/null; then for path; do name=$(pkg which -q "$path" 2>/dev/null) && echo "${name%-*}: $path"; done; fi
+:
+"#;
+
 #[derive(Debug, Default)]
 pub struct Packages {
     come: BTreeSet<String>,
@@ -56,7 +68,7 @@ impl Packages {
         let mut named = paths.iter().filter(|path| is_for_packages(path)).map(|path| quote(path)).peekable();
         named.peek()?;
         let paths = named.map(|path| path.to_string()).collect::<Vec<_>>().join(" ");
-        (!self.go.is_empty()).then(|| Command::shell(format!("dpkg-query -S -- {paths} 2>/dev/null || :")))
+        (!self.go.is_empty()).then(|| Command::shell(format!("set -- {paths}\n{OWNERS}")))
     }
 
     /// Reads what `owners` has printed: what would take a path away.

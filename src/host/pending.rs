@@ -189,6 +189,16 @@ impl Pending {
         self.paths.is_empty() && self.unknown.is_empty() && self.noted.is_empty()
     }
 
+    /// Says whether anything is planned of a path, or of one below it.
+    pub fn plans_below(&self, path: &str) -> bool {
+        let real = self.directory(path);
+        let below = |planned: &String| {
+            planned.strip_prefix(&real).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || real == "/")
+        };
+        let noted = self.noted.iter().map(|(path, _)| path);
+        self.paths.keys().chain(self.unknown.keys()).chain(noted).any(below)
+    }
+
     /// Says whether what the host has may be something else by then: changes are planned, or commands were not run.
     pub fn plans_ahead(&self) -> bool {
         !(self.is_without_paths() && self.states.is_empty() && self.records.is_empty() && self.commands.is_empty())

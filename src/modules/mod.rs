@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::change::Change;
 use crate::error::Diagnostic;
 use crate::host::{Unrendered, View};
+use crate::names;
 use crate::transport::{Command, Output, TransportError};
 
 pub mod arguments;
@@ -159,16 +160,6 @@ impl Entry {
 
 /// Finds a module by its short or its full name (`ansible.builtin.copy`, `community.general.nsupdate`).
 pub fn find(name: &str) -> Option<&'static Entry> {
-    let builtin = name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("ansible.legacy."));
-    let theirs = || {
-        let collections = ["community.general.", "ansible.posix.", "community.mysql."];
-        const THEIRS: &[&str] = &["at", "ini_file", "mount", "mysql_query", "nsupdate", "sysctl", "timezone"];
-        let short = collections.iter().find_map(|prefix| name.strip_prefix(prefix));
-        short.filter(|short| THEIRS.contains(short))
-    };
-    let short = match builtin.or_else(theirs).unwrap_or(name) {
-        "systemd_service" => "systemd",
-        short => short,
-    };
+    let short = names::short(name);
     all().find(|entry| entry.name == short)
 }

@@ -5,8 +5,8 @@ use crate::yaml::Yaml;
 
 use super::inherit::items;
 use super::keywords::is_template;
-use super::task::short;
 use super::{Keywords, Play, Task};
+use crate::names::short;
 
 impl Keywords {
     /// Returns the default arguments of a module, each a mapping or a template of one, the stronger first: those of the innermost

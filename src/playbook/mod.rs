@@ -33,7 +33,7 @@ pub use files::is_missing;
 pub use include::{Included, RoleFiles};
 pub use load::{Loader, RenderName, load, load_all};
 pub use prompt::Prompt;
-pub use task::{merge, short};
+pub use task::merge;
 
 #[derive(Clone, Debug, Default)]
 pub struct Playbook {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::{Diagnostic, Place, nearest};
+use crate::names::short;
 use crate::yaml::{Data, Yaml};
 
 use super::arguments;
@@ -49,7 +50,7 @@ const INCLUDE_KEYWORDS: &[&str] = &[
 ];
 
 /// Modules of ansible-core whose names are near to those of modules that are here.
-const OTHER_MODULES: &[&str] = &["dnf", "dnf5", "yum", "yum_repository", "apk", "pkgng", "zypper", "pip", "expect"];
+const OTHER_MODULES: &[&str] = &["zypper", "pip", "expect"];
 
 impl Reader<'_> {
     pub fn is_action(&self, name: &str) -> bool {
@@ -321,20 +322,6 @@ pub(super) const ROLE_ARGUMENTS: &[&str] = &[
     "allow_duplicates",
     "rolespec_validate",
 ];
-
-/// Returns the short name of a builtin.
-pub fn short(name: &str) -> &str {
-    // Those that are built in here and are in a collection there.
-    let collections =
-        [("community.general.", "nsupdate"), ("ansible.posix.", "mount"), ("community.mysql.", "mysql_query")];
-    let is_theirs = |(prefix, short): &(&str, &'static str)| name.strip_prefix(prefix) == Some(*short);
-    let theirs = || collections.iter().find(|row| is_theirs(row)).map(|(_, short)| *short);
-    let builtin = name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("ansible.legacy."));
-    match builtin.or_else(theirs).unwrap_or(name) {
-        "systemd_service" => "systemd",
-        short => short,
-    }
-}
 
 /// Takes an argument out of the list.
 pub(super) fn take(arguments: &mut Vec<(Yaml, Yaml)>, name: &str) -> Option<Yaml> {

@@ -166,7 +166,7 @@ impl Logins {
             environment: &["ANSIBLE_TRANSPORT"],
         })?;
         let kind = connection.as_ref().map(|said| said.text.as_str()).unwrap_or("ssh");
-        let kind = crate::playbook::short(kind);
+        let kind = crate::names::short(kind);
         let login = match kind {
             "local" => Login::Local,
             kind if is_connection(kind) => self.ssh(keywords, read)?,
@@ -377,7 +377,7 @@ pub(super) const CONNECTIONS: &str = "`ssh` and `local` are";
 
 /// Says whether a host can be reached over a connection of this name.
 pub(super) fn is_connection(kind: &str) -> bool {
-    matches!(crate::playbook::short(kind), "local" | "ssh" | "smart" | "paramiko" | "paramiko_ssh")
+    matches!(crate::names::short(kind), "local" | "ssh" | "smart" | "paramiko" | "paramiko_ssh")
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ impl Doing<'_> {
         if named {
             let name = Yaml::text_at(task.action.as_str(), &task.action_place);
             let name = text_of(&self.templates().render(&name, &self.scope)?);
-            task.action = crate::playbook::short(name.trim()).into();
+            task.action = crate::names::short(name.trim()).into();
             let custom = self.batch.run.loader.library.find(&task.action, &self.batch.play.directory);
             let custom = custom.map(|path| library::read(&path)).transpose();
             task.args.extend(task.keywords.defaults_of(&task.action));

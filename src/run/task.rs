@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use crate::change::Secrecy;
 use crate::error::{Diagnostic, Diagnostics};
+use crate::names::short;
 use crate::playbook::keywords::is_template;
-use crate::playbook::{Keywords, Role, Section, Step, Task, short};
+use crate::playbook::{Keywords, Role, Section, Step, Task};
 use crate::settings;
 use crate::template::Failure;
 use crate::vars::{Layer, Scope, TaskLayers, Var};

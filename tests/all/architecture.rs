@@ -9,6 +9,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("crypt", &[]),
     ("ini", &[]),
+    ("names", &[]),
     ("settings", &["ini"]),
     ("provenance", &[]),
     ("web", &[]),
@@ -24,8 +25,11 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "template",
         &["crypt", "error", "host", "ini", "provenance", "secret", "settings", "vars", "vault", "web", "yaml"],
     ),
-    ("playbook", &["error", "provenance", "vars", "yaml"]),
-    ("modules", &["change", "dns", "error", "host", "ini", "provenance", "secret", "transport", "vault", "web"]),
+    ("playbook", &["error", "names", "provenance", "vars", "yaml"]),
+    (
+        "modules",
+        &["change", "dns", "error", "host", "ini", "names", "provenance", "secret", "transport", "vault", "web"],
+    ),
     (
         "run",
         &[
@@ -35,6 +39,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "host",
             "inventory",
             "modules",
+            "names",
             "playbook",
             "provenance",
             "secret",

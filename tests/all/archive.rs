@@ -1,12 +1,12 @@
-//! A dpkg and an apt of a test's own: their databases, and an archive of tiny packages, which are seen in place of this
-//! machine's.
+//! A dpkg and an apt, an rpm and a dnf of a test's own: their databases, and an archive of tiny packages for each, which are seen
+//! in place of this machine's.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
 /// What is mounted over this machine's.
-const PLACES: [(&str, &str); 8] = [
+const PLACES: [(&str, &str); 12] = [
     ("dpkg", "/var/lib/dpkg"),
     ("apt", "/var/lib/apt"),
     ("cache", "/var/cache/apt"),
@@ -15,7 +15,14 @@ const PLACES: [(&str, &str); 8] = [
     ("etc-dpkg", "/etc/dpkg"),
     ("opt", "/opt"),
     ("debconf", "/var/cache/debconf"),
+    ("rpm", "/var/lib/rpm"),
+    ("dnf", "/var/lib/dnf"),
+    ("dnf-cache", "/var/cache/dnf"),
+    ("etc-dnf", "/etc/dnf"),
 ];
+
+/// Debian's rpm has its database in the home directory.
+const MACROS: &str = "/usr/lib/rpm/macros";
 
 /// Makes a fresh one with its archive in the directory `$1`. `more` adds a package to the archive in the directory `$1`, with the rest of its
 /// control file, and with a configuration file if its third word is `conf`.
@@ -54,6 +61,28 @@ more library 1.5 - ''
 more printer 1.0 - 'Provides: printing\n'
 more rival 1.0 - 'Conflicts: server\n'
 more broken 1.0 fails ''
+mkdir -p fresh/rpm fresh/dnf fresh/dnf-cache fresh/etc-dnf/repos.d rpms
+sed 's|^%_dbpath.*|%_dbpath /var/lib/rpm|' /usr/lib/rpm/macros >macros
+cat >more-rpm <<'END'
+set -e
+name=$2 version=$3 rest=$4
+made=$(mktemp -d)
+printf 'Name: %s\nVersion: %s\nRelease: 1\nSummary: tiny\nLicense: none\nBuildArch: noarch\n%b%%description\ntiny\n%%install\nmkdir -p %%{buildroot}/opt/%s\necho %s >%%{buildroot}/opt/%s/version\n%%files\n/opt/%s\n' \
+  "$name" "$version" "$rest" "$name" "$version" "$name" "$name" >"$made/x.spec"
+rpmbuild --quiet --define "_topdir $made" --define "_rpmdir $made" -bb "$made/x.spec" >/dev/null 2>&1
+mv "$made"/noarch/*.rpm "$1"
+rm -r "$made"
+createrepo_c -q "$1"
+END
+more() { sh more-rpm "$PWD/rpms" "$@"; }
+more xinetd 2.3.15 ''
+more extra 1.0 'Epoch: 1\n'
+more server 1.0 ''
+more server 2.0 'Requires: library >= 1.5\n'
+more library 1.5 ''
+more rival 1.0 'Conflicts: server\n'
+more old 1.0 ''
+more successor 1.0 'Obsoletes: old\n'
 "#;
 
 /// Where the fresh ones are copied from: made once, for it stays the same.
@@ -89,9 +118,17 @@ impl Archive {
     pub fn below(directory: &Path) -> Archive {
         let archive = Archive { path: directory.join("packages") };
         std::fs::create_dir(&archive.path).unwrap();
-        sh("cp -a \"$1/more\" \"$1/archive\" \"$1/fresh\" \"$2\"; chmod 755 \"$2\"", &[made(), &archive.path]);
+        sh(
+            "cd \"$1\"; cp -a more archive more-rpm rpms macros fresh \"$2\"; chmod 755 \"$2\"",
+            &[made(), &archive.path],
+        );
         let line = format!("deb [trusted=yes] file:{} ./\n", archive.path.join("archive").display());
         std::fs::write(archive.path.join("fresh/etc-apt/sources.list"), line).unwrap();
+        let rpms = archive.path.join("rpms").display().to_string();
+        let line = format!("[lab]\nname=lab\nbaseurl=file://{rpms}\ngpgcheck=0\n");
+        std::fs::write(archive.path.join("fresh/etc-dnf/repos.d/lab.repo"), line).unwrap();
+        let main = "[main]\nbest=True\nplugins=0\nreposdir=/etc/dnf/repos.d\nclean_requirements_on_remove=True\n";
+        std::fs::write(archive.path.join("fresh/etc-dnf/dnf.conf"), main).unwrap();
         for (name, _) in PLACES {
             std::fs::create_dir(archive.path.join(name)).unwrap();
         }
@@ -112,7 +149,8 @@ impl Archive {
     /// The lines of a shell that put it in place.
     pub fn mounts(&self) -> String {
         let line = |(name, place): (&str, &str)| format!("mount --bind '{}' {place}\n", self.path.join(name).display());
-        PLACES.map(line).concat()
+        let macros = format!("mount --bind '{}' {MACROS}\n", self.path.join("macros").display());
+        PLACES.map(line).concat() + &macros
     }
 
     /// Where its packages put their files, seen from here.
@@ -138,6 +176,20 @@ impl Archive {
     pub fn add(&self, name: &str, version: &str, rest: &str) {
         let words = [self.path("more"), self.path("archive"), name.into(), version.into(), "-".into(), rest.into()];
         sh("sh \"$@\"", &words.iter().map(PathBuf::as_path).collect::<Vec<_>>());
+    }
+
+    /// The same for dnf, which reads it when it is asked for new lists.
+    pub fn add_rpm(&self, name: &str, version: &str, rest: &str) {
+        let words = [self.path("more-rpm"), self.path("rpms"), name.into(), version.into(), rest.into()];
+        sh("sh \"$@\"", &words.iter().map(PathBuf::as_path).collect::<Vec<_>>());
+    }
+
+    /// Name and version of all that rpm has.
+    pub fn rpms(&self) -> String {
+        let text = self.sh("rpm -qa --queryformat '%{NAME} %{VERSION}\n'");
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.sort_unstable();
+        lines.join(", ")
     }
 
     /// Name, version and state of all that dpkg has.

@@ -235,8 +235,8 @@ fn what_apt_or_dpkg_cannot_do_is_said_with_what_to_do() {
         ("apt: {name: server, state: latest}", "  server\nhint: `allow_change_held_packages: true`"),
         ("apt: {name: server, state: absent}", "  server\nhint: `allow_change_held_packages: true`"),
         (
-            "package: {name: rival, state: present, use: dnf}",
-            "for the \"dnf\" package manager.\nhint: `use: apt` is the one there is",
+            "package: {name: rival, state: present, use: zypper}",
+            "for the \"zypper\" package manager.\nhint: there are `apt`, `dnf`",
         ),
     ] {
         machine.tasks(task);

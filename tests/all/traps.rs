@@ -62,7 +62,10 @@ impl Drop for Pair {
 /// The words that run a playbook of the product on the pair.
 fn words(playbook: &str, flags: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("playbooks").join(playbook);
-    format!("play -i hosts {} -e new_address=192.0.2.20 -e mail_owner=root -e probe=false -e imap_server=courier {flags}", path.display())
+    format!(
+        "play -i hosts {} -e new_address=192.0.2.20 -e mail_owner=root -e probe=false -e imap_server=courier {flags}",
+        path.display()
+    )
 }
 
 /// What is planted, and words of what is said of it.

@@ -15,16 +15,16 @@ fn played(files: &[(&str, &str)], flags: &str) -> Printed {
 fn a_module_for_other_hosts_is_missed_only_where_it_is_reached() {
     let play = |when: &str| {
         format!(
-            "- hosts: all\n  gather_facts: no\n  tasks:\n    - dnf: {{name: x, state: present}}\n      when: {when}\n    - ping:\n"
+            "- hosts: all\n  gather_facts: no\n  tasks:\n    - zypper: {{name: x, state: present}}\n      when: {when}\n    - ping:\n"
         )
     };
     let skipped = played(&[("site.yml", &play("false"))], "").expect(0).stdout;
     assert!(skipped.contains("skipping: [here]") && skipped.contains("ok=1"), "{skipped}");
     let reached = played(&[("site.yml", &play("true"))], "").expect(2).stdout;
-    assert!(reached.contains("unknown module `dnf`") && reached.contains("site.yml:4:7"), "{reached}");
+    assert!(reached.contains("unknown module `zypper`") && reached.contains("site.yml:4:7"), "{reached}");
     let always = play("true").replace("      when: true\n", "");
-    assert!(played(&[("site.yml", &always)], "").expect(4).stderr.contains("unknown module or keyword `dnf`"));
-    let typo = play("false").replace("dnf:", "cpoy:");
+    assert!(played(&[("site.yml", &always)], "").expect(4).stderr.contains("unknown module or keyword `zypper`"));
+    let typo = play("false").replace("zypper:", "cpoy:");
     assert!(played(&[("site.yml", &typo)], "").expect(4).stderr.contains("did you mean `copy`?"));
 }
 

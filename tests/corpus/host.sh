@@ -36,6 +36,19 @@ restart | reload) echo "\$1 \$service" >>log ;;
 *) exit 1 ;;
 esac
 EOF
+# And one for SysV init: xinetd, whose script is in this machine's /etc.
+cat >bin/service <<EOF
+#!/bin/sh
+cd "$1/var/services" || exit 1
+[ "\$1" != --status-all ] || exit 0
+case \$2 in
+status) [ -e "\$1.running" ] || exit 3 ;;
+start) : >"\$1.running" ;;
+stop) rm -f "\$1.running" ;;
+*) echo "\$2 \$1" >>log ;;
+esac
+EOF
+chmod 755 bin/service
 # Stand-ins for what changes the system itself.
 mkdir -p var/system
 program() { { echo '#!/bin/sh'; echo "cd '$1' || exit 1"; cat; } >"bin/$2"; chmod 755 "bin/$2"; }
@@ -68,6 +81,39 @@ program "$1/var/system" atq <<'EOF'
 EOF
 program "$1/var/system" atrm <<'EOF'
 rm job
+EOF
+for name in packages world ports; do : >var/system/$name; done
+program "$1/var/system" apk <<'EOF'
+while :; do case $1 in --simulate) simulate=yes ;; --*) ;; *) break ;; esac; shift; done
+verb=$1
+shift
+has() { grep -q "^$1-[0-9]" packages; }
+case $verb in
+info) case $1 in -v) cat packages ;; *) has "$2" ;; esac ;;
+add) for name; do
+    case $name in -*) continue ;; server) all='library-1.5-r0 server-2.0-r1' ;; *) all=$name-1.0-r0 ;; esac
+    for one in $all; do
+      has "${one%-*-r*}" || { echo "(1/1) Installing ${one%-*-r*} (${one#"${one%-*-r*}"-})"; [ -n "$simulate" ] || echo "$one" >>packages; }
+    done
+    [ -n "$simulate" ] || grep -qxF "$name" world || echo "$name" >>world
+  done ;;
+del) for name; do
+    one=$(grep "^$name-[0-9]" packages) || continue
+    echo "(1/1) Purging $name (${one#"$name"-})"
+    [ -n "$simulate" ] || { sed -i "/^$name-[0-9]/d" packages; sed -i "/^$name\$/d" world; }
+  done ;;
+esac
+EOF
+program "$1/var/system" pkg <<'EOF'
+case "$1 $2" in
+'query %v') sed -n "s/^$3 //p" ports | grep . ;;
+'query '*) cat ports ;;
+'info -e') grep -q "^$4 " ports ;;
+'install -n') printf 'New packages to be INSTALLED:\n\t%s: 1.0_2 [FreeBSD]\n' "$4"; exit 1 ;;
+'install -y') echo "$4 1.0_2" >>ports ;;
+'delete -n') printf 'Installed packages to be REMOVED:\n\t%s: 1.0_2\n' "$4" ;;
+'delete -y') sed -i "/^$4 /d" ports ;;
+esac
 EOF
 # An installation's queue, with one message for one of its domains.
 mkdir -p var/qmail/bin

@@ -2,6 +2,7 @@
 
 use super::Entry;
 
+mod archive;
 mod assemble;
 mod blockinfile;
 pub(super) mod checksum;
@@ -38,6 +39,7 @@ mod unarchive;
 pub mod bench;
 
 pub const MODULES: &[&Entry] = &[
+    &archive::ARCHIVE,
     &assemble::ASSEMBLE,
     &blockinfile::BLOCKINFILE,
     &copy::COPY,

@@ -29,6 +29,7 @@ mod setup;
 mod shell;
 mod sysctl;
 mod systemd;
+mod sysvinit;
 mod timezone;
 mod wait_for;
 mod wait_for_connection;
@@ -45,6 +46,7 @@ trap 'exit 1' HUP INT TERM
 "#;
 
 pub const MODULES: &[&Entry] = &[
+    &packages::APK,
     &packages::APT,
     &packages::APT_KEY,
     &packages::APT_REPOSITORY,
@@ -54,6 +56,7 @@ pub const MODULES: &[&Entry] = &[
     &cron::CRON,
     &packages::DEB822_REPOSITORY,
     &packages::DEBCONF,
+    &packages::DNF,
     &packages::DPKG_SELECTIONS,
     &setup::GATHER_FACTS,
     &getent::GETENT,
@@ -66,6 +69,7 @@ pub const MODULES: &[&Entry] = &[
     &packages::PACKAGE,
     &packages::PACKAGE_FACTS,
     &ping::PING,
+    &packages::PKGNG,
     &port_forward::PORT_FORWARD,
     &shell::RAW,
     &reboot::REBOOT,
@@ -76,8 +80,10 @@ pub const MODULES: &[&Entry] = &[
     &shell::SHELL,
     &sysctl::SYSCTL,
     &systemd::SYSTEMD,
+    &sysvinit::SYSVINIT,
     &timezone::TIMEZONE,
     &accounts::USER,
     &wait_for::WAIT_FOR,
     &wait_for_connection::WAIT_FOR_CONNECTION,
+    &packages::YUM_REPOSITORY,
 ];

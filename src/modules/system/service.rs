@@ -1,8 +1,8 @@
-//! `service`: whether a service runs and whether it starts at boot, under systemd, SysV init or daemontools.
+//! `service`: whether a service runs and whether it starts at boot, under systemd, SysV init, OpenRC or daemontools.
 
 use async_trait::async_trait;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::change::{Back, Change};
 use crate::error::Diagnostic;
@@ -52,6 +52,7 @@ const ARGUMENTS: &[Argument] = &[
         "systemd",
         "sysvinit",
         "service",
+        "openrc",
         "daemontools",
     ]),
     Argument::new(
@@ -60,7 +61,11 @@ const ARGUMENTS: &[Argument] = &[
         "systemd reads its units anew before, if a file of theirs is newer than what it has read; others need none.",
     )
     .alias(&["daemon-reload"]),
-    Argument::new("runlevel", Kind::Text, "").refused("run levels belong to OpenRC, which is not supported"),
+    Argument::new(
+        "runlevel",
+        Kind::Text,
+        "The run level that `enabled` is about (OpenRC only). The default is `default`.",
+    ),
 ];
 
 #[derive(Deserialize)]
@@ -75,6 +80,13 @@ pub struct Service {
     manager: Option<String>,
     #[serde(default)]
     daemon_reload: bool,
+    runlevel: Option<String>,
+    /// Run levels of SysV init that `enabled` is about, each by itself.
+    #[serde(default)]
+    runlevels: Vec<String>,
+    /// Scripts of SysV init get a session of their own and no output of ours.
+    #[serde(default)]
+    daemonize: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -95,49 +107,64 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     Ok(Box::new(service))
 }
 
-/// Sets `manager` and defines `running` and `enabled` for the service `$name`.
+/// Sets `manager` and defines `running` and `enabled` for the service `$name`, and what runs a script of SysV init.
 const DETECT: &str = r#"PATH=$PATH:/sbin:/usr/sbin:/usr/local/bin:/command
 manager=$use
 if [ "$manager" = auto ]; then
   if [ -d "/service/$name" ] && command -v svstat >/dev/null; then manager=daemontools
   elif [ -d /run/systemd/system ]; then manager=systemd
+  elif command -v rc-service >/dev/null && command -v rc-update >/dev/null; then manager=openrc
   else manager=sysvinit; fi
 fi
 there() {
   case $manager in
     daemontools) [ -d "/service/$name" ] ;;
     systemd) case $(systemctl show -p LoadState "$name" 2>/dev/null) in LoadState=loaded|LoadState=masked) ;; *) return 1 ;; esac ;;
+    openrc) rc-service --exists "$name" ;;
     *) [ -x "/etc/init.d/$name" ] || [ -x "/etc/rc.d/$name" ] || [ -x "/usr/local/etc/rc.d/$name" ] ;;
   esac
+}
+initd() {
+  if command -v service >/dev/null; then set -- service "$name" "$@"
+  else for base in /etc/init.d /etc/rc.d /usr/local/etc/rc.d; do [ -x "$base/$name" ] && break; done; set -- "$base/$name" "$@"; fi
+  if [ -z "$daemonize" ]; then "$@"
+  elif command -v setsid >/dev/null; then setsid "$@" </dev/null >/dev/null 2>&1
+  else nohup "$@" </dev/null >/dev/null 2>&1; fi
 }
 running() {
   if [ -n "$pattern" ]; then ps -A -o pid= -o args= | grep -v -e grep -e "^ *$$ " | grep -F -e "$pattern" >/dev/null; return; fi
   case $manager in
     daemontools) case $(svstat "/service/$name") in *': up '*) ;; *) return 1 ;; esac ;;
     systemd) systemctl is-active --quiet "$name" ;;
-    *) text=$(service "$name" status 2>&1); code=$?
+    openrc) rc-service "$name" status >/dev/null 2>&1 ;;
+    *) text=$(daemonize=; initd status 2>&1); code=$?
       case $code in
-        0) case $text in *'not running'*|*'is stopped'*|*' dead'*) return 1 ;; esac ;;
+        0) case $text in *'not running'*|*'is stopped'*|*' dead'*|*inactive*|*'could not access PID file'*) return 1 ;; esac ;;
         1|3) return 1 ;;
         *) ps -A -o comm= | grep -x -F -e "$name" >/dev/null ;;
       esac ;;
   esac
 }
+at() { rc=/etc; [ -d /etc/rc0.d ] || rc=/etc/init.d; set -- "$rc/rc$1.d/"S[0-9][0-9]"$name"; [ -e "$1" ]; }
 enabled() {
   case $manager in
     daemontools) [ ! -e "/service/$name/down" ] ;;
     systemd) systemctl is-enabled --quiet "$name" 2>/dev/null ;;
+    openrc) rc-update show "$runlevel" 2>/dev/null | grep -q "^ *$name *|" ;;
     *) if command -v chkconfig >/dev/null; then chkconfig "$name" 2>/dev/null
       else set -- /etc/rc[2345].d/S[0-9][0-9]"$name"; [ -e "$1" ]; fi ;;
   esac
 }
 "#;
 
-/// Prints `running, enabled (systemd)` or the like; `missing` for a service that is not there.
+/// Prints `running, enabled (systemd)` or the like, with levels `running, 3 on 5 off (sysvinit)`; `missing` for a service
+/// that is not there.
 const PROBE: &str = r#"there || [ -n "$pattern" ] || { echo missing; exit 0; }
 if running; then state=running; else state=stopped; fi
-if enabled 2>/dev/null; then boot=enabled; else boot=disabled; fi
-echo "$state, $boot ($manager)"
+if [ -n "$levels" ]; then
+  boot=; for level in $levels; do if at "$level"; then boot="$boot $level on"; else boot="$boot $level off"; fi; done
+elif enabled 2>/dev/null; then boot=enabled; else boot=disabled; fi
+echo "$state, ${boot# } ($manager)"
 "#;
 
 /// Gives an action to the manager; `settle` waits at most a minute until the service is as the action says.
@@ -145,13 +172,17 @@ const ACT: &str = r#"act() {
   case $manager in
     daemontools) case $1 in start) svc -u "/service/$name" ;; stop) svc -d "/service/$name" ;; reload) svc -h "/service/$name" ;; esac ;;
     systemd) systemctl "$1" "$name" ;;
-    *) service "$name" "$1" $arguments ;;
+    openrc) rc-service "$name" status >/dev/null 2>&1
+      # 32: it has crashed, and is still taken for started.
+      if [ $? = 32 ] && [ "$1" = start ]; then rc-service "$name" zap; fi
+      rc-service "$name" "$1" ;;
+    *) initd "$1" $arguments ;;
   esac
 }
 restart() {
   case $manager in
     daemontools) svc -t "/service/$name" ;;
-    systemd) systemctl restart "$name" ;;
+    systemd | openrc) act restart ;;
     *) act stop; settle stop; sleep "$1"; act start ;;
   esac && settle start
 }
@@ -167,10 +198,23 @@ settle() {
 const ENABLE: &str = r#"case $manager in
   daemontools) if [ $boot = enable ]; then rm -f "/service/$name/down"; else touch "/service/$name/down"; fi ;;
   systemd) systemctl $boot "$name" ;;
+  openrc) if [ $boot = enable ]; then rc-update add "$name" "$runlevel"; else rc-update del "$name" "$runlevel"; fi ;;
   *) if command -v chkconfig >/dev/null; then
       if [ $boot = enable ]; then chkconfig "$name" on; else chkconfig "$name" off; fi
     else update-rc.d "$name" defaults >/dev/null && update-rc.d "$name" $boot; fi ;;
 esac
+"#;
+
+/// Enables it in the levels `$on` and disables it in the levels `$off`.
+const LEVELS: &str = r#"if command -v update-rc.d >/dev/null; then
+  set -- /etc/rc[0-9S].d/[KS][0-9][0-9]"$name"
+  [ -e "$1" ] || update-rc.d "$name" defaults-disabled >/dev/null || exit
+  [ -z "$on" ] || update-rc.d "$name" enable $on || exit
+  [ -z "$off" ] || update-rc.d "$name" disable $off
+else
+  for level in $on; do chkconfig --level "$level" "$name" on || exit; done
+  for level in $off; do chkconfig --level "$level" "$name" off || exit; done
+fi
 "#;
 
 #[async_trait]
@@ -186,23 +230,30 @@ impl Module for Service {
             false => Vec::new(),
         };
         let Some((running, enabled, manager)) = read(&found) else {
-            let message = format!("`{}` has no service `{}`", host.name, self.name);
+            let message = format!(
+                "Could not find the requested service {0}: host\n`{1}` has no service `{0}`",
+                self.name, host.name
+            );
             return Err(ModuleError::failed(match found.as_str() {
                 "missing" | "" => message,
                 other => format!("{message}: its state reads `{other}`"),
             }));
         };
+        // What an earlier task of a check makes of some levels does not say what it is in others.
+        if levels(enabled) != self.runlevels {
+            return Err(ModuleError::Unknown(format!("the run levels of service `{}`", self.name).into()));
+        }
         let wanted = match self.state {
             Some(State::Started | State::Restarted | State::Reloaded) => "running",
             Some(State::Stopped) => "stopped",
             None => running,
         };
-        let boot = self.enabled.map_or(enabled, |enabled| if enabled { "enabled" } else { "disabled" });
+        let boot = self.enabled.map_or(enabled.to_string(), |enabled| self.boot(enabled));
+        let boot = boot.as_str();
         let moves = |(running, wanted): (&str, &str), (enabled, boot): (&str, &str)| {
             let mut by = Vec::new();
             if boot != enabled {
-                let verb = if boot == "enabled" { "enable" } else { "disable" };
-                by.push(self.script(&format!("boot={verb}\n{ENABLE}")));
+                by.push(self.script(&booting(enabled, boot)));
             }
             if wanted != running {
                 let verb = if wanted == "running" { "start" } else { "stop" };
@@ -217,6 +268,9 @@ impl Module for Service {
         let mut result = Results::new();
         result.insert("name".into(), json!(self.name));
         result.insert("state".into(), json!(if wanted == "running" { "started" } else { "stopped" }));
+        if manager == "sysvinit" {
+            result.insert("status".into(), self.status(host, (wanted != running, boot != enabled)));
+        }
         if let Some(enabled) = self.enabled {
             result.insert("enabled".into(), enabled.into());
         }
@@ -237,6 +291,11 @@ impl Module for Service {
 impl Service {
     /// Says whether the name is one.
     pub fn check(&self) -> Result<(), Diagnostic> {
+        let is_level = |level: &&String| level.len() == 1 && level.chars().all(|c| c.is_ascii_digit() || c == 'S');
+        if let Some(level) = self.runlevels.iter().find(|level| !is_level(level)) {
+            let error = Diagnostic::new(format!("`{level}` is no run level"));
+            return Err(error.msg(format!("Illegal runlevel specified for enable operation on service {}", self.name)));
+        }
         match self.name.is_empty() || self.name.starts_with('-') || self.name.contains(['/', '\n']) {
             true => Err(Diagnostic::new(format!("`{}` is no name of a service", self.name))),
             false => Ok(()),
@@ -246,12 +305,45 @@ impl Service {
     fn script(&self, body: &str) -> Command {
         let text = |value: &Option<String>| quote(value.as_deref().unwrap_or(""));
         Command::shell(format!(
-            "name={} pattern={} arguments={} use={}\n{DETECT}{body}",
+            "name={} pattern={} arguments={} use={} levels={} runlevel={} daemonize={}\n{DETECT}{body}",
             quote(&self.name),
             text(&self.pattern),
             text(&self.arguments),
             self.manager(),
+            quote(&self.runlevels.join(" ")),
+            quote(self.runlevel.as_deref().unwrap_or("default")),
+            if self.daemonize { "yes" } else { "''" },
         ))
+    }
+
+    /// Returns how the probe says that it starts at boot, or does not.
+    fn boot(&self, enabled: bool) -> String {
+        let each = |on: &str| self.runlevels.iter().map(|level| format!("{level} {on}")).collect::<Vec<_>>().join(" ");
+        match (self.runlevels.is_empty(), enabled) {
+            (true, true) => "enabled".into(),
+            (true, false) => "disabled".into(),
+            (false, true) => each("on"),
+            (false, false) => each("off"),
+        }
+    }
+
+    /// Returns what `sysvinit` tells of the parts: whether each is changed.
+    fn status(&self, host: &View, (moves, boots): (bool, bool)) -> Value {
+        let part = |changed: bool| {
+            let done = changed && !host.is_check;
+            let said = if done { json!("") } else { Value::Null };
+            let code = if done { json!(0) } else { Value::Null };
+            json!({"changed": changed, "rc": code, "stdout": said, "stderr": said})
+        };
+        let mut status = json!({"enabled": part(boots)});
+        if !self.runlevels.is_empty() {
+            status["enabled"]["runlevels"] = json!(self.runlevels);
+        }
+        let again = matches!(self.state, Some(State::Restarted | State::Reloaded));
+        if let Some(state) = self.state {
+            status[format!("{state:?}").to_lowercase()] = part(moves || again);
+        }
+        status
     }
 
     fn manager(&self) -> &str {
@@ -271,6 +363,27 @@ impl Service {
         let made = places.iter().zip(nodes).find(|(_, node)| node.exists()).map(|((_, manager), _)| *manager);
         let fits = made.filter(|manager| [manager, &"auto"].contains(&&self.manager()));
         Ok(fits.map(|manager| format!("stopped, disabled ({manager})")))
+    }
+}
+
+/// Returns the run levels that a state at boot is about.
+fn levels(boot: &str) -> Vec<&str> {
+    if boot.contains(' ') { boot.split(' ').step_by(2).collect() } else { Vec::new() }
+}
+
+/// Returns the lines that make of one state at boot another.
+fn booting(from: &str, to: &str) -> String {
+    match to {
+        "enabled" => format!("boot=enable\n{ENABLE}"),
+        "disabled" => format!("boot=disable\n{ENABLE}"),
+        to => {
+            let (from, to): (Vec<_>, Vec<_>) = (from.split(' ').collect(), to.split(' ').collect());
+            let missing = |on: &str| {
+                let other = to.chunks(2).filter(|pair| pair[1] == on && !from.chunks(2).any(|there| there == *pair));
+                quote(&other.map(|pair| pair[0]).collect::<Vec<_>>().join(" "))
+            };
+            format!("on={} off={}\n{LEVELS}", missing("on"), missing("off"))
+        }
     }
 }
 

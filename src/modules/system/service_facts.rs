@@ -151,6 +151,12 @@ fn plan_over(found: &mut BTreeMap<String, Value>, name: &str, planned: &str) {
     let Some((running, rest)) = planned.split_once(", ") else { return };
     let Some((boot, manager)) = rest.split_once(" (") else { return };
     let manager = manager.trim_end_matches(')');
+    // With run levels it says of each whether it is on.
+    let boot = match boot.split_once(' ') {
+        Some(_) if boot.contains(" on") => "enabled",
+        Some(_) => "disabled",
+        None => boot,
+    };
     let unit = if manager == "systemd" && !name.contains('.') { full } else { name.to_string() };
     let name = known.unwrap_or(unit);
     match found.get_mut(&name) {

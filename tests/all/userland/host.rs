@@ -281,7 +281,7 @@ fn dropbear(directory: TempDir, archive: Archive, kind: &Kind) -> Host {
              mount --bind {dir}/stand-ins {dir}/root{dir}/stand-ins\n\
              mount --rbind /dev {dir}/root/dev\nmount -t proc proc {dir}/root/proc\n{}\n\
              chroot {dir}/root /bin/busybox --install -s\n\
-             for name in systemctl hostname sysctl iptables at atq atrm; do\n\
+             for name in systemctl service hostname sysctl iptables at atq atrm apk pkg; do\n\
              rm -f {dir}/root/bin/$name {dir}/root/sbin/$name {dir}/root/usr/bin/$name {dir}/root/usr/sbin/$name\n\
              ln -s {dir}/stand-ins/$name {dir}/root/usr/bin/$name\ndone\n\
              exec chroot {dir}/root /usr/sbin/dropbear -F -E -r /host_key -p 127.0.0.1:{port}",

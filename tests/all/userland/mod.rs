@@ -21,7 +21,9 @@ type Refused = &'static [(&'static str, &'static str)];
 const NOTHING: Refused = &[];
 const MISSING_TOOLS: Refused = &[
     ("apt", NO_APT),
+    ("archive", "neither sha256sum nor openssl is there"),
     ("debconf", "`new` has no debconf"),
+    ("dnf", NO_DNF),
     ("dpkg_selections", "`new` has no dpkg"),
     ("get_url", NO_WEB),
     ("git", NO_GIT),
@@ -44,6 +46,7 @@ const MISSING_TOOLS: Refused = &[
 const NO_SHADOW: Refused = &[
     ("apt", NO_APT),
     ("debconf", "`new` has no debconf"),
+    ("dnf", NO_DNF),
     ("dpkg_selections", "Failed to find package 'xinetd'"),
     ("timezone", "`new` has no time zone `Europe/Berlin`"),
     ("named_zone", "named: not found"),
@@ -63,6 +66,7 @@ const NO_SHADOW: Refused = &[
     ("zone_file", "rndc: not found"),
 ];
 const NO_APT: &str = "`new` has no apt, and no other package manager that is known";
+const NO_DNF: &str = "`new` has no dnf, and no other package manager that is known";
 const NO_GIT: &str = "`git` is not there";
 const NO_WEB: &str = "neither curl nor wget is there";
 const NO_CLIENT: &str = "there is neither `mariadb` nor `mysql`, the client";

@@ -24,6 +24,7 @@ mod tool;
 
 use members::Members;
 use options::Options;
+pub(super) use tool::SUM;
 use tool::{Archive, Format};
 
 pub const UNARCHIVE: Entry = Entry {

@@ -54,8 +54,10 @@ const UNZIP: &str = r#"unzip=$(command -v unzip) || {
 "#;
 
 /// Sets `$sum`, which prints a SHA-256 and what else it likes.
-const SUM: &str = r#"if command -v sha256sum >/dev/null; then sum=sha256sum
-elif command -v openssl >/dev/null; then sum='openssl dgst -sha256 -r'
+pub const SUM: &str = r#"works() { "$@" </dev/null >/dev/null 2>&1; }
+if works sha256sum; then sum=sha256sum
+elif works sha256 -q; then sum='sha256 -q'
+elif works openssl dgst -sha256 -r; then sum='openssl dgst -sha256 -r'
 elif command -v shasum >/dev/null; then sum='shasum -a 256'
 else echo 'neither sha256sum nor openssl is there to compare with' >&2; exit 127; fi
 "#;

@@ -439,7 +439,13 @@ async fn name_providers(
 #[async_trait]
 impl Module for Apt {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
-        let database = Database::of(host).await?;
+        self.plan_with(host, Database::of(host).await?).await
+    }
+}
+
+impl Apt {
+    /// The same where it is known what there is.
+    pub async fn plan_with(&self, host: &View, database: Database) -> Result<Planned, ModuleError> {
         let updated = !host.planned_accounts("lists").is_empty();
         let due = self.lists_are_due(&database, updated);
         let lists = if due || updated { Lists::New } else { Lists::There };
@@ -480,9 +486,7 @@ impl Module for Apt {
         }
         Ok(Planned { warnings: transaction.warnings(), ..Planned::new(changes, result) })
     }
-}
 
-impl Apt {
     /// Returns the options of apt that say how often what cannot be fetched is tried again.
     fn retries(&self) -> Vec<String> {
         let retries = format!("Acquire::Retries={}", self.fields.update_cache_retries.unwrap_or(5));

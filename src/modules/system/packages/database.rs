@@ -96,14 +96,20 @@ const STAMP: &str = "stamp() { cd /var/lib/apt && stat -c '%Y %y' lists periodic
 impl Database {
     /// Reads it in one exchange. A host without apt is an error that says what it has.
     pub async fn of(host: &View) -> Result<Database, ModuleError> {
+        Database::look(host).await?.map_err(|without| without.error(host))
+    }
+
+    /// Reads it, or says what the host has in its place.
+    pub async fn look(host: &View) -> Result<Result<Database, Without>, ModuleError> {
         let output = host.probe(&Command::shell(format!("{STAMP}{LOOK}stamp"))).await?.text();
-        let mut database = Database::read(&output).map_err(|why| match why {
-            Unusable::Without(others) => ModuleError::failed(format!("`{}` has no apt{others}", host.name)),
-            Unusable::Broken(why) => ModuleError::failed(format!("`{}`: {why}", host.name)),
-        })?;
+        let mut database = match Database::read(&output) {
+            Ok(database) => database,
+            Err(Unusable::Without(others)) => return Ok(Err(Without(others))),
+            Err(Unusable::Broken(why)) => return Err(ModuleError::failed(format!("`{}`: {why}", host.name))),
+        };
         let planned = host.planned_accounts("package").into_iter();
         database.planned = planned.map(|(name, text)| (name, State::read(&text))).collect();
-        Ok(database)
+        Ok(Ok(database))
     }
 
     fn read(output: &str) -> Result<Database, Unusable> {
@@ -111,11 +117,8 @@ impl Database {
         let sections: BTreeMap<&str, &str> = sections.collect();
         let section = |name: &str| sections.get(name).copied().unwrap_or("");
         if !sections.contains_key("architecture") {
-            let others = section("others").split_whitespace().collect::<Vec<_>>().join(", ");
-            return Err(Unusable::Without(match others.is_empty() {
-                true => ", and no other package manager that is known".into(),
-                false => format!(": it has {others}, which is not supported\nhint: use `command` with `creates`"),
-            }));
+            let others = section("others").split_whitespace().map(str::to_string);
+            return Err(Unusable::Without(others.collect()));
         }
         if section("interrupted").lines().any(|name| name.starts_with(|first: char| first.is_ascii_digit())) {
             return Err(Unusable::Broken(format!("dpkg was interrupted\n{CONFIGURE}")));
@@ -176,10 +179,24 @@ impl Database {
 /// What ends an interrupted or failed run of dpkg's (dpkg.1).
 const CONFIGURE: &str = "hint: `dpkg --configure -a` on the host ends it, or says what is wrong";
 
+/// A host has no apt, and these.
+#[derive(Debug)]
+pub struct Without(pub Vec<String>);
+
+impl Without {
+    pub fn error(&self, host: &View) -> ModuleError {
+        let others = match self.0.is_empty() {
+            true => ", and no other package manager that is known".into(),
+            false => format!(": it has {}\nhint: use `package`, or `command` with `creates`", self.0.join(", ")),
+        };
+        ModuleError::failed(format!("`{}` has no apt{others}", host.name))
+    }
+}
+
 #[derive(Debug, PartialEq)]
 enum Unusable {
-    /// No apt; what else there is, to be said behind that.
-    Without(String),
+    /// No apt; what else there is.
+    Without(Vec<String>),
     Broken(String),
 }
 
@@ -269,8 +286,8 @@ mod tests {
             Unusable::Without(others) => others,
             broken => panic!("{broken:?}"),
         };
-        assert!(without("dnf\nyum\n").starts_with(": it has dnf, yum, which is not supported"));
-        assert!(without("").contains("no other package manager"));
+        assert_eq!(without("dnf\nyum\n"), ["dnf", "yum"]);
+        assert!(without("").is_empty());
         let half = OUTPUT.replace("deinstall ok config-files", "install ok half-configured");
         assert_eq!(read(&half), Unusable::Broken(format!("package `gone` is half-configured\n{CONFIGURE}")));
         let interrupted = OUTPUT.replace("tmp.i", "0001\ntmp.i");

@@ -1,0 +1,204 @@
+//! Packages with a real dnf and rpm: a check that shows all that comes along, one run for it, and the way back.
+
+use crate::archive::Archive;
+use crate::etc::Etc;
+use crate::program::{Printed, Program, done};
+
+/// This machine with an rpm and a dnf of its own.
+struct Machine {
+    program: Program,
+    etc: Etc,
+    _packages: tempfile::TempDir,
+}
+
+impl Machine {
+    fn new(tasks: &str) -> Machine {
+        let (program, packages) = (Program::new(), tempfile::tempdir().unwrap());
+        let etc = Etc::below(&program.path("")).with(Archive::below(packages.path()));
+        program.file("hosts", "here ansible_connection=local\n");
+        let machine = Machine { program, etc, _packages: packages };
+        machine.tasks(tasks);
+        machine
+    }
+
+    fn tasks(&self, tasks: &str) {
+        let tasks: String = tasks.lines().map(|task| format!("    - {task}\n")).collect();
+        self.program.file("play.yml", &format!("- hosts: here\n  gather_facts: no\n  tasks:\n{tasks}"));
+    }
+
+    fn archive(&self) -> &Archive {
+        self.etc.archive().unwrap()
+    }
+
+    fn cutover(&self, words: &str) -> Printed {
+        let mut command = self.program.command();
+        command.args(words.split_whitespace());
+        self.program.printed(self.etc.around(&command).output().unwrap())
+    }
+
+    fn play(&self, flags: &str) -> Printed {
+        self.cutover(&format!("play -i hosts play.yml {flags}"))
+    }
+
+    /// Checks, runs, sees that both showed the same and that a second run has nothing to do.
+    fn done(&self) -> Printed {
+        let before = self.archive().rpms();
+        done(|flags| {
+            let printed = self.play(flags);
+            if flags.starts_with("--check") {
+                assert_eq!(self.archive().rpms(), before, "a check has changed packages");
+            }
+            printed
+        })
+    }
+
+    fn says(&self, task: &str, says: &str) {
+        self.tasks(task);
+        let printed = self.play("");
+        let text = printed.stdout + &printed.stderr;
+        assert!(printed.status != 0 && text.replace("\n    ", "\n").contains(says), "{task}: {says}\n{text}");
+    }
+}
+
+#[test]
+fn a_package_brings_its_dependency_in_one_run_of_dnf_and_both_go_again() {
+    let machine = Machine::new("ansible.builtin.dnf: {name: [server, extra]}");
+    let run = machine.done();
+    let diffs = run.diffs();
+    for line in ["--- package server\n", "+2.0-1\n", "--- package library\n", "+1.5-1\n", "+1:1.0-1\n"] {
+        assert!(diffs.contains(line), "{line}{diffs}");
+    }
+    assert!(diffs.contains(" install extra-1:1.0-1.noarch server-2.0-1.noarch"), "{diffs}");
+    let archive = machine.archive();
+    assert_eq!(archive.rpms(), "extra 1.0, library 1.5, server 2.0");
+    assert_eq!(std::fs::read_to_string(archive.opt().join("server/version")).unwrap(), "2.0\n");
+    machine.cutover("undo last").expect(0);
+    assert_eq!((archive.rpms().as_str(), archive.opt().read_dir().unwrap().count()), ("", 0));
+}
+
+#[test]
+fn versions_go_up_and_down_as_asked_and_back_as_far_as_the_repository_reaches() {
+    let machine = Machine::new("yum: {name: server-1.0}");
+    let archive = machine.archive();
+    machine.done();
+    for (task, after) in [
+        ("dnf: {name: server, state: latest}", "library 1.5, server 2.0"),
+        ("dnf5: {name: '*', state: latest}", "library 1.5, server 2.0"),
+        ("dnf: {name: 'server >= 1.5'}", "library 1.5, server 2.0"),
+        ("dnf: {name: rival, allowerasing: yes}", "rival 1.0"),
+        ("dnf: {name: server, state: absent}", ""),
+    ] {
+        machine.tasks(task);
+        machine.done();
+        assert_eq!(archive.rpms(), after, "{task}");
+        machine.cutover("undo last").expect(0);
+        assert_eq!(archive.rpms(), "server 1.0", "{task}");
+    }
+    for task in ["dnf: {name: server}", "dnf: {name: [server < 2, /opt/server]}", "dnf: {name: none, state: absent}"] {
+        machine.tasks(task);
+        assert!(machine.play("").expect(0).stdout.contains(" changed=0 "), "{task}");
+    }
+    // Not back by itself, and what came along goes only where that is asked for.
+    archive.sh("dnf -q -y install server-2.0");
+    machine.tasks("dnf: {name: server-1.0}");
+    assert!(machine.play("").expect(0).stdout.contains(" changed=0 "));
+    machine.tasks("dnf: {name: server-1.0, allow_downgrade: yes}");
+    machine.done();
+    assert_eq!(archive.rpms(), "library 1.5, server 1.0");
+    machine.tasks("dnf: {name: server, state: absent}");
+    machine.done();
+    assert_eq!(archive.rpms(), "library 1.5");
+    machine.tasks("dnf: {autoremove: yes}");
+    machine.done();
+    assert_eq!(archive.rpms(), "");
+
+    // One may be in the place of another.
+    archive.sh(&format!("rpm -i {}/old-1.0-1.noarch.rpm", archive.path("rpms").display()));
+    machine.tasks("dnf: {name: '*', state: latest}");
+    let diffs = machine.done().diffs();
+    assert!(diffs.contains("--- package old\n+++ package old\n-1.0-1\n+absent\n"), "{diffs}");
+    machine.cutover("undo last").expect(0);
+    assert_eq!(archive.rpms(), "old 1.0");
+    machine.tasks("dnf: {name: old, state: absent}");
+    machine.done();
+
+    // What the repository has no more stays gone, and that is said before.
+    archive.sh("dnf -q -y install server-1.0");
+    archive.sh(&format!("rm {}/server-1.0-1.noarch.rpm", archive.path("rpms").display()));
+    archive.add_rpm("server", "3.0", "");
+    machine.tasks("dnf: {name: server, state: latest, update_cache: yes}");
+    let run = machine.done();
+    assert!(run.stdout.contains("no repository has 1.0-1"), "{}", run.stdout);
+}
+
+#[test]
+fn each_task_of_a_check_stands_on_the_ones_before_it() {
+    let machine = Machine::new("dnf: {name: server}\ndnf: {name: [library, xinetd]}\ndnf: {name: xinetd}");
+    let check = machine.play("--check --diff").expect(0);
+    assert!(check.stdout.contains("would-change=2 "), "{}", check.stdout);
+    assert_eq!(check.diffs(), machine.play("--diff").expect(0).diffs());
+    machine.archive().forget();
+    machine.tasks("dnf: {name: server}\ndnf: {name: library, state: absent}");
+    let unknown = machine.play("--check").expect(0);
+    assert!(unknown.stdout.contains("what dnf does on top of the packages"), "{}", unknown.stdout);
+}
+
+#[test]
+fn what_dnf_cannot_do_is_said_with_what_to_do_and_what_it_tells_is_ansibles() {
+    let machine = Machine::new("dnf: {name: server-1.0}");
+    machine.done();
+    let before = machine.archive().rpms();
+    machine.says("dnf: {name: nope}", "No package nope available.");
+    machine.says("dnf: {name: rival}", "Depsolve Error occurred");
+    machine.says("dnf: {name: rival}", "hint: `allowerasing: true`");
+    machine.says("dnf: {name: rival, use_backend: dnf5}", "has no dnf5");
+    machine.says("dnf: {name: x, conf_file: /none}", "/none");
+    assert_eq!(machine.archive().rpms(), before);
+    machine.tasks(
+        "dnf: {name: [server], state: latest}\n  register: did\n\
+         debug: {msg: \"{{ did.results | sort | join(' ') }} {{ did.rc }}\"}\n\
+         dnf: {list: installed}\n  register: all\n\
+         debug: {msg: \"{{ all.results | map(attribute='envra') | sort | join(' ') }}\"}\n\
+         dnf: {list: server}\n  register: all\n\
+         debug: {msg: \"{{ all.results | map(attribute='yumstate') | unique | sort | join(' ') }}\"}\n\
+         dnf: {list: repos}\n  register: all\n\
+         debug: {msg: \"{{ all.results[0].repoid }} {{ all.results[0].state }}\"}\n\
+         dnf: {update_cache: yes}\n  register: all\n\
+         debug: {msg: \"{{ all.msg }} {{ all.changed }}\"}",
+    );
+    let text = std::fs::read_to_string(machine.program.path("play.yml"))
+        .unwrap()
+        .replace("    -   register", "      register");
+    machine.program.file("play.yml", &text);
+    let run = machine.play("").expect(0).stdout;
+    for says in [
+        "Installed: library-1.5-1.noarch Installed: server-2.0-1.noarch Removed: server-1.0-1.noarch 0",
+        "0:library-1.5-1.noarch 0:server-2.0-1.noarch",
+        "available installed",
+        "lab enabled",
+        "Cache updated False",
+    ] {
+        assert!(run.contains(says), "{says}\n{run}");
+    }
+}
+
+#[test]
+fn packages_are_downloaded_alone_and_come_from_files_and_into_other_roots() {
+    let machine = Machine::new("");
+    let directory = machine.program.path("got").display().to_string();
+    std::fs::create_dir(&directory).unwrap();
+    machine.tasks(&format!("dnf: {{name: server, download_only: yes, download_dir: {directory}}}"));
+    machine.done();
+    let mut found: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    found.sort();
+    assert_eq!(found, ["library-1.5-1.noarch.rpm", "server-2.0-1.noarch.rpm"]);
+    assert_eq!(machine.archive().rpms(), "");
+    machine.tasks(&format!("dnf: {{name: '{directory}/server-2.0-1.noarch.rpm', disable_gpg_check: yes}}"));
+    machine.done();
+    assert_eq!(machine.archive().rpms(), "library 1.5, server 2.0");
+    machine.cutover("undo last").expect(0);
+    let root = machine.program.path("root").display().to_string();
+    machine.tasks(&format!("dnf: {{name: xinetd, installroot: {root}, releasever: '1'}}"));
+    machine.done();
+    assert!(std::path::Path::new(&root).join("opt/xinetd/version").exists() && machine.archive().rpms().is_empty());
+}

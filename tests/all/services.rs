@@ -1,0 +1,149 @@
+//! Services of SysV init, with the real update-rc.d in an `/etc` of the test's own, and of OpenRC, with a stand-in for its programs.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::etc::Etc;
+use crate::program::{Printed, Program, done};
+
+/// `service` for one that is a file; what it is told is noted.
+const SERVICE: &str = "echo \"service $*\" >>DIR/told\ncase $2 in\n\
+    status) if [ -e DIR/running ]; then echo \"$1 is running\"; else echo \"$1 is stopped\"; exit 3; fi ;;\n\
+    start) : >DIR/running ;;\nstop) rm -f DIR/running ;;\nesac";
+
+/// The programs of OpenRC, as rc-service(8) and rc-update(8) say.
+const RC_SERVICE: &str = "echo \"rc-service $*\" >>DIR/told\ncase $2 in\n\
+    sshd) [ $1 = --exists ] ;;\n\
+    status) if [ -e DIR/crashed ]; then echo ' * status: crashed'; exit 32; fi; [ -e DIR/running ] || exit 3 ;;\n\
+    zap) rm DIR/crashed ;;\n\
+    start) [ ! -e DIR/crashed ] && : >DIR/running ;;\nstop) rm -f DIR/running ;;\nrestart | reload) [ -e DIR/running ] ;;\n*) exit 1 ;;\nesac";
+const RC_UPDATE: &str = "echo \"rc-update $*\" >>DIR/told\ncase $1 in\n\
+    show) [ ! -e DIR/in-$2 ] || echo \"                 sshd | $2\" ;;\n\
+    add) : >DIR/in-$3 ;;\ndel) rm DIR/in-$3 ;;\nesac";
+
+struct Machine {
+    program: Program,
+    etc: Etc,
+}
+
+impl Machine {
+    fn new(programs: &[(&str, &str)]) -> Machine {
+        let program = Program::new();
+        program.file("hosts", "here ansible_connection=local\n");
+        for (name, script) in programs {
+            let path = format!("bin/{name}");
+            let script = script.replace("DIR", &program.path("").display().to_string());
+            program.file(&path, &format!("#!/bin/sh\n{script}\n"));
+            std::fs::set_permissions(program.path(&path), std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let etc = Etc::below(&program.path(""));
+        Machine { program, etc }
+    }
+
+    fn task(&self, task: &str) -> &Machine {
+        self.program.file("play.yml", &format!("- hosts: here\n  gather_facts: no\n  tasks:\n    - {task}\n"));
+        let _ = std::fs::remove_file(self.program.path("told"));
+        self
+    }
+
+    fn cutover(&self, words: &str) -> Printed {
+        let path = format!("{}:{}", self.program.path("bin").display(), std::env::var("PATH").unwrap());
+        let mut command = self.program.command();
+        command.env("PATH", path).args(words.split_whitespace());
+        self.program.printed(self.etc.around(&command).output().unwrap())
+    }
+
+    fn play(&self, flags: &str) -> Printed {
+        self.cutover(&format!("play -i hosts play.yml {flags}"))
+    }
+
+    fn done(&self) -> Printed {
+        done(|flags| self.play(flags))
+    }
+
+    /// What the programs were told, without what only asks.
+    fn told(&self) -> String {
+        let text = std::fs::read_to_string(self.program.path("told")).unwrap_or_default();
+        let asks = ["status", "--exists", "show"];
+        text.lines().filter(|line| !asks.iter().any(|word| line.contains(word))).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The run levels in which a service starts.
+    fn levels(&self, name: &str) -> String {
+        let mut levels = self.etc_sh(&format!("ls -d /etc/rc?.d/S[0-9][0-9]{name} 2>/dev/null || :"));
+        levels.retain(|letter| letter.is_ascii_digit() || letter == '\n');
+        levels.lines().filter_map(|line| line.get(..1)).collect()
+    }
+
+    fn etc_sh(&self, script: &str) -> String {
+        let output = self.etc.command(&["/bin/sh", "-ec", script]).output().unwrap();
+        assert!(output.status.success(), "{script}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+#[test]
+fn run_levels_of_one_service_are_set_each_by_itself_and_taken_back() {
+    let machine = Machine::new(&[("service", SERVICE)]);
+    machine.etc_sh(
+        "printf '#!/bin/sh\\n### BEGIN INIT INFO\\n# Provides: lab\\n# Required-Start:\\n# Required-Stop:\\n\
+         # Default-Start: 2 3 4 5\\n# Default-Stop: 0 1 6\\n### END INIT INFO\\n' >/etc/init.d/lab; chmod 755 /etc/init.d/lab; \
+         update-rc.d lab defaults",
+    );
+    assert_eq!(machine.levels("lab"), "2345");
+    let run = machine.task("sysvinit: {name: lab, state: started, enabled: no, runlevels: [2, 5]}").done();
+    assert!(
+        run.diffs().contains("-stopped, 2 on 5 on (sysvinit)\n+running, 2 off 5 off (sysvinit)\n"),
+        "{}",
+        run.diffs()
+    );
+    assert_eq!((machine.levels("lab").as_str(), machine.told().as_str()), ("34", "service lab start"));
+    machine.cutover("undo last").expect(0);
+    assert_eq!(machine.levels("lab"), "2345");
+
+    // Without levels they are those of the script, and one that has no links gets them.
+    machine.etc_sh("rm /etc/rc?.d/*lab");
+    machine.task("ansible.builtin.sysvinit: {name: lab, enabled: yes, runlevels: ['3']}").done();
+    assert_eq!(machine.levels("lab"), "3");
+    machine.task("sysvinit: {name: lab, enabled: no}").done();
+    assert_eq!(machine.levels("lab"), "");
+}
+
+#[test]
+fn what_sysvinit_tells_is_what_it_does() {
+    let machine = Machine::new(&[("service", SERVICE)]);
+    machine.etc_sh("printf '#!/bin/sh\\n' >/etc/init.d/lab; chmod 755 /etc/init.d/lab");
+    let told = "\n      register: did\n    - debug: {msg: \"{{ did.name }} {{ did.status.restarted.changed }} {{ did.status.enabled.changed }}\"}";
+    machine.task(&format!("sysvinit: {{name: lab, state: restarted, sleep: 0, arguments: now, daemonize: yes}}{told}"));
+    let run = machine.play("").expect(0);
+    assert!(run.stdout.contains("lab True False") && run.stdout.contains(" changed=1 "), "{}", run.stdout);
+    assert_eq!(machine.told(), "service lab start now");
+    machine
+        .task(&format!("sysvinit: {{name: lab, state: restarted, sleep: 0, arguments: now}}{told}"))
+        .play("")
+        .expect(0);
+    assert_eq!(machine.told(), "service lab stop now, service lab start now");
+    let missing = machine.task("sysvinit: {name: none, state: started}").play("").expect(2);
+    assert!(missing.stdout.contains("Could not find the requested service none"), "{}", missing.stdout);
+    let wrong = machine.task("sysvinit: {name: lab, enabled: yes, runlevels: [9x]}").play("").expect(1);
+    assert!(wrong.stderr.contains("`9x` is no run level"), "{}", wrong.stderr);
+}
+
+#[test]
+fn openrc_is_found_by_its_programs_and_a_crashed_service_starts_again() {
+    let machine = Machine::new(&[("rc-service", RC_SERVICE), ("rc-update", RC_UPDATE)]);
+    for (manager, level) in [("openrc", "default"), ("auto", "boot")] {
+        let (using, at) = (format!("use: {manager}"), format!("runlevel: {level}"));
+        std::fs::write(machine.program.path("crashed"), "").unwrap();
+        let run = machine.task(&format!("service: {{name: sshd, state: started, enabled: yes, {using}, {at}}}")).done();
+        assert!(run.diffs().contains("-stopped, disabled (openrc)\n+running, enabled (openrc)\n"), "{}", run.diffs());
+        let expected = format!("rc-update add sshd {level}, rc-service sshd zap, rc-service sshd start");
+        assert_eq!(machine.told(), expected);
+        machine.task(&format!("service: {{name: sshd, state: reloaded, {using}}}")).play("").expect(0);
+        assert_eq!(machine.told(), "rc-service sshd reload");
+        machine.task(&format!("service: {{name: sshd, state: stopped, enabled: no, {using}, {at}}}")).done();
+        assert_eq!(machine.told(), format!("rc-update del sshd {level}, rc-service sshd stop"));
+        machine.cutover("undo last").expect(0);
+        assert!(machine.program.path("running").exists() && machine.program.path(&format!("in-{level}")).exists());
+        machine.play("").expect(0);
+    }
+}
