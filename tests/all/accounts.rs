@@ -293,3 +293,23 @@ fn only_root_changes_accounts_and_anybody_may_find_them_as_they_are() {
     let printed = run("    - group: {name: boxes}\n").expect(2);
     assert!(printed.stdout.contains("only root may change accounts"), "{}", printed.stdout);
 }
+
+#[test]
+fn the_days_of_a_password_are_set_for_old_and_new_users_and_go_back() {
+    let machine = Machine::new(
+        "    - user: {name: ann, password_expire_max: 90, password_expire_warn: 14}\n    \
+         - user: {name: eve, create_home: no, uid: 2601, password_expire_min: 7, password_expire_account_disable: 30}\n",
+    );
+    machine.etc.sh("useradd -u 2600 -M ann; chage -m 1 -M 60 ann");
+    let days = |name: &str| machine.line("shadow", name).split(':').skip(3).take(4).collect::<Vec<_>>().join(":");
+    assert_eq!(days("ann"), "1:60:7:");
+    let run = machine.done();
+    assert!(
+        run.stdout.contains("-min 1, max 60, warn 7, inactive -1\n+min 1, max 90, warn 14, inactive -1"),
+        "{}",
+        run.stdout
+    );
+    assert_eq!((days("ann"), days("eve")), ("1:90:14:".to_string(), "7:99999:7:30".to_string()));
+    machine.cutover("undo last").expect(0);
+    assert_eq!((days("ann"), machine.etc.line("passwd", "eve")), ("1:60:7:".to_string(), None));
+}

@@ -11,7 +11,7 @@ use super::account::Account;
 /// Each line begins with a letter: a tool (`t`), a user (`u`), a group (`g`), a setting of login.defs(5) (`l`), a default of
 /// useradd (`d`). It is the same script for every account, so that it is asked once.
 const PROBE: &str = r#"PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-for tool in useradd usermod userdel groupadd groupmod groupdel gpasswd chpasswd; do
+for tool in useradd usermod userdel groupadd groupmod groupdel gpasswd chpasswd chage; do
   path=$(command -v "$tool") && echo "t $tool $path"
 done
 users=$(getent passwd 2>/dev/null) || users=$(cat /etc/passwd)

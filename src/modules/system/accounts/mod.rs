@@ -1,6 +1,7 @@
 //! Users and groups, made with the host's own tools: `group` and `user`.
 
 mod account;
+mod ages;
 mod authorized_key;
 mod database;
 mod group;

@@ -12,6 +12,7 @@ use crate::transport::command::quote;
 use crate::transport::{Command, Owner, Permissions, Want};
 
 use super::account::{self, Account};
+use super::ages::{self, Ages};
 use super::database::{Database, Kind};
 use super::group;
 use super::password::{self, Hash};
@@ -20,7 +21,7 @@ use super::{home, is_name};
 pub const USER: Entry = Entry {
     name: "user",
     summary: "Makes sure that a user is there, with its groups, home and password, or is not",
-    arguments: &[ARGUMENTS],
+    arguments: &[ARGUMENTS, ages::ARGUMENTS],
     free_form: None,
     example: "\
 - name: ann keeps the mailboxes
@@ -37,7 +38,6 @@ pub const USER: Entry = Entry {
 type Type = crate::modules::Kind;
 
 const KEYS: &str = "a key is made where it is used: `command: ssh-keygen ... creates=...` as that user";
-const AGES: &str = "the ages of passwords are set with `command: chage ...`";
 const ELSEWHERE: &str = "it belongs to another system than those whose accounts are managed";
 
 const ARGUMENTS: &[Argument] = &[
@@ -73,10 +73,6 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new("ssh_key_file", Type::Path, "").refused(KEYS),
     Argument::new("ssh_key_passphrase", Type::Text, "").refused(KEYS),
     Argument::new("ssh_key_type", Type::Text, "").refused(KEYS),
-    Argument::new("password_expire_max", Type::Int, "").refused(AGES),
-    Argument::new("password_expire_min", Type::Int, "").refused(AGES),
-    Argument::new("password_expire_warn", Type::Int, "").refused(AGES),
-    Argument::new("password_expire_account_disable", Type::Int, "").refused(AGES),
     Argument::new("seuser", Type::Text, "").refused("users of SELinux are set with `command: semanage login ...`"),
     Argument::new(
         "local",
@@ -126,6 +122,8 @@ struct User {
     uid_max: Option<u32>,
     #[serde(default)]
     local: bool,
+    #[serde(flatten)]
+    ages: Ages,
 }
 
 fn yes() -> bool {
@@ -209,6 +207,7 @@ impl User {
         changes.extend(self.change(database, (old.as_ref(), &new), own_group)?);
         changes.extend(old_home);
         changes.extend(self.password(host, database, old.is_none(), &mut warnings).await?);
+        changes.extend(self.ages.change((host, database), (&self.name, old.is_none())).await?);
         if self.create_home && !moved {
             changes.extend(self.home(host, database, (old.is_none(), &new)).await?);
         }
