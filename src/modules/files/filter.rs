@@ -1,6 +1,6 @@
 //! Which paths a synchronization leaves alone: `--exclude` and `--include` as rsync reads them (rsync.1, "Filter rules").
 
-use fancy_regex::Regex;
+use globset::{GlobBuilder, GlobMatcher};
 
 use crate::error::Diagnostic;
 
@@ -12,7 +12,7 @@ pub struct Filter(Vec<Rule>);
 struct Rule {
     includes: bool,
     directories_only: bool,
-    pattern: Regex,
+    pattern: GlobMatcher,
 }
 
 impl Filter {
@@ -24,48 +24,37 @@ impl Filter {
         if text.is_empty() {
             return Err(Diagnostic::new(format!("`{pattern}` excludes everything or nothing: write `*` or a name")));
         }
-        let wrong = |error: fancy_regex::Error| {
+        let wrong = |error: globset::Error| {
             Diagnostic::new(format!("`{pattern}` is no pattern of rsync")).hint(error.to_string())
         };
-        let pattern = Regex::new(&translated(text)).map_err(wrong)?;
+        let glob = GlobBuilder::new(&translated(text))
+            .literal_separator(true)
+            .backslash_escape(true)
+            .empty_alternates(true)
+            .build();
+        let pattern = glob.map_err(wrong)?.compile_matcher();
         self.0.push(Rule { includes, directories_only, pattern });
         Ok(())
     }
 
     /// Says whether a path, relative to what is transferred, is left alone. Callers leave alone what is below a directory that is.
     pub fn leaves_out(&self, path: &str, is_directory: bool) -> bool {
-        let matches =
-            |rule: &&Rule| (is_directory || !rule.directories_only) && rule.pattern.is_match(path).unwrap_or(false);
+        let matches = |rule: &&Rule| (is_directory || !rule.directories_only) && rule.pattern.is_match(path);
         self.0.iter().find(matches).is_some_and(|rule| !rule.includes)
     }
 }
 
-/// A pattern with a slash at its start is about the whole path, any other about its end.
+/// A pattern with a slash at its start is about the whole path, any other about its end. Braces mean themselves.
 fn translated(pattern: &str) -> String {
     let (start, rest) = match pattern.strip_prefix('/') {
-        Some(rest) => ("^", rest),
-        None => ("(?:^|/)", pattern),
+        Some(rest) => ("", rest),
+        None => ("**/", pattern),
     };
     let (rest, below) = match rest.strip_suffix("/***") {
-        Some(rest) => (rest, "(?:/.*)?"),
+        Some(rest) => (rest, "{,/**}"),
         None => (rest, ""),
     };
-    let mut text = String::from("(?s)") + start;
-    let mut letters = rest.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '*' if letters.next_if_eq(&'*').is_some() => text.push_str(".*"),
-            '*' => text.push_str("[^/]*"),
-            '?' => text.push_str("[^/]"),
-            '[' => {
-                let class: String = letters.by_ref().take_while(|letter| *letter != ']').collect();
-                text.push_str(&format!("[{}]", class.replacen('!', "^", usize::from(class.starts_with('!')))));
-            }
-            '\\' => text.push_str(&fancy_regex::escape(&letters.next().unwrap_or('\\').to_string())),
-            other => text.push_str(&fancy_regex::escape(&other.to_string())),
-        }
-    }
-    text + below + "$"
+    format!("{start}{}{below}", rest.replace('{', "[{]").replace('}', "[}]"))
 }
 
 #[cfg(test)]
