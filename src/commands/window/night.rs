@@ -278,7 +278,7 @@ impl Going<'_> {
         }
         let mut arguments = self.night.play(&batch.pair.old, stages, &batch.domains);
         // A domain is retired long after its names were switched.
-        let more = serde_json::json!({ "not_moved": self.window.not_moved(batch), "dns_moved": true });
+        let more = serde_json::json!({ "not_moved": self.window.not_moved(batch), "switched_before": true });
         arguments.extra_vars.push(more.to_string());
         let recap = match play::ran(&arguments, &self.passwords).await? {
             Ok(recap) => recap,
