@@ -44,9 +44,11 @@ impl Tool {
 /// Returns a script that is to speak English and to ask nothing.
 pub fn quiet(script: &str) -> Command {
     let mut command = Command::shell(script);
-    command.environment = [("LC_ALL", "C"), ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")]
-        .map(|(name, value)| (name.to_string(), value.to_string()))
-        .to_vec();
+    // Python's gettext asks LANGUAGE before the others.
+    command.environment =
+        [("LC_ALL", "C"), ("LANGUAGE", "C"), ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")]
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .to_vec();
     command
 }
 
