@@ -215,14 +215,19 @@ impl Installation {
         }
     }
 
+    /// Returns the assignments whose homes are a directory or below it, each with the rest of its path.
+    fn assigned_below<'a>(&'a self, directory: &str) -> impl Iterator<Item = (&'a Assignment, &'a str)> {
+        self.assign.iter().filter_map(move |line| {
+            let rest = line.home.strip_prefix(directory)?;
+            (rest.is_empty() || rest.starts_with('/')).then_some((line, rest))
+        })
+    }
+
     /// Returns every address that is known of a domain: its accounts, mailboxes and `.qmail-EXT` files.
     fn addresses<'a>(&'a self, domain: &'a str) -> BTreeSet<String> {
         let home = format!("{}/{domain}", self.mailnames);
         let below = format!("{domain}/");
-        let assigned = self.assign.iter().filter(|line| {
-            line.kind == '='
-                && line.home.strip_prefix(&home).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        });
+        let assigned = self.assigned_below(&home).map(|(line, _)| line).filter(|line| line.kind == '=');
         let mailboxes = self.mailboxes.keys().filter_map(|path| path.strip_prefix(&below));
         let files = self.dot_qmails.iter().filter_map(|path| path.strip_prefix(&below)?.strip_prefix(".qmail-"));
         // qmail-local writes a dot of the address as a colon; `-default` is of no one address.
@@ -261,10 +266,7 @@ impl Installation {
     /// Returns the number of a domain, by the lines of `users/assign` for its mailboxes; it stays there while mail goes elsewhere.
     fn number(&self, domain: &str) -> Option<&str> {
         let home = format!("{}/{domain}", self.mailnames);
-        let mut lines = self
-            .assign
-            .iter()
-            .filter(|line| line.home.strip_prefix(&home).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+        let mut lines = self.assigned_below(&home).map(|(line, _)| line);
         let prefix = lines.next()?.prefix.as_str();
         lines.all(|line| line.prefix == prefix).then_some(prefix)
     }
@@ -308,11 +310,7 @@ impl Installation {
             }
             let home = format!("{}/{domain}", self.mailnames);
             homes.push(json!({"source": home, "dest": format!("{}/{domain}", here.mailnames)}));
-            let ours = self.assign.iter().filter_map(|line| {
-                let rest = line.home.strip_prefix(&home)?;
-                (rest.is_empty() || rest.starts_with('/')).then_some((line, rest))
-            });
-            for (line, rest) in ours {
+            for (line, rest) in self.assigned_below(&home) {
                 let user = given.owner.as_deref().unwrap_or(&line.user);
                 assign.push(json!({
                     "key": format!("{}{prefix}-{}", line.kind, line.local),
