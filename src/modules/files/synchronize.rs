@@ -15,9 +15,9 @@ use crate::transport::name::from_local;
 use crate::transport::{Body, Content, Links, Node, Owner, PathChange, Permissions, TransportError, Want};
 
 use super::copy::where_content_differs;
-use super::filter::Filter;
-use super::mode::{Current, Mode};
+use super::mode::Current;
 use super::place::{Place, absolute, base_name, join, parent};
+use super::rsync::Options;
 
 const OF_RSYNC: &str = "This is of rsync's own way to the host, which Cutover does not need.";
 
@@ -103,88 +103,6 @@ struct Given {
 struct Synchronize {
     given: Given,
     options: Options,
-}
-
-/// What `rsync_opts` ask for.
-#[derive(Debug, Default)]
-struct Options {
-    filter: Filter,
-    owner: Option<String>,
-    group: Option<String>,
-    modes: Vec<(Of, Mode)>,
-}
-
-/// What a mode is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Of {
-    All,
-    Directories,
-    Files,
-}
-
-/// Options of rsync that change nothing of what is transferred, or ask for what is so anyhow.
-const WITHOUT_EFFECT: [&str; 18] = [
-    "-c",
-    "-h",
-    "-q",
-    "-v",
-    "-z",
-    "-O",
-    "--checksum",
-    "--compress",
-    "--human-readable",
-    "--itemize-changes",
-    "--no-motd",
-    "--omit-dir-times",
-    "--partial",
-    "--progress",
-    "--quiet",
-    "--stats",
-    "--verbose",
-    "-a",
-];
-
-impl Options {
-    fn read(words: &[String]) -> Result<Options, Diagnostic> {
-        let mut options = Options::default();
-        let mut words = words.iter().flat_map(|word| word.splitn(2, ' ')).map(str::trim);
-        while let Some(word) = words.next() {
-            if WITHOUT_EFFECT.contains(&word) {
-                continue;
-            }
-            let (name, value) = match word.split_once('=') {
-                Some((name, value)) => (name, Some(value)),
-                None => (word, None),
-            };
-            let known = matches!(name, "--exclude" | "--include" | "--chown" | "--chmod");
-            let Some(value) = value.or_else(|| if known { words.next() } else { None }).filter(|_| known) else {
-                let error = Diagnostic::new(format!("`{word}` in `rsync_opts` is nothing that `synchronize` does"));
-                return Err(error.hint(
-                    "`--exclude`, `--include`, `--chown` and `--chmod` are; for more, run rsync with `command`",
-                ));
-            };
-            let value = value.trim_matches(['\'', '"']);
-            match name {
-                "--chown" => {
-                    let (owner, group) = value.split_once(':').unwrap_or((value, ""));
-                    let some = |name: &str| (!name.is_empty()).then(|| name.to_string());
-                    (options.owner, options.group) = (some(owner), some(group));
-                }
-                "--chmod" => {
-                    for one in value.split(',') {
-                        let (of, text) = match (one.strip_prefix('D'), one.strip_prefix('F')) {
-                            (Some(text), _) => (Of::Directories, text),
-                            (_, Some(text)) => (Of::Files, text),
-                            _ => (Of::All, one),
-                        };
-                        options.modes.push((of, Mode::parse(text)?));
-                    }
-                }
-                name => options.filter.add(name == "--include", value)?,
-            }
-        }
-        Ok(options)
-    }
 }
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
@@ -336,10 +254,7 @@ impl Synchronize {
             for entry in entries {
                 let below = entry.path[root.len()..].trim_start_matches('/');
                 let relative = if name.is_empty() { below.to_string() } else { format!("{name}/{below}") };
-                let is_below = left_out
-                    .iter()
-                    .any(|out| relative.strip_prefix(out.as_str()).is_some_and(|rest| rest.starts_with('/')));
-                if is_below {
+                if left_out.iter().any(|out| is_below(&relative, out)) {
                     continue;
                 }
                 match self.options.filter.leaves_out(&relative, entry.node.is_directory()) {
@@ -386,33 +301,24 @@ impl Synchronize {
         let Some(root) = wanted.first().filter(|root| self.given.delete && root.node.is_directory()) else {
             return Ok(Vec::new());
         };
-        let keeps: BTreeMap<&str, bool> =
-            wanted.iter().map(|wanted| (wanted.path.as_str(), wanted.node.is_directory())).collect();
+        let keeps: BTreeSet<&str> = wanted.iter().map(|wanted| wanted.path.as_str()).collect();
         let (mut gone, mut protected): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
         for entry in ways.dest.list(&root.path, None).await? {
             let below = entry.path[root.path.len()..].trim_start_matches('/');
             let relative = if root.name.is_empty() { below.to_string() } else { format!("{}/{below}", root.name) };
-            let is_in = |list: &[String]| {
-                list.iter().any(|one| entry.path.strip_prefix(one.as_str()).is_some_and(|rest| rest.starts_with('/')))
-            };
-            if is_in(&protected) {
+            if protected.iter().any(|kept| is_below(&entry.path, kept)) {
                 continue;
             }
             if self.options.filter.leaves_out(&relative, entry.node.is_directory()) {
                 protected.push(entry.path);
                 continue;
             }
-            // A directory that is to be a file goes with all that is in it.
-            match keeps.get(entry.path.as_str()) {
-                Some(is_directory) if *is_directory || !entry.node.is_directory() => {}
-                Some(_) => {}
-                None => gone.push(entry.path),
+            if !keeps.contains(entry.path.as_str()) {
+                gone.push(entry.path);
             }
         }
         // What is left alone keeps the directories that it is in.
-        gone.retain(|path| {
-            !protected.iter().any(|kept| kept.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('/')))
-        });
+        gone.retain(|path| !protected.iter().any(|kept| is_below(kept, path)));
         gone.reverse();
         let paths: Vec<_> = gone.into_iter().map(|path| (path, Links::Keep)).collect();
         let nodes = ways.dest.look_all(&paths, Want::Content).await?;
@@ -461,10 +367,8 @@ impl Synchronize {
             permissions.group = owners.owner(("group", name), None).await?;
         }
         let directory = node.is_directory();
-        for (of, mode) in &self.options.modes {
-            if *of == Of::All || (*of == Of::Directories) == directory {
-                permissions.mode = mode.apply(Current { mode: permissions.mode, directory, umask: identity.umask });
-            }
+        for mode in self.options.modes(directory) {
+            permissions.mode = mode.apply(Current { mode: permissions.mode, directory, umask: identity.umask });
         }
         Ok(match node {
             Node::File { content, modified, .. } => {
@@ -478,6 +382,11 @@ impl Synchronize {
             other => other.clone(),
         })
     }
+}
+
+/// Says whether a path is below a directory.
+fn is_below(path: &str, directory: &str) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// The owners where the files go, each name asked for once.

@@ -1,10 +1,100 @@
-//! Which paths a synchronization leaves alone: `--exclude` and `--include` as rsync reads them (rsync.1, "Filter rules").
+//! What a synchronization is told in the words of rsync (rsync.1): which paths it leaves alone, and whose the others become.
 
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::error::Diagnostic;
 
-/// Rules in order; the first that a path matches decides.
+use super::mode::Mode;
+
+/// What `rsync_opts` ask for.
+#[derive(Debug, Default)]
+pub struct Options {
+    pub filter: Filter,
+    pub owner: Option<String>,
+    pub group: Option<String>,
+    modes: Vec<(Of, Mode)>,
+}
+
+/// What a mode is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Of {
+    All,
+    Directories,
+    Files,
+}
+
+/// Options of rsync that change nothing of what is transferred, or ask for what is so anyhow.
+const WITHOUT_EFFECT: [&str; 18] = [
+    "-c",
+    "-h",
+    "-q",
+    "-v",
+    "-z",
+    "-O",
+    "--checksum",
+    "--compress",
+    "--human-readable",
+    "--itemize-changes",
+    "--no-motd",
+    "--omit-dir-times",
+    "--partial",
+    "--progress",
+    "--quiet",
+    "--stats",
+    "--verbose",
+    "-a",
+];
+
+impl Options {
+    pub fn read(words: &[String]) -> Result<Options, Diagnostic> {
+        let mut options = Options::default();
+        let mut words = words.iter().flat_map(|word| word.splitn(2, ' ')).map(str::trim);
+        while let Some(word) = words.next() {
+            if WITHOUT_EFFECT.contains(&word) {
+                continue;
+            }
+            let (name, value) = match word.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (word, None),
+            };
+            let known = matches!(name, "--exclude" | "--include" | "--chown" | "--chmod");
+            let Some(value) = value.or_else(|| if known { words.next() } else { None }).filter(|_| known) else {
+                let error = Diagnostic::new(format!("`{word}` in `rsync_opts` is nothing that `synchronize` does"));
+                return Err(error.hint(
+                    "`--exclude`, `--include`, `--chown` and `--chmod` are; for more, run rsync with `command`",
+                ));
+            };
+            let value = value.trim_matches(['\'', '"']);
+            match name {
+                "--chown" => {
+                    let (owner, group) = value.split_once(':').unwrap_or((value, ""));
+                    let some = |name: &str| (!name.is_empty()).then(|| name.to_string());
+                    (options.owner, options.group) = (some(owner), some(group));
+                }
+                "--chmod" => {
+                    for one in value.split(',') {
+                        let (of, text) = match (one.strip_prefix('D'), one.strip_prefix('F')) {
+                            (Some(text), _) => (Of::Directories, text),
+                            (_, Some(text)) => (Of::Files, text),
+                            _ => (Of::All, one),
+                        };
+                        options.modes.push((of, Mode::parse(text)?));
+                    }
+                }
+                name => options.filter.add(name == "--include", value)?,
+            }
+        }
+        Ok(options)
+    }
+
+    /// Returns the modes that a directory or a file gets, in order.
+    pub fn modes(&self, directory: bool) -> impl Iterator<Item = &Mode> {
+        let meant = move |of: Of| of == Of::All || (of == Of::Directories) == directory;
+        self.modes.iter().filter(move |(of, _)| meant(*of)).map(|(_, mode)| mode)
+    }
+}
+
+/// `--exclude` and `--include`: rules in order; the first that a path matches decides.
 #[derive(Debug, Default)]
 pub struct Filter(Vec<Rule>);
 
