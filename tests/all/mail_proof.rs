@@ -174,8 +174,7 @@ impl Hosts {
     }
 
     fn script(&self, name: &str, text: &str) {
-        self.program.file(name, &format!("#!/bin/sh\n{text}\n"));
-        fs::set_permissions(self.program.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+        self.program.script(name, text);
     }
 
     fn stage(&self, name: &str, flags: &str) -> Printed {

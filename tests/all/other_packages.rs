@@ -1,7 +1,5 @@
 //! Packages of Alpine's and of FreeBSD's: what their programs are told, with stand-ins that note it, and what `package` takes.
 
-use std::os::unix::fs::PermissionsExt as _;
-
 use crate::program::{Printed, Program, done};
 
 /// apk as its manual says, with `server` and the `library` that it needs.
@@ -66,10 +64,7 @@ impl Machine {
         let program = Program::new();
         program.file("hosts", "here ansible_connection=local\n");
         for (name, script) in programs {
-            let path = format!("bin/{name}");
-            let script = script.replace("DIR", program.path("").display().to_string().trim_end_matches('/'));
-            program.file(&path, &format!("#!/bin/sh\n{script}\n"));
-            std::fs::set_permissions(program.path(&path), std::fs::Permissions::from_mode(0o755)).unwrap();
+            program.script(&format!("bin/{name}"), script);
         }
         Machine(program)
     }

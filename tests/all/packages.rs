@@ -4,49 +4,55 @@ use crate::archive::Archive;
 use crate::etc::Etc;
 use crate::program::{Printed, Program, done};
 
-/// This machine with a dpkg and an apt of its own.
-struct Machine {
-    program: Program,
-    etc: Etc,
+/// This machine with packages of its own: those of a dpkg and an apt, or of an rpm and a dnf.
+pub struct Machine {
+    pub program: Program,
+    pub etc: Etc,
+    /// Says which are installed.
+    installed: fn(&Archive) -> String,
     _packages: tempfile::TempDir,
 }
 
 impl Machine {
     fn new(tasks: &str) -> Machine {
+        Machine::of(Archive::installed, tasks)
+    }
+
+    pub fn of(installed: fn(&Archive) -> String, tasks: &str) -> Machine {
         let (program, packages) = (Program::new(), tempfile::tempdir().unwrap());
         let etc = Etc::below(&program.path("")).with(Archive::below(packages.path()));
         program.file("hosts", "here ansible_connection=local\n");
-        let machine = Machine { program, etc, _packages: packages };
+        let machine = Machine { program, etc, installed, _packages: packages };
         machine.tasks(tasks);
         machine
     }
 
-    fn tasks(&self, tasks: &str) {
+    pub fn tasks(&self, tasks: &str) {
         let tasks: String = tasks.lines().map(|task| format!("    - {task}\n")).collect();
         self.program.file("play.yml", &format!("- hosts: here\n  gather_facts: no\n  tasks:\n{tasks}"));
     }
 
-    fn archive(&self) -> &Archive {
+    pub fn archive(&self) -> &Archive {
         self.etc.archive().unwrap()
     }
 
-    fn cutover(&self, words: &str) -> Printed {
+    pub fn cutover(&self, words: &str) -> Printed {
         let mut command = self.program.command();
         command.args(words.split_whitespace());
         self.program.printed(self.etc.around(&command).output().unwrap())
     }
 
-    fn play(&self, flags: &str) -> Printed {
+    pub fn play(&self, flags: &str) -> Printed {
         self.cutover(&format!("play -i hosts play.yml {flags}"))
     }
 
     /// Checks, runs, sees that both showed the same and that a second run has nothing to do.
-    fn done(&self) -> Printed {
-        let before = self.archive().installed();
+    pub fn done(&self) -> Printed {
+        let before = (self.installed)(self.archive());
         done(|flags| {
             let printed = self.play(flags);
             if flags.starts_with("--check") {
-                assert_eq!(self.archive().installed(), before, "a check has changed packages");
+                assert_eq!((self.installed)(self.archive()), before, "a check has changed packages");
             }
             printed
         })

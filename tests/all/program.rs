@@ -63,6 +63,14 @@ impl Program {
         self
     }
 
+    /// Writes a script of a shell that can be run; `DIR` in it is the test's directory.
+    pub fn script(&self, name: &str, text: &str) -> &Program {
+        let text = text.replace("DIR", self.path("").display().to_string().trim_end_matches('/'));
+        self.file(name, &format!("#!/bin/sh\n{text}\n"));
+        std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+        self
+    }
+
     pub fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap()
     }

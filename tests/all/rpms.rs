@@ -1,68 +1,23 @@
 //! Packages with a real dnf and rpm: a check that shows all that comes along, one run for it, and the way back.
 
 use crate::archive::Archive;
-use crate::etc::Etc;
-use crate::program::{Printed, Program, done};
+use crate::packages::Machine;
 
 /// This machine with an rpm and a dnf of its own.
-struct Machine {
-    program: Program,
-    etc: Etc,
-    _packages: tempfile::TempDir,
+fn machine(tasks: &str) -> Machine {
+    Machine::of(Archive::rpms, tasks)
 }
 
-impl Machine {
-    fn new(tasks: &str) -> Machine {
-        let (program, packages) = (Program::new(), tempfile::tempdir().unwrap());
-        let etc = Etc::below(&program.path("")).with(Archive::below(packages.path()));
-        program.file("hosts", "here ansible_connection=local\n");
-        let machine = Machine { program, etc, _packages: packages };
-        machine.tasks(tasks);
-        machine
-    }
-
-    fn tasks(&self, tasks: &str) {
-        let tasks: String = tasks.lines().map(|task| format!("    - {task}\n")).collect();
-        self.program.file("play.yml", &format!("- hosts: here\n  gather_facts: no\n  tasks:\n{tasks}"));
-    }
-
-    fn archive(&self) -> &Archive {
-        self.etc.archive().unwrap()
-    }
-
-    fn cutover(&self, words: &str) -> Printed {
-        let mut command = self.program.command();
-        command.args(words.split_whitespace());
-        self.program.printed(self.etc.around(&command).output().unwrap())
-    }
-
-    fn play(&self, flags: &str) -> Printed {
-        self.cutover(&format!("play -i hosts play.yml {flags}"))
-    }
-
-    /// Checks, runs, sees that both showed the same and that a second run has nothing to do.
-    fn done(&self) -> Printed {
-        let before = self.archive().rpms();
-        done(|flags| {
-            let printed = self.play(flags);
-            if flags.starts_with("--check") {
-                assert_eq!(self.archive().rpms(), before, "a check has changed packages");
-            }
-            printed
-        })
-    }
-
-    fn says(&self, task: &str, says: &str) {
-        self.tasks(task);
-        let printed = self.play("");
-        let text = printed.stdout + &printed.stderr;
-        assert!(printed.status != 0 && text.replace("\n    ", "\n").contains(says), "{task}: {says}\n{text}");
-    }
+fn says(machine: &Machine, task: &str, says: &str) {
+    machine.tasks(task);
+    let printed = machine.play("");
+    let text = printed.stdout + &printed.stderr;
+    assert!(printed.status != 0 && text.replace("\n    ", "\n").contains(says), "{task}: {says}\n{text}");
 }
 
 #[test]
 fn a_package_brings_its_dependency_in_one_run_of_dnf_and_both_go_again() {
-    let machine = Machine::new("ansible.builtin.dnf: {name: [server, extra]}");
+    let machine = machine("ansible.builtin.dnf: {name: [server, extra]}");
     let run = machine.done();
     let diffs = run.diffs();
     for line in ["--- package server\n", "+2.0-1\n", "--- package library\n", "+1.5-1\n", "+1:1.0-1\n"] {
@@ -78,7 +33,7 @@ fn a_package_brings_its_dependency_in_one_run_of_dnf_and_both_go_again() {
 
 #[test]
 fn versions_go_up_and_down_as_asked_and_back_as_far_as_the_repository_reaches() {
-    let machine = Machine::new("yum: {name: server-1.0}");
+    let machine = machine("yum: {name: server-1.0}");
     let archive = machine.archive();
     machine.done();
     for (task, after) in [
@@ -133,7 +88,7 @@ fn versions_go_up_and_down_as_asked_and_back_as_far_as_the_repository_reaches() 
 
 #[test]
 fn each_task_of_a_check_stands_on_the_ones_before_it() {
-    let machine = Machine::new("dnf: {name: server}\ndnf: {name: [library, xinetd]}\ndnf: {name: xinetd}");
+    let machine = machine("dnf: {name: server}\ndnf: {name: [library, xinetd]}\ndnf: {name: xinetd}");
     let check = machine.play("--check --diff").expect(0);
     assert!(check.stdout.contains("would-change=2 "), "{}", check.stdout);
     assert_eq!(check.diffs(), machine.play("--diff").expect(0).diffs());
@@ -145,14 +100,14 @@ fn each_task_of_a_check_stands_on_the_ones_before_it() {
 
 #[test]
 fn what_dnf_cannot_do_is_said_with_what_to_do_and_what_it_tells_is_ansibles() {
-    let machine = Machine::new("dnf: {name: server-1.0}");
+    let machine = machine("dnf: {name: server-1.0}");
     machine.done();
     let before = machine.archive().rpms();
-    machine.says("dnf: {name: nope}", "No package nope available.");
-    machine.says("dnf: {name: rival}", "Depsolve Error occurred");
-    machine.says("dnf: {name: rival}", "hint: `allowerasing: true`");
-    machine.says("dnf: {name: rival, use_backend: dnf5}", "has no dnf5");
-    machine.says("dnf: {name: x, conf_file: /none}", "/none");
+    says(&machine, "dnf: {name: nope}", "No package nope available.");
+    says(&machine, "dnf: {name: rival}", "Depsolve Error occurred");
+    says(&machine, "dnf: {name: rival}", "hint: `allowerasing: true`");
+    says(&machine, "dnf: {name: rival, use_backend: dnf5}", "has no dnf5");
+    says(&machine, "dnf: {name: x, conf_file: /none}", "/none");
     assert_eq!(machine.archive().rpms(), before);
     machine.tasks(
         "dnf: {name: [server], state: latest}\n  register: did\n\
@@ -184,7 +139,7 @@ fn what_dnf_cannot_do_is_said_with_what_to_do_and_what_it_tells_is_ansibles() {
 
 #[test]
 fn packages_are_downloaded_alone_and_come_from_files_and_into_other_roots() {
-    let machine = Machine::new("");
+    let machine = machine("");
     let directory = machine.program.path("got").display().to_string();
     std::fs::create_dir(&directory).unwrap();
     machine.tasks(&format!("dnf: {{name: server, download_only: yes, download_dir: {directory}}}"));

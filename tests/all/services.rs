@@ -1,7 +1,5 @@
 //! Services of SysV init, with the real update-rc.d in an `/etc` of the test's own, and of OpenRC, with a stand-in for its programs.
 
-use std::os::unix::fs::PermissionsExt as _;
-
 use crate::etc::Etc;
 use crate::program::{Printed, Program, done};
 
@@ -30,10 +28,7 @@ impl Machine {
         let program = Program::new();
         program.file("hosts", "here ansible_connection=local\n");
         for (name, script) in programs {
-            let path = format!("bin/{name}");
-            let script = script.replace("DIR", &program.path("").display().to_string());
-            program.file(&path, &format!("#!/bin/sh\n{script}\n"));
-            std::fs::set_permissions(program.path(&path), std::fs::Permissions::from_mode(0o755)).unwrap();
+            program.script(&format!("bin/{name}"), script);
         }
         let etc = Etc::below(&program.path(""));
         Machine { program, etc }
