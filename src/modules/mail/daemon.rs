@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::host::View;
+use crate::modules::system::network::LISTENING;
 use crate::modules::{Argument, Entry, Kind, Module, ModuleError, Planned, Results};
 use crate::transport::Command;
 use crate::transport::command::quote;
@@ -45,16 +46,12 @@ struct QmailDaemon {
 }
 
 /// Prints `p PID START` of each qmail-send, `r FILE` of what changed since and is read at a start only, `l N` and `m N`, the
-/// limits of local and remote deliveries, and `t PORT` in hexadecimal of who listens.
+/// limits of local and remote deliveries.
 const LOOK: &str = r#"for pid in $pids; do echo "p $pid $(started "$pid")"; done
 for file in $files; do [ -z "$pids" ] || [ ! -e "$file" ] || ! unread "$file" || echo "r $file"; done
 limit() { [ -e "$2" ] && read -r number <"$2" && echo "$1 $number"; }
 limit l concurrencylocal
-limit m concurrencyremote
-for table in /proc/net/tcp /proc/net/tcp6; do
-  while read -r _ local _ state _; do [ "$state" = 0A ] && echo "t ${local##*:}"; done <"$table"
-done
-:"#;
+limit m concurrencyremote"#;
 
 #[async_trait]
 impl Module for QmailDaemon {
@@ -65,7 +62,7 @@ impl Module for QmailDaemon {
             QmailSend { home: directory, control: &control, pid: self.given.qmail_send.as_deref(), service: "qmail" };
         let restart = FILES.iter().filter(|file| file.effect == Effect::Restart).map(|file| file.name);
         let script = format!(
-            "cd {} || exit\npids=$({})\nfiles='{}'\n{TIMES}\n{{ {LOOK}\n}} 2>/dev/null",
+            "cd {} || exit\npids=$({})\nfiles='{}'\n{TIMES}\n{{ {LOOK}\n{LISTENING}\n}} 2>/dev/null",
             quote(&control),
             send.find(),
             restart.collect::<Vec<_>>().join(" ")
@@ -119,7 +116,7 @@ impl Found {
                 "r" => found.restart.push(word.into()),
                 "l" => found.local = word.parse().ok(),
                 "m" => found.remote = word.parse().ok(),
-                "t" => found.listening.extend(u16::from_str_radix(word, 16).ok()),
+                "port" => found.listening.extend(u16::from_str_radix(word, 16).ok()),
                 _ => {}
             }
         }
@@ -165,7 +162,7 @@ mod tests {
 
     #[test]
     fn what_holds_mail_up_is_a_problem() {
-        let found = Found::read("p 7 1700000000\nr queuelifetime\nm 0\nl 10\nt 0019\nt 006E\n");
+        let found = Found::read("p 7 1700000000\nr queuelifetime\nm 0\nl 10\nport 0019\nport 006E\n");
         assert_eq!((found.processes[0], found.listening.clone()), ((7, Some(1_700_000_000)), vec![25, 110]));
         let problems = found.problems(Reread::No, &[25, 143]);
         for (problem, words) in problems.iter().zip(["has not read", "`concurrencyremote` is 0", "port 143"]) {

@@ -87,8 +87,14 @@ pub fn facts(printed: &Printed<'_>, facts: &mut Map<String, Value>) {
     }
 }
 
-/// Prints every TCP socket of the host.
-pub const CONNECTIONS: &str = "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null || netstat -an 2>/dev/null";
+/// Prints every TCP socket of the host, some twice: the kernel gives its tables out a page at a time, and a socket that
+/// ends between two pages moves those behind it, so that one reading can miss a socket that was there all the while.
+pub const CONNECTIONS: &str =
+    "cat /proc/net/tcp /proc/net/tcp6 /proc/net/tcp /proc/net/tcp6 2>/dev/null || netstat -an 2>/dev/null";
+
+/// Prints `port 0019` of each TCP port that somebody listens at; read twice, as [`CONNECTIONS`].
+pub const LISTENING: &str = r#"cat /proc/net/tcp /proc/net/tcp6 /proc/net/tcp /proc/net/tcp6 2>/dev/null |
+  while read -r _ local _ state _; do [ "$state" != 0A ] || echo "port ${local##*:}"; done"#;
 
 /// The states of a connection in the kernel's order, from 1 (`include/net/tcp_states.h`), in the names of `netstat`.
 pub const TCP_STATES: [&str; 11] = [

@@ -14,6 +14,7 @@ use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Plan
 use crate::transport::command::quote;
 use crate::transport::{Command, Content, Node, Want};
 
+use super::network::LISTENING;
 use super::port_services::Services;
 
 pub const PORT_FORWARD: Entry = Entry {
@@ -153,12 +154,6 @@ fn text(name: &str, wanted: &Wanted) -> String {
     services.collect()
 }
 
-/// Prints the ports that somebody listens at.
-pub(super) const PORTS: &str = r#"for table in /proc/net/tcp /proc/net/tcp6; do
-  while read -r _ local _ state _; do [ "$state" = 0A ] && echo "port ${local##*:}"; done <"$table"
-done
-:"#;
-
 /// Prints whether xinetd is there and runs.
 const LOOK: &str = r#"PATH=$PATH:/sbin:/usr/sbin
 command -v xinetd >/dev/null && echo there
@@ -170,7 +165,7 @@ const UNREAD: &str = "has older files";
 #[async_trait]
 impl Module for Forward {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
-        let look = Command::shell(format!("pidfile={}\n{{ {LOOK}\n{PORTS}\n}} 2>/dev/null", quote(&self.pidfile)));
+        let look = Command::shell(format!("pidfile={}\n{{ {LOOK}\n{LISTENING}\n}} 2>/dev/null", quote(&self.pidfile)));
         let told = host.probe(&look).await?.text();
         let told: Vec<&str> = told.lines().collect();
         if self.wanted.is_some() && !told.contains(&"there") {

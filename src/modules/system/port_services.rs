@@ -10,7 +10,8 @@ use crate::modules::{Module, ModuleError, Planned, Results};
 use crate::transport::command::quote;
 use crate::transport::{Command, Content, Links, Node, Want};
 
-use super::port_forward::{PORTS, Wanted, refuse_taken};
+use super::network::LISTENING;
+use super::port_forward::{Wanted, refuse_taken};
 
 /// Where these programs are, whatever the login's PATH.
 const PATH: &str = "PATH=/command:/usr/local/bin:/usr/local/sbin:/bin:/sbin:/usr/bin:/usr/sbin";
@@ -38,7 +39,7 @@ impl Module for Services {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
         let script = format!(
             "{PATH}\n{{ for program in tcpserver tcpclient svc svstat; do command -v $program >/dev/null || echo \"no $program\"; done\n\
-             cd {} && for name in {}-*; do [ ! -d \"$name\" ] || echo \"have $name\"; done\n{PORTS}\n}} 2>/dev/null",
+             cd {} && for name in {}-*; do [ ! -d \"$name\" ] || echo \"have $name\"; done\n{LISTENING}\n}} 2>/dev/null",
             quote(&self.supervise),
             self.name
         );
