@@ -1,12 +1,43 @@
-//! Hashes of passwords as crypt(3) makes them and `/etc/shadow` has them: MD5, SHA-256, SHA-512 and bcrypt.
+//! Hashes of passwords as crypt(3) makes them and `/etc/shadow` has them: MD5, SHA-256, SHA-512 and bcrypt; and the digests
+//! of content.
 
 use base64::Engine as _;
 use base64::alphabet::BCRYPT;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use md5::{Digest as _, Md5};
+use md5::{Digest, Md5};
 use sha_crypt::Params;
 
+use crate::transport::node::hex;
+
 const LETTERS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// The digests, by the names that Python's `hashlib` has for them.
+pub const DIGESTS: &[&str] = &[
+    "md5", "sha1", "sha224", "sha256", "sha384", "sha512", "sha3_224", "sha3_256", "sha3_384", "sha3_512", "blake2b",
+    "blake2s",
+];
+
+/// Returns the digest of `bytes` in lower-case hexadecimal, by one of the names in [`DIGESTS`].
+pub fn digest(name: &str, bytes: &[u8]) -> Option<String> {
+    fn of<D: Digest>(bytes: &[u8]) -> Option<String> {
+        Some(hex(&D::digest(bytes)))
+    }
+    match name {
+        "md5" => of::<Md5>(bytes),
+        "sha1" => of::<sha1::Sha1>(bytes),
+        "sha224" => of::<sha2::Sha224>(bytes),
+        "sha256" => of::<sha2::Sha256>(bytes),
+        "sha384" => of::<sha2::Sha384>(bytes),
+        "sha512" => of::<sha2::Sha512>(bytes),
+        "sha3_224" => of::<sha3::Sha3_224>(bytes),
+        "sha3_256" => of::<sha3::Sha3_256>(bytes),
+        "sha3_384" => of::<sha3::Sha3_384>(bytes),
+        "sha3_512" => of::<sha3::Sha3_512>(bytes),
+        "blake2b" => of::<blake2::Blake2b512>(bytes),
+        "blake2s" => of::<blake2::Blake2s256>(bytes),
+        _ => None,
+    }
+}
 
 /// A way to hash a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,6 +250,18 @@ mod tests {
         assert_eq!(hashed("sha512_crypt", key, salted("anotherlongsalts", Some(1400))).unwrap(), known);
         let plain = hashed("sha512", "x", Settings::default()).unwrap();
         assert!(plain.starts_with("$6$rounds=656000$") && plain.split('$').nth(3).unwrap().len() == 16, "{plain}");
+    }
+
+    #[test]
+    fn digests_are_those_of_the_standards() {
+        let starts = DIGESTS.iter().map(|name| digest(name, b"abc").unwrap()[..8].to_string());
+        // RFC 1321, FIPS 180-4, FIPS 202 and RFC 7693, their examples for `abc`.
+        let expected = [
+            "90015098", "a9993e36", "23097d22", "ba7816bf", "cb00753f", "ddaf35a1", "e642824c", "3a985da7", "ec014982",
+            "b751850b", "ba80a53f", "508c5e8c",
+        ];
+        assert_eq!(starts.collect::<Vec<_>>(), expected);
+        assert_eq!(digest("md6", b""), None);
     }
 
     #[test]

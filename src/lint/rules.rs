@@ -40,6 +40,10 @@ pub(super) static UNDEFINED_VARIABLE: Rule =
     error("undefined-variable", "a variable that nothing defines, with neither `default` nor `is defined` anywhere");
 pub(super) static MISSING_FILE: Rule =
     error("missing-file", "the `src` of a `copy` or `template` that is in no place where it is looked for");
+pub(super) static ABSENT_MODULE: Rule = warning(
+    "absent-module",
+    "a module that is not here, in a task behind a condition or in a handler: it fails where it runs",
+);
 pub(super) static UNUSED_HANDLER: Rule = warning("unused-handler", "a play's handler that nothing notifies");
 pub(super) static DUPLICATE_HANDLER: Rule =
     warning("duplicate-handler", "two handlers of one list with one name, of which only the last one runs");
@@ -62,6 +66,7 @@ pub static RULES: &[&Rule] = &[
     &UNKNOWN_HOST,
     &UNDEFINED_VARIABLE,
     &MISSING_FILE,
+    &ABSENT_MODULE,
     &UNUSED_HANDLER,
     &DUPLICATE_HANDLER,
     &IDLE_NOTIFY,

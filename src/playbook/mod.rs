@@ -61,6 +61,8 @@ pub struct Play {
     pub handlers: Vec<Arc<Task>>,
     /// What its tasks notify and no handler answers to: the run ends where such a task would change something.
     pub unanswered: Vec<Diagnostic>,
+    /// Tasks behind conditions, and handlers, whose modules are not here: they fail where the run comes to them.
+    pub absent: Vec<Diagnostic>,
     /// The roles of `roles:` and `import_role`, with their dependencies: every task of the play sees their defaults and vars.
     pub exports: Vec<Arc<Role>>,
     /// Batches, each a number or a percentage; empty: all hosts at once.
@@ -111,6 +113,8 @@ pub struct Task {
     pub args: Vec<Yaml>,
     /// The file of a module of the user's, from a `library/`.
     pub custom: Option<Arc<library::Custom>>,
+    /// The module is not here, and the task stands behind a condition: it fails with this where a run comes to it.
+    pub absent: Option<Diagnostic>,
     /// Bare text: `command: uptime`. For `include_tasks` the file, however it was written.
     pub free_form: Option<Yaml>,
     pub loop_over: Option<Loop>,
@@ -197,6 +201,7 @@ impl Task {
             arguments: Vec::new(),
             args: Vec::new(),
             custom: None,
+            absent: None,
             free_form: None,
             loop_over: None,
             register: None,

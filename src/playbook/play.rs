@@ -147,6 +147,8 @@ impl Reader<'_> {
         let tasks = self.steps(list("tasks"), &keywords);
         let post_tasks = self.steps(list("post_tasks"), &keywords);
         let own_handlers = self.handlers(list("handlers"), &keywords);
+        let mut absent = std::mem::take(&mut self.notices.absent);
+        absent.dedup_by_key(|error| error.place.clone());
         let unanswered = self.unanswered();
         let mut handlers = std::mem::take(&mut self.handlers);
         handlers.extend(own_handlers);
@@ -163,6 +165,7 @@ impl Reader<'_> {
             post_tasks,
             handlers,
             unanswered,
+            absent,
             exports: std::mem::take(&mut self.exports),
             serial,
             any_errors_fatal: keyword("any_errors_fatal"),

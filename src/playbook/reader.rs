@@ -50,6 +50,8 @@ pub(super) struct Notices {
     pub handlers: Vec<Arc<Task>>,
     /// Some handlers can be known only during the run.
     pub open: bool,
+    /// The tasks whose modules are not here, and that a run may never come to.
+    pub absent: Vec<Diagnostic>,
 }
 
 impl<'l> Reader<'l> {
@@ -105,6 +107,7 @@ impl<'l> Reader<'l> {
         self.notices.notified.extend(notices.notified);
         self.notices.handlers.extend(notices.handlers);
         self.notices.open |= notices.open;
+        self.notices.absent.extend(notices.absent);
         self.steps = steps;
     }
 
@@ -202,7 +205,7 @@ impl<'l> Reader<'l> {
 
     /// Returns every notified name that no handler of the play has, where all of them are known.
     pub fn unanswered(&mut self) -> Vec<Diagnostic> {
-        let Notices { notified, handlers, open } = std::mem::take(&mut self.notices);
+        let Notices { notified, handlers, open, .. } = std::mem::take(&mut self.notices);
         let names: HashMap<*const Task, String> = handlers.iter().map(|task| (Arc::as_ptr(task), name(task))).collect();
         if open || self.loader.allows_missing_handlers || names.values().any(|name| is_template(name)) {
             return Vec::new();

@@ -27,6 +27,8 @@ pub(super) struct Action {
     args: Vec<Yaml>,
     /// From `local_action`.
     is_local: bool,
+    /// The module is not here, which is no error before the run comes to it.
+    absent: Option<Diagnostic>,
 }
 
 /// What a dynamic include may have beside it (its other keywords would reach no task).
@@ -49,8 +51,8 @@ const INCLUDE_KEYWORDS: &[&str] = &[
     "listen",
 ];
 
-/// Modules of ansible-core whose names are near to those of modules that are here.
-const OTHER_MODULES: &[&str] = &["zypper", "pip", "expect"];
+/// Modules of Ansible that are not here.
+const OTHER_MODULES: &[&str] = &["expect", "mount_facts", "pip", "rpm_key", "subversion", "zypper"];
 
 impl Reader<'_> {
     pub fn is_action(&self, name: &str) -> bool {
@@ -63,10 +65,13 @@ impl Reader<'_> {
     }
 
     /// Reads the module of the user's that a task names, where there is one.
-    fn read_custom(&mut self, action: &Action) -> Option<Arc<Custom>> {
+    fn read_custom(&mut self, action: &mut Action, conditional: bool) -> Option<Arc<Custom>> {
         let path = self.custom(&action.name)?;
-        let custom = library::read(&path).map_err(|error| error.at(&action.place));
-        self.errors.catch(custom).map(Arc::new)
+        match library::read(&path).map_err(|error| error.at(&action.place)) {
+            Err(error) if conditional => action.absent = Some(error),
+            read => return self.errors.catch(read).map(Arc::new),
+        }
+        None
     }
 
     fn kind(&self) -> Kind {
@@ -79,7 +84,9 @@ impl Reader<'_> {
     /// Reads a task; a static import gives the steps it stands for.
     pub fn task(&mut self, node: &Yaml, parent: &Arc<Keywords>) -> Vec<Step> {
         let mut keywords = self.keywords(node, self.kind(), parent);
-        let Some(mut action) = self.action(node, self.conditional || !keywords.when.is_empty()) else {
+        // A handler waits for a notification that may never come.
+        let conditional = self.conditional || self.section == Section::Handlers || !keywords.when.is_empty();
+        let Some(mut action) = self.action(node, conditional) else {
             return Vec::new();
         };
         if self.errors.catch(merge_args(node, &mut action)).is_none() {
@@ -108,8 +115,10 @@ impl Reader<'_> {
         let listen = node.get("listen").filter(|_| self.section == Section::Handlers);
         let keyword = |name: &str| node.get(name).filter(|value| !value.is_null()).cloned();
         let local = action.is_local.then(|| Yaml::text_at("localhost", &action.place));
-        let custom = self.read_custom(&action);
+        let custom = self.read_custom(&mut action, conditional);
+        self.notices.absent.extend(action.absent.clone());
         let task = Task {
+            absent: action.absent,
             args: action.args,
             custom,
             asynchronous: keyword("async"),
@@ -230,12 +239,10 @@ impl Reader<'_> {
             ([(key, value)], []) => {
                 let action = read_action(key, value);
                 let action = self.errors.catch(action)?;
-                let known = is_template(&action.name) || self.is_action(&action.name);
-                if !(known || conditional && self.is_elsewhere(&action.name)) {
-                    self.errors.push(self.unknown_action(&action.name, &action.place));
-                    return None;
+                match is_template(&action.name) || self.is_action(&action.name) {
+                    true => Some(action),
+                    false => self.unknown(action, conditional),
                 }
-                Some(action)
             }
             ([(first, _), (second, _), ..], _) => {
                 let message =
@@ -262,7 +269,8 @@ impl Reader<'_> {
             ([], [key]) if conditional && self.is_elsewhere(&key.key()) => {
                 let value = map.iter().find(|(name, _)| name.place == key.place).map(|(_, value)| value)?;
                 let action = read_action(key, value);
-                self.errors.catch(action)
+                let action = self.errors.catch(action)?;
+                self.unknown(action, conditional)
             }
             ([], unknown) => {
                 for key in unknown {
@@ -273,14 +281,20 @@ impl Reader<'_> {
         }
     }
 
+    /// Returns an action that is not here, where that is no error.
+    fn unknown(&mut self, action: Action, conditional: bool) -> Option<Action> {
+        let error = self.unknown_action(&action.name, &action.place);
+        if conditional && self.is_elsewhere(&action.name) {
+            return Some(Action { absent: Some(error), ..action });
+        }
+        self.errors.push(error);
+        None
+    }
+
     /// Says whether a name may be that of a module that is not here, rather than one of ours that is written wrongly.
     fn is_elsewhere(&self, name: &str) -> bool {
         let known = self.loader.actions.iter().copied().chain(IMPORTS.iter().copied()).chain(self.kind().names());
-        let is_windows = short(name).starts_with("win_");
-        is_windows
-            || OTHER_MODULES.contains(&short(name))
-            || name.matches('.').count() >= 2
-            || nearest(short(name), known).is_none()
+        is_of_ansible(name) || self.section == Section::Tasks && nearest(short(name), known).is_none()
     }
 
     fn unknown_action(&self, name: &str, place: &Place) -> Diagnostic {
@@ -305,6 +319,12 @@ impl Reader<'_> {
             _ => unknown,
         }
     }
+}
+
+/// Says whether Ansible has a module of that name, as far as the name tells, which is not here.
+fn is_of_ansible(name: &str) -> bool {
+    let short = short(name);
+    short.starts_with("win_") || OTHER_MODULES.contains(&short) || name.matches('.').count() >= 2
 }
 
 /// The actions that the loader itself resolves.
@@ -381,8 +401,15 @@ fn nothing(node: &Yaml) -> Yaml {
 
 fn with_arguments(key: &Yaml, value: &Yaml, is_local: bool) -> Result<Action, Diagnostic> {
     let name = short(&key.key()).to_string();
-    let mut action =
-        Action { name, place: key.place.clone(), arguments: Vec::new(), free_form: None, args: Vec::new(), is_local };
+    let mut action = Action {
+        name,
+        place: key.place.clone(),
+        arguments: Vec::new(),
+        free_form: None,
+        args: Vec::new(),
+        is_local,
+        absent: None,
+    };
     match &*value.data {
         Data::Null => {}
         Data::Map(map) => {

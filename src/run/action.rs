@@ -107,7 +107,8 @@ impl Doing<'_> {
     pub(super) async fn action(&self) -> Result<Done, Trouble> {
         let name = self.task.action.as_str();
         let Some(action) = find(name) else {
-            return Err(Diagnostic::new(format!("unknown module `{name}`")).at(&self.task.action_place).into());
+            let unknown = || Diagnostic::new(format!("unknown module `{name}`")).at(&self.task.action_place);
+            return Err(self.task.absent.clone().unwrap_or_else(unknown).into());
         };
         let names = self.task.arguments.iter().map(|(name, _)| name.key());
         let unknown: Vec<String> =

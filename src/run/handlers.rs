@@ -80,10 +80,15 @@ impl Batch {
     }
 
     /// Returns the handlers that answer to a topic, by their indices. That there is none is an error, which suggests one there is,
-    /// unless the configuration allows it.
+    /// unless the configuration allows it; that the module of one is not here is an error, too.
     pub(super) fn answering(&self, host: &str, topic: &str) -> Result<Vec<usize>, Diagnostic> {
         let names = self.handler_names(host);
         let chosen = self.meant(&names, topic);
+        let handlers = lock(&self.state).handlers.clone();
+        let mut certain = chosen.iter().map(|index| &handlers[*index]).filter(|task| task.keywords.when.is_empty());
+        if let Some(absent) = certain.find_map(|task| task.absent.clone()) {
+            return Err(absent);
+        }
         match chosen.is_empty() && !self.run.loader.allows_missing_handlers {
             true => Err(Diagnostic::new(unanswered(topic)).suggest(topic, names.iter().map(String::as_str))),
             false => Ok(chosen),
@@ -189,9 +194,9 @@ fn unanswered(name: &str) -> String {
     )
 }
 
-/// Says what comes of a notification in a play that nobody answers to.
-pub(super) fn warning(error: &Diagnostic) -> String {
+/// Says what is wrong in a play, and no error unless the run comes to it.
+pub(super) fn warning(error: &Diagnostic, then: &str) -> String {
     let place = error.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
     let hint = error.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-    format!("{place}{}: the run ends where this task would change something{hint}", error.message)
+    format!("{place}{}: {then}{hint}", error.message)
 }

@@ -145,8 +145,11 @@ impl Run {
         let hosts = |play| play::hosts(play, self.options.limit.as_deref(), (&self.fleet, &self.templates));
         let expected = plays.clone().map(|play| hosts(play).map_or_else(|_| Default::default(), |found| found.hosts));
         self.progress.left.expect(expected.map(|hosts| hosts.into_iter().collect()).collect());
-        for error in plays.clone().flat_map(|play| &play.unanswered) {
-            self.send(Event::Warning(handlers::warning(error)));
+        let unanswered = plays.clone().flat_map(|play| &play.unanswered);
+        let unanswered = unanswered.map(|error| (error, "the run ends where this task would change something"));
+        let absent = plays.clone().flat_map(|play| &play.absent);
+        for (error, then) in unanswered.chain(absent.map(|error| (error, "the task fails where the run comes to it"))) {
+            self.send(Event::Warning(handlers::warning(error, then)));
         }
         let mut starts = Vec::new();
         for (path, playbook) in self.options.playbooks.iter().zip(playbooks) {

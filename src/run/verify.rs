@@ -121,7 +121,7 @@ fn verify_task(task: &Task, templates: &Templates, rescued: bool, errors: &mut D
         let error = Diagnostic::new(format!("`probe` beside `{}`, which is no command", task.action));
         errors.push(error.at(&probe.place).hint("it marks a `command`, `shell`, `script` or `raw` that only reads"));
     }
-    if task.custom.is_some() {
+    if task.custom.is_some() || task.absent.is_some() {
         return;
     }
     if is_template(&task.action) {
@@ -132,8 +132,6 @@ fn verify_task(task: &Task, templates: &Templates, rescued: bool, errors: &mut D
         (Some(_), _) | (_, Some(_)) if forgiven || whole(task) => {}
         (Some(entry), _) => verify_arguments(entry, task, errors),
         (None, Some(action)) => verify_action(action, task, errors),
-        // It is for hosts that have another kind of system, and fails where it is reached.
-        (None, None) if !task.keywords.when.is_empty() => {}
         (None, None) => errors.push(unknown_module(task)),
     }
 }

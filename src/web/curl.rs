@@ -2,10 +2,32 @@
 
 use std::fmt::Write as _;
 
-use super::{Part, Request};
+use super::{Part, Request, quoted};
 
 /// What the last line of the output says: status, redirects, the bytes of all headers, and where the answer is from.
 pub const TRAILER: &str = "\n%{http_code} %{num_redirects} %{size_header} %{url_effective}";
+
+const AUTHORIZATION: &str = "Authorization";
+
+/// Returns shell text that reads a configuration, ended by `#wget`, and asks. As with Ansible, `$NETRC` is read in place of
+/// `~/.netrc`, and a login in it goes before an `Authorization` of the request; to curl the header is stronger.
+pub fn script(request: &Request) -> String {
+    let read = "sed '/^#wget$/,$d'";
+    if !request.reads_netrc() {
+        return format!("{read} | curl -K -");
+    }
+    let curl = "curl ${NETRC:+--netrc-file \"$NETRC\"} -K -";
+    if request.header(AUTHORIZATION).is_none() {
+        return format!("{read} | {curl}");
+    }
+    let site = request.url.split("://").nth(1).unwrap_or_default();
+    let machine = quoted(&format!(" machine {} ", site.split(['/', ':', '?']).next().unwrap_or_default()));
+    format!(
+        "known=$(tr -s '[:space:]' ' ' <\"${{NETRC:-$HOME/.netrc}}\" 2>/dev/null)\n\
+         case \" $known\" in *{machine}*|*' default '*) own='^header = .{AUTHORIZATION}[:;]';; *) own='^$';; esac\n\
+         {read} | sed \"/$own/d\" | {curl}"
+    )
+}
 
 /// Returns the configuration, a line for each option.
 pub fn configuration(request: &Request, part: Part) -> Result<String, String> {
@@ -27,6 +49,7 @@ pub fn configuration(request: &Request, part: Part) -> Result<String, String> {
     }
     set("user-agent", &request.agent);
     for (name, value) in &request.headers {
+        let name = if name.eq_ignore_ascii_case("authorization") { AUTHORIZATION } else { name };
         // An empty header is one with a semicolon; with a colon it is one that curl leaves out.
         set("header", &if value.is_empty() { format!("{name};") } else { format!("{name}: {value}") });
     }
@@ -84,7 +107,7 @@ pub fn configuration(request: &Request, part: Part) -> Result<String, String> {
         ("compressed", request.decompress),
         ("anyauth", request.login.is_some() && !request.force_basic_auth && !request.use_gssapi),
         ("negotiate", request.use_gssapi),
-        ("netrc-optional", request.use_netrc && request.login.is_none()),
+        ("netrc-optional", request.reads_netrc()),
         ("head", request.method == "HEAD"),
         ("include", is_http && part != Part::Body && request.method != "HEAD"),
         ("fail", part == Part::Body),

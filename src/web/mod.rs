@@ -116,10 +116,11 @@ impl Request {
         };
         let said = |name: &str| if part == Part::Body { String::new() } else { format!("echo {name}\n") };
         let script = format!(
-            "if command -v curl >/dev/null; then\n{}sed '/^#wget$/,$d' | curl -K -\n\
+            "if command -v curl >/dev/null; then\n{}{}\n\
              elif command -v wget >/dev/null; then\n{}{least}\n\
              else echo 'neither curl nor wget is there' >&2; exit 127; fi",
             said("curl"),
+            curl::script(self),
             said("wget"),
         );
         let mut stdin = curl.into_bytes();
@@ -131,6 +132,11 @@ impl Request {
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
+    }
+
+    /// Says whether the program may find a login in `~/.netrc`.
+    fn reads_netrc(&self) -> bool {
+        self.use_netrc && self.login.is_none()
     }
 
     /// Says whether asking twice does the same as asking once, and changes nothing (RFC 9110, 9.2.1).

@@ -49,7 +49,7 @@ pub fn configuration(request: &Request) -> Result<Configuration, &'static str> {
         ("tries", "1".into()),
         ("check_certificate", on(request.validate_certs)),
         ("use_proxy", on(request.use_proxy)),
-        ("netrc", on(request.use_netrc && request.login.is_none())),
+        ("netrc", on(request.reads_netrc())),
         ("max_redirect", if request.follow { "10" } else { "0" }.into()),
         ("content_on_error", "on".into()),
     ];

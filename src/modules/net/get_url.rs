@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::crypt::DIGESTS;
 use crate::error::Diagnostic;
 use crate::host::View;
-use crate::modules::files::checksum::{ALGORITHMS, Algorithm};
+use crate::modules::files::checksum::Algorithm;
 use crate::modules::files::place::{Place, WRITING, Writing, absolute, base_name, join};
 use crate::modules::files::rights::RIGHTS;
 use crate::modules::files::source::sha1_of;
@@ -72,9 +73,9 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     get_url.checksum = get_url.checksum.filter(|text| !text.trim().is_empty());
     if let Some(text) = &get_url.checksum {
         match text.split_once(':') {
-            Some((name, rest)) if ALGORITHMS.contains(&name.to_lowercase().as_str()) && !rest.is_empty() => {}
+            Some((name, rest)) if DIGESTS.contains(&name.to_lowercase().as_str()) && !rest.is_empty() => {}
             _ => {
-                let hint = format!("write `ALGORITHM:DIGEST` with one of {}", ALGORITHMS.join(", "));
+                let hint = format!("write `ALGORITHM:DIGEST` with one of {}", DIGESTS.join(", "));
                 return Err(Diagnostic::new(format!("`{text}` is no checksum")).hint(hint));
             }
         }
@@ -134,7 +135,7 @@ impl Module for GetUrl {
             let found = match &content.body {
                 Body::Here(_) => Algorithm::named(Some(algorithm)).checksum(host, &place.path, &content).await?,
                 _ if algorithm == "sha256" => content.digest.as_ref().map_or(String::new(), |digest| digest.0.clone()),
-                _ => digest(host, &request, algorithm).await?.0,
+                _ => digest(host, &request, Algorithm::named(Some(algorithm))).await?.0,
             };
             if found != *expected {
                 let url = &request.url;
@@ -219,7 +220,7 @@ impl GetUrl {
             let body = whole.ok().and_then(|whole| whole.body);
             return body.map(Content::here).ok_or_else(|| self.failed(&request, -1, "Request failed: no end".into()));
         };
-        let digest = Some(digest(host, &plain, "sha256").await?);
+        let digest = Some(digest(host, &plain, Algorithm::named(Some("sha256"))).await?);
         let by = Box::new(host.as_the_task(command(&plain, Part::Body)?));
         Ok(Content { size, digest, body: Body::Printed { by, here: false } })
     }

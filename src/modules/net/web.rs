@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::host::View;
+use crate::modules::files::checksum::Algorithm;
 use crate::modules::{Argument, Kind, ModuleError};
 use crate::secret;
 use crate::transport::{Command, Digest, Output};
@@ -36,7 +37,11 @@ pub const ASKING: &[Argument] = &[
     Argument::new("ciphers", Kind::List, "Ciphers, in OpenSSL's words."),
     Argument::new("decompress", Kind::Bool, "`false` takes what is packed for the way as it is."),
     Argument::new("use_gssapi", Kind::Bool, "Logs in with Kerberos; the host's curl has to know how."),
-    Argument::new("use_netrc", Kind::Bool, "`false` leaves out the logins of the host's `~/.netrc`."),
+    Argument::new(
+        "use_netrc",
+        Kind::Bool,
+        "`false` leaves out the logins of the host's `~/.netrc`, or of the file that `$NETRC` names. A login there goes before an `Authorization` in `headers`.",
+    ),
 ];
 
 #[derive(Deserialize)]
@@ -150,14 +155,11 @@ pub fn command(request: &Request, part: Part) -> Result<Command, ModuleError> {
     Ok(command)
 }
 
-/// Returns the digest that the host computes of what a server has, by the name of its algorithm, and nothing of it comes here.
-pub async fn digest(host: &View, request: &Request, algorithm: &str) -> Result<Digest, ModuleError> {
+/// Returns the digest that the host computes of what a server has, and nothing of it comes here.
+pub async fn digest(host: &View, request: &Request, algorithm: Algorithm) -> Result<Digest, ModuleError> {
     let mut asked = command(request, Part::Body)?;
     let (script, _) = request.script(Part::Body).map_err(ModuleError::failed)?;
-    let sum = format!(
-        "if command -v {algorithm}sum >/dev/null; then sum={algorithm}sum; else sum='openssl dgst -r -{algorithm}'; fi\n\
-         {{ (\n{script}\n) || echo failed >&2; }} | $sum"
-    );
+    let sum = format!("{}\n{{ (\n{script}\n) || echo failed >&2; }} | $sum", algorithm.program());
     asked.program = Command::shell(sum).program;
     let output = host.probe(&asked).await?;
     let (text, errors) = (output.text(), output.error_text());

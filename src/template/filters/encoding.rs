@@ -2,13 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use md5::Md5;
 use minijinja::value::ValueKind;
 use minijinja::{Error, Value};
 use serde_json::Value as Json;
-use sha1::Sha1;
-use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
+use sha1::{Digest, Sha1};
 
+use crate::crypt;
+use crate::transport::node::hex;
 use crate::web::percent_encode;
 use crate::yaml::load;
 
@@ -127,24 +127,9 @@ fn digest(call: &mut Call, kind: &str) -> Result<Value, Error> {
 fn hash(input: &Value, kind: &str) -> Result<Value, Error> {
     let text = input.to_string();
     let bytes = input.as_bytes().unwrap_or(text.as_bytes());
-    let hex = match kind {
-        "md5" => hex(&Md5::digest(bytes)),
-        "sha1" => hex(&Sha1::digest(bytes)),
-        "sha224" => hex(&Sha224::digest(bytes)),
-        "sha256" => hex(&Sha256::digest(bytes)),
-        "sha384" => hex(&Sha384::digest(bytes)),
-        "sha512" => hex(&Sha512::digest(bytes)),
-        _ => {
-            return Err(wrong(format!(
-                "unknown hash `{kind}`\nhint: one of md5, sha1, sha224, sha256, sha384, sha512"
-            )));
-        }
-    };
-    Ok(hex.into())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let known = crypt::DIGESTS.join(", ");
+    let digest = crypt::digest(kind, bytes);
+    digest.map(Value::from).ok_or_else(|| wrong(format!("unknown hash `{kind}`\nhint: one of {known}")))
 }
 
 /// A version 5 UUID in Ansible's namespace, or the one given.
