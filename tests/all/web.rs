@@ -367,3 +367,29 @@ fn the_environment_of_a_task_reaches_what_asks() {
         assert!(web.seen().iter().any(|seen| seen.line.starts_with(asked)), "{asked}: {:?}", web.seen());
     }
 }
+
+#[test]
+fn a_login_of_netrc_goes_before_an_authorization_unless_it_is_left_out() {
+    let web = Web::start();
+    let program = program(
+        &web,
+        "    - get_url: {url: URL/login, dest: DIR/dest/it, headers: {authorization: Bearer x}, use_netrc: 'HOW'}
+      environment: {NETRC: DIR/netrc}
+      ignore_errors: true
+",
+    );
+    program.file(
+        "netrc",
+        "machine other.invalid login bob password x\nmachine 127.0.0.1\n  login ann\n  password geheim\n",
+    );
+    let text = program.read("play.yml");
+    let asked = |how: &str| {
+        program.file("play.yml", &text.replace("HOW", how));
+        play(&program, "").expect(0);
+        web.seen().last().unwrap().header("authorization").map(String::from)
+    };
+    assert_eq!(asked("true").as_deref(), Some("Basic YW5uOmdlaGVpbQ=="));
+    assert_eq!(asked("false").as_deref(), Some("Bearer x"));
+    program.file("netrc", "machine other.invalid login bob password x\n");
+    assert_eq!(asked("true").as_deref(), Some("Bearer x"));
+}
