@@ -25,9 +25,8 @@ impl Reader<'_> {
                 "when" => keywords.when.extend(items(value)),
                 "vars" => keywords.vars = Arc::new(over(&keywords.vars, self.own_vars(value))),
                 "module_defaults" => {
-                    keywords
-                        .module_defaults
-                        .extend(self.errors.catch(super::defaults::read(value)).unwrap_or_default());
+                    let defaults = self.module_defaults(value);
+                    keywords.module_defaults.extend(self.errors.catch(defaults).unwrap_or_default());
                 }
                 "environment" => keywords.environment.extend(items(value)),
                 "notify" => keywords.notify = items(value),

@@ -28,7 +28,7 @@ mod task;
 #[cfg(test)]
 mod testing;
 
-pub use defaults::hands_on;
+pub use defaults::{Defaults, hands_on};
 pub use files::is_missing;
 pub use include::{Included, RoleFiles};
 pub use load::{Loader, RenderName, load, load_all};
@@ -292,8 +292,8 @@ pub struct Keywords {
     pub environment: Vec<Yaml>,
     /// Keywords whose values may come to `omit`, and what stands above them then, the innermost last.
     pub omissible: Vec<(String, Option<Yaml>)>,
-    /// Mappings of modules to arguments, the innermost last.
-    pub module_defaults: Vec<Yaml>,
+    /// Arguments of modules, the innermost last.
+    pub module_defaults: Vec<Defaults>,
     pub become_on: Option<Yaml>,
     pub become_user: Option<Yaml>,
     pub become_method: Option<Yaml>,
