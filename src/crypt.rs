@@ -7,8 +7,6 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use md5::{Digest, Md5};
 use sha_crypt::Params;
 
-use crate::transport::node::hex;
-
 const LETTERS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// The digests, by the names that Python's `hashlib` has for them.
@@ -16,6 +14,11 @@ pub const DIGESTS: &[&str] = &[
     "md5", "sha1", "sha224", "sha256", "sha384", "sha512", "sha3_224", "sha3_256", "sha3_384", "sha3_512", "blake2b",
     "blake2s",
 ];
+
+/// Returns the bytes in lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// Returns the digest of `bytes` in lower-case hexadecimal, by one of the names in [`DIGESTS`].
 pub fn digest(name: &str, bytes: &[u8]) -> Option<String> {

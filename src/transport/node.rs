@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::crypt::hex;
+
 use super::Command;
 
 /// A user or group, both ways. `name` is the number where the host knows no name.
@@ -286,11 +288,6 @@ impl Digest {
         use sha2::Digest as _;
         Digest(hex(&sha2::Sha256::digest(bytes)))
     }
-}
-
-/// Returns the bytes in lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl PartialEq for Node {

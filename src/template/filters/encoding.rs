@@ -7,8 +7,7 @@ use minijinja::{Error, Value};
 use serde_json::Value as Json;
 use sha1::{Digest, Sha1};
 
-use crate::crypt;
-use crate::transport::node::hex;
+use crate::crypt::{self, hex};
 use crate::web::percent_encode;
 use crate::yaml::load;
 
