@@ -67,8 +67,9 @@ impl Reader<'_> {
         }
         let again = wanted.again.unwrap_or_else(|| meta.as_ref().is_some_and(|meta| self.allows_duplicates(meta)));
         let listing = format!("{} {}", path.display(), wanted.listing);
-        let when: Vec<String> = keywords.when.iter().map(Yaml::key).collect();
-        if !self.roles_done.insert(format!("{listing} {when:?} {:?}", keywords.tags)) && !again {
+        // Where there is a condition, only a run knows whether the first listing comes to anything.
+        let certain = keywords.when.is_empty() && !again;
+        if certain && !self.roles_done.insert(format!("{listing} {:?}", keywords.tags)) {
             return Vec::new();
         }
         let role = Arc::new(self.read_role(&wanted, &path, &keywords, (listing, again)));

@@ -407,7 +407,14 @@ impl<W: Write> Human<W> {
             matches!(name, "failed" | "skipped" | "exception" | "warnings") || name.starts_with("_ansible")
         };
         let hidden = |name: &str| name == "invocation" && self.verbosity < 3;
-        let shown = result.iter().filter(|(name, _)| !told_elsewhere(name) && !hidden(name));
+        // Of a `debug`, which changes nothing and says so nowhere, only what it was told to print.
+        let printed = pretty && !result.contains_key("changed");
+        let beside = |name: &str| match result.contains_key("msg") {
+            true => name != "msg",
+            false => ["ansible_loop_var", "ansible_index_var", "ansible_loop"].contains(&name),
+        };
+        let shown =
+            result.iter().filter(|(name, _)| !told_elsewhere(name) && !hidden(name) && !(printed && beside(name)));
         let mut shown = Value::Object(shown.map(|(name, value)| (name.clone(), value.clone())).collect());
         shown.sort_all_objects();
         if self.yaml {

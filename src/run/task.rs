@@ -111,16 +111,27 @@ impl Batch {
         let Some(role) = task.keywords.role.as_ref().filter(|_| task.section == Section::Tasks) else {
             return (hosts, Vec::new());
         };
-        let mut state = lock(&self.state);
+        let state = lock(&self.state);
         hosts.into_iter().partition(|host| {
             let is_left = |(left, of): &(String, Arc<Role>)| left == host && role.is_part_of(of);
             if state.left_roles.iter().any(is_left) {
                 return false;
             }
-            let listing = (host.clone(), role.listing.clone());
-            let first = state.listed.entry(listing).or_insert_with(|| role.clone());
-            role.again || Arc::ptr_eq(first, role)
+            let ran = state.listed.get(&(host.clone(), role.listing.clone()));
+            role.again || ran.is_none_or(|first| Arc::ptr_eq(first, role))
         })
+    }
+
+    /// Takes note that a role has run on a host, where a task of it was not skipped.
+    fn note_role(&self, task: &Task, end: &Ended, hosts: &[String]) {
+        let skipped = matches!(end.verdict, Verdict::Skipped | Verdict::Summed { skipped: true, .. });
+        let Some(role) = task.keywords.role.as_ref().filter(|_| task.section == Section::Tasks && !skipped) else {
+            return;
+        };
+        let mut state = lock(&self.state);
+        for host in hosts {
+            state.listed.entry((host.clone(), role.listing.clone())).or_insert_with(|| role.clone());
+        }
     }
 
     /// Returns the hosts of the play that can be reached: what comes of `run_once` is all of theirs.
@@ -150,6 +161,7 @@ impl Batch {
         for end in ended {
             let affected: Vec<String> = if once { hosts.clone() } else { vec![end.host.clone()] };
             let told = if once { self.reached() } else { affected.clone() };
+            self.note_role(task, &end, &affected);
             for host in &told {
                 if let (Some(name), Some(var)) = (&task.register, &end.registered) {
                     self.run.fleet.register(host, name, var.clone());
@@ -247,8 +259,13 @@ impl Batch {
     /// Returns a task's name as shown: rendered where it can be, the role in front, else the action.
     pub(super) fn name_of(&self, task: &Task, host: &str) -> String {
         let keywords = &task.keywords;
+        let includes = || task.arguments.iter().find(|(key, _)| key.key() == "name").map(|(_, name)| name.key());
+        let included = (task.action == "include_role").then(includes).flatten();
         let name = match &keywords.name {
-            None => task.action.clone(),
+            None => match &included {
+                Some(role) => format!("{} : {role}", task.action),
+                None => task.action.clone(),
+            },
             Some(node) => {
                 let scope = self.run.fleet.scope(host, &self.layers(keywords, host));
                 match self.run.templates.render(node, &scope) {
@@ -259,8 +276,9 @@ impl Batch {
             }
         };
         match &keywords.role {
-            Some(role) => format!("{} : {name}", role.name),
-            None => name,
+            // Ansible tells which role is included, and not by which.
+            Some(role) if included.is_none() => format!("{} : {name}", role.name),
+            _ => name,
         }
     }
 

@@ -167,6 +167,15 @@ pub(super) fn whole(value: &Value) -> Result<i64, Error> {
     parsed.ok_or_else(|| wrong(format!("`{value}` is not a whole number")))
 }
 
+/// Returns what Python iterates over: the items of a list, the keys of a mapping, the characters of a text.
+pub(super) fn elements(value: &Value) -> Result<Vec<Value>, Error> {
+    match value.as_str() {
+        Some(text) => Ok(text.chars().map(|letter| Value::from(letter.to_string())).collect()),
+        None if value.kind() == ValueKind::Map => items(value),
+        None => list(value),
+    }
+}
+
 /// Returns the items of a list. Text and mappings are refused, because what was meant cannot be known.
 pub(super) fn list(value: &Value) -> Result<Vec<Value>, Error> {
     match value.kind() {

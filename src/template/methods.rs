@@ -19,7 +19,10 @@ pub(super) fn call(state: &mut State, value: &Value, method: &str, arguments: &[
     match ours {
         Some(found) => Ok(found),
         None => unknown_method_callback(state, value, method, arguments).map_err(|error| match error.kind() {
-            ErrorKind::UnknownMethod => wrong(format!("{} has no method `{method}`", python_type(value))),
+            // What an object has under the name may be called, as a macro of an imported template.
+            ErrorKind::UnknownMethod if !value.get_attr(method).is_ok_and(|found| !found.is_undefined()) => {
+                wrong(format!("{} has no method `{method}`", python_type(value)))
+            }
             _ => error,
         }),
     }
@@ -139,7 +142,7 @@ fn of_list(value: &Value, method: &str, arguments: &[Value]) -> Result<Option<Va
     };
     if !instead.is_empty() {
         return Err(wrong(format!(
-            "`{method}` would change a list, and lists cannot be changed here\nhint: use {instead}"
+            "`{method}` would change a list that the template has not made itself\nhint: use {instead}"
         )));
     }
     match method {
@@ -163,7 +166,7 @@ fn of_dict(value: &Value, method: &str, arguments: &[Value]) -> Result<Option<Va
     };
     if !instead.is_empty() {
         return Err(wrong(format!(
-            "`{method}` would change a dict, and dicts cannot be changed here\nhint: use {instead}"
+            "`{method}` would change a dict that the template has not made itself\nhint: use {instead}"
         )));
     }
     match (method, arguments) {

@@ -27,6 +27,7 @@ mod methods;
 mod moments;
 mod names;
 mod native;
+mod own;
 mod passwords;
 mod prepared;
 mod shown;
@@ -271,12 +272,14 @@ impl Templates {
         let mut environment = (*self.environment).clone();
         environment.set_syntax(config.clone());
         lookups::load_includes(&mut environment, source, scope);
-        let prepared = Prepared::new(&source.text[header..], Syntax::File, &config);
+        let text = &source.text[header..];
+        let prepared = Prepared::new(native::without_last_newline(text), Syntax::File, &config);
         let name = source.path.to_string_lossy();
         let rendered = environment
             .template_from_named_str(&name, &leniently(&prepared.text, &config, wanted))
-            .and_then(|template| template.render(context.value()));
-        rendered.map_err(|error| {
+            .and_then(|template| native::rendered(&template, context.value(), text));
+        let written = |value: minijinja::Value| if value.is_none() { String::new() } else { call::text(&value) };
+        rendered.map(written).map_err(|error| {
             let broken = Broken::new(error, &prepared).after(header);
             Fault::new(&broken, &origin, &context).failure()
         })

@@ -1,7 +1,9 @@
 //! Rendering that keeps types: a template that is one expression is that expression's value.
 
 use minijinja::value::{Value, ValueKind};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, escape_formatter};
+use minijinja::{
+    AutoEscape, Environment, Error, ErrorKind, Output, State, Template, UndefinedBehavior, escape_formatter,
+};
 
 use super::Syntax;
 use super::fault::Broken;
@@ -74,19 +76,37 @@ pub(super) fn render_for(
     environment: &Environment,
     (text, context): (&str, Value),
 ) -> Result<Value, Broken> {
-    let prepared = Prepared::new(text, Syntax::Template, environment.syntax());
-    let text = leniently(&prepared.text, environment.syntax(), wanted);
-    let rendered = environment.template_from_str(&text).and_then(|template| {
-        let captured = template.render_captured(context)?;
-        let only = captured.state().get_extension::<Emitted>().filter(|emitted| emitted.count == 1);
-        let value = only.map(|emitted| emitted.last.clone());
-        let output = captured.into_output();
-        // The newline at the end of a block of YAML is no text beside the expression.
-        let written = output.strip_suffix('\n').filter(|_| text.ends_with('\n')).unwrap_or(&output);
-        let native = value.filter(|value| value.as_str().is_none() && is_written_as(value, written));
-        Ok(native.unwrap_or_else(|| Value::from(output)))
-    });
+    let prepared = Prepared::new(without_last_newline(text), Syntax::Template, environment.syntax());
+    let compiled = leniently(&prepared.text, environment.syntax(), wanted);
+    let rendered = environment.template_from_str(&compiled).and_then(|template| rendered(&template, context, text));
     rendered.map_err(|error| Broken::new(error, &prepared))
+}
+
+/// Renders the template that was made of `text`.
+pub(super) fn rendered(template: &Template, context: Value, text: &str) -> Result<Value, Error> {
+    let captured = template.render_captured(context)?;
+    let (count, last) = captured
+        .state()
+        .get_extension()
+        .map_or((0, Value::UNDEFINED), |emitted: &Emitted| (emitted.count, emitted.last.clone()));
+    let output = captured.into_output();
+    Ok(match count {
+        1 if last.as_str().is_none() && is_written_as(&last, &output) => last,
+        0 if output.is_empty() => output.into(),
+        _ => with_newlines_of(text, output).into(),
+    })
+}
+
+/// Returns what Jinja2 renders of a text: its last newline is left out, and comes again behind, as with Ansible.
+pub(super) fn without_last_newline(text: &str) -> &str {
+    text.strip_suffix('\n').unwrap_or(text)
+}
+
+/// Gives `output` as many newlines at its end as `text` has, where it has fewer.
+fn with_newlines_of(text: &str, mut output: String) -> String {
+    let newlines = |text: &str| text.len() - text.trim_end_matches('\n').len();
+    output.extend(std::iter::repeat_n('\n', newlines(text).saturating_sub(newlines(&output))));
+    output
 }
 
 fn is_written_as(value: &Value, output: &str) -> bool {

@@ -9,6 +9,7 @@ use minijinja::syntax::SyntaxConfig;
 use super::Syntax;
 use super::context::is_template;
 use super::lookups::CALLS;
+use super::own::CHANGING;
 
 /// Words that stand between operands and are none themselves.
 pub(super) const OPERATORS: [&str; 7] = ["and", "or", "not", "in", "is", "if", "else"];
@@ -153,7 +154,8 @@ impl<'a> Tokens<'a> {
 impl<'a> Prepared<'a> {
     pub fn new(text: &'a str, syntax: Syntax, config: &SyntaxConfig) -> Prepared<'a> {
         let tokens = Tokens::new(text, syntax, config);
-        let mut edits = Vec::new();
+        let changed = changed(&tokens);
+        let mut edits = if changed.is_empty() { Vec::new() } else { literals(&tokens) };
         for index in 0..tokens.0.len() {
             edits.extend(embedded(&tokens, syntax, index));
             if index == 0 {
@@ -167,6 +169,8 @@ impl<'a> Prepared<'a> {
             edits.extend(minus(&tokens, index));
             edits.extend(group((text, syntax), &tokens, index));
         }
+        edits.extend(assigned(&tokens, &changed));
+        edits.extend(newlines(text));
         edits.sort_by_key(|(range, _)| (range.start, range.end));
         let mut new = String::with_capacity(text.len());
         let mut copied = 0;
@@ -201,6 +205,54 @@ impl<'a> Prepared<'a> {
         }
         old + (offset - new)
     }
+}
+
+/// Spells every end of a line as a newline, as Jinja2 reads them.
+fn newlines(text: &str) -> impl Iterator<Item = (Range<usize>, String)> + '_ {
+    text.match_indices('\r').map(|(at, _)| {
+        let ends_line = text[at + 1..].starts_with('\n');
+        (at..at + 1, if ends_line { String::new() } else { "\n".into() })
+    })
+}
+
+/// Returns what stands before each call of a method that changes what it is called on.
+fn changed<'a>(tokens: &Tokens<'a>) -> Vec<Option<&'a str>> {
+    let changes = |index: &usize| {
+        let method = tokens.ident(*index).filter(|_| tokens.is(index - 1, ".") && tokens.is(index + 1, "("));
+        method.is_some_and(|method| CHANGING.contains(&method))
+    };
+    (2..tokens.0.len()).filter(changes).map(|index| tokens.ident(index - 2)).collect()
+}
+
+/// Spells lists and dicts as `([...]|_own)`: the engine's own cannot be changed.
+fn literals(tokens: &Tokens) -> Vec<(Range<usize>, String)> {
+    let mut edits = Vec::new();
+    for close in 0..tokens.0.len() {
+        let open = match tokens.0[close].0 {
+            Token::BracketClose => tokens.open_of(close).filter(|open| *open == 0 || !tokens.ends_operand(open - 1)),
+            Token::BraceClose => tokens.open_of(close),
+            _ => None,
+        };
+        let Some(open) = open else { continue };
+        let (start, end) = (tokens.range(open).start, tokens.range(close).end);
+        edits.extend([(start..start, "(".into()), (end..end, "|_own)".into())]);
+    }
+    edits
+}
+
+/// Spells `{% set name = value %}` as `{% set name = (value)|_own %}` where a method changes what `name` is.
+fn assigned(tokens: &Tokens, changed: &[Option<&str>]) -> Vec<(Range<usize>, String)> {
+    let mut edits = Vec::new();
+    for index in 3..tokens.0.len() {
+        let is_set = matches!(tokens.0[index - 1].0, Token::Assign) && tokens.is(index - 3, "set");
+        if !is_set || index < 4 || !tokens.is(index - 4, "{%") || !changed.contains(&tokens.ident(index - 2)) {
+            continue;
+        }
+        let Some(end) = (index..tokens.0.len()).find(|end| tokens.is(*end, "%}")) else { continue };
+        let (start, stop) = (tokens.range(index).start, tokens.range(end - 1).end);
+        edits.extend([(start..start, "(".into()), (stop..stop, ")|_own".into())]);
+    }
+    edits
 }
 
 /// Says whether what stands before `index` may be undefined: `| default`, `| mandatory`, `is defined`.

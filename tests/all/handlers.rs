@@ -187,3 +187,23 @@ fn a_module_that_is_not_here_is_told_before_the_run_and_fails_only_where_a_run_c
     let found = program.run("lint -i hosts play.yml").stdout;
     assert_eq!(found.matches("absent-module").count(), 3, "{found}");
 }
+
+#[test]
+fn a_role_that_two_others_need_runs_with_the_one_that_runs() {
+    let program = Program::new();
+    for (role, needs) in [("base", "[]"), ("mail", "[base]"), ("web", "[base]")] {
+        program.file(&format!("roles/{role}/meta/main.yml"), &format!("dependencies: {needs}\n"));
+        program.file(&format!("roles/{role}/tasks/main.yml"), &format!("- debug: {{msg: 'ran {role}'}}\n"));
+    }
+    let run = |roles: &str, tags: &str| {
+        let text = format!("- hosts: a\n  gather_facts: no\n  roles: {roles}\n");
+        let printed = program.file("hosts", "a ansible_connection=local\n").file("play.yml", &text);
+        let printed = printed.run(&format!("play -i hosts play.yml {tags}")).expect(0).stdout;
+        let ran = |role: &str| printed.matches(&format!("ran {role}")).count();
+        [ran("base"), ran("mail"), ran("web")]
+    };
+    assert_eq!(run("[mail, web]", ""), [1, 1, 1]);
+    assert_eq!(run("[{role: mail, when: false}, web]", ""), [1, 0, 1]);
+    assert_eq!(run("[{role: mail, tags: m}, {role: web, tags: w}]", "--tags w"), [1, 0, 1]);
+    assert_eq!(run("[{role: mail, tags: m}, {role: web, tags: w}]", ""), [1, 1, 1]);
+}

@@ -1,10 +1,10 @@
 //! Filters on lists and mappings: combining, reshaping, taking apart.
 
-use minijinja::value::ValueKind;
-use minijinja::{Error, Value};
+use minijinja::value::{Kwargs, ValueKind};
+use minijinja::{Error, ErrorKind, Value};
 
-use super::super::call::{Call, Row, list, text, wrong};
-use super::super::values::{items, pairs};
+use super::super::call::{Call, Row, elements, list, text, wrong};
+use super::super::values::{items, pairs, python_type};
 
 pub(super) const FILTERS: &[Row] = &[
     ("combine", combine),
@@ -12,9 +12,48 @@ pub(super) const FILTERS: &[Row] = &[
     ("extract", extract),
     ("flatten", flatten),
     ("items2dict", items_to_dict),
+    ("rejectattr", |call| by_attribute(call, false)),
     ("rekey_on_member", rekey),
+    ("selectattr", |call| by_attribute(call, true)),
     ("subelements", subelements),
 ];
+
+/// Returns the items of which a test of an attribute comes to `wanted`. One that is not there is an error to all tests but
+/// those that ask for it, as in ansible-core 2.19.
+fn by_attribute(call: &mut Call, wanted: bool) -> Result<Value, Error> {
+    let (list, path) = (elements(&call.value()?)?, call.need_text("attribute")?);
+    let test = call.next_text("test")?;
+    let mut arguments = vec![Value::UNDEFINED];
+    arguments.extend(call.rest());
+    let keywords = call.keywords();
+    if !keywords.is_empty() {
+        arguments.push(keywords.into_iter().collect::<Kwargs>().into());
+    }
+    let mut found = Vec::new();
+    for item in list {
+        let attribute = path.split('.').try_fold(item.clone(), |value, name| match name.parse::<usize>() {
+            _ if value.is_undefined() => Ok(value),
+            Ok(index) => value.get_item_by_index(index).or_else(|_| value.get_item(&Value::from(name))),
+            Err(_) => value.get_attr(name),
+        })?;
+        let asks = matches!(test.as_deref(), Some("defined" | "undefined"));
+        if attribute.is_undefined() && !asks {
+            let message = format!("object of type '{}' has no attribute '{path}'", python_type(&item));
+            return Err(Error::new(ErrorKind::UndefinedError, message));
+        }
+        let holds = match &test {
+            None => attribute.is_true(),
+            Some(test) => {
+                arguments[0] = attribute;
+                call.state.perform_test(test, &arguments)?
+            }
+        };
+        if holds == wanted {
+            found.push(item);
+        }
+    }
+    Ok(found.into())
+}
 
 /// What `combine` does where both sides have a list.
 #[derive(Clone, Copy)]

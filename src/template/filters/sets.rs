@@ -3,7 +3,7 @@
 use minijinja::value::ValueKind;
 use minijinja::{Error, Value};
 
-use super::super::call::{Call, Row, list, whole, wrong};
+use super::super::call::{Call, Row, elements, list, whole, wrong};
 use super::super::chance::Chance;
 
 pub(super) const FILTERS: &[Row] = &[
@@ -25,7 +25,7 @@ pub(super) const FILTERS: &[Row] = &[
 
 /// Applies a set operation; each item of the result stands once, where it first stood.
 fn two(call: &mut Call, operation: fn(Vec<Value>, Vec<Value>) -> Vec<Value>) -> Result<Value, Error> {
-    let (left, right) = (call.list()?, list(&call.need("b")?)?);
+    let (left, right) = (elements(&call.value()?)?, elements(&call.need("b")?)?);
     let mut unique: Vec<Value> = Vec::new();
     for item in operation(left, right) {
         if !unique.contains(&item) {

@@ -129,19 +129,16 @@ fn comment(call: &mut Call) -> Result<Value, Error> {
     let (begin, end) = (given("beginning", begin), given("end", end));
     let edge = decoration.trim_end().to_string();
     let (prefix, postfix) = (given("prefix", &edge), given("postfix", &edge));
+    let newline = given("newline", "\n");
     let count = |text: String| text.parse::<usize>().unwrap_or(1);
     let (before, after) = (count(given("prefix_count", "1")), count(given("postfix_count", "1")));
-    let mut lines: Vec<String> = Vec::new();
-    lines.extend((!begin.is_empty()).then_some(begin));
-    lines.extend((0..before).map(|_| prefix.clone()));
-    lines.extend(value.split('\n').map(
-        |line| {
-            if line.is_empty() { edge.clone() } else { format!("{decoration}{line}") }
-        },
-    ));
-    lines.extend((0..after).map(|_| postfix.clone()));
-    lines.extend((!end.is_empty()).then_some(end));
-    Ok(lines.join("\n").into())
+    let line = |text: &str| if text.is_empty() { String::new() } else { format!("{text}{newline}") };
+    let prefix = if prefix == newline { prefix } else { line(&prefix) };
+    let decorated = format!("{decoration}{}", value.replace(&newline, &format!("{newline}{decoration}")));
+    let decorated = decorated.replace(&format!("{decoration}{newline}"), &format!("{edge}{newline}"));
+    let postfix = format!("{newline}{postfix}").repeat(after);
+    let end = if end.is_empty() { end } else { format!("{newline}{end}") };
+    Ok(format!("{}{}{decorated}{postfix}{end}", line(&begin), prefix.repeat(before)).into())
 }
 
 fn truncate(call: &mut Call) -> Result<Value, Error> {
