@@ -3,6 +3,7 @@
 //! The parts, in reading order, and the path of one task through them:
 //!
 //! - [`settings`] is what `ansible.cfg` and `ANSIBLE_*` variables say; [`ini`] reads such files, [`crypt`] hashes passwords and content.
+//! - [`regex`] reads regular expressions as Python does.
 //! - [`provenance`] keeps what was read, for plans to say what they were made from.
 //! - [`names`] knows which names a built-in module has.
 //! - [`yaml`] reads text into a tree that knows its places; [`error`] draws the user's errors from them.
@@ -40,6 +41,7 @@ pub mod modules;
 pub mod names;
 pub mod playbook;
 pub mod provenance;
+pub mod regex;
 pub mod report;
 pub mod run;
 pub mod secret;

@@ -7,6 +7,7 @@ use fancy_regex::Regex;
 use indexmap::IndexSet;
 
 use crate::error::{Diagnostic, Diagnostics};
+use crate::regex;
 use crate::vars::files;
 
 use super::{Inventory, LOCALHOST};
@@ -227,9 +228,10 @@ enum Matcher<'p> {
 impl Matcher<'_> {
     fn new(pattern: &str) -> Result<Matcher<'_>, Diagnostic> {
         if let Some(expression) = pattern.strip_prefix('~') {
-            let wrong = |error| Diagnostic::new(format!("`{pattern}` is not a regular expression: {error}"));
+            let wrong = |error: String| Diagnostic::new(format!("`{pattern}` is not a regular expression: {error}"));
             // As Python's `re.match`: from the start, not to the end.
-            let regex = Regex::new(&format!("^(?:{expression})")).map_err(wrong)?;
+            let regex = regex::translated(expression, false).map_err(wrong)?;
+            let regex = Regex::new(&format!("^(?:{regex})")).map_err(|error| wrong(error.to_string()))?;
             return Ok(Matcher::Expression(Box::new(regex)));
         }
         Ok(match pattern.contains(['*', '?', '[']) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fancy_regex::Regex;
 
 use crate::error::{Diagnostic, Diagnostics, Place, Source};
+use crate::regex;
 use crate::settings;
 use crate::vars::{Layer, Var, VarsDirectory, files, sorted_names};
 use crate::yaml::{self, Data, Style, Yaml};
@@ -35,7 +36,7 @@ impl Ignored {
         let patterns = words("ANSIBLE_INVENTORY_IGNORE_REGEX").unwrap_or_default();
         let pattern = |pattern: &String| {
             let wrong = |error| Diagnostic::new(format!("`ANSIBLE_INVENTORY_IGNORE_REGEX`: `{pattern}`: {error}"));
-            Regex::new(pattern).map_err(wrong)
+            regex::compiled(pattern, false).map_err(wrong)
         };
         Ok(Ignored { endings, patterns: patterns.iter().map(pattern).collect::<Result<_, _>>()? })
     }

@@ -118,7 +118,7 @@ impl Doing<'_> {
         let number = format!("j{:012}.0", jobs.0.len());
         let mut report = Map::new();
         report.insert("ansible_job_id".into(), number.as_str().into());
-        report.insert("started".into(), 1.into());
+        report.insert("started".into(), true.into());
         report.insert("results_file".into(), "".into());
         done.result.extend(finished(report));
         let mut result = done.result.clone();
@@ -168,7 +168,7 @@ impl Doing<'_> {
         let (file, found) = detach::read(&machine.transport.machine().probe(&look).await?);
         let mut report = Map::new();
         report.insert("ansible_job_id".into(), job.as_str().into());
-        report.insert("started".into(), 1.into());
+        report.insert("started".into(), true.into());
         report.insert("results_file".into(), file.as_str().into());
         match found {
             Job::Missing => Err(Trouble::Failed { message: "could not find job".into(), result: finished(report) }),
@@ -180,7 +180,7 @@ impl Doing<'_> {
                 Ok(Done { result: report, ..Done::default() })
             }
             Job::Running => {
-                report.insert("finished".into(), 0.into());
+                report.insert("finished".into(), false.into());
                 Ok(Done { result: report, ..Done::default() })
             }
             Job::Gone => {
@@ -212,7 +212,7 @@ impl Doing<'_> {
 }
 
 fn finished(mut report: Map<String, Value>) -> Map<String, Value> {
-    report.insert("finished".into(), 1.into());
+    report.insert("finished".into(), true.into());
     report
 }
 

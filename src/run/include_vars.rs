@@ -78,7 +78,7 @@ impl Wanted {
     fn new(arguments: &Map<String, Value>) -> Result<Wanted, Diagnostic> {
         let pattern = arguments.get("files_matching").map(text_of);
         let compile = |text: String| {
-            fancy_regex::Regex::new(&text)
+            crate::regex::compiled(&text, false)
                 .map_err(|error| Diagnostic::new(format!("`{text}` is not a regular expression: {error}")))
         };
         let extensions = match arguments.get("extensions") {

@@ -24,15 +24,13 @@ pub enum Lines {
 impl Pattern {
     /// Compiles the value of the argument `name`.
     pub fn new(name: &str, text: &str, lines: Lines) -> Result<Pattern, Diagnostic> {
-        let translated = translate(text, lines == Lines::Each);
-        let regex = RegexBuilder::new(&translated)
+        let wrong = |why: String| Diagnostic::new(format!("`{name}` is no regular expression: `{text}`")).hint(why);
+        let regex = RegexBuilder::new(&crate::regex::translated(text, lines == Lines::Each).map_err(wrong)?)
             .multi_line(lines == Lines::Each)
             .dot_matches_new_line(lines == Lines::Across)
             .backtrack_limit(BACKTRACK_LIMIT)
             .build();
-        regex.map(Pattern).map_err(|error| {
-            Diagnostic::new(format!("`{name}` is no regular expression: `{text}`")).hint(error.to_string())
-        })
+        regex.map(Pattern).map_err(|error| wrong(error.to_string()))
     }
 
     pub fn is_match(&self, text: &str) -> Result<bool, ModuleError> {
@@ -123,34 +121,6 @@ pub fn bad_escape(replacement: &str) -> Option<(char, usize)> {
         }
     }
     None
-}
-
-/// Spells what differs: Python's `\Z` is the very end, and its `$` also before a final newline.
-fn translate(text: &str, each_line: bool) -> String {
-    // Flags for the whole pattern stand at its start.
-    let flags = text.strip_prefix("(?").and_then(|rest| rest.split_once(')')).map_or("", |(flags, _)| flags);
-    let each_line = each_line || (flags.contains('m') && flags.bytes().all(|byte| byte.is_ascii_alphabetic()));
-    let mut result = String::with_capacity(text.len());
-    let (mut letters, mut class) = (text.chars(), false);
-    while let Some(letter) = letters.next() {
-        match letter {
-            '\\' => {
-                let escaped = letters.next().map(|escaped| if escaped == 'Z' && !class { 'z' } else { escaped });
-                result.push('\\');
-                result.extend(escaped);
-                continue;
-            }
-            '$' if !class && !each_line => {
-                result.push_str("(?=\\n?\\z)");
-                continue;
-            }
-            '[' => class = true,
-            ']' => class = false,
-            _ => {}
-        }
-        result.push(letter);
-    }
-    result
 }
 
 #[cfg(test)]

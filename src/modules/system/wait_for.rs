@@ -12,6 +12,7 @@ use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::files::place::{absolute, bytes_of};
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
+use crate::regex;
 use crate::transport::command::quote;
 use crate::transport::{Command, Links, Node, Want};
 
@@ -146,7 +147,7 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     let wanted = if matches!(state, "stopped" | "absent") { Wanted::Gone } else { Wanted::There };
     let regex = fields.search_regex.as_deref().map(|text| {
         let wrong = |error| Diagnostic::new(format!("`search_regex` of `wait_for` cannot be read: {error}"));
-        Regex::new(&format!("(?m){text}")).map_err(wrong)
+        regex::compiled(text, true).map_err(wrong)
     });
     // What is to be gone is to be gone whatever it says.
     let regex = regex.filter(|_| wanted == Wanted::There);

@@ -10,45 +10,11 @@ pub(super) const FILTERS: &[Row] =
 
 /// Compiles a Python pattern.
 pub fn compile(pattern: &str, ignore_case: bool, multiline: bool) -> Result<Regex, Error> {
-    // Flags for the whole pattern stand at its start.
-    let flags = pattern.strip_prefix("(?").and_then(|rest| rest.split_once(')')).map_or("", |(flags, _)| flags);
-    let multiline = multiline || (flags.contains('m') && flags.bytes().all(|byte| byte.is_ascii_alphabetic()));
-    let mut builder = RegexBuilder::new(&translated(pattern, multiline));
+    let wrong = |why: String| wrong(format!("the pattern `{pattern}` is wrong: {why}"));
+    let spelt = crate::regex::translated(pattern, multiline).map_err(wrong)?;
+    let mut builder = RegexBuilder::new(&spelt);
     builder.case_insensitive(ignore_case).multi_line(multiline).backtrack_limit(1_000_000);
-    builder.build().map_err(|error| {
-        // Python's words, which people know and compare.
-        let why = match error.to_string() {
-            why if why.contains("Target of repeat operator is invalid") => "nothing to repeat".into(),
-            why => why,
-        };
-        wrong(format!("the pattern `{pattern}` is wrong: {why}"))
-    })
-}
-
-/// Spells what differs: Python's `$` also matches before a final newline, and its `\Z` only at the very end.
-fn translated(pattern: &str, multiline: bool) -> String {
-    let mut new = String::with_capacity(pattern.len());
-    let mut class = false;
-    let mut characters = pattern.chars();
-    while let Some(c) = characters.next() {
-        match c {
-            '\\' => match characters.next() {
-                Some('Z') if !class => new.push_str("\\z"),
-                Some(escaped) => new.extend(['\\', escaped]),
-                None => new.push('\\'),
-            },
-            '$' if !class && !multiline => new.push_str("(?=\\n?\\z)"),
-            _ => {
-                class = match c {
-                    '[' => true,
-                    ']' => false,
-                    _ => class,
-                };
-                new.push(c);
-            }
-        }
-    }
-    new
+    builder.build().map_err(|error| wrong(error.to_string()))
 }
 
 fn failed(error: fancy_regex::Error) -> Error {
