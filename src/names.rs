@@ -10,6 +10,12 @@ const COLLECTIONS: &[(&str, &[&str])] = &[
 /// What is the same module under another name.
 const SAME: &[(&str, &str)] = &[("dnf5", "dnf"), ("systemd_service", "systemd"), ("yum", "dnf")];
 
+/// Returns the short name of a built-in lookup, and any other name as it is.
+pub fn short_lookup(name: &str) -> &str {
+    let prefixes = ["ansible.builtin.", "ansible.legacy.", "community.general."];
+    prefixes.into_iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
+}
+
 /// Returns the short name of a built-in module, and any other name as it is.
 pub fn short(name: &str) -> &str {
     let builtin = name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("ansible.legacy."));

@@ -90,6 +90,7 @@ pub fn playbook((playbook, errors): (&Playbook, Diagnostics), around: &Around) -
     for play in &playbook.plays {
         found.extend(&rules::INVALID, Diagnostics(play.unanswered.clone()));
         found.extend(&rules::ABSENT_MODULE, Diagnostics(play.absent.clone()));
+        found.extend(&rules::ABSENT_MODULE, Diagnostics(run::verify::doubts(play)));
         found.extend(&rules::INVALID, around.fleet.add_play_directory(&play.directory).err().unwrap_or_default());
         let (play, errors) = Walked::new(play, around);
         found.extend(&rules::INVALID, errors);

@@ -42,7 +42,7 @@ pub(super) static MISSING_FILE: Rule =
     error("missing-file", "the `src` of a `copy` or `template` that is in no place where it is looked for");
 pub(super) static ABSENT_MODULE: Rule = warning(
     "absent-module",
-    "a module that is not here, in a task behind a condition or in a handler: it fails where it runs",
+    "a module or an argument that is not here, in a task behind a condition or in a handler: it fails where it runs",
 );
 pub(super) static UNUSED_HANDLER: Rule = warning("unused-handler", "a play's handler that nothing notifies");
 pub(super) static DUPLICATE_HANDLER: Rule =

@@ -1,6 +1,7 @@
 //! What a task is repeated for: `loop`, `with_X`, `loop_control`.
 
 use crate::error::Diagnostic;
+use crate::names::short_lookup;
 use crate::yaml::{Data, Yaml};
 
 use super::keywords::{Kind, LOOP_CONTROL, check_variable, is_template};
@@ -39,7 +40,7 @@ impl Reader<'_> {
         if items.is_null() {
             return Err(Diagnostic::new(format!("`{}` has no value", key.key())).at(&key.place));
         }
-        if self.loader.lookups.is_empty() || self.loader.lookups.contains(&lookup) {
+        if self.loader.lookups.is_empty() || self.loader.lookups.contains(&short_lookup(lookup)) {
             return Ok(());
         }
         let unknown = Diagnostic::new(format!("unknown lookup `{lookup}`")).at(&key.place);

@@ -146,10 +146,12 @@ impl Run {
         let expected = plays.clone().map(|play| hosts(play).map_or_else(|_| Default::default(), |found| found.hosts));
         self.progress.left.expect(expected.map(|hosts| hosts.into_iter().collect()).collect());
         let unanswered = plays.clone().flat_map(|play| &play.unanswered);
-        let unanswered = unanswered.map(|error| (error, "the run ends where this task would change something"));
-        let absent = plays.clone().flat_map(|play| &play.absent);
-        for (error, then) in unanswered.chain(absent.map(|error| (error, "the task fails where the run comes to it"))) {
-            self.send(Event::Warning(handlers::warning(error, then)));
+        let unanswered =
+            unanswered.map(|error| handlers::warning(error, "the run ends where this task would change something"));
+        let absent = plays.clone().flat_map(|play| play.absent.iter().cloned().chain(verify::doubts(play)));
+        let absent = absent.map(|error| handlers::warning(&error, "the task fails where the run comes to it"));
+        for text in unanswered.chain(absent) {
+            self.send(Event::Warning(text));
         }
         let mut starts = Vec::new();
         for (path, playbook) in self.options.playbooks.iter().zip(playbooks) {

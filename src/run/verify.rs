@@ -1,5 +1,7 @@
 //! What can be wrong with a playbook before any host is touched: modules, arguments, templates.
 
+use std::cell::RefCell;
+
 use serde_json::Map;
 
 use crate::error::{Diagnostic, Diagnostics};
@@ -216,9 +218,8 @@ fn verify_arguments(entry: &Entry, task: &Task, errors: &mut Diagnostics) {
         let key = name.key();
         if let Err(error) = entry.check_name(&key) {
             open = true;
-            // One that Ansible has asks for nothing where it is left out, which a run finds.
-            let left_out = entry.argument(&key).is_some() && value.as_str().is_some_and(may_be_omitted);
-            if !left_out {
+            // What is left out asks for nothing, which a run finds.
+            if !value.as_str().is_some_and(may_be_omitted) && !may_be_elsewhere(task, &error) {
                 errors.push(error.at(&name.place));
             }
             continue;
@@ -261,6 +262,34 @@ fn verify_arguments(entry: &Entry, task: &Task, errors: &mut Diagnostics) {
             errors.push(error.or_at(&task.action_place));
         }
     }
+}
+
+/// Says whether an argument that is not here may be meant for hosts or cases that never come: behind a condition, and like none
+/// that is here.
+fn may_be_elsewhere(task: &Task, error: &Diagnostic) -> bool {
+    let misspelt = error.hint.as_ref().is_some_and(|hint| hint.starts_with("did you mean"));
+    !task.keywords.when.is_empty() && !misspelt
+}
+
+/// Returns the arguments in a play that are not here, and no errors unless a run comes to them.
+pub fn doubts(play: &Play) -> Vec<Diagnostic> {
+    let found = RefCell::new(Vec::new());
+    let look = |task: &Task| {
+        let entry = modules::find(&task.action).filter(|_| task.custom.is_none());
+        for (name, _) in entry.iter().flat_map(|_| &task.arguments) {
+            let unknown = entry.and_then(|entry| entry.check_name(&name.key()).err());
+            let unknown = unknown.filter(|error| may_be_elsewhere(task, error));
+            found.borrow_mut().extend(unknown.map(|error| error.at(&name.place)));
+        }
+        false
+    };
+    play.sections().into_iter().flatten().for_each(|step| {
+        step.any(&look);
+    });
+    play.handlers.iter().for_each(|handler| {
+        look(handler);
+    });
+    found.into_inner()
 }
 
 /// Says whether a template may say `omit`.

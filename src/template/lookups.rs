@@ -9,6 +9,7 @@ use minijinja::{Environment, Error, ErrorKind, Value};
 
 use crate::error::{Diagnostic, Source};
 use crate::host::TemplateOptions;
+use crate::names::short_lookup;
 use crate::secret;
 use crate::settings::{self, Kind, SETTINGS, is_true};
 use crate::vars::{Scope, Var, files};
@@ -112,7 +113,7 @@ pub(super) fn load_includes(environment: &mut Environment, source: &Source, scop
 
 /// Runs lookup `name` for `with_NAME`.
 pub(super) fn with(name: &str, terms: &Value, context: &Arc<Context>) -> Result<Value, Error> {
-    let terms = if short(name) == "first_found" { found::defined(terms)? } else { terms.clone() };
+    let terms = if short_lookup(name) == "first_found" { found::defined(terms)? } else { terms.clone() };
     let terms = match terms.kind() {
         ValueKind::Seq | ValueKind::Iterable => items(&terms)?,
         _ => vec![terms],
@@ -121,7 +122,7 @@ pub(super) fn with(name: &str, terms: &Value, context: &Arc<Context>) -> Result<
 }
 
 fn run(name: &str, mut terms: Terms) -> Result<Vec<Value>, Error> {
-    let short = short(name);
+    let short = short_lookup(name);
     if let Some((_, function)) = LOOKUPS.iter().find(|(known, _)| *known == short) {
         return function(&mut terms);
     }
@@ -130,10 +131,6 @@ fn run(name: &str, mut terms: Terms) -> Result<Vec<Value>, Error> {
         Some(hint) => format!("{}\nhint: {hint}", diagnostic.message),
         None => diagnostic.message,
     }))
-}
-
-pub(super) fn short(name: &str) -> &str {
-    name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("ansible.legacy.")).unwrap_or(name)
 }
 
 fn called(call: &mut Call, wants_list: bool) -> Result<Value, Error> {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Diagnostic, Diagnostics, Source};
 use crate::host::TemplateOptions;
+use crate::names::short_lookup;
 use crate::settings;
 use crate::vars::{Scope, Var};
 use crate::yaml::{Data, Yaml};
@@ -202,7 +203,7 @@ impl Templates {
     ///
     /// Of `with_first_found` terms may be undefined: they are passed over.
     pub fn looked_up(&self, name: &str, terms: &Yaml, scope: &Scope) -> Result<Value, Failure> {
-        if lookups::short(name) != "first_found" {
+        if short_lookup(name) != "first_found" {
             return self.lookup(name, &self.render(terms, scope)?, scope);
         }
         let context = Context::new(&self.environment, scope);

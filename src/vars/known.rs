@@ -107,6 +107,8 @@ pub(super) fn local_connection() -> Layer {
 /// Returns what is always known of a host. One outside of the inventory, such as the implied `localhost`, has neither
 /// groups nor source.
 pub(super) fn magic_vars(host: &str, groups: &[&str], source: Option<&Path>) -> Layer {
+    // One that was named on the command line has none, and Ansible says so.
+    let nowhere = source.is_none() && !groups.is_empty();
     let mut groups: Vec<&str> = groups.iter().copied().filter(|group| *group != "all").collect();
     groups.sort();
     let short = host.split('.').next().unwrap_or(host);
@@ -117,6 +119,9 @@ pub(super) fn magic_vars(host: &str, groups: &[&str], source: Option<&Path>) -> 
         // Roles give it to `ansible_python_interpreter`. No Python is run.
         ("ansible_playbook_python".into(), Var::Known("/usr/bin/python3".into())),
     ]);
+    if nowhere {
+        vars.extend(["inventory_file", "inventory_dir"].map(|name| (name.into(), Var::Known(Value::Null))));
+    }
     let text = |path: &Path| Var::Known(path.to_string_lossy().into());
     vars.extend(source.map(|path| ("inventory_file".into(), text(path))));
     vars.extend(source.and_then(Path::parent).map(|path| ("inventory_dir".into(), text(path))));

@@ -24,7 +24,21 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("vars", &["error", "inventory", "provenance", "secret", "vault", "yaml"]),
     (
         "template",
-        &["crypt", "error", "host", "ini", "provenance", "regex", "secret", "settings", "vars", "vault", "web", "yaml"],
+        &[
+            "crypt",
+            "error",
+            "host",
+            "ini",
+            "names",
+            "provenance",
+            "regex",
+            "secret",
+            "settings",
+            "vars",
+            "vault",
+            "web",
+            "yaml",
+        ],
     ),
     ("playbook", &["error", "names", "provenance", "vars", "yaml"]),
     (
@@ -38,6 +52,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "ini",
             "names",
             "provenance",
+            "regex",
             "secret",
             "transport",
             "vault",
@@ -102,7 +117,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("russh", &["transport/ssh", "lab/server.rs", "lab/server"]),
     ("hickory_proto", &["dns"]),
     ("minijinja", &["template"]),
-    ("libyaml_safer", &["yaml.rs"]),
+    ("libyaml_safer", &["yaml.rs", "template/filters/yaml.rs"]),
     ("annotate_snippets", &["error.rs"]),
     // `lookup('pipe')`, inventories that are programs, `Match exec` and a process that outlives `lab up` are the only ones
     // that no transport runs.

@@ -179,6 +179,17 @@ fn a_module_that_is_not_here_is_told_before_the_run_and_fails_only_where_a_run_c
     }
     let printed = run("answers", "true").expect(1);
     assert!(printed.stderr.contains("needs Ansible's own library of Python"), "{}", printed.stderr);
+    // An argument that is not here is the same; one that is misspelt is not.
+    let argument = |name: &str| {
+        let text = format!(
+            "- hosts: a\n  gather_facts: no\n  tasks:\n    - command: echo\n      args: {{{name}: no}}\n      when: false\n"
+        );
+        program.file("play.yml", &text);
+        program.run("play -i hosts play.yml")
+    };
+    let printed = argument("warn").expect(0);
+    assert!(printed.stdout.contains("unknown argument `warn` for `command`: the task fails"), "{}", printed.stdout);
+    argument("creats").expect(1);
     // What a handler must follow is not changed where that handler cannot run.
     std::fs::remove_file(program.path("made")).unwrap();
     let printed = run("installs", "false");

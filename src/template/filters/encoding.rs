@@ -250,12 +250,19 @@ fn to_yaml(call: &mut Call, indent: usize, block: bool) -> Result<Value, Error> 
     let input = json(&call.value()?)?;
     let indent = call.next("indent")?.map_or(Ok(indent as i64), |indent| whole(&indent))?.clamp(2, 9) as usize;
     let sorted = call.keyword("sort_keys").is_none_or(|flag| flag.is_true());
-    let block = call.keyword("default_flow_style").filter(|flag| !flag.is_none()).map_or(block, |flag| !flag.is_true());
-    // Long texts stay on their line here, whatever the width.
-    for name in ["width", "allow_unicode", "explicit_start", "explicit_end"] {
-        call.keyword(name);
-    }
-    Ok(yaml::dump(&input, &yaml::Layout { indent, sorted, block }).into())
+    let flow = match call.keyword("default_flow_style") {
+        None => block.then_some(false),
+        Some(flag) => (!flag.is_none()).then(|| flag.is_true()),
+    };
+    let width = call.keyword("width").filter(|width| !width.is_none()).map(|width| whole(&width)).transpose()?;
+    let width = width.map(|width| usize::try_from(width).unwrap_or(0));
+    let mut flag = |name: &str| call.keyword(name).is_some_and(|flag| flag.is_true());
+    let explicit = (flag("explicit_start"), flag("explicit_end"));
+    let style = call.keyword("default_style").filter(|style| !style.is_none()).map(|style| text(&style));
+    call.keyword("allow_unicode");
+    let layout = yaml::Layout { indent, width, sorted, flow, explicit, style };
+    let written = yaml::dump(&input, &layout).map_err(|error| wrong(format!("this cannot be YAML: {error}")))?;
+    Ok(written.into())
 }
 
 fn url_decode(text: &str) -> String {

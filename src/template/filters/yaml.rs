@@ -1,5 +1,6 @@
-//! YAML as PyYAML writes it, so that a YAML 1.1 reader gets the same values back.
+//! YAML as PyYAML has libyaml write it, so that a YAML 1.1 reader gets the same values back.
 
+use libyaml_safer::{Emitter, Encoding, Error, Event, MappingStyle, ScalarStyle, SequenceStyle};
 use serde_json::Value as Json;
 
 use crate::yaml::{Data, resolve};
@@ -7,181 +8,100 @@ use crate::yaml::{Data, resolve};
 /// How PyYAML is asked to write.
 pub struct Layout {
     pub indent: usize,
+    /// Where long texts are folded, in columns; `None`: 80.
+    pub width: Option<usize>,
     pub sorted: bool,
-    /// Every collection on its own lines; otherwise those without collections in them stand in brackets.
-    pub block: bool,
+    /// Every collection on its own lines (`Some(false)`), all in brackets (`Some(true)`), or those in brackets that hold no others.
+    pub flow: Option<bool>,
+    pub explicit: (bool, bool),
+    /// How every scalar stands: `'`, `"`, `|` or `>`.
+    pub style: Option<String>,
 }
 
 /// Returns one document, with its final newline.
-pub fn dump(json: &Json, layout: &Layout) -> String {
-    let mut out = String::new();
-    layout.node(json, 0, &mut out);
-    if !out.ends_with('\n') {
-        out.push('\n');
-    }
-    out
+pub fn dump(json: &Json, layout: &Layout) -> Result<String, Error> {
+    let mut written = Vec::new();
+    let mut emitter = Emitter::new();
+    emitter.set_output_string(&mut written);
+    emitter.set_unicode(true);
+    emitter.set_indent(i32::try_from(layout.indent).unwrap_or(2));
+    emitter.set_width(layout.width.map_or(80, |width| i32::try_from(width).unwrap_or(i32::MAX)));
+    emitter.emit(Event::stream_start(Encoding::Utf8))?;
+    emitter.emit(Event::document_start(None, &[], !layout.explicit.0))?;
+    layout.node(json, &mut emitter)?;
+    emitter.emit(Event::document_end(!layout.explicit.1))?;
+    emitter.emit(Event::stream_end())?;
+    drop(emitter);
+    Ok(String::from_utf8_lossy(&written).into_owned())
 }
 
 impl Layout {
-    fn is_flow(&self, json: &Json) -> bool {
-        let leaf = |item: &Json| !item.is_array() && !item.is_object();
-        match json {
-            Json::Array(list) => list.is_empty() || !self.block && list.iter().all(leaf),
-            Json::Object(map) => map.is_empty() || !self.block && map.values().all(leaf),
-            _ => true,
-        }
+    fn is_flow(&self, mut items: impl Iterator<Item = Json>) -> bool {
+        let is_leaf = |item: Json| !item.is_array() && !item.is_object() && self.style.is_none();
+        self.flow.unwrap_or_else(|| items.all(is_leaf))
     }
 
-    fn entries<'a>(&self, map: &'a serde_json::Map<String, Json>) -> Vec<(&'a String, &'a Json)> {
-        let mut entries: Vec<_> = map.iter().collect();
-        if self.sorted {
-            entries.sort_by_key(|(key, _)| *key);
-        }
-        entries
-    }
-
-    /// Writes a node whose first line starts where `out` ends; its further lines are indented by `depth`.
-    fn node(&self, json: &Json, depth: usize, out: &mut String) {
-        match json {
-            Json::String(text) => out.push_str(&scalar(text, Some(depth))),
-            _ if self.is_flow(json) => self.flow(json, out),
-            Json::Array(list) => {
-                for (index, item) in list.iter().enumerate() {
-                    if index > 0 {
-                        out.push_str(&" ".repeat(depth));
-                    }
-                    out.push('-');
-                    out.push_str(&" ".repeat(if self.is_flow(item) { 1 } else { self.indent - 1 }));
-                    self.line(item, depth + self.indent, out);
-                }
-            }
-            Json::Object(map) => {
-                for (index, (key, item)) in self.entries(map).into_iter().enumerate() {
-                    if index > 0 {
-                        out.push_str(&" ".repeat(depth));
-                    }
-                    out.push_str(&scalar(key, None));
-                    out.push(':');
-                    match item {
-                        _ if self.is_flow(item) => {
-                            out.push(' ');
-                            self.line(item, depth + self.indent, out);
-                        }
-                        // A list in a mapping is not indented.
-                        Json::Array(_) => {
-                            out.push('\n');
-                            out.push_str(&" ".repeat(depth));
-                            self.line(item, depth, out);
-                        }
-                        _ => {
-                            out.push('\n');
-                            out.push_str(&" ".repeat(depth + self.indent));
-                            self.line(item, depth + self.indent, out);
-                        }
-                    }
-                }
-            }
-            _ => self.flow(json, out),
-        }
-    }
-
-    fn line(&self, json: &Json, depth: usize, out: &mut String) {
-        self.node(json, depth, out);
-        if !out.ends_with('\n') {
-            out.push('\n');
-        }
-    }
-
-    fn flow(&self, json: &Json, out: &mut String) {
+    fn node(&self, json: &Json, emitter: &mut Emitter) -> Result<(), Error> {
         match json {
             Json::Array(list) => {
-                out.push('[');
-                for (index, item) in list.iter().enumerate() {
-                    out.push_str(if index > 0 { ", " } else { "" });
-                    self.flow(item, out);
-                }
-                out.push(']');
+                let flow = self.is_flow(list.iter().cloned());
+                let style = if flow { SequenceStyle::Flow } else { SequenceStyle::Block };
+                emitter.emit(Event::sequence_start(None, None, true, style))?;
+                list.iter().try_for_each(|item| self.node(item, emitter))?;
+                emitter.emit(Event::sequence_end())
             }
             Json::Object(map) => {
-                out.push('{');
-                for (index, (key, item)) in self.entries(map).into_iter().enumerate() {
-                    out.push_str(if index > 0 { ", " } else { "" });
-                    out.push_str(&scalar(key, None));
-                    out.push_str(": ");
-                    self.flow(item, out);
+                let flow = self.is_flow(map.values().cloned());
+                let style = if flow { MappingStyle::Flow } else { MappingStyle::Block };
+                emitter.emit(Event::mapping_start(None, None, true, style))?;
+                let mut entries: Vec<_> = map.iter().collect();
+                if self.sorted {
+                    entries.sort_by_key(|(key, _)| *key);
                 }
-                out.push('}');
+                for (key, item) in entries {
+                    self.scalar(("str", key), emitter)?;
+                    self.node(item, emitter)?;
+                }
+                emitter.emit(Event::mapping_end())
             }
-            Json::String(text) => out.push_str(&scalar(text, None)),
-            other => out.push_str(&other.to_string()),
+            Json::String(text) => self.scalar(("str", text), emitter),
+            Json::Null => self.scalar(("null", "null"), emitter),
+            Json::Bool(value) => self.scalar(("bool", if *value { "true" } else { "false" }), emitter),
+            Json::Number(number) if number.is_f64() => self.scalar(("float", &float(&number.to_string())), emitter),
+            Json::Number(number) => self.scalar(("int", &number.to_string()), emitter),
         }
     }
+
+    fn scalar(&self, (kind, text): (&str, &str), emitter: &mut Emitter) -> Result<(), Error> {
+        let is_text = kind == "str";
+        let plain =
+            !is_text || (matches!(resolve(text), Data::Text(_)) && !is_date(text) && !matches!(text, "<<" | "="));
+        let tag = format!("tag:yaml.org,2002:{kind}");
+        let style = match self.style.as_deref() {
+            Some("'") => ScalarStyle::SingleQuoted,
+            Some("\"") => ScalarStyle::DoubleQuoted,
+            Some("|") => ScalarStyle::Literal,
+            Some(">") => ScalarStyle::Folded,
+            _ => ScalarStyle::Any,
+        };
+        emitter.emit(Event::scalar(None, Some(&tag), text, plain, is_text, style))
+    }
 }
 
-/// Returns a text plain where it reads back as itself, in single quotes where it can, else in double quotes.
-/// `depth` is where further lines are indented to; without one (in brackets, as a key) there are none.
-fn scalar(text: &str, depth: Option<usize>) -> String {
-    let one_line = |c: char| !c.is_control() && c != '\u{feff}';
-    let breaks = text.contains('\n') && !text.contains(" \n") && depth.is_some();
-    if !text.chars().all(|c| one_line(c) || breaks && c == '\n') {
-        let escaped: String = text.chars().map(escape).collect();
-        return format!("\"{escaped}\"");
-    }
-    let plain = !text.is_empty()
-        && !breaks
-        && matches!(resolve(text), Data::Text(_))
-        && !looks_like_a_date(text)
-        && !text.starts_with(|c: char| c.is_whitespace() || "-?:,[]{}#&*!|>'\"%@`".contains(c) && !is_word(text))
-        && !text.ends_with(|c: char| c.is_whitespace() || c == ':')
-        && !text.contains(": ")
-        && !text.contains(" #")
-        && !(depth.is_none() && text.contains([',', '[', ']', '{', '}', '?', ':']))
-        && !text.starts_with("---")
-        && !text.starts_with("...")
-        && !matches!(text, "<<" | "=");
-    if plain {
-        return text.into();
-    }
-    let mut quoted = String::from("'");
-    let mut characters = text.chars().peekable();
-    while let Some(c) = characters.next() {
-        match c {
-            '\'' => quoted.push_str("''"),
-            '\n' => {
-                quoted.push_str("\n\n");
-                while characters.next_if_eq(&'\n').is_some() {
-                    quoted.push('\n');
-                }
-                quoted.push_str(&" ".repeat(depth.unwrap_or(0)));
-            }
-            c => quoted.push(c),
+/// Returns a number as PyYAML writes Python's: `1.0e+20`.
+fn float(number: &str) -> String {
+    match number.split_once('e') {
+        Some((digits, power)) => {
+            let digits = if digits.contains('.') { digits.into() } else { format!("{digits}.0") };
+            let sign = if power.starts_with('-') { "" } else { "+" };
+            format!("{digits}e{sign}{power}")
         }
+        None => number.into(),
     }
-    quoted + "'"
 }
 
-/// `-x`, `?x` and `:x` are words; `- x` is a list.
-fn is_word(text: &str) -> bool {
-    let mut characters = text.chars();
-    matches!(characters.next(), Some('-' | '?' | ':')) && characters.next().is_some_and(|c| !c.is_whitespace())
-}
-
-/// YAML 1.1 readers make a date of these.
-fn looks_like_a_date(text: &str) -> bool {
+/// YAML 1.1 readers make a date of `2026-1-31`, with a time behind it or not.
+fn is_date(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.len() >= 8 && bytes[..4].iter().all(u8::is_ascii_digit) && bytes[4] == b'-' && bytes[5].is_ascii_digit()
-}
-
-fn escape(c: char) -> String {
-    match c {
-        '"' => "\\\"".into(),
-        '\\' => "\\\\".into(),
-        '\n' => "\\n".into(),
-        '\t' => "\\t".into(),
-        '\r' => "\\r".into(),
-        '\0' => "\\0".into(),
-        c if c.is_control() => format!("\\x{:02x}", u32::from(c)),
-        '\u{feff}' => "\\uFEFF".into(),
-        c => c.into(),
-    }
 }
