@@ -19,7 +19,7 @@ pub fn translated(pattern: &str, each_line: bool) -> Result<String, String> {
         each_line,
         verbose: false,
     };
-    reading.flags()?;
+    reading.flags();
     while let Some((at, letter)) = reading.letters.next() {
         reading.letter(at, letter)?;
     }
@@ -27,6 +27,21 @@ pub fn translated(pattern: &str, each_line: bool) -> Result<String, String> {
         Some(at) => Err(format!("missing ), unterminated subpattern at position {}", reading.position(*at))),
         None => Ok(reading.spelt),
     }
+}
+
+/// Returns the flags of the whole pattern, `(?im)`, which stand at its start, and the rest.
+fn without_flags(pattern: &str) -> (&str, &str) {
+    let flags = pattern.strip_prefix("(?").and_then(|rest| rest.split_once(')')).map_or("", |(flags, _)| flags);
+    match !flags.is_empty() && flags.bytes().all(|flag| b"aimsux".contains(&flag)) {
+        true => pattern.split_at(flags.len() + 3),
+        false => ("", pattern),
+    }
+}
+
+/// Returns the pattern that matches where `pattern` does at the start of a text, as `re.match`.
+pub fn at_start(pattern: &str) -> String {
+    let (flags, rest) = without_flags(pattern);
+    format!("{flags}\\A(?:{rest})")
 }
 
 /// Compiles a pattern; or says what is wrong with it.
@@ -73,23 +88,16 @@ impl Reading<'_> {
         }
     }
 
-    /// Flags of the whole pattern, `(?im)`, stand at its start.
-    fn flags(&mut self) -> Result<(), String> {
-        let Some((flags, _)) = self.text.strip_prefix("(?").and_then(|rest| rest.split_once(')')) else {
-            return Ok(());
-        };
-        if flags.is_empty() || !flags.bytes().all(|flag| b"aimsux".contains(&flag)) {
-            return Ok(());
-        }
+    fn flags(&mut self) {
+        let flags = without_flags(self.text).0;
         self.each_line |= flags.contains('m');
         self.verbose |= flags.contains('x');
         // Text is Unicode's, unless the engine is told otherwise.
-        let known: String = flags.chars().filter(|flag| !"au".contains(*flag)).collect();
+        let known: String = flags.chars().filter(|flag| "imsx".contains(*flag)).collect();
         if !known.is_empty() {
             self.spelt = format!("(?{known})");
         }
-        self.skip(flags.len() + 3);
-        Ok(())
+        self.skip(flags.len());
     }
 
     fn letter(&mut self, at: usize, letter: char) -> Result<(), String> {
@@ -336,5 +344,7 @@ mod tests {
             assert_eq!(finds(pattern, text).as_deref(), found, "{pattern}");
         }
         assert_eq!(translated("a$", true).unwrap(), "a$");
+        assert_eq!(finds(&at_start("(?i)b|c"), "Bc").as_deref(), Some("B"));
+        assert_eq!(finds(&at_start("b|c"), "ac"), None);
     }
 }

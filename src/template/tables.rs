@@ -57,7 +57,7 @@ pub(super) fn ini(terms: &mut Terms) -> Result<Vec<Value>, Error> {
             return Err(wrong(format!("No section '{section}' in '{file}'")));
         }
         let keys: Vec<&str> = if flag("re") {
-            let regex = pattern::compile(&format!("\\A(?:{key})"), false, false)?;
+            let regex = pattern::compile(&crate::regex::at_start(&key), false, false)?;
             ini.keys(&section).into_iter().filter(|key| regex.is_match(key).unwrap_or(false)).collect()
         } else {
             vec![&key]

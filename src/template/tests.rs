@@ -9,6 +9,7 @@ use minijinja::{Environment, Error, Value};
 use super::call::{Call, Role, Row, list, register as register_row, text, wrong};
 use super::filters::pattern;
 use super::values::{as_bool, items};
+use crate::regex;
 use crate::vault;
 
 const TESTS: &[Row] = &[
@@ -207,8 +208,8 @@ fn matches(call: &mut Call, anchor: Option<Anchor>) -> Result<Value, Error> {
     let (ignore_case, multiline) = (call.next_flag("ignorecase")?, call.next_flag("multiline")?);
     let kind = if anchor.is_none() { call.next_text("match_type")? } else { None };
     let pattern = match (anchor, kind.as_deref()) {
-        (Some(Anchor::Start), _) | (None, Some("match")) => format!("\\A(?:{pattern})"),
-        (None, Some("fullmatch")) => format!("\\A(?:{pattern})\\Z"),
+        (Some(Anchor::Start), _) | (None, Some("match")) => regex::at_start(&pattern),
+        (None, Some("fullmatch")) => regex::at_start(&pattern) + "\\Z",
         _ => pattern,
     };
     let regex = pattern::compile(&pattern, ignore_case, multiline)?;

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
+use crate::regex;
 use crate::transport::{self, Content, Links, Node, TransportError, Want};
 
 use super::checksum::{ALGORITHMS, Algorithm};
@@ -139,7 +140,7 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     }
     let names = |name: &str, texts: &[String]| {
         let pattern = |text: &String| {
-            let regex = if written.use_regex { format!(r"\A(?:{text})") } else { shell_pattern(text) };
+            let regex = if written.use_regex { regex::at_start(text) } else { shell_pattern(text) };
             Pattern::new(name, &regex, Lines::Across)
         };
         texts.iter().map(pattern).collect::<Result<Vec<_>, _>>()
@@ -163,7 +164,7 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     };
     let contains = written.contains.as_deref().map(|text| match written.read_whole_file {
         true => Pattern::new("contains", text, Lines::One),
-        false => Pattern::new("contains", &format!(r"\A(?:{text})"), Lines::One),
+        false => Pattern::new("contains", &regex::at_start(text), Lines::One),
     });
     Ok(Box::new(Find {
         paths: written.paths,
@@ -437,7 +438,7 @@ fn shell_pattern(text: &str) -> String {
             }
         }
     }
-    regex + r")\z"
+    regex + r")\Z"
 }
 
 #[cfg(test)]
