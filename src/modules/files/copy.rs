@@ -472,9 +472,6 @@ mod tests {
             bench.fails("copy", json!({"content": "x", "dest": "/etc/x", "validate": "true"})).await.contains("%s")
         );
         assert!(
-            bench.fails("copy", json!({"content": "x", "dest": "/etc/x", "setype": "t"})).await.contains("restorecon")
-        );
-        assert!(
             bench
                 .fails("copy", json!({"content": "x", "dest": "/etc/x", "owner": "nobody2"}))
                 .await
