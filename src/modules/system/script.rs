@@ -123,8 +123,8 @@ fn command((name, script): (&str, &[u8]), interpreter: &[String], arguments: &[S
         format!("{program} -c 'script=$(cat && echo .) && eval \"${{script%.}}\"' {name} {arguments}")
     } else {
         format!(
-            "umask 077\nfile=$(mktemp \"${{TMPDIR:-/tmp}}/cutover.XXXXXX\") || exit\ntrap 'rm -f \"$file\"' EXIT\n\
-             trap 'exit 129' HUP\ntrap 'exit 130' INT\ntrap 'exit 143' TERM\ncat >\"$file\" || exit\n\
+            "umask 077\nnew=$(mktemp -d \"${{TMPDIR:-/tmp}}/cutover.XXXXXX\") || exit\ntrap 'rm -rf \"$new\"' EXIT\n\
+             trap 'exit 129' HUP\ntrap 'exit 130' INT\ntrap 'exit 143' TERM\nfile=$new/{name}\ncat >\"$file\" || exit\n\
              {program} \"$file\" {arguments} </dev/null\n"
         )
     };
@@ -176,7 +176,12 @@ mod tests {
     #[tokio::test]
     async fn a_script_for_another_program_leaves_no_file() {
         let here = Here::new().await;
-        here.write("s.awk", "#!/usr/bin/awk -f\nBEGIN { print ARGV[1]; system(\"echo $TMPDIR/*\"); exit 4 }\n", 0o644);
+        // It finds itself by its own name, as many do.
+        here.write(
+            "s.awk",
+            "#!/usr/bin/awk -f\nBEGIN { print ARGV[1]; system(\"echo $TMPDIR/*/*\"); exit 4 }\n",
+            0o644,
+        );
         let temp = here.path("temp");
         std::fs::create_dir(&temp).unwrap();
         let planned = here.plan("script", json!({"cmd": "s.awk one"})).await.unwrap();
@@ -185,7 +190,8 @@ mod tests {
         command.environment.push(("TMPDIR".into(), temp.clone()));
         let output = here.transport.run(&command).await.unwrap();
         assert_eq!(output.status, 4, "{output:?}");
-        assert!(output.text().starts_with(&format!("one\n{temp}/cutover.")), "{output:?}");
+        let text = output.text();
+        assert!(text.starts_with(&format!("one\n{temp}/cutover.")) && text.ends_with("/s.awk\n"), "{output:?}");
         assert_eq!(std::fs::read_dir(&temp).unwrap().count(), 0);
     }
 }
