@@ -18,6 +18,19 @@ const RC_UPDATE: &str = "echo \"rc-update $*\" >>DIR/told\ncase $1 in\n\
     show) [ ! -e DIR/in-$2 ] || echo \"                 sshd | $2\" ;;\n\
     add) : >DIR/in-$3 ;;\ndel) rm DIR/in-$3 ;;\nesac";
 
+/// The program of systemd, as systemctl(1) says; what it is told without being waited for stays in its queue.
+const SYSTEMCTL: &str = "echo \"systemctl $*\" >>DIR/told\ncase $* in\n\
+    'show -p LoadState proxy') echo LoadState=loaded ;;\n\
+    'show -p Id proxy') echo Id=proxy.service ;;\n\
+    'show -p ActiveState proxy') if [ -e DIR/running ]; then echo ActiveState=active; else echo ActiveState=inactive; fi ;;\n\
+    'list-jobs --no-legend') echo '6 other.service start waiting'; [ ! -e DIR/job ] || echo \"7 proxy.service $(cat DIR/job) running\" ;;\n\
+    '--no-block '*' proxy') echo $2 >DIR/job ;;\n\
+    '--global is-enabled proxy') if [ -e DIR/global ]; then cat DIR/global; else echo disabled; exit 1; fi ;;\n\
+    '--global enable proxy') echo enabled >DIR/global ;;\n\
+    '--global mask proxy') echo masked >DIR/global ;;\n\
+    '--global disable proxy' | '--global unmask proxy') rm -f DIR/global ;;\n\
+    *) exit 1 ;;\nesac";
+
 struct Machine {
     program: Program,
     etc: Etc,
@@ -58,7 +71,7 @@ impl Machine {
     /// What the programs were told, without what only asks.
     fn told(&self) -> String {
         let text = std::fs::read_to_string(self.program.path("told")).unwrap_or_default();
-        let asks = ["status", "--exists", "show"];
+        let asks = ["status", "--exists", "show", "is-enabled", "list-jobs"];
         text.lines().filter(|line| !asks.iter().any(|word| line.contains(word))).collect::<Vec<_>>().join(", ")
     }
 
@@ -140,5 +153,52 @@ fn openrc_is_found_by_its_programs_and_a_crashed_service_starts_again() {
         machine.cutover("undo last").expect(0);
         assert!(machine.program.path("running").exists() && machine.program.path(&format!("in-{level}")).exists());
         machine.play("").expect(0);
+    }
+}
+
+#[test]
+fn systemd_is_not_waited_for_and_what_is_in_its_queue_counts_as_done() {
+    let machine = Machine::new(&[("systemctl", SYSTEMCTL)]);
+    let file = |name: &str| machine.program.path(name);
+    let run = machine.task("systemd: {name: proxy, state: started, no_block: yes}").done();
+    assert!(run.diffs().contains("-stopped, disabled (systemd)\n+running, disabled (systemd)\n"), "{}", run.diffs());
+    assert_eq!(machine.told(), "systemctl --no-block start proxy");
+    // What was in the queue is done.
+    std::fs::rename(file("job"), file("running")).unwrap();
+    assert!(machine.play("").expect(0).stdout.contains(" changed=0 "));
+    machine.task("systemd: {name: proxy, state: restarted, no_block: yes}").play("").expect(0);
+    assert_eq!(
+        (machine.told().as_str(), machine.program.read("job").as_str()),
+        ("systemctl --no-block restart proxy", "restart\n")
+    );
+    machine.task("systemd: {name: proxy, state: stopped, no_block: yes}").done();
+    assert_eq!(machine.told(), "systemctl --no-block stop proxy");
+    machine.cutover("undo last").expect(0);
+    assert_eq!(machine.program.read("job"), "start\n");
+}
+
+#[test]
+fn a_unit_of_all_users_is_enabled_and_masked_and_runs_nowhere() {
+    let machine = Machine::new(&[("systemctl", SYSTEMCTL)]);
+    let run = machine.task("systemd: {name: proxy, enabled: yes, scope: global}").done();
+    assert!(run.diffs().contains("--- unit proxy of all users\n"), "{}", run.diffs());
+    assert_eq!(
+        (machine.told().as_str(), machine.program.read("global").as_str()),
+        ("systemctl --global enable proxy", "enabled\n")
+    );
+    machine.task("systemd: {name: proxy, enabled: no, scope: global}").done();
+    machine.cutover("undo last").expect(0);
+    assert_eq!(machine.program.read("global"), "enabled\n");
+    machine.task("systemd: {name: proxy, masked: yes, scope: global}").done();
+    assert_eq!(
+        (machine.told().as_str(), machine.program.read("global").as_str()),
+        ("systemctl --global mask proxy", "masked\n")
+    );
+    for (task, says) in [
+        ("name: none, enabled: yes", "Could not find the requested service none"),
+        ("daemon_reload: yes", "in each user's own"),
+    ] {
+        let failed = machine.task(&format!("systemd: {{{task}, scope: global}}")).play("").expect(2);
+        assert!(failed.stdout.contains(says), "{}", failed.stdout);
     }
 }

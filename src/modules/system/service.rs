@@ -87,6 +87,9 @@ pub struct Service {
     /// Scripts of SysV init get a session of their own and no output of ours.
     #[serde(default)]
     daemonize: bool,
+    /// systemd is told what to do, and not waited for: what it has in its queue counts as done.
+    #[serde(default)]
+    no_block: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -131,11 +134,19 @@ initd() {
   elif command -v setsid >/dev/null; then setsid "$@" </dev/null >/dev/null 2>&1
   else nohup "$@" </dev/null >/dev/null 2>&1; fi
 }
+queued() {
+  unit=$(systemctl show -p Id "$name")
+  case $(systemctl list-jobs --no-legend 2>/dev/null | while read -r id job kind rest; do [ "Id=$job" != "$unit" ] || echo "$kind"; done) in
+    start|restart) ;;
+    stop) return 1 ;;
+    *) case $(systemctl show -p ActiveState "$name") in *=active|*=activating|*=reloading) ;; *) return 1 ;; esac ;;
+  esac
+}
 running() {
   if [ -n "$pattern" ]; then ps -A -o pid= -o args= | grep -v -e grep -e "^ *$$ " | grep -F -e "$pattern" >/dev/null; return; fi
   case $manager in
     daemontools) case $(svstat "/service/$name") in *': up '*) ;; *) return 1 ;; esac ;;
-    systemd) systemctl is-active --quiet "$name" ;;
+    systemd) if [ -n "$no_block" ]; then queued; else systemctl is-active --quiet "$name"; fi ;;
     openrc) rc-service "$name" status >/dev/null 2>&1 ;;
     *) text=$(daemonize=; initd status 2>&1); code=$?
       case $code in
@@ -171,7 +182,7 @@ echo "$state, ${boot# } ($manager)"
 const ACT: &str = r#"act() {
   case $manager in
     daemontools) case $1 in start) svc -u "/service/$name" ;; stop) svc -d "/service/$name" ;; reload) svc -h "/service/$name" ;; esac ;;
-    systemd) systemctl "$1" "$name" ;;
+    systemd) systemctl $no_block "$1" "$name" ;;
     openrc) rc-service "$name" status >/dev/null 2>&1
       # 32: it has crashed, and is still taken for started.
       if [ $? = 32 ] && [ "$1" = start ]; then rc-service "$name" zap; fi
@@ -187,6 +198,7 @@ restart() {
   esac && settle start
 }
 settle() {
+  [ -z "$no_block" ] || return 0
   n=0
   while [ $n -lt 60 ]; do
     if running; then [ "$1" = start ] && return; else [ "$1" = stop ] && return; fi
@@ -305,7 +317,7 @@ impl Service {
     fn script(&self, body: &str) -> Command {
         let text = |value: &Option<String>| quote(value.as_deref().unwrap_or(""));
         Command::shell(format!(
-            "name={} pattern={} arguments={} use={} levels={} runlevel={} daemonize={}\n{DETECT}{body}",
+            "name={} pattern={} arguments={} use={} levels={} runlevel={} daemonize={} no_block={}\n{DETECT}{body}",
             quote(&self.name),
             text(&self.pattern),
             text(&self.arguments),
@@ -313,6 +325,7 @@ impl Service {
             quote(&self.runlevels.join(" ")),
             quote(self.runlevel.as_deref().unwrap_or("default")),
             if self.daemonize { "yes" } else { "''" },
+            if self.no_block { "--no-block" } else { "''" },
         ))
     }
 

@@ -49,11 +49,20 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new("daemon_reexec", Kind::Bool, "")
         .alias(&["daemon-reexec"])
         .refused("it changes no state; run `systemctl daemon-reexec` with a `command` task"),
-    Argument::new("scope", Kind::Text, "Whose units: those of the system.").choices(&["system"]),
+    Argument::new(
+        "scope",
+        Kind::Text,
+        "Whose units: those of the system, or `global`, those that each user's own systemd has. These run nowhere by themselves: \
+         `enabled` and `masked` alone are for them.",
+    )
+    .choices(&["system", "global"]),
     Argument::new("force", Kind::Bool, "Links that are in the way of `enabled` are replaced; systemctl asks for it.")
         .refused("remove the link that is in the way with `file`"),
-    Argument::new("no_block", Kind::Bool, "")
-        .refused("a state is looked at when it is reached; without, it is not known"),
+    Argument::new(
+        "no_block",
+        Kind::Bool,
+        "systemd is told what to do, and its end is not waited for: a start or stop in its queue counts as done.",
+    ),
     Argument::new("user", Kind::Bool, "").refused(USERS),
 ];
 
@@ -64,9 +73,21 @@ struct Systemd {
     masked: Option<bool>,
     #[serde(default)]
     daemon_reload: bool,
+    enabled: Option<bool>,
+    state: Option<String>,
+    #[serde(default)]
+    scope: Scope,
     /// What is asked beyond that.
     #[serde(skip)]
     service: Option<Service>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Scope {
+    #[default]
+    System,
+    Global,
 }
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
@@ -84,6 +105,7 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
         for name in ["state", "enabled"] {
             fields[name] = arguments.get(name).cloned().unwrap_or(Value::Null);
         }
+        fields["no_block"] = arguments.get("no_block").cloned().unwrap_or(false.into());
         let service: Service = serde_json::from_value(fields).map_err(|error| Diagnostic::new(error.to_string()))?;
         service.check()?;
         systemd.service = state.then_some(service);
@@ -95,6 +117,9 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
 impl Module for Systemd {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
         let mut changes = Vec::new();
+        if self.scope == Scope::Global {
+            return self.for_each_user(host).await;
+        }
         if self.daemon_reload {
             let service = (!self.name.is_empty()).then_some((self.name.as_str(), "systemd"));
             changes.extend(reload(host, service).await?);
@@ -121,14 +146,57 @@ impl Module for Systemd {
 }
 
 impl Systemd {
+    /// Plans what is asked of a unit of every user's.
+    async fn for_each_user(&self, host: &View) -> Result<Planned, ModuleError> {
+        if self.state.is_some() || self.daemon_reload {
+            return Err(ModuleError::failed(
+                "systemctl does not take `--global` for `state` and `daemon_reload`: such a unit runs in each user's own systemd\n\
+                 hint: `scope: global` is for `enabled` and `masked`",
+            ));
+        }
+        let mut results = Results::from_iter([("name".to_string(), json!(self.name))]);
+        let mut changes = Vec::new();
+        if let Some(masked) = self.masked {
+            changes.extend(self.mask(host, masked).await?);
+            results.insert("masked".into(), masked.into());
+        }
+        if let Some(enabled) = self.enabled {
+            // As for Ansible, what is enabled for now alone, or by another unit, is not yet.
+            let script = format!(
+                "text=$(systemctl --global is-enabled {} 2>/dev/null)\ncode=$?\ncase $text in\n  \
+                 ''|not-found) echo missing ;;\n  enabled-runtime|indirect|alias) echo disabled ;;\n  \
+                 *) if [ $code = 0 ]; then echo enabled; else echo disabled; fi ;;\nesac\n",
+                crate::transport::command::quote(&self.name)
+            );
+            let (what, probe) = (format!("unit {} of all users", self.name), Command::shell(script));
+            let found = host.state(&what, &probe).await?;
+            if found == "missing" {
+                let message = format!("Could not find the requested service {}: host", self.name);
+                return Err(ModuleError::failed(message));
+            }
+            let [on, off] = ["enable", "disable"].map(|verb| vec![self.systemctl(verb)]);
+            let (after, by, back) = if enabled { ("enabled", on, off) } else { ("disabled", off, on) };
+            let change = Change::state(what, probe, (found, after.into()), by);
+            changes.extend(change.map(|change| change.taken_back(Back::By(back))));
+            results.insert("enabled".into(), enabled.into());
+        }
+        Ok(Planned::new(changes, results))
+    }
+
+    fn systemctl(&self, verb: &str) -> Command {
+        let scope = (self.scope == Scope::Global).then_some("--global");
+        Command::argv(["systemctl"].into_iter().chain(scope).chain([verb, &self.name]))
+    }
+
     async fn mask(&self, host: &View, masked: bool) -> Result<Option<Change>, ModuleError> {
         let quoted = crate::transport::command::quote(&self.name);
+        let (scope, whose) = if self.scope == Scope::Global { (" --global", " of all users") } else { ("", "") };
         let script = format!(
-            "case $(systemctl is-enabled {quoted} 2>/dev/null) in masked*) echo masked ;; *) echo 'not masked' ;; esac"
+            "case $(systemctl{scope} is-enabled {quoted} 2>/dev/null) in masked*) echo masked ;; *) echo 'not masked' ;; esac"
         );
-        let (what, probe) = (format!("mask of {}", self.name), Command::shell(script));
+        let (what, probe) = (format!("mask of {}{whose}", self.name), Command::shell(script));
         let found = host.state(&what, &probe).await?;
-        let [mask, unmask] = ["mask", "unmask"].map(|verb| vec![Command::argv(["systemctl", verb, &self.name])]);
+        let [mask, unmask] = ["mask", "unmask"].map(|verb| vec![self.systemctl(verb)]);
         let (after, by, back) = if masked { ("masked", mask, unmask) } else { ("not masked", unmask, mask) };
         let change = Change::state(what, probe, (found, after.into()), by);
         Ok(change.map(|change| change.taken_back(Back::By(back))))
