@@ -17,7 +17,7 @@ use super::checksum::{ALGORITHMS, Algorithm};
 use super::details::{self, Fields};
 use super::mode::{Current, Mode};
 use super::pattern::{Lines, Pattern};
-use super::place::{Place, absolute, base_name, bytes_of, join};
+use super::place::{Place, absolute, base_name, bytes_of, join, real};
 use super::status::status_of;
 use super::times::{age, now, size};
 
@@ -43,7 +43,11 @@ pub const FIND: Entry = Entry {
         Argument::new("recurse", Kind::Bool, "Look into directories below."),
         Argument::new("depth", Kind::Int, "How many levels, with `recurse`; all unless given."),
         Argument::new("hidden", Kind::Bool, "Find names that start with a dot too."),
-        Argument::new("follow", Kind::Bool, "`false` only: links below are not followed."),
+        Argument::new(
+            "follow",
+            Kind::Bool,
+            "With `recurse`, look into the directories that links below lead to, but not again into one that a link is in.",
+        ),
         Argument::new(
             "age",
             Kind::Text,
@@ -109,6 +113,7 @@ struct Find {
     paths: Vec<String>,
     recurse: bool,
     depth: Option<u32>,
+    follow: bool,
     wanted: Wanted,
     /// The time that counts, where it is another than that of modification.
     stamp: Option<String>,
@@ -134,10 +139,6 @@ struct Wanted {
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     let written: Written = arguments.read()?;
-    if written.follow {
-        let error = Diagnostic::new("`follow: true` of `find` is not supported");
-        return Err(error.hint("name the directories that the links lead to in `paths`"));
-    }
     let names = |name: &str, texts: &[String]| {
         let pattern = |text: &String| {
             let regex = if written.use_regex { regex::at_start(text) } else { shell_pattern(text) };
@@ -170,6 +171,7 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
         paths: written.paths,
         recurse: written.recurse,
         depth: if written.recurse { written.depth } else { Some(1) },
+        follow: written.follow && written.recurse,
         wanted,
         stamp: written.age_stamp.filter(|stamp| stamp != "mtime"),
         contains: contains.transpose()?,
@@ -194,7 +196,10 @@ impl Module for Find {
             }
             // As Ansible does, one level below the last one that counts is examined too.
             let depth = if self.recurse { self.depth.map(|depth| depth + 1) } else { self.depth };
-            let entries = listed(host, (&place.path, depth), &mut skipped).await?;
+            let mut entries = listed(host, (&place.path, depth), &mut skipped).await?;
+            if self.follow {
+                entries = followed(host, (&place.path, depth), entries, &mut skipped).await?;
+            }
             examined += entries.len();
             let level = |entry: &transport::Entry| {
                 entry.path.get(place.path.trim_end_matches('/').len()..).unwrap_or("").matches('/').count()
@@ -352,6 +357,52 @@ async fn listed(
     Ok(found)
 }
 
+/// Adds what is below the directories that links lead to, under the names that the links give it. A link to a directory that it
+/// is in itself has no end, and is only named.
+async fn followed(
+    host: &View,
+    (top, depth): (&str, Option<u32>),
+    mut entries: Vec<transport::Entry>,
+    skipped: &mut serde_json::Map<String, Value>,
+) -> Result<Vec<transport::Entry>, ModuleError> {
+    let is_in = |path: &str, above: &str| join("/", path).starts_with(&format!("{}/", above.trim_end_matches('/')));
+    let level = |path: &str| path[top.trim_end_matches('/').len()..].matches('/').count() as u32;
+    let links = |entries: &[transport::Entry], way: &[(String, String)]| {
+        let links = entries.iter().filter(|entry| matches!(entry.node, Node::Link { .. }));
+        links.map(|entry| (entry.path.clone(), way.to_vec())).collect::<Vec<_>>()
+    };
+    // Each with the links on its way: where they are, and where they lead.
+    let mut left = links(&entries, &[(top.to_string(), real(host, top).await?.trim_end_matches('/').to_string())]);
+    while let Some((path, mut way)) = left.pop() {
+        let Some(rest) =
+            depth.map_or(Some(None), |depth| depth.checked_sub(level(&path)).filter(|rest| *rest > 0).map(Some))
+        else {
+            continue;
+        };
+        let place = match Place::look(host, &path, Links::Follow, Want::Attributes).await {
+            Ok(place) if place.node.is_directory() => place,
+            Ok(_) | Err(ModuleError::Failed { .. } | ModuleError::Host(TransportError::Refused(_))) => continue,
+            Err(error) => return Err(error),
+        };
+        let to = real(host, &place.path).await?;
+        let there =
+            |(at, to): &(String, String), path: &str| format!("{to}{}", &path[at.trim_end_matches('/').len()..]);
+        let ends = way.iter().skip(1).map(|(at, _)| at.as_str()).chain([path.as_str()]);
+        if way.iter().zip(ends).any(|(step, end)| is_in(&there(step, end), &to)) {
+            continue;
+        }
+        let mut below = listed(host, (&to, rest), skipped).await?;
+        for entry in &mut below {
+            entry.path = format!("{path}{}", &entry.path[to.trim_end_matches('/').len()..]);
+        }
+        way.push((path, to.trim_end_matches('/').to_string()));
+        left.extend(links(&below, &way));
+        entries.extend(below);
+    }
+    entries.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(entries)
+}
+
 /// Returns what the bytes of the file at `path` say in an encoding, or why they say nothing; as well as it can be read
 /// where none is asked for.
 fn text_of<'b>(bytes: &'b [u8], path: &str, encoding: Option<&str>) -> Result<Cow<'b, str>, String> {
@@ -486,6 +537,27 @@ mod tests {
         assert_eq!(paths(&bench.twice("find", json!({"paths": "$HOME/", "get_checksum": true})).await), ["/root/x"]);
         let two = bench.twice("find", json!({"paths": "/m/l", "recurse": true, "depth": 2, "limit": 1})).await;
         assert_eq!(paths(&two), ["/m/l/new/1"]);
+    }
+
+    #[tokio::test]
+    async fn links_are_followed_where_that_has_an_end() {
+        let bench = mail();
+        bench.host.file("/other/b/2", "", 0o600).link("/m/a/new/other", "/other").link("/m/z", "none");
+        // Round and round: up its own way, and by way of another link.
+        bench.host.link("/m/a/up", "..").link("/other/back", "/m/a").link("/other/b/own", ".");
+        let found = |more: serde_json::Value| {
+            let mut whole = json!({"paths": "/m", "recurse": true, "follow": true});
+            whole.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            whole
+        };
+        let results = bench.twice("find", found(json!({}))).await;
+        let expected = ["/m/a/new/1", "/m/a/new/other/b/2", "/m/l/new/1", "/m/l/new/other/b/2", "/m/top"];
+        assert_eq!(paths(&results), expected);
+        let results = bench.twice("find", found(json!({"depth": 3, "patterns": "[12]"}))).await;
+        assert_eq!(paths(&results), ["/m/a/new/1", "/m/l/new/1"]);
+        let results = bench.twice("find", found(json!({"file_type": "link"}))).await;
+        assert!(paths(&results).contains(&"/m/l/new/other/back") && paths(&results).contains(&"/m/a/up"));
+        assert_eq!(paths(&bench.twice("find", found(json!({"recurse": false}))).await), ["/m/top"]);
     }
 
     #[tokio::test]
