@@ -9,6 +9,7 @@ pub(super) mod checksum;
 mod copy;
 mod details;
 pub(super) mod edit;
+mod encoding;
 mod fetch;
 mod file;
 mod find;

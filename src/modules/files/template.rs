@@ -9,6 +9,7 @@ use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outc
 use crate::secret;
 use crate::transport::{Content, Links};
 
+use super::encoding::Encoding;
 use super::install::{INSTALLING, Install};
 use super::place::{WRITING, Writing, base_name};
 use super::rights::RIGHTS;
@@ -23,7 +24,11 @@ pub const TEMPLATE: Entry = Entry {
             Argument::new("dest", Kind::Path, "The file, or the directory that it is put into.").required(),
             Argument::new("newline_sequence", Kind::Text, "How lines end in the file.")
                 .choices(&["\\n", "\\r", "\\r\\n", "\n", "\r", "\r\n"]),
-            Argument::new("output_encoding", Kind::Text, "Encoding of the file.").choices(&["utf-8", "UTF-8", "utf8"]),
+            Argument::new(
+                "output_encoding",
+                Kind::Text,
+                "Encoding of the file: `utf-8` unless given, or one with a byte for each letter, such as `latin-1` or `cp1252`.",
+            ),
             Argument::new("trim_blocks", Kind::Bool, "Remove the line end after a block; on unless set."),
             Argument::new("lstrip_blocks", Kind::Bool, "Remove the white space before a block at the start of a line."),
             Argument::new("block_start_string", Kind::Text, "What starts a block; `{%` unless given."),
@@ -47,6 +52,7 @@ struct Template {
     src: String,
     dest: String,
     newline_sequence: Option<String>,
+    output_encoding: Option<String>,
     trim_blocks: Option<bool>,
     lstrip_blocks: Option<bool>,
     block_start_string: Option<String>,
@@ -67,6 +73,7 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     let mut writing = template.writing.clone();
     writing.rights.mode = writing.rights.mode.filter(|mode| mode != "preserve");
     writing.check()?;
+    template.encoding()?;
     Ok(Box::new(template))
 }
 
@@ -99,7 +106,11 @@ impl Module for Template {
             directories: writing.rights.with_mode(None),
             writing: &writing,
         };
-        let mut planned = install.plan(host, Content::here(self.ended(&text).into_bytes())).await?;
+        let bytes = self.encoding()?.bytes(&self.ended(&text)).map_err(|letter| {
+            let name = self.output_encoding.as_deref().unwrap_or_default();
+            Diagnostic::new(format!("`{letter}` of the template `{}` is no letter of `{name}`", path.display()))
+        })?;
+        let mut planned = install.plan(host, Content::here(bytes)).await?;
         if let Outcome::Known(results) = &mut planned.result {
             results.insert("src".into(), path.display().to_string().into());
         }
@@ -108,6 +119,14 @@ impl Module for Template {
 }
 
 impl Template {
+    fn encoding(&self) -> Result<Encoding, Diagnostic> {
+        let name = self.output_encoding.as_deref().unwrap_or("utf-8");
+        Encoding::named(name).ok_or_else(|| {
+            Diagnostic::new(format!("`output_encoding: {name}` is no encoding that is known here"))
+                .hint("`utf-8`, or one with a byte for each letter: `latin-1`, `iso-8859-15`, `cp1252`, `koi8-r`")
+        })
+    }
+
     fn options(&self) -> TemplateOptions {
         let defaults = TemplateOptions::default();
         let or = |text: &Option<String>, default: String| text.clone().unwrap_or(default);
@@ -154,6 +173,22 @@ mod tests {
             ("mail.example.com\r\n", 0o600)
         );
         assert_eq!(results["dest"], "/etc/me");
+    }
+
+    #[tokio::test]
+    async fn a_file_is_written_in_the_encoding_that_is_asked_for() {
+        let bench = Bench::new();
+        bench.source("templates/me.j2", "gr\u{fc}n 5 \u{20ac}\n").source("templates/plain.j2", "gr\u{fc}n\n");
+        let task = |src, encoding| json!({"src": src, "dest": "/etc/me", "output_encoding": encoding});
+        for (encoding, bytes) in [("iso-8859-15", b"gr\xfcn 5 \xa4\n"), ("cp1252", b"gr\xfcn 5 \x80\n")] {
+            bench.twice("template", task("me.j2", encoding)).await;
+            let node = bench.host.node("/etc/me", crate::transport::Links::Keep);
+            assert_eq!(node.content().and_then(crate::transport::Content::bytes), Some(&bytes[..]), "{encoding}");
+        }
+        let failed = bench.fails("template", task("me.j2", "latin-1")).await;
+        assert!(failed.contains("`\u{20ac}`") && failed.contains("no letter of `latin-1`"), "{failed}");
+        bench.twice("template", task("plain.j2", "latin-1")).await;
+        assert!(bench.fails("template", task("plain.j2", "utf-16")).await.contains("a byte for each letter"));
     }
 
     #[tokio::test]
