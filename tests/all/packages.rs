@@ -329,3 +329,56 @@ fn what_a_package_would_bring_or_take_is_unknown_in_a_check_and_done_in_a_run() 
     assert!(machine.play("").expect(2).stdout.contains("/opt/server/conf"));
     assert!(!conf.exists());
 }
+
+#[test]
+fn what_a_source_needs_to_be_built_comes_and_goes_again() {
+    let machine = Machine::new("apt: {name: tools, state: build-dep}");
+    let archive = machine.archive();
+    archive.add("build-essential", "1.0", "");
+    let sources = "Package: tools\nBinary: tools\nVersion: 1.0\nArchitecture: any\nFormat: 1.0\nDirectory: .\n\
+        Build-Depends: printing, server (>= 1.5), absent [alpha]\nChecksums-Sha256:\n \
+        e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 0 tools_1.0.dsc\n\n";
+    std::fs::write(archive.path("archive/Sources"), sources).unwrap();
+    archive.sh("sed 's/^deb /deb-src /' /etc/apt/sources.list >/tmp/$$ && cat /tmp/$$ >>/etc/apt/sources.list; rm /tmp/$$; apt-get -q update");
+    let run = machine.done();
+    assert_eq!(archive.installed(), "build-essential 1.0, library 1.5, printer 1.0, server 2.0");
+    assert_eq!(machine.automatic(), "library");
+    assert!(run.diffs().contains("--- package library\n"), "{}", run.diffs());
+    // What apt itself makes of it.
+    machine.undone();
+    assert_eq!(archive.installed(), "");
+    archive.sh("apt-get -q -y build-dep tools");
+    assert_eq!(machine.automatic(), "library");
+    assert!(machine.play("").expect(0).stdout.contains(" changed=0 "));
+
+    machine.tasks("apt: {name: nowhere, state: build-dep}");
+    let failed = machine.play("").expect(2);
+    assert!(failed.stdout.contains("Unable to find a source package for nowhere"), "{}", failed.stdout);
+}
+
+#[test]
+fn a_package_of_the_web_is_fetched_for_as_long_as_it_is_needed() {
+    let machine = Machine::new("");
+    let archive = machine.archive();
+    archive.add("tool", "1.0", "Depends: library\n");
+    let file = archive.path("archive/tool_1.0.deb");
+    machine.tasks(&format!("apt: {{deb: 'file://{}'}}", file.display()));
+    let run = machine.done();
+    assert_eq!(archive.installed(), "library 1.5, tool 1.0");
+    assert_eq!(machine.automatic(), "library");
+    assert!(run.diffs().contains("--- package tool\n"), "{}", run.diffs());
+    machine.undone();
+    assert_eq!(archive.installed(), "");
+
+    // Another one than was planned is not installed.
+    let vault = "--vault-password-file hosts";
+    machine.cutover(&format!("plan -i hosts play.yml -o p {vault}")).expect(0);
+    let elsewhere = archive.path("archive/extra_1.0.deb");
+    std::fs::copy(elsewhere, &file).unwrap();
+    let applied = machine.cutover(&format!("apply p {vault}")).expect(2);
+    assert!(applied.stdout.contains("no longer the package that was planned"), "{}", applied.stdout);
+    assert_eq!(archive.installed(), "");
+    std::fs::remove_file(&file).unwrap();
+    let failed = machine.play("").expect(2);
+    assert!(failed.stdout.contains("Unable to install package"), "{}", failed.stdout);
+}

@@ -15,7 +15,9 @@ use crate::transport::command::quote;
 use crate::transport::{Command, Output};
 
 use super::database::{Database, Name, probe_of_lists};
+use super::fetched::{Fetched, package_in};
 use super::foreseen::{self, Lists};
+use super::named;
 use super::request::Request;
 use super::selections::SELECTION;
 use super::simulation::{self, Fate};
@@ -36,13 +38,12 @@ pub const APT: Entry = Entry {
 };
 
 const STATE: Argument =
-    Argument::new("state", Kind::Text, "`latest` upgrades what is there. The default is `present`.").choices(&[
-        "present",
-        "installed",
-        "absent",
-        "removed",
-        "latest",
-    ]);
+    Argument::new(
+        "state",
+        Kind::Text,
+        "`latest` upgrades what is there; `build-dep` installs what the source packages need to be built. The default is `present`.",
+    )
+    .choices(&["present", "installed", "absent", "removed", "latest", "build-dep"]);
 
 pub const ARGUMENTS: &[Argument] = &[
     Argument::new(
@@ -101,7 +102,7 @@ pub const ARGUMENTS: &[Argument] = &[
     Argument::new(
         "deb",
         Kind::Path,
-        "Files of packages that are on the host, by commas; what they need comes from the archive. `get_url` brings one of the web.",
+        "Files of packages that are on the host, by commas, or the URL of one; what they need comes from the archive.",
     ),
     Argument::new(
         "force",
@@ -164,12 +165,16 @@ enum Wanted {
     #[serde(alias = "removed")]
     Absent,
     Latest,
+    #[serde(rename = "build-dep")]
+    BuildDep,
 }
 
 pub struct Apt {
     requests: Vec<Request>,
     /// The verb of apt-get that upgrades all, with its options.
     upgrade: Option<&'static [&'static str]>,
+    /// The package that `deb` has to be fetched for.
+    fetched: Option<Fetched>,
     fields: Fields,
 }
 
@@ -182,6 +187,7 @@ struct Open {
     named: BTreeSet<Name>,
     /// The files that some of them are in.
     files: BTreeMap<Name, String>,
+    fetched: Option<Fetched>,
 }
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
@@ -226,10 +232,8 @@ impl Apt {
             let error = Diagnostic::new("`deb` of `apt` is for `state: present`");
             return Err(error.msg("deb only supports state=present"));
         }
-        if fields.deb.as_deref().is_some_and(|files| files.contains("://")) {
-            let error = Diagnostic::new("`deb` of `apt` is a file of the host, and no URL");
-            return Err(error.hint("`get_url` brings it there"));
-        }
+        let url = fields.deb.as_deref().filter(|files| files.contains("://"));
+        let fetched = url.map(Fetched::new).transpose()?;
         let safe =
             |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.,=+/".contains(c));
         for (name, value) in [("dpkg_options", &fields.dpkg_options), ("default_release", &fields.default_release)] {
@@ -237,7 +241,12 @@ impl Apt {
                 return Err(Diagnostic::new(format!("`{name}` has what no option of apt has")));
             }
         }
-        Ok(Apt { requests, upgrade, fields })
+        Ok(Apt { requests, upgrade, fetched, fields })
+    }
+
+    /// Says whether what is named are source packages.
+    fn builds(&self) -> bool {
+        self.fields.state == Wanted::BuildDep
     }
 
     /// Returns the options of apt-get for a simulation and for a run.
@@ -270,15 +279,29 @@ impl Apt {
     /// Returns what is not as asked, or what only apt can tell.
     async fn open(&self, (host, database): (&View, &Database), lists: Lists) -> Result<Open, ModuleError> {
         let mut open = Open::default();
-        for file in self.fields.deb.iter().flat_map(|files| files.split(',')) {
-            let file = absolute(host, file.trim());
-            let (name, version) = package_in(host, &file).await?;
+        let files = match &self.fetched {
+            Some(fetched) => vec![fetched.file.clone()],
+            None => self
+                .fields
+                .deb
+                .iter()
+                .flat_map(|files| files.split(','))
+                .map(|file| absolute(host, file.trim()))
+                .collect(),
+        };
+        for file in files {
+            let (name, version, digest) = package_in(host, &file, self.fetched.as_ref()).await?;
+            open.fetched = self.fetched.as_ref().map(|fetched| fetched.seen(digest));
             let name = name.split_once(':').map_or(name.clone(), |(bare, of)| database.name(bare, of));
             if database.state(&name).version() != Some(&version) {
                 open.words.push(file.clone());
                 open.files.insert(name.clone(), file);
                 open.named.insert(name);
             }
+        }
+        if self.builds() {
+            open.words.extend(self.requests.iter().map(Request::word));
+            return Ok(open);
         }
         for request in &self.expanded((host, database), lists).await? {
             let name = match request.name.split_once(':') {
@@ -370,12 +393,16 @@ impl Apt {
         words: &[String],
         lists: Lists,
     ) -> Result<(BTreeMap<Name, Fate>, Output), ModuleError> {
-        let autoremove = self.fields.autoremove.then(|| "--auto-remove".to_string());
-        let verb = self.upgrade.unwrap_or(&["install"]).iter().map(|word| word.to_string());
+        let autoremove = (self.fields.autoremove && !self.builds()).then(|| "--auto-remove".to_string());
+        let verb = if self.builds() { &["build-dep"] } else { self.upgrade.unwrap_or(&["install"]) }
+            .iter()
+            .map(|word| word.to_string());
         let line = self.options().into_iter().chain(autoremove).chain(verb).chain(words.iter().cloned());
         let line: Vec<String> = line.map(|word| quote(&word)).collect();
         let script = format!("{}apt-get $foreseen -s {}", foreseen::script(database, lists), line.join(" "));
-        let output = host.probe(&Command::shell(script)).await?;
+        let script = Command::shell(script);
+        let output =
+            host.probe(&self.fetched.as_ref().map_or(script.clone(), |fetched| fetched.around(script))).await?;
         match simulation::read(&output) {
             Ok(fates) => Ok((fates, output)),
             // An archive may be one that an earlier task of the check adds.
@@ -393,18 +420,6 @@ fn by_then() -> ModuleError {
     ModuleError::Unknown("the lists of packages as they are by then".into())
 }
 
-/// Returns the name and the version of the package in a file of the host.
-async fn package_in(host: &View, file: &str) -> Result<(Name, String), ModuleError> {
-    let format = "--showformat=${Package}:${Architecture} ${Version}\n";
-    let output = host.probe(&Command::argv(["dpkg-deb", "--show", format, file])).await?;
-    let text = output.text();
-    match text.trim().split_once(' ') {
-        Some((name, version)) if output.success() => Ok((name.into(), version.into())),
-        _ if host.plans_ahead() => Err(ModuleError::Unknown(format!("what is in `{file}`").into())),
-        _ => Err(ModuleError::failed(format!("Unable to install package: {}", output.error_text().trim_end()))),
-    }
-}
-
 /// Reads what `apt-cache policy` says of the version that would be installed.
 fn candidate_in(text: &str) -> Option<String> {
     let candidate = text.lines().find_map(|line| line.trim().strip_prefix("Candidate: "));
@@ -415,25 +430,6 @@ fn candidate_in(text: &str) -> Option<String> {
 async fn is_virtual(host: &View, name: &str) -> Result<bool, ModuleError> {
     let output = host.probe(&Command::shell(format!("LC_ALL=C apt-cache policy {}", quote(name)))).await?;
     Ok(candidate_in(&output.text()).is_none())
-}
-
-/// Names what apt takes for a virtual package that is named.
-async fn name_providers(
-    (host, database): (&View, &Database),
-    fates: &BTreeMap<Name, Fate>,
-    named: &mut BTreeSet<Name>,
-) -> Result<(), ModuleError> {
-    let nobody = |name: &&Name| !fates.contains_key(*name) && database.state(name).version().is_none();
-    let virtuals: Vec<String> = named.iter().filter(nobody).map(|name| quote(name)).collect();
-    if virtuals.is_empty() {
-        return Ok(());
-    }
-    let script =
-        format!("LC_ALL=C apt-cache showpkg {} | sed -n '/^Reverse Provides/,/^Package/p'", virtuals.join(" "));
-    let text = host.probe(&Command::shell(script)).await?.text();
-    let providers = text.lines().filter_map(|line| line.split(' ').next());
-    named.extend(providers.filter(|name| fates.contains_key(*name)).map(str::to_string));
-    Ok(())
 }
 
 #[async_trait]
@@ -449,7 +445,7 @@ impl Apt {
         let updated = !host.planned_accounts("lists").is_empty();
         let due = self.lists_are_due(&database, updated);
         let lists = if due || updated { Lists::New } else { Lists::There };
-        if lists == Lists::New && host.only_asks {
+        if (lists == Lists::New || self.fetched.is_some()) && host.only_asks {
             return Ok(Planned::new(Vec::new(), Results::new()));
         }
         let mut open = self.open((host, &database), lists).await?;
@@ -462,12 +458,15 @@ impl Apt {
                 ));
             }
             (fates, said) = self.simulate((host, &database), &open.words, lists).await?;
-            if self.fields.state != Wanted::Absent {
-                name_providers((host, &database), &fates, &mut open.named).await?;
+            if self.builds() {
+                open.named = named::of_sources((host, &database), lists, &self.requests, &fates).await?;
+            } else if self.fields.state != Wanted::Absent {
+                named::providers((host, &database), &fates, &mut open.named).await?;
             }
         }
         let mut transaction = Transaction::new(host, &database, &fates, &open.named).await?;
         (transaction.files, transaction.policy) = (open.files, self.fields.policy_rc_d);
+        transaction.fetched = open.fetched;
         let mut changes = Vec::new();
         let cleans = self.fields.autoclean || self.fields.clean;
         let only_lists = self.requests.is_empty() && !everything;
@@ -560,10 +559,10 @@ mod tests {
             (json!({"name": "a", "upgrade": "full"}), "not both"),
             (json!({"name": "a<=1"}), "is no name of a package"),
             (json!({"name": ["*", "a"], "state": "latest"}), "all packages or some"),
-            (json!({"name": "a", "state": "build-dep"}), "cannot be `build-dep`"),
+            (json!({"name": "a", "state": "fixed"}), "cannot be `fixed`"),
             (json!({"name": "a", "default_release": "-o X"}), "no option of apt"),
             (json!({"deb": "/a.deb", "name": "a"}), "`deb` alone"),
-            (json!({"deb": "http://a/a.deb"}), "no URL"),
+            (json!({"deb": "http://a/a b.deb"}), "is no URL"),
         ] {
             let error = built(value.clone()).err().unwrap_or_else(|| panic!("{value}"));
             assert!(error.contains(says), "{value}: {error}");

@@ -9,6 +9,7 @@ use crate::transport::Command;
 use crate::transport::command::quote;
 
 use super::database::{Database, Name, State, probe};
+use super::fetched::Fetched;
 use super::simulation::Fate;
 
 /// What moves, in the order it is shown: what was asked for, then what comes or goes along.
@@ -19,6 +20,8 @@ pub struct Transaction {
     archive: BTreeSet<(Name, String)>,
     /// Files that packages come from, and not the archive.
     pub files: BTreeMap<Name, String>,
+    /// That the one of them is fetched for.
+    pub fetched: Option<Fetched>,
     /// What scripts of packages that ask whether they may start a service are told (`policy-rc.d`).
     pub policy: Option<i64>,
 }
@@ -143,7 +146,9 @@ impl Transaction {
         }
         let mut commands = Vec::new();
         if !words.is_empty() {
-            commands.push(apt_get(&[options, &["install".into()], &words].concat(), self.policy));
+            let install = apt_get(&[options, &["install".into()], &words].concat(), self.policy);
+            let fetched = self.fetched.as_ref().filter(|_| !files.is_empty());
+            commands.push(fetched.map_or(install.clone(), |fetched| fetched.around(install)));
         }
         for (verb, names) in [("auto", automatic), ("manual", manual)] {
             if !names.is_empty() {
