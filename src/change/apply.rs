@@ -17,6 +17,8 @@ use super::{Change, On};
 pub struct Applied {
     /// The output of a `Run`.
     pub output: Option<Output>,
+    /// That of the last command that has moved a `State`: some tell of what they have made.
+    pub said: Option<Output>,
     /// When a `Run` began and ended, by this machine's clock.
     pub times: Option<(Zoned, Zoned)>,
     /// The counts of a `Transfer`.
@@ -87,6 +89,7 @@ pub async fn apply(change: &Change, reach: Reach<'_>) -> Result<Applied, ApplyEr
             if found != state.before() {
                 return Err(ApplyError::Stale { what: state.what().into(), expected: state.before().into(), found });
             }
+            let mut said = None;
             for (index, command) in state.by().iter().enumerate() {
                 let output = reach.host.run(command).await.map_err(|error| begun(error, index))?;
                 if !output.success() {
@@ -94,13 +97,14 @@ pub async fn apply(change: &Change, reach: Reach<'_>) -> Result<Applied, ApplyEr
                         format!("{}: status {}: {}", state.what(), output.status, output.error_text().trim_end());
                     return Err(ApplyError::Failed(message));
                 }
+                said = Some(output);
             }
             let found = read_state(reach.host, state).await.map_err(|error| begun(error, state.by().len()))?;
             if found != state.after() {
                 let message = format!("{} should now be `{}` and is `{found}`", state.what(), state.after());
                 return Err(ApplyError::Failed(message));
             }
-            Ok(Applied::default())
+            Ok(Applied { said, ..Applied::default() })
         }
         Change::Records(records) => records.apply(reach.host).await,
         Change::Run { command } => {

@@ -56,6 +56,9 @@ pub struct StateChange {
     /// The names of the lines of both texts, where each is a state of its own that moves with the others or not at all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     parts: Vec<String>,
+    /// Paths that its commands make and take away. What is in them only a run tells.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    paths: Vec<String>,
 }
 
 /// How a state is moved back.
@@ -115,6 +118,10 @@ impl StateChange {
     pub fn parts(&self) -> impl Iterator<Item = (&str, &str, &str)> {
         let lines = self.before.lines().zip(self.after.lines());
         self.parts.iter().zip(lines).map(|(name, (before, after))| (name.as_str(), before, after))
+    }
+
+    pub fn paths(&self) -> &[String] {
+        &self.paths
     }
 
     /// The commands that move the state, in order; a failing one stops the rest.
@@ -200,6 +207,7 @@ impl Change {
             back: Back::None,
             secret: false,
             parts: Vec::new(),
+            paths: Vec::new(),
         }))
     }
 
@@ -208,6 +216,14 @@ impl Change {
     pub fn in_parts(self, parts: Vec<String>) -> Change {
         match self {
             Change::State(state) => Change::State(StateChange { parts, ..state }),
+            other => other,
+        }
+    }
+
+    /// Names the paths that the commands of a state make and take away.
+    pub fn with_paths(self, paths: Vec<String>) -> Change {
+        match self {
+            Change::State(state) => Change::State(StateChange { paths, ..state }),
             other => other,
         }
     }
@@ -272,7 +288,7 @@ impl Change {
             Change::Path { on, change } => {
                 Ok(Undone::Change(Box::new(Change::Path { on: *on, change: change.undone()? })))
             }
-            Change::State(StateChange { what, probe, before, after, by, back, secret, parts }) => match back {
+            Change::State(StateChange { what, probe, before, after, by, back, secret, parts, paths }) => match back {
                 Back::None => Err(format!("nobody knows how {what} is taken back")),
                 Back::Again => Ok(Undone::Again(by.clone())),
                 Back::By(commands) => Ok(Undone::Change(Box::new(Change::State(StateChange {
@@ -284,6 +300,7 @@ impl Change {
                     back: Back::By(by.clone()),
                     secret: *secret,
                     parts: parts.clone(),
+                    paths: paths.clone(),
                 })))),
             },
             Change::Records(records) => Ok(Undone::Change(Box::new(Change::Records(records.undone())))),

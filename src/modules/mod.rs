@@ -107,7 +107,7 @@ pub enum Outcome {
     /// The last `Change::Run` or `Change::Transfer` decides: unknown in a check. The runner adds what applying it gave to
     /// these: `rc`, `stdout`, `stderr` and their lines, or the transfer's counts.
     Applied(Results),
-    /// The last `Change::Run` decides, and this reads what it printed.
+    /// The last change decides, a `Change::Run` or a state whose command tells of what it has made, and this reads what that printed.
     Read(Reader),
 }
 

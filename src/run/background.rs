@@ -223,5 +223,5 @@ fn late(limit: Duration) -> ApplyError {
 fn ended(output: Output, times: Option<(i64, i64)>, report: Map<String, Value>) -> Applied {
     let time = |seconds: i64| Some(Zoned::new(Timestamp::from_second(seconds).ok()?, TimeZone::system()));
     let times = times.and_then(|(begun, ended)| time(begun).zip(time(ended)));
-    Applied { output: Some(output), times, report }
+    Applied { output: Some(output), times, report, ..Applied::default() }
 }

@@ -279,7 +279,9 @@ impl Doing<'_> {
             }
             (Outcome::Applied(result), Some(applied)) => (result::merged(result, applied), false),
             // A task's own `check_mode: true` asks for what is known without making it.
-            (Outcome::Read(read), Some(Applied { output: Some(output), .. })) => (read(&output)?, false),
+            (Outcome::Read(read), Some(Applied { output: Some(output), .. } | Applied { said: Some(output), .. })) => {
+                (read(&output)?, false)
+            }
             (Outcome::Read(_), _) => (Map::new(), self.task.keywords.check_mode.is_none()),
             (Outcome::Applied(result), None) => (result, self.task.keywords.check_mode.is_none()),
         };

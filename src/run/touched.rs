@@ -23,6 +23,9 @@ impl Doing<'_> {
         let commands = changes.iter().any(|change| matches!(change, Change::Run { .. }) || more(change));
         let named = if commands { touched(&self.task.action, given, (home, here)) } else { Vec::new() };
         named.iter().for_each(|what| self.forget(&machine.host, what));
+        let states =
+            changes.iter().filter_map(|change| if let Change::State(state) = change { Some(state) } else { None });
+        states.flat_map(|state| state.paths()).for_each(|path| self.forget(&machine.host, path));
         for Transfer { from, mailboxes, .. } in changes.iter().filter_map(transfer) {
             for mailbox in mailboxes {
                 self.forget(&machine.host, &mailbox.dest);

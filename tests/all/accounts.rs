@@ -34,7 +34,8 @@ impl Machine {
 
     fn cutover(&self, words: &str) -> Printed {
         let mut command = self.program.command();
-        command.args(words.split_whitespace());
+        let path = format!("{}:{}", self.program.path("bin").display(), std::env::var("PATH").unwrap());
+        command.env("PATH", path).args(words.split_whitespace());
         self.program.printed(self.etc.around(&command).output().unwrap())
     }
 
@@ -237,7 +238,7 @@ fn what_cannot_be_done_is_said_before_anything_is_changed() {
         ("user: {name: '2600'}", "`2600` is no name of a user"),
         ("user: {name: bob, home: relative}", "has to be an absolute path"),
         ("user: {name: bob, comment: 'a:b'}", "cannot have a colon"),
-        ("user: {name: bob, generate_ssh_key: yes}", "is not supported"),
+        ("user: {name: bob, create_home: no, generate_ssh_key: yes}", "`/home/bob` is no directory"),
         ("user: {name: top, state: absent, remove: yes}", "is `/`, which is not removed"),
         ("user: {name: root, state: absent}", "user `root` has processes"),
         ("group: {name: ann, state: absent}", "is the primary group of `"),
@@ -312,4 +313,95 @@ fn the_days_of_a_password_are_set_for_old_and_new_users_and_go_back() {
     assert_eq!((days("ann"), days("eve")), ("1:90:14:".to_string(), "7:99999:7:30".to_string()));
     machine.cutover("undo last").expect(0);
     assert_eq!((days("ann"), machine.etc.line("passwd", "eve")), ("1:60:7:".to_string(), None));
+}
+
+/// What a user's key is, by those who use it.
+fn key(machine: &Machine, words: &str) -> String {
+    let words = words.replace("DIR", machine.program.path("").display().to_string().trim_end_matches('/'));
+    let output = machine.etc.command(&["/bin/sh", "-ec", &words]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().into()
+}
+
+#[test]
+fn a_user_gets_an_ssh_key_once_and_it_goes_with_an_undo() {
+    let machine = Machine::new(
+        "    - user: {name: ann, home: DIR/homes/ann, generate_ssh_key: yes, ssh_key_type: ed25519}\n      register: made\n\
+         \x20   - stat: {path: DIR/homes/ann/.ssh/id_ed25519.pub}\n      register: public\n\
+         \x20   - debug: {msg: '{{ made.ssh_fingerprint }} {{ made.ssh_public_key }} {{ made.ssh_key_file }} {{ public.stat.mode }}'}\n",
+    );
+    let before = machine.accounts();
+    let run = machine.done();
+    for line in ["--- SSH key DIR/homes/ann/.ssh/id_ed25519\n", "-absent\n+there\n", "+++ DIR/homes/ann/.ssh"] {
+        assert!(run.diffs().contains(line), "{line}: {}", run.diffs());
+    }
+    let [public, fingerprint, rights] = [
+        "cat DIR/homes/ann/.ssh/id_ed25519.pub",
+        "ssh-keygen -l -f DIR/homes/ann/.ssh/id_ed25519",
+        "cd DIR/homes/ann; stat -c '%a %U %G' .ssh .ssh/id_ed25519 .ssh/id_ed25519.pub; ls -A .ssh",
+    ]
+    .map(|words| key(&machine, words));
+    assert_eq!(rights, "700 ann ann\n600 ann ann\n644 ann ann\nid_ed25519\nid_ed25519.pub");
+    let host = key(&machine, "uname -n");
+    assert!(
+        public.starts_with("ssh-ed25519 ") && public.ends_with(&format!(" ansible-generated on {host}")),
+        "{public}"
+    );
+    let told = format!("{fingerprint} {public} DIR/homes/ann/.ssh/id_ed25519 0644");
+    for printed in [run, machine.play("").expect(0)] {
+        assert!(printed.stdout.contains(&told), "{told}: {}", printed.stdout);
+    }
+    // With `force` it is another one each time, and the old one is in no journal.
+    machine.tasks(
+        "    - user: {name: ann, generate_ssh_key: yes, ssh_key_type: ed25519, force: yes, ssh_key_comment: new}\n",
+    );
+    let again = machine.play("--diff").expect(0);
+    assert!(again.diffs().contains("-there\n+absent\n"), "{}", again.diffs());
+    assert!(key(&machine, "cat DIR/homes/ann/.ssh/id_ed25519.pub").ends_with(" new"));
+    let undone = machine.cutover("undo last").expect(0);
+    assert!(undone.stderr.contains("not taken back"), "{}{}", undone.stdout, undone.stderr);
+    assert_eq!(key(&machine, "ls -A DIR/homes/ann/.ssh"), "");
+
+    machine.tasks(
+        "    - user: {name: eve, home: DIR/homes/eve, generate_ssh_key: yes, ssh_key_bits: 1024, ssh_key_file: key}\n",
+    );
+    machine.done();
+    assert!(key(&machine, "ssh-keygen -l -f DIR/homes/eve/key").starts_with("1024 "));
+    machine.cutover("undo last").expect(0);
+    assert!(!machine.program.path("homes/eve").exists() && machine.etc.line("passwd", "eve").is_none());
+    assert_eq!(machine.accounts()[0].lines().count(), before[0].lines().count() + 1);
+}
+
+#[test]
+fn the_passphrase_of_an_ssh_key_is_told_to_ssh_keygen_and_to_nobody_else() {
+    let machine = Machine::new(
+        "    - user: {name: ann, home: DIR/homes/ann, generate_ssh_key: yes, ssh_key_type: ed25519, ssh_key_passphrase: 'a \\\\n %s $geheim'}\n",
+    );
+    let secret = "geheim";
+    machine.program.script(
+        "bin/ssh-keygen",
+        "(echo \"$@\"; env; cat /proc/*/cmdline) >>DIR/seen\nexec /usr/bin/ssh-keygen \"$@\"",
+    );
+    let mut shown = String::new();
+    let mut told = |printed: Printed| shown += &(printed.stdout + &printed.stderr);
+    told(machine.play("--check --diff -vvv").expect(0));
+    told(machine.cutover("plan -i hosts play.yml -o p --vault-password-file pw").expect(0));
+    told(machine.cutover("show p").expect(0));
+    told(machine.cutover("apply p --vault-password-file pw").expect(0));
+    told(machine.play("-vvv").expect(0));
+    told(machine.cutover("log last").expect(0));
+    let opens =
+        |passphrase: &str| key(&machine, &format!("ssh-keygen -y -P '{passphrase}' -f DIR/homes/ann/.ssh/id_ed25519"));
+    assert!(opens(r"a \\n %s $geheim").starts_with("ssh-ed25519 ") && opens("").is_empty());
+    assert_eq!(key(&machine, "ls -A DIR/homes/ann/.ssh"), "id_ed25519\nid_ed25519.pub");
+    for file in std::fs::read_dir(machine.program.path("state/runs")).unwrap().map(|file| file.unwrap().path()) {
+        shown += &std::fs::read_to_string(file).unwrap();
+    }
+    shown += &machine.program.read("p");
+    let seen = String::from_utf8_lossy(&std::fs::read(machine.program.path("seen")).unwrap()).into_owned();
+    assert!(seen.contains("SSH_ASKPASS_REQUIRE=force") && !seen.contains(secret), "{seen}");
+    assert!(!shown.contains(secret), "{shown}");
+    machine.cutover("undo last --vault-password-file pw");
+
+    machine.tasks("    - user: {name: ann, generate_ssh_key: yes, ssh_key_passphrase: four}\n");
+    assert!(machine.play("").expect(1).stderr.contains("at least five characters"));
 }

@@ -46,6 +46,8 @@ pub struct Expected<'a> {
     records: HashSet<(&'a Address, &'a str, &'a str)>,
     /// The states that are moved together with others, as far as earlier changes move them.
     parts: HashSet<&'a str>,
+    /// Paths that states have made or taken away so far.
+    moved: HashSet<&'a str>,
     /// What each path has become so far.
     made: HashMap<&'a str, &'a Node>,
 }
@@ -66,6 +68,9 @@ impl<'a> Expected<'a> {
     /// Adds the changes of a step behind the first `made`, which are not to be made any more.
     pub fn add(&mut self, step: &'a Step, (route, made): (usize, usize)) {
         for change in step.changes.iter().skip(made) {
+            if let Change::State(state) = change {
+                self.moved.extend(state.paths().iter().map(String::as_str));
+            }
             match change {
                 Change::Path { on: On::Host, change } => {
                     let path = change.path();
@@ -73,7 +78,7 @@ impl<'a> Expected<'a> {
                         let looks = self.looks.entry(route).or_default();
                         looks.paths.push((change, step.secrecy()));
                         if change.before().is_directory() && !change.after().is_directory() {
-                            looks.emptied.insert(path, self.made.keys().copied().collect());
+                            looks.emptied.insert(path, self.made.keys().chain(&self.moved).copied().collect());
                         }
                     }
                     self.made.insert(path, change.after());

@@ -7,6 +7,7 @@ mod database;
 mod group;
 mod home;
 mod password;
+mod ssh_key;
 mod user;
 
 pub use authorized_key::AUTHORIZED_KEY;

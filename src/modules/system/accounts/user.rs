@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::change::{Back, Change};
 use crate::error::Diagnostic;
 use crate::host::View;
-use crate::modules::{Argument, Arguments, Entry, Module, ModuleError, Planned, Results, State};
+use crate::modules::{Argument, Arguments, Entry, Module, ModuleError, Outcome, Planned, Results, State};
 use crate::transport::command::quote;
 use crate::transport::{Command, Owner, Permissions, Want};
 
@@ -16,12 +16,13 @@ use super::ages::{self, Ages};
 use super::database::{Database, Kind};
 use super::group;
 use super::password::{self, Hash};
+use super::ssh_key::{self, SshKey};
 use super::{home, is_name};
 
 pub const USER: Entry = Entry {
     name: "user",
     summary: "Makes sure that a user is there, with its groups, home and password, or is not",
-    arguments: &[ARGUMENTS, ages::ARGUMENTS],
+    arguments: &[ARGUMENTS, ages::ARGUMENTS, ssh_key::ARGUMENTS],
     free_form: None,
     example: "\
 - name: ann keeps the mailboxes
@@ -37,7 +38,6 @@ pub const USER: Entry = Entry {
 
 type Type = crate::modules::Kind;
 
-const KEYS: &str = "a key is made where it is used: `command: ssh-keygen ... creates=...` as that user";
 const ELSEWHERE: &str = "it belongs to another system than those whose accounts are managed";
 
 const ARGUMENTS: &[Argument] = &[
@@ -63,16 +63,14 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new("state", Type::Text, "Whether it shall be there. The default is `present`.")
         .choices(&["present", "absent"]),
     Argument::new("remove", Type::Bool, "With `state: absent`, its home and mailbox go too."),
-    Argument::new("force", Type::Bool, "With `state: absent`, it goes even while it is used."),
+    Argument::new(
+        "force",
+        Type::Bool,
+        "With `state: absent`, it goes even while it is used; with `generate_ssh_key`, a key is made anew.",
+    ),
     Argument::new("system", Type::Bool, "A new user's number is one of those for the system."),
     Argument::new("uid_min", Type::Int, "The least number that is chosen. The default is the host's."),
     Argument::new("uid_max", Type::Int, "The greatest number that is chosen."),
-    Argument::new("generate_ssh_key", Type::Bool, "").refused(KEYS),
-    Argument::new("ssh_key_bits", Type::Int, "").refused(KEYS),
-    Argument::new("ssh_key_comment", Type::Text, "").refused(KEYS),
-    Argument::new("ssh_key_file", Type::Path, "").refused(KEYS),
-    Argument::new("ssh_key_passphrase", Type::Text, "").refused(KEYS),
-    Argument::new("ssh_key_type", Type::Text, "").refused(KEYS),
     Argument::new("seuser", Type::Text, "").refused("users of SELinux are set with `command: semanage login ...`"),
     Argument::new(
         "local",
@@ -124,6 +122,8 @@ struct User {
     local: bool,
     #[serde(flatten)]
     ages: Ages,
+    #[serde(flatten)]
+    ssh_key: SshKey,
 }
 
 fn yes() -> bool {
@@ -161,6 +161,7 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
         return Err(error.msg(format!("'{name}' can not be used with 'local'")));
     }
     user.umask()?;
+    user.ssh_key.check()?;
     user.expires().map_err(Diagnostic::new)?;
     Ok(Box::new(user))
 }
@@ -211,7 +212,36 @@ impl User {
         if self.create_home && !moved {
             changes.extend(self.home(host, database, (old.is_none(), &new)).await?);
         }
-        Ok(Planned { warnings, ..Planned::new(changes, self.results(&new)) })
+        let permissions = self.of_the_user(database, (old.is_none(), &new), 0);
+        let from = old.as_ref().filter(|_| moved).map(|old| old.home.as_str());
+        let owner = ssh_key::Owner { account: &new, permissions, moved: from };
+        let (made, told) = self.ssh_key.planned(host, &owner, &changes, self.force).await?;
+        changes.extend(made);
+        let mut results = self.results(&new);
+        let result = match told {
+            Some(told) => {
+                results.extend(told);
+                Outcome::Known(results)
+            }
+            // The key is the last change, and tells of itself.
+            None => {
+                let made = self.ssh_key.made(host, &new.home);
+                Outcome::Read(Box::new(move |output| {
+                    Ok(results.clone().into_iter().chain(made(&output.text())).collect())
+                }))
+            }
+        };
+        Ok(Planned { changes, result, warnings })
+    }
+
+    /// Returns whose the paths of the user are.
+    fn of_the_user(&self, database: &Database, (is_new, account): (bool, &Account), mode: u32) -> Permissions {
+        let owner = Owner { id: account.uid, name: account.name.clone() };
+        let mut group = database.owner(account.gid);
+        if is_new && group.name == account.gid.to_string() {
+            group.name.clone_from(&account.name);
+        }
+        Permissions { mode, owner, group }
     }
 
     /// Returns the account as asked for, and whether it needs a new group of its own name.
@@ -365,13 +395,9 @@ impl User {
             (None, Some(mode)) => mode,
             (None, None) => 0o777 & !octal("UMASK").unwrap_or(0o022),
         };
-        let owner = Owner { id: account.uid, name: account.name.clone() };
-        let mut group = database.owner(account.gid);
-        if is_new && group.name == account.gid.to_string() {
-            group.name.clone_from(&account.name);
-        }
         let skeleton = self.skeleton.as_deref().unwrap_or_else(|| database.preset("SKEL", "/etc/skel"));
-        home::made(host, (&account.home, skeleton), Permissions { mode, owner, group }).await
+        let permissions = self.of_the_user(database, (is_new, account), mode);
+        home::made(host, (&account.home, skeleton), permissions).await
     }
 
     fn results(&self, account: &Account) -> Results {
