@@ -24,6 +24,10 @@ cat >bin/systemctl <<EOF
 #!/bin/sh
 cd "$1/var/services" || exit 1
 for service; do :; done
+[ "\$1" != --no-block ] || shift
+case "\$*" in
+show*ActiveState*) [ ! -e "\$service.running" ] || echo ActiveState=active; exit ;;
+esac
 case \$1 in
 show) [ -e "\$service" ] && echo LoadState=loaded ;;
 is-active) [ -e "\$service.running" ] ;;
