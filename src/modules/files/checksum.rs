@@ -25,7 +25,7 @@ impl Algorithm {
     }
 
     pub fn of(self, bytes: &[u8]) -> String {
-        crypt::digest(self.0, bytes).expect("one of DIGESTS")
+        crypt::digest(self.0, bytes).unwrap_or_default()
     }
 
     /// Returns shell text that sets `sum` to a program of the host that prints the digest of its stdin.
