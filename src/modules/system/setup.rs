@@ -1,12 +1,11 @@
 //! `setup` and `gather_facts`: what a host is, as variables.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::Diagnostic;
 use crate::host::View;
@@ -14,8 +13,7 @@ use crate::modules::files::place::absolute;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
 use crate::transport::Command;
 
-use super::facts::{self, Subset};
-use super::local_facts;
+use super::facts::{self, Collector, local};
 
 pub const SETUP: Entry = Entry {
     name: "setup",
@@ -50,7 +48,9 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new(
         "gather_subset",
         Kind::List,
-        "Which facts: `all`, `min`, `hardware`, `network`, and `!` before one to leave it out. The default is all.",
+        "Which facts besides the minimum: `all`, `hardware`, `network`, `virtual`, any other of Ansible's groups or single facts, \
+         and `!` before one to leave it out. `!all` leaves the minimum, `!all` and `!min` only what is named. The default is all. \
+         `facter` and `ohai`, where a host has them, are only asked by name.",
     ),
     Argument::new("filter", Kind::List, "Patterns of the names to return, with or without `ansible_`."),
     Argument::new("gather_timeout", Kind::Int, "Seconds until it is given up. The default is 10."),
@@ -73,7 +73,9 @@ struct Fields {
 }
 
 struct Setup {
-    subsets: Vec<Subset>,
+    /// What `gather_subset` was, which is a fact too.
+    subsets: Vec<String>,
+    collectors: Vec<&'static Collector>,
     filter: Option<GlobSet>,
     timeout: Duration,
     /// Where the host's own facts are.
@@ -83,44 +85,12 @@ struct Setup {
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     let fields: Fields = arguments.read()?;
     Ok(Box::new(Setup {
-        subsets: subsets(&fields.gather_subset)?,
+        collectors: facts::select(&fields.gather_subset)?,
+        subsets: if fields.gather_subset.is_empty() { vec!["all".into()] } else { fields.gather_subset },
         filter: filter(&fields.filter)?,
         timeout: Duration::from_secs(fields.gather_timeout.unwrap_or(10)),
-        directory: fields.fact_path.unwrap_or_else(|| local_facts::DIRECTORY.into()),
+        directory: fields.fact_path.unwrap_or_else(|| local::DIRECTORY.into()),
     }))
-}
-
-/// Reads `gather_subset`: nothing means all, only exclusions mean all but those, `!all` leaves the minimum.
-fn subsets(names: &[String]) -> Result<Vec<Subset>, Diagnostic> {
-    let all = [Subset::Minimal, Subset::Hardware, Subset::Network];
-    let mut chosen = BTreeSet::from([Subset::Minimal]);
-    if names.iter().all(|name| name.starts_with('!')) {
-        chosen.extend(all);
-    }
-    for (exclude, name) in names.iter().map(|name| (name.starts_with('!'), name.trim_start_matches('!'))) {
-        let meant: &[Subset] = match name {
-            "all" if exclude => &all[1..],
-            "all" => &all,
-            "min" => &all[..1],
-            "hardware" | "mounts" | "processor" | "devices" => &all[1..2],
-            "network" | "interfaces" | "default_ipv4" | "all_ipv4_addresses" => &all[2..],
-            // Groups of Ansible's that the minimum has here, or that no `sh` can tell.
-            "date_time" | "distribution" | "dns" | "env" | "platform" | "pkg_mgr" | "service_mgr" | "user"
-            | "system" | "virtual" | "facter" | "ohai" | "local" | "lsb" | "selinux" | "apparmor" | "caps"
-            | "cmdline" | "fips" | "python" | "ssh_pub_keys" | "hostname" | "kernel" | "machine" | "architecture" => {
-                &[]
-            }
-            _ => {
-                let known = ["all", "min", "hardware", "network"];
-                return Err(Diagnostic::new(format!("unknown subset of facts `{name}`")).suggest(name, known));
-            }
-        };
-        match exclude {
-            true => chosen.retain(|subset| !meant.contains(subset)),
-            false => chosen.extend(meant),
-        }
-    }
-    Ok(chosen.into_iter().collect())
 }
 
 fn filter(patterns: &[String]) -> Result<Option<GlobSet>, Diagnostic> {
@@ -138,15 +108,20 @@ impl Module for Setup {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
         let mut result = Results::new();
         let mut found = Results::new();
-        if !self.subsets.is_empty() {
-            let own = local_facts::script(&absolute(host, &self.directory));
-            let mut command = Command::shell(facts::script(&self.subsets) + &format!("mark local\n{own}"));
+        if !self.collectors.is_empty() {
+            let local = self.collectors.iter().any(|collector| collector.name == "local");
+            let own = if local { local::script(&absolute(host, &self.directory)) } else { String::new() };
+            let mut command = Command::shell(facts::script(&self.collectors) + &format!("mark local\n{own}"));
             command.timeout = Some(self.timeout);
             let text = host.probe(&command).await?.text();
-            let (text, own) = text.rsplit_once("\u{1e}local\n").unwrap_or((&text, ""));
-            found = facts::read(text);
-            found.insert("ansible_local".into(), Value::Object(local_facts::read(own)));
+            let (text, printed) = text.rsplit_once("\u{1e}local\n").unwrap_or((&text, ""));
+            found = facts::read(&self.collectors, text);
+            if local {
+                found.insert("ansible_local".into(), Value::Object(local::read(printed)));
+            }
         }
+        found.insert("gather_subset".into(), json!(self.subsets));
+        found.insert("module_setup".into(), true.into());
         if let Some(filter) = &self.filter {
             let bare = |name: &str| name.strip_prefix("ansible_").unwrap_or(name).to_string();
             found.retain(|name, _| filter.is_match(name) || filter.is_match(bare(name)));
@@ -158,8 +133,6 @@ impl Module for Setup {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::modules::files::bench::results;
     use crate::modules::system::bench::Here;
@@ -183,6 +156,54 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn this_machine_is_what_its_kernel_says() {
+        let here = Here::new().await;
+        let facts = results(here.plan("setup", json!({})).await.unwrap())["ansible_facts"].clone();
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let processors = read("/proc/cpuinfo").lines().filter(|line| line.starts_with("processor")).count();
+        assert_eq!(facts["ansible_processor_nproc"], json!(processors));
+        let vcpus =
+            ["count", "cores", "threads_per_core"].map(|name| facts[format!("ansible_processor_{name}")].as_u64());
+        assert_eq!(facts["ansible_processor_vcpus"].as_u64(), vcpus.into_iter().product::<Option<u64>>());
+        for word in read("/proc/cmdline").split_whitespace().filter(|word| !word.contains(['=', '"', '\''])) {
+            assert_eq!(facts["ansible_cmdline"][word], json!(true), "{word}");
+        }
+        let uptime: f64 = read("/proc/uptime").split(' ').next().unwrap().parse().unwrap();
+        assert!((uptime - facts["ansible_uptime_seconds"].as_f64().unwrap()).abs() < 60.0);
+        let names = |path: &str| {
+            let names = std::fs::read_dir(path)
+                .into_iter()
+                .flatten()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.collect::<std::collections::BTreeSet<String>>()
+        };
+        let devices = facts["ansible_devices"].as_object().unwrap().keys().cloned().collect();
+        assert_eq!(names("/sys/block"), devices);
+        for device in &devices {
+            let sectors: u64 = read(&format!("/sys/block/{device}/size")).trim().parse().unwrap();
+            let fact = &facts["ansible_devices"][device];
+            let bytes = fact["sectorsize"].as_str().unwrap().parse::<u64>().unwrap();
+            assert_eq!(fact["sectors"].as_u64().unwrap(), sectors * 512 / bytes, "{device}");
+        }
+        let mtu: u64 = read("/sys/class/net/lo/mtu").trim().parse().unwrap();
+        assert_eq!((&facts["ansible_lo"]["mtu"], &facts["ansible_lo"]["type"]), (&json!(mtu), &json!("loopback")));
+        let root = facts["ansible_mounts"].as_array().unwrap().iter().find(|fact| fact["mount"] == "/");
+        assert!(root.is_none_or(|root| root["block_total"].as_u64() > Some(0)), "{root:?}");
+        assert_eq!(facts["gather_subset"], json!(["all"]));
+    }
+
+    #[tokio::test]
+    async fn single_facts_come_with_their_group_alone() {
+        let here = Here::new().await;
+        let task = json!({"gather_subset": ["!all", "!min", "os_family", "service_mgr"]});
+        let facts = results(here.plan("setup", task).await.unwrap())["ansible_facts"].as_object().unwrap().clone();
+        assert!(facts.contains_key("ansible_distribution_major_version") && facts.contains_key("ansible_service_mgr"));
+        assert!(!facts.contains_key("ansible_local") && !facts.contains_key("ansible_env"));
+        let none = here.plan("setup", json!({"gather_subset": ["!all", "!min"]})).await.unwrap();
+        assert_eq!(results(none)["ansible_facts"], json!({"gather_subset": ["!all", "!min"], "module_setup": true}));
+    }
+
+    #[tokio::test]
     async fn a_filter_and_a_subset_leave_the_rest_out() {
         let here = Here::new().await;
         let task = json!({"gather_subset": "!all", "filter": ["user_*", "ansible_kern?l"]});
@@ -190,16 +211,5 @@ mod tests {
         let facts = results(planned)["ansible_facts"].as_object().unwrap().clone();
         assert!(facts.contains_key("ansible_user_id") && facts.contains_key("ansible_kernel"));
         assert_eq!(facts.keys().filter(|name| !name.starts_with("ansible_user_")).count(), 1);
-    }
-
-    #[test]
-    fn subsets_are_chosen_as_ansible_chooses() {
-        let of = |names: &[&str]| subsets(&names.iter().map(|name| name.to_string()).collect::<Vec<_>>());
-        assert_eq!(of(&[]).unwrap().len(), 3);
-        assert_eq!(of(&["!hardware"]).unwrap(), [Subset::Minimal, Subset::Network]);
-        assert_eq!(of(&["!all"]).unwrap(), [Subset::Minimal]);
-        assert_eq!(of(&["!all", "!min"]).unwrap(), []);
-        assert_eq!(of(&["!all", "network"]).unwrap(), [Subset::Minimal, Subset::Network]);
-        assert!(of(&["netwrok"]).unwrap_err().to_string().contains("`network`"));
     }
 }

@@ -2,8 +2,12 @@
 
 use serde_json::{Map, Value};
 
+use super::{Asks, Collector};
 use crate::ini::{Ini, Rules};
 use crate::transport::command::quote;
+
+/// Where its files are is known to the task alone, so that the script is [`script`].
+pub const LOCAL: Collector = Collector { name: "local", ids: &[], needs: &[], asks: Asks::NOTHING, read: |_, _| {} };
 
 /// Where fact files are unless a task says otherwise.
 pub const DIRECTORY: &str = "/etc/ansible/facts.d";
