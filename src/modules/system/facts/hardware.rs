@@ -80,7 +80,10 @@ fn processors(seen: &Seen<'_>, machine: &str, facts: &mut Map<String, Value>) {
         let lines = seen.section("cpuinfo").lines().chain(seen.section("cpuflags").lines());
         lines.map(|line| line.split_once(':').unwrap_or((line, ""))).map(|(key, value)| (key.trim(), value.trim()))
     };
+    let usable = seen.line("processors", 0).parse::<u64>().ok();
     if seen.section("cpuinfo").trim().is_empty() {
+        let names = ["processor_count", "processor_nproc", "processor_vcpus"];
+        facts.extend(names.iter().filter_map(|name| Some((name.to_string(), usable?.into()))));
         return;
     }
     let mut names: Vec<&str> = Vec::new();
@@ -138,14 +141,13 @@ fn processors(seen: &Seen<'_>, machine: &str, facts: &mut Map<String, Value>) {
         () if paravirtual => listed,
         () => threads * count * each,
     };
-    let usable = seen.line("processors", 0).parse().unwrap_or_else(|_| occurrences("processor"));
     facts.insert("processor".into(), json!(names));
     for (name, value) in [
         ("processor_count", count),
         ("processor_cores", each),
         ("processor_threads_per_core", threads),
         ("processor_vcpus", all),
-        ("processor_nproc", usable),
+        ("processor_nproc", usable.unwrap_or_else(|| occurrences("processor"))),
     ] {
         facts.insert(name.into(), value.into());
     }
@@ -336,6 +338,10 @@ mod tests {
         assert_eq!(processors_of(xen, "x86_64").1, [2, 2, 1, 2, 2]);
         let z = "\u{1e}cpuinfo\nvendor_id       : IBM/S390\n# processors    : 4\nmax thread id   : 1\nprocessor 0: version = FF\n";
         assert_eq!(processors_of(z, "s390x").1[..4], [1, 2, 2, 4]);
+        // No Linux.
+        let mut facts = Map::new();
+        processors(&Seen::new("\u{1e}processors\n8\n"), "amd64", &mut facts);
+        assert_eq!((&facts["processor_count"], facts.len()), (&json!(8), 3));
     }
 
     #[test]

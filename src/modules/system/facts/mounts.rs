@@ -13,7 +13,8 @@ pub const COMMANDS: &str = r#"mark mounted; table=/etc/mtab; [ -r $table ] || ta
 mark binds; cut -d' ' -f4,5 /proc/self/mountinfo
 mark sizes; tab=$(printf '\t'); stat -f -c %S / >/dev/null && tool=stat || tool=df
 size() { if [ $tool = stat ]; then $2 stat -f -c '%S %s %b %a %c %d %n' "$1"; else $2 df -P -k "$1"; fi; }
-sed "s/ /$tab/g;s/\\\\040/ /g;s/\\\\134/\\\\/g" $table | { while IFS=$tab read -r device mount kind rest; do
+[ -r $table ] || $bound df -P -k
+[ -r $table ] && sed "s/ /$tab/g;s/\\\\040/ /g;s/\\\\134/\\\\/g" $table | { while IFS=$tab read -r device mount kind rest; do
   case $device in //* | *:/*) where=far ;; /*) where=here ;; *) continue ;; esac
   case $kind in none) continue ;; nfs* | cifs | smb* | fuse* | ceph*) where=far ;; esac
   if [ $where = here ]; then size "$mount"; elif [ -n "$bound" ]; then size "$mount" "$bound" & fi
@@ -24,8 +25,15 @@ done; wait; }
 pub fn facts(seen: &Seen<'_>) -> Value {
     let binds: BTreeSet<String> = seen.section("binds").lines().filter_map(bind).collect();
     let mut mounts: IndexMap<String, Value> = IndexMap::new();
-    for line in seen.section("mounted").lines() {
-        let fields: Vec<String> = line.split_whitespace().map(unescaped).collect();
+    let sizes = seen.section("sizes");
+    let table = seen.section("mounted").lines().map(|line| line.split_whitespace().map(unescaped).collect());
+    let mut table: Vec<Vec<String>> = table.collect();
+    if table.is_empty() {
+        // A system that has no table of its mounts.
+        let rows = sizes.lines().filter_map(of_df);
+        table.extend(rows.map(|(device, mount, _)| vec![device, mount, String::new(), String::new()]));
+    }
+    for fields in &table {
         let [device, mount, kind, options, rest @ ..] = &fields[..] else { continue };
         if !device.starts_with(['/', '\\']) && !device.contains(":/") || kind == "none" {
             continue;
@@ -37,7 +45,7 @@ pub fn facts(seen: &Seen<'_>) -> Value {
             "options": format!("{options}{}", if bind { ",bind" } else { "" }),
             "dump": number(0), "passno": number(1), "uuid": devices::uuid(seen, device).unwrap_or("N/A"),
         });
-        match size(seen.section("sizes"), mount) {
+        match size(sizes, mount) {
             Some(Value::Object(size)) => {
                 if let Value::Object(fact) = &mut fact {
                     fact.extend(size);
@@ -71,15 +79,18 @@ fn size(sizes: &str, mount: &str) -> Option<Value> {
                 "inode_total": nodes, "inode_available": free, "inode_used": nodes.saturating_sub(free),
             }));
         }
-        // The name of a device or a mount point may have spaces: the percentage is the fixed point.
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let percent = fields.iter().rposition(|field| field.ends_with('%')).filter(|at| *at >= 4)?;
-        if fields[percent + 1..].join(" ") != mount {
-            return None;
-        }
-        let bytes = |field: &str| field.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024);
-        Some(json!({ "size_total": bytes(fields[percent - 3])?, "size_available": bytes(fields[percent - 1])? }))
+        of_df(line).filter(|(_, place, _)| place == mount).map(|(_, _, size)| size)
     })
+}
+
+/// Reads a line of `df -P -k`: device, place and size.
+fn of_df(line: &str) -> Option<(String, String, Value)> {
+    // The name of a device or a mount point may have spaces: the percentage is the fixed point.
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let percent = fields.iter().rposition(|field| field.ends_with('%')).filter(|at| *at >= 4)?;
+    let bytes = |field: &str| field.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024);
+    let size = json!({ "size_total": bytes(fields[percent - 3])?, "size_available": bytes(fields[percent - 1])? });
+    Some((fields[..percent - 3].join(" "), fields[percent + 1..].join(" "), size))
 }
 
 /// Puts characters in the place of `\040` and its like.
@@ -121,6 +132,15 @@ mod tests {
         assert_eq!((&mounts[1]["size_total"], &mounts[1]["uuid"]), (&json!(10240), &json!("N/A")));
         assert_eq!((&mounts[2]["size_total"], mounts[2]["note"].is_string()), (&Value::Null, true));
         assert_eq!((&mounts[3]["options"], &mounts[0]["options"]), (&json!("rw,bind"), &json!("rw,relatime")));
+    }
+
+    #[test]
+    fn a_system_without_a_table_has_what_df_says() {
+        let printed = "\u{1e}mounted\n\u{1e}sizes\nFilesystem 1024-blocks Used Available Capacity Mounted on\n\
+                       /dev/ada0p2 100 39 61 39% /\ndevfs 1 1 0 100% /dev\n";
+        let expected = json!([{"device": "/dev/ada0p2", "mount": "/", "fstype": "", "options": "", "dump": 0, "passno": 0,
+            "uuid": "N/A", "size_total": 102400, "size_available": 62464}]);
+        assert_eq!(facts(&Seen::new(printed)), expected);
     }
 
     #[test]
