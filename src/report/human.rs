@@ -414,7 +414,7 @@ impl<W: Write> Human<W> {
             false => ["ansible_loop_var", "ansible_index_var", "ansible_loop"].contains(&name),
         };
         let shown =
-            result.iter().filter(|(name, _)| !told_elsewhere(name) && !hidden(name) && !(printed && beside(name)));
+            result.iter().filter(|(name, _)| !(told_elsewhere(name) || hidden(name) || printed && beside(name)));
         let mut shown = Value::Object(shown.map(|(name, value)| (name.clone(), value.clone())).collect());
         shown.sort_all_objects();
         if self.yaml {
