@@ -116,6 +116,8 @@ mod errors {
             ),
             Ok(json!([9, 1, 2, 3, 7]))
         );
+        assert_eq!(render("{% set r = [] %}{{ r.append(1) }}{{ r }}"), Ok(json!([1])));
+        assert_eq!(render("{{ none }}"), Ok(json!(null)));
         let dict = "{% set r = {'a': 1, 'b': [1]} %}{% set _ = r.update({'c': 2}) %}{% set _ = r.pop('a') %}\
             {% set _ = r.setdefault('q', []).append(5) %}{% set _ = r.b.append(2) %}{{ r }}";
         assert_eq!(render(dict), Ok(json!({"b": [1, 2], "c": 2, "q": [5]})));

@@ -42,8 +42,11 @@ fn record(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Erro
     }
     usable(value)?;
     let emitted = state.get_or_insert_extension(Emitted::default());
-    emitted.count += 1;
-    emitted.last = value.clone();
+    // Beside other values `None` is nothing, as in Ansible.
+    emitted.count += usize::from(!value.is_none());
+    if emitted.count == 0 || !value.is_none() {
+        emitted.last = value.clone();
+    }
     match value.kind() {
         // Ansible writes nothing for `None`.
         ValueKind::None => Ok(()),
@@ -92,6 +95,7 @@ pub(super) fn rendered(template: &Template, context: Value, text: &str) -> Resul
     let output = captured.into_output();
     Ok(match count {
         1 if last.as_str().is_none() && is_written_as(&last, &output) => last,
+        0 if output.is_empty() && last.is_none() => last,
         0 if output.is_empty() => output.into(),
         _ => with_newlines_of(text, output).into(),
     })

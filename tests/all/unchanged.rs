@@ -21,7 +21,7 @@ fn a_module_for_other_hosts_is_missed_only_where_it_is_reached() {
     let skipped = played(&[("site.yml", &play("false"))], "").expect(0).stdout;
     assert!(skipped.contains("skipping: [here]") && skipped.contains("ok=1"), "{skipped}");
     let reached = played(&[("site.yml", &play("true"))], "").expect(2).stdout;
-    assert!(reached.contains("unknown module `zypper`") && reached.contains("site.yml:4:7"), "{reached}");
+    assert!(reached.contains("unknown module or keyword `zypper`") && reached.contains("site.yml:4:7"), "{reached}");
     let always = play("true").replace("      when: true\n", "");
     assert!(played(&[("site.yml", &always)], "").expect(4).stderr.contains("unknown module or keyword `zypper`"));
     let typo = play("false").replace("zypper:", "cpoy:");

@@ -139,7 +139,7 @@ fn processors(seen: &Seen<'_>, machine: &str, facts: &mut Map<String, Value>) {
     let all = match () {
         () if machine == "s390x" => zone,
         () if paravirtual => listed,
-        () => threads * count * each,
+        () => threads.saturating_mul(count).saturating_mul(each),
     };
     facts.insert("processor".into(), json!(names));
     for (name, value) in [

@@ -115,7 +115,8 @@ pub fn select(subsets: &[String]) -> Result<Vec<&'static Collector>, Diagnostic>
             (_, None) => {
                 let known = valid.iter().copied().collect::<Vec<_>>().join(", ");
                 let text = format!("Bad subset '{name}' given to Ansible. gather_subset options allowed: all, {known}");
-                return Err(Diagnostic::new(text).suggest(name, valid.iter().copied().chain(["all", "min"])));
+                let unknown = Diagnostic::new(format!("unknown subset of facts `{name}`"));
+                return Err(unknown.suggest(name, valid.iter().copied().chain(["all", "min"])).msg(text));
             }
         }
     }

@@ -74,7 +74,7 @@ fn size(sizes: &str, mount: &str) -> Option<Value> {
             && let Some(&[unit, block, total, available, nodes, free]) = numbers(numbers_of).as_deref()
         {
             return Some(json!({
-                "size_total": unit * total, "size_available": unit * available, "block_size": block,
+                "size_total": unit.saturating_mul(total), "size_available": unit.saturating_mul(available), "block_size": block,
                 "block_total": total, "block_available": available, "block_used": total.saturating_sub(available),
                 "inode_total": nodes, "inode_available": free, "inode_used": nodes.saturating_sub(free),
             }));
@@ -88,7 +88,7 @@ fn of_df(line: &str) -> Option<(String, String, Value)> {
     // The name of a device or a mount point may have spaces: the percentage is the fixed point.
     let fields: Vec<&str> = line.split_whitespace().collect();
     let percent = fields.iter().rposition(|field| field.ends_with('%')).filter(|at| *at >= 4)?;
-    let bytes = |field: &str| field.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024);
+    let bytes = |field: &str| field.parse::<u64>().ok().map(|kilobytes| kilobytes.saturating_mul(1024));
     let size = json!({ "size_total": bytes(fields[percent - 3])?, "size_available": bytes(fields[percent - 1])? });
     Some((fields[..percent - 3].join(" "), fields[percent + 1..].join(" "), size))
 }
