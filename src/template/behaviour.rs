@@ -121,7 +121,13 @@ mod errors {
         let dict = "{% set r = {'a': 1, 'b': [1]} %}{% set _ = r.update({'c': 2}) %}{% set _ = r.pop('a') %}\
             {% set _ = r.setdefault('q', []).append(5) %}{% set _ = r.b.append(2) %}{{ r }}";
         assert_eq!(render(dict), Ok(json!({"b": [1, 2], "c": 2, "q": [5]})));
-        assert!(render("{% set r = [] %}{% set _ = r.append([r]) %}{{ r }}").unwrap_err().contains("into itself"));
+        for part in ["[r]", "dict(a=r)", "{'a': (r, 1)}"] {
+            let text = format!("{{% set r = [] %}}{{% set _ = r.append({part}) %}}{{{{ r }}}}");
+            assert!(render(&text).unwrap_err().contains("into itself"), "{part}");
+        }
+        assert!(render("{% set r = [1] %}{% set _ = r.remove(r) %}").unwrap_err().contains("is not in the list"));
+        assert!(render("{% set d = {} %}{% set _ = d.setdefault(d, 1) %}").unwrap_err().contains("unhashable"));
+        assert_eq!(render("{% set d = {} %}{% set _ = d.update({'a': 1}) %}{{ d[d] is defined }}"), Ok(json!(false)));
         assert!(render("{{ d.update({}) }}").unwrap_err().contains("combine"));
         assert!(render("{{ s % x }}").unwrap_err().contains("hint:"));
     }

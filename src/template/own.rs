@@ -7,7 +7,8 @@ use minijinja::value::{Enumerator, Kwargs, Object, ObjectRepr, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 
 use super::call::{Call, text, whole, wrong};
-use super::values::{items, pairs};
+use super::context::path_of;
+use super::values::{items, pairs, python_type};
 
 /// The methods that change what they are called on.
 pub(super) const CHANGING: [&str; 11] =
@@ -35,6 +36,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Lists and dicts are no keys, as in Python: these could even be the dict itself.
+fn is_key(value: &Value) -> bool {
+    !matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable | ValueKind::Map) || value.is_tuple()
+}
+
+fn hashable(key: &Value) -> Result<Value, Error> {
+    match is_key(key) {
+        true => Ok(key.clone()),
+        false => Err(wrong(format!("unhashable type: '{}'", python_type(key)))),
+    }
+}
+
 /// Refuses to put a container into itself, which no text could show.
 fn outside<T>(container: &T, part: &Value) -> Result<(), Error> {
     let (list, dict) = (part.downcast_object_ref::<List>(), part.downcast_object_ref::<Dict>());
@@ -43,9 +56,11 @@ fn outside<T>(container: &T, part: &Value) -> Result<(), Error> {
     if is_itself {
         return Err(wrong("a container cannot be put into itself"));
     }
-    let parts: Vec<Value> = match (list, dict) {
-        (Some(list), _) => lock(&list.0).clone(),
-        (_, Some(dict)) => lock(&dict.0).values().cloned().collect(),
+    // What a variable holds was there before, and may have to be rendered to be seen.
+    let parts: Vec<Value> = match part.kind() {
+        _ if path_of(part).is_some() => Vec::new(),
+        ValueKind::Seq => items(part)?,
+        ValueKind::Map => pairs(part)?.into_iter().map(|(_, value)| value).collect(),
         _ => Vec::new(),
     };
     parts.iter().try_for_each(|part| outside(container, part))
@@ -80,10 +95,11 @@ impl Object for List {
                 lock(&self.0).extend(others);
             }
             "insert" => {
-                outside(&**self, argument(1)?)?;
+                let (at, item) = (whole(argument(0)?)?, argument(1)?.clone());
+                outside(&**self, &item)?;
                 let mut list = lock(&self.0);
-                let at = place(whole(argument(0)?)?, list.len()).clamp(0, list.len() as i64);
-                list.insert(at as usize, argument(1)?.clone());
+                let at = place(at, list.len()).clamp(0, list.len() as i64);
+                list.insert(at as usize, item);
             }
             "pop" => {
                 let at = arguments.first().map_or(Ok(-1), whole)?;
@@ -92,9 +108,10 @@ impl Object for List {
                 return at.map(|at| list.remove(at)).ok_or_else(|| wrong("`pop` from a list that has no such item"));
             }
             "remove" => {
-                let (mut list, wanted) = (lock(&self.0), argument(0)?);
-                let at = list.iter().position(|item| item == wanted);
-                list.remove(at.ok_or_else(|| wrong(format!("`{}` is not in the list", text(wanted))))?);
+                let (items, wanted) = (lock(&self.0).clone(), argument(0)?);
+                let at = items.iter().position(|item| item == wanted);
+                let at = at.ok_or_else(|| wrong(format!("`{}` is not in the list", text(wanted))))?;
+                lock(&self.0).remove(at);
             }
             "sort" => {
                 let (_, options): (&[Value], Kwargs) = minijinja::value::from_args(arguments)?;
@@ -113,7 +130,7 @@ impl Object for List {
 
 impl Object for Dict {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        lock(&self.0).get(key).cloned()
+        is_key(key).then(|| lock(&self.0).get(key).cloned()).flatten()
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
@@ -136,16 +153,21 @@ impl Object for Dict {
                         }
                     }
                 }
-                new.iter().try_for_each(|(_, value)| outside(&**self, value))?;
-                lock(&self.0).extend(new);
+                for (key, value) in new {
+                    outside(&**self, &value)?;
+                    let key = hashable(&key)?;
+                    lock(&self.0).insert(key, value);
+                }
             }
             "setdefault" => {
                 let value = arguments.get(1).cloned().unwrap_or(Value::from(()));
                 outside(&**self, &value)?;
-                return Ok(lock(&self.0).entry(argument(0)?.clone()).or_insert(value).clone());
+                let key = hashable(argument(0)?)?;
+                return Ok(lock(&self.0).entry(key).or_insert(value).clone());
             }
             "pop" => {
-                let found = lock(&self.0).shift_remove(argument(0)?);
+                let key = hashable(argument(0)?)?;
+                let found = lock(&self.0).shift_remove(&key);
                 let missing = || wrong(format!("`{}` is no key of the dict", text(&arguments[0])));
                 return found.or_else(|| arguments.get(1).cloned()).ok_or_else(missing);
             }
