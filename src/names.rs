@@ -12,8 +12,9 @@ const SAME: &[(&str, &str)] = &[("dnf5", "dnf"), ("systemd_service", "systemd"),
 
 /// Returns the short name of a built-in lookup, and any other name as it is.
 pub fn short_lookup(name: &str) -> &str {
-    let prefixes = ["ansible.builtin.", "ansible.legacy.", "community.general."];
-    prefixes.into_iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
+    let builtin = name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("ansible.legacy."));
+    let theirs = || name.strip_prefix("community.general.").filter(|short| *short == "flattened");
+    builtin.or_else(theirs).unwrap_or(name)
 }
 
 /// Returns the short name of a built-in module, and any other name as it is.
@@ -43,5 +44,8 @@ mod tests {
         ] {
             assert_eq!(short(name), expected);
         }
+        let lookups =
+            ["ansible.builtin.file", "community.general.flattened", "community.general.file"].map(short_lookup);
+        assert_eq!(lookups, ["file", "flattened", "community.general.file"]);
     }
 }
