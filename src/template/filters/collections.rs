@@ -23,6 +23,8 @@ pub(super) const FILTERS: &[Row] = &[
 fn by_attribute(call: &mut Call, wanted: bool) -> Result<Value, Error> {
     let (list, path) = (elements(&call.value()?)?, call.need_text("attribute")?);
     let test = call.next_text("test")?;
+    let short = test.as_deref().map(|name| name.strip_prefix("ansible.builtin.").unwrap_or(name));
+    let asks = matches!(short, Some("defined" | "undefined"));
     let mut arguments = vec![Value::UNDEFINED];
     arguments.extend(call.rest());
     let keywords = call.keywords();
@@ -36,7 +38,6 @@ fn by_attribute(call: &mut Call, wanted: bool) -> Result<Value, Error> {
             Ok(index) => value.get_item_by_index(index).or_else(|_| value.get_item(&Value::from(name))),
             Err(_) => value.get_attr(name),
         })?;
-        let asks = matches!(test.as_deref(), Some("defined" | "undefined"));
         if attribute.is_undefined() && !asks {
             let message = format!("object of type '{}' has no attribute '{path}'", python_type(&item));
             return Err(Error::new(ErrorKind::UndefinedError, message));
