@@ -180,14 +180,19 @@ impl Play {
 }
 
 impl Step {
-    /// Says whether `wanted` holds for a task in here.
-    pub fn any(&self, wanted: &dyn Fn(&Task) -> bool) -> bool {
+    /// Returns every task in here, in the order of the text.
+    pub fn tasks(&self) -> Vec<&Arc<Task>> {
         match self {
-            Step::Task(task) => wanted(task),
+            Step::Task(task) => vec![task],
             Step::Block(block) => {
-                [&block.block, &block.rescue, &block.always].into_iter().flatten().any(|step| step.any(wanted))
+                [&block.block, &block.rescue, &block.always].into_iter().flatten().flat_map(Step::tasks).collect()
             }
         }
+    }
+
+    /// Says whether `wanted` holds for a task in here.
+    pub fn any(&self, wanted: &dyn Fn(&Task) -> bool) -> bool {
+        self.tasks().into_iter().any(|task| wanted(task))
     }
 }
 

@@ -84,9 +84,11 @@ impl Batch {
     pub(super) fn answering(&self, host: &str, topic: &str) -> Result<Vec<usize>, Diagnostic> {
         let names = self.handler_names(host);
         let chosen = self.meant(&names, topic);
-        let handlers = lock(&self.state).handlers.clone();
-        let mut certain = chosen.iter().map(|index| &handlers[*index]).filter(|task| task.keywords.when.is_empty());
-        if let Some(absent) = certain.find_map(|task| task.absent.clone()) {
+        let absent = |index: &usize| {
+            let handler = &lock(&self.state).handlers[*index];
+            handler.absent.clone().filter(|_| handler.keywords.when.is_empty())
+        };
+        if let Some(absent) = chosen.iter().find_map(absent) {
             return Err(absent);
         }
         match chosen.is_empty() && !self.run.loader.allows_missing_handlers {

@@ -1,7 +1,5 @@
 //! What can be wrong with a playbook before any host is touched: modules, arguments, templates.
 
-use std::cell::RefCell;
-
 use serde_json::Map;
 
 use crate::error::{Diagnostic, Diagnostics};
@@ -273,23 +271,16 @@ fn may_be_elsewhere(task: &Task, error: &Diagnostic) -> bool {
 
 /// Returns the arguments in a play that are not here, and no errors unless a run comes to them.
 pub fn doubts(play: &Play) -> Vec<Diagnostic> {
-    let found = RefCell::new(Vec::new());
-    let look = |task: &Task| {
-        let entry = modules::find(&task.action).filter(|_| task.custom.is_none());
-        for (name, _) in entry.iter().flat_map(|_| &task.arguments) {
-            let unknown = entry.and_then(|entry| entry.check_name(&name.key()).err());
-            let unknown = unknown.filter(|error| may_be_elsewhere(task, error));
-            found.borrow_mut().extend(unknown.map(|error| error.at(&name.place)));
+    let tasks = play.sections().into_iter().flatten().flat_map(Step::tasks);
+    let tasks = tasks.chain(&play.handlers).filter(|task| task.custom.is_none());
+    let mut found = Vec::new();
+    for (task, entry) in tasks.filter_map(|task| Some((task, modules::find(&task.action)?))) {
+        for (name, _) in &task.arguments {
+            let unknown = entry.check_name(&name.key()).err().filter(|error| may_be_elsewhere(task, error));
+            found.extend(unknown.map(|error| error.at(&name.place)));
         }
-        false
-    };
-    play.sections().into_iter().flatten().for_each(|step| {
-        step.any(&look);
-    });
-    play.handlers.iter().for_each(|handler| {
-        look(handler);
-    });
-    found.into_inner()
+    }
+    found
 }
 
 /// Says whether a template may say `omit`.
