@@ -194,9 +194,8 @@ fn homes_owners_rights_and_mounts_that_hinder_are_found_by_preflight() {
     }
     // Nobody has that name there.
     let printed = pair.stage("preflight", "-e mail_owner=nobody-here").expect(2);
-    assert!(
-        printed.stdout.contains("has no user `nobody-here`") || printed.stderr.contains("has no user `nobody-here`")
-    );
+    let said = format!("{}{}", printed.stdout, printed.stderr);
+    assert!(said.contains("has no user `nobody-here`"), "{said}");
 }
 
 /// Runs a shell script in a mount namespace of its own, `$1` being the program.

@@ -125,9 +125,10 @@ impl QmailPreflight {
     async fn owner(&self, host: &View) -> Result<Result<Option<Owner>, String>, TransportError> {
         let Some(name) = &self.given.owner else { return Ok(Ok(None)) };
         let group = self.given.group.as_ref().unwrap_or(name);
-        let found = async { tokio::try_join!(host.user(name), host.group(group)) };
-        match found.await {
-            Ok((owner, _)) => Ok(Ok(Some(owner))),
+        // Both are waited for, so that it is the user who is named where neither is there.
+        let (owner, group) = tokio::join!(host.user(name), host.group(group));
+        match owner.and_then(|owner| group.map(|_| owner)) {
+            Ok(owner) => Ok(Ok(Some(owner))),
             Err(TransportError::Refused(why)) => Ok(Err(why)),
             Err(other) => Err(other),
         }
