@@ -236,6 +236,19 @@ impl Change {
         }
     }
 
+    /// Gives the commands of this change the environment that the task adds to, before what they have of their own.
+    pub fn add_environment(&mut self, environment: &[(String, String)]) {
+        let add = |command: &mut Command| drop(command.environment.splice(0..0, environment.iter().cloned()));
+        match self {
+            Change::Run { command } => add(command),
+            Change::State(StateChange { probe, by, back, .. }) => {
+                let back = if let Back::By(commands) = back { commands.as_mut_slice() } else { &mut [] };
+                std::iter::once(probe).chain(by).chain(back).for_each(add);
+            }
+            Change::Path { .. } | Change::Records(_) | Change::Transfer(_) => {}
+        }
+    }
+
     /// Says how the change of a state is taken back.
     pub fn taken_back(self, back: Back) -> Change {
         match self {

@@ -313,13 +313,13 @@ impl Doing<'_> {
         Ok(())
     }
 
-    /// Gives commands the task's environment and time limit.
+    /// Gives commands the task's environment, and those of the user's its time limit.
     fn finish_commands(&self, planned: &mut Planned, limit: Option<Duration>) -> Result<(), Trouble> {
         let environment = self.environment()?;
         let background = self.background()?.filter(|_| self.can_go_on());
         for change in &mut planned.changes {
+            change.add_environment(&environment);
             if let Change::Run { command } = change {
-                command.environment.splice(0..0, environment.iter().cloned());
                 command.timeout = command.timeout.or(limit);
                 match background {
                     Some(Background { limit, poll: None }) => command.detached = Some(limit),

@@ -596,16 +596,18 @@ fn an_argument_that_is_not_here_may_be_left_out() {
         "- hosts: h
   gather_facts: no
   tasks:
-    - copy: {content: x, dest: '{{ playbook_dir }}/made', mode: '0600', unsafe_writes: '{{ level | default(omit) }}'}
+    - synchronize: {src: '{{ playbook_dir }}/hosts', dest: '{{ playbook_dir }}/made', link_dest: '{{ level | default(omit) }}'}
 ",
     );
     program.run("play -i hosts play.yml").expect(0);
-    assert_eq!(program.read("made"), "x");
+    assert_eq!(program.read("made"), program.read("hosts"));
     let refused = program.run("play -i hosts play.yml -e level=yes").expect(2);
     let told = format!("{}{}", refused.stdout, refused.stderr);
-    assert!(told.contains("argument `unsafe_writes` of `copy` is not supported"), "{told}");
-    program
-        .file("play.yml", "- hosts: h\n  tasks:\n    - copy: {content: x, dest: /x, unsafe_writes: '{{ level }}'}\n");
+    assert!(told.contains("argument `link_dest` of `synchronize` is not supported"), "{told}");
+    program.file(
+        "play.yml",
+        "- hosts: h\n  tasks:\n    - synchronize: {src: hosts, dest: /x, link_dest: '{{ level }}'}\n",
+    );
     program.run("play -i hosts play.yml -e level=yes").expect(1);
 }
 

@@ -89,6 +89,19 @@ fn a_package_brings_its_dependency_in_one_run_of_apt_and_both_go_again() {
 }
 
 #[test]
+fn packages_that_lack_what_they_need_are_put_right() {
+    let machine = Machine::new("apt: {name: server, state: fixed}");
+    machine
+        .archive()
+        .sh("cd /tmp && apt-get -q download server && dpkg --unpack server_2.0_*.deb && rm server_2.0_*.deb");
+    assert_eq!(machine.archive().sh("apt-get check 2>&1 >/dev/null | grep -c 'fix-broken' || true").trim(), "1");
+    let run = machine.done();
+    assert!(run.diffs().contains("+1.5, automatic\n"), "{}", run.diffs());
+    assert_eq!(machine.archive().installed(), "library 1.5, server 2.0");
+    assert_eq!(machine.archive().sh("apt-get check 2>&1 >/dev/null").trim(), "");
+}
+
+#[test]
 fn each_task_of_a_check_stands_on_the_ones_before_it() {
     let machine = Machine::new(
         "apt: {name: [server=1.*, extra], state: present}\n\

@@ -1,5 +1,7 @@
 //! Services of SysV init, with the real update-rc.d in an `/etc` of the test's own, and of OpenRC, with a stand-in for its programs.
 
+use std::process::Command;
+
 use crate::etc::Etc;
 use crate::program::{Printed, Program, done};
 
@@ -31,6 +33,19 @@ const SYSTEMCTL: &str = "echo \"systemctl $*\" >>DIR/told\ncase $* in\n\
     '--global disable proxy' | '--global unmask proxy') rm -f DIR/global ;;\n\
     *) exit 1 ;;\nesac";
 
+/// The same for the systemd of a user, who is told where it listens.
+const USERS_SYSTEMCTL: &str = "[ \"$1\" = --user ] || exit 1\nshift\ncase $* in\n\
+    'show -p LoadState proxy') echo LoadState=loaded; exit ;;\n\
+    'show -p NeedDaemonReload proxy') if [ -e DIR/read ]; then echo NeedDaemonReload=no; else echo NeedDaemonReload=yes; fi; exit ;;\n\
+    'is-active --quiet proxy') [ -e DIR/running ]; exit ;;\n\
+    'is-enabled --quiet proxy') [ -e DIR/enabled ]; exit ;;\n\
+    'is-enabled proxy') if [ -e DIR/masked ]; then echo masked; else echo enabled; fi; exit ;;\nesac\n\
+    echo \"$(env | sed -n 's/^XDG_RUNTIME_.*=//p') $*\" >>DIR/told\ncase $* in\n\
+    'start proxy') : >DIR/running ;;\n'stop proxy') rm DIR/running ;;\n\
+    '--force enable proxy') : >DIR/enabled ;;\n'disable proxy') rm DIR/enabled ;;\n\
+    'mask proxy') : >DIR/masked ;;\n'unmask proxy') rm DIR/masked ;;\n\
+    daemon-reload) : >DIR/read ;;\n*) exit 1 ;;\nesac";
+
 struct Machine {
     program: Program,
     etc: Etc,
@@ -53,11 +68,15 @@ impl Machine {
         self
     }
 
-    fn cutover(&self, words: &str) -> Printed {
+    fn words(&self, words: &str) -> Command {
         let path = format!("{}:{}", self.program.path("bin").display(), std::env::var("PATH").unwrap());
         let mut command = self.program.command();
         command.env("PATH", path).args(words.split_whitespace());
-        self.program.printed(self.etc.around(&command).output().unwrap())
+        command
+    }
+
+    fn cutover(&self, words: &str) -> Printed {
+        self.program.printed(self.etc.around(&self.words(words)).output().unwrap())
     }
 
     fn play(&self, flags: &str) -> Printed {
@@ -201,4 +220,54 @@ fn a_unit_of_all_users_is_enabled_and_masked_and_runs_nowhere() {
         let failed = machine.task(&format!("systemd: {{{task}, scope: global}}")).play("").expect(2);
         assert!(failed.stdout.contains(says), "{}", failed.stdout);
     }
+}
+
+/// The first process of a machine: it is no longer the file that it was started from, until it is told to start itself anew.
+const FIRST: &str = "rm DIR/busybox-first\nmount -t tmpfs none /run\nmkdir -p /run/systemd/system\n\
+    (\"$@\" >DIR/out 2>&1; echo $? >DIR/status) &\n\
+    while [ ! -e DIR/anew ]; do [ ! -e DIR/status ] || exit 0; sleep 0.1; done\n\
+    exec /bin/busybox sh -c 'while [ ! -e DIR/status ]; do sleep 0.1; done'";
+
+#[test]
+fn systemd_starts_itself_anew_if_a_newer_one_is_there() {
+    let machine = Machine::new(&[(
+        "systemctl",
+        "case $* in\ndaemon-reexec) : >DIR/anew; until readlink /proc/1/exe | grep -q '/bin/busybox$'; do sleep 0.1; done ;;\n*) exit 1 ;;\nesac",
+    )]);
+    let file = |name: &str| machine.program.path(name);
+    machine.task("systemd: {daemon_reexec: yes}");
+    let cutover = |flags: &str| {
+        for name in ["status", "anew"] {
+            let _ = std::fs::remove_file(file(name));
+        }
+        std::fs::copy("/bin/busybox", file("busybox-first")).unwrap();
+        let directory = machine.program.path("").display().to_string();
+        let words = machine.words(&format!("play -i hosts play.yml {flags}"));
+        let mut command = Command::new("unshare");
+        command.env_clear().envs(words.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.args(["-m", "-p", "-f", "--kill-child", "--mount-proc"]).arg(file("busybox-first"));
+        command.args(["sh", "-c", &FIRST.replace("DIR", directory.trim_end_matches('/')), "first"]);
+        command.arg(words.get_program()).args(words.get_args()).current_dir(&directory);
+        assert!(command.status().unwrap().success());
+        assert_eq!(machine.program.read("status"), "0\n", "{}", machine.program.read("out"));
+        machine.program.read("out")
+    };
+    let check = cutover("--check --diff");
+    assert!(check.contains("-older\n+newest\n") && !file("anew").exists(), "{check}");
+    let ran = cutover("");
+    assert!(ran.contains(" changed=1 ") && file("anew").exists(), "{ran}");
+}
+
+#[test]
+fn a_unit_of_the_users_own_systemd_is_asked_of_that() {
+    let machine = Machine::new(&[("systemctl", USERS_SYSTEMCTL)]);
+    let run = machine.task("systemd: {name: proxy, state: started, enabled: yes, force: yes, scope: user}\n      environment: {XDG_RUNTIME_DIR: /run/mine}").done();
+    assert!(run.diffs().contains("--- service proxy of user root\n"), "{}", run.diffs());
+    assert_eq!(machine.told(), "/run/mine --force enable proxy, /run/mine start proxy");
+    machine.task("systemd: {name: proxy, masked: yes, daemon_reload: yes, scope: user}\n      environment: {XDG_RUNTIME_DIR: ''}").done();
+    assert_eq!(machine.told(), "/run/user/0 daemon-reload, /run/user/0 mask proxy");
+    machine.cutover("undo last").expect(0);
+    assert!(!machine.program.path("masked").exists());
+    machine.task("systemd: {name: proxy, state: stopped, enabled: no, scope: user}\n      environment: {XDG_RUNTIME_DIR: ''}").done();
+    assert!(!machine.program.path("running").exists() && !machine.program.path("enabled").exists());
 }

@@ -104,6 +104,9 @@ fn answer(asked: &Asked) -> (&'static str, String, Vec<u8>) {
             });
             ("201 Created", head, text.to_string().into_bytes())
         }
+        "/key" => ("200 OK", String::new(), unindented(KEY)),
+        path if path.starts_with("/pks/lookup?") => ("200 OK", String::new(), unindented(KEY)),
+        "/ssh" => ("200 OK", String::new(), b"ssh-ed25519 AAAA ann\n# old\nssh-rsa BBBB bob\n".to_vec()),
         "/lines" => ("200 OK", String::new(), b"one\ntwo\n".to_vec()),
         _ => ("404 Not Here", String::new(), b"nothing\n".to_vec()),
     }
@@ -392,4 +395,56 @@ fn a_login_of_netrc_goes_before_an_authorization_unless_it_is_left_out() {
     assert_eq!(asked("false").as_deref(), Some("Bearer x"));
     program.file("netrc", "machine other.invalid login bob password x\n");
     assert_eq!(asked("true").as_deref(), Some("Bearer x"));
+}
+
+/// A key of OpenPGP's, and its fingerprint.
+const KEY: &str = include_str!("../../src/modules/system/packages/archive_key.txt");
+const FINGERPRINT: &str = "069A72BAA9227AEB8DFDA39FB9461B71583FB986";
+
+/// A key as it stands in an example, without the example's indentation.
+fn unindented(key: &str) -> Vec<u8> {
+    key.lines().flat_map(|line| format!("{}\n", line.trim()).into_bytes()).collect()
+}
+
+#[test]
+fn keys_are_read_where_an_url_or_a_server_of_keys_has_them() {
+    let web = Web::start();
+    let program = program(
+        &web,
+        &format!(
+            "    - apt_key: {{keyserver: URL, id: {FINGERPRINT}, keyring: DIR/dest/own.asc}}\n\
+             \x20   - apt_key: {{url: URL/key, id: {FINGERPRINT}, keyring: DIR/dest/own.gpg}}\n\
+             \x20   - deb822_repository: {{name: Our own, uris: 'http://a.example', suites: x, components: main, signed_by: URL/key, \
+             include: [a, b*], directory: DIR/dest/sources.list.d}}\n      register: ours\n\
+             \x20   - authorized_key: {{user: root, key: URL/ssh, path: DIR/dest/authorized_keys, key_options: no-pty, manage_dir: false}}\n\
+             \x20   - debug: {{var: ours.key_filename}}\n"
+        ),
+    );
+    let ran = done(|flags| play(&program, flags));
+    assert!(ran.stdout.contains("DIR/dest/keyrings/our-own.asc"), "{}", ran.stdout);
+    let key = String::from_utf8(unindented(KEY)).unwrap();
+    assert_eq!((program.read("dest/own.asc"), program.read("dest/keyrings/our-own.asc")), (key.clone(), key));
+    assert_eq!(std::fs::read(program.path("dest/own.gpg")).unwrap()[0] & 0xC0, 0x80, "it is armored");
+    assert_eq!(
+        program.read("dest/sources.list.d/our-own.sources").replace(&program.path("").display().to_string(), "DIR/"),
+        "Components: main\nInclude: a b*\nX-Repolib-Name: Our own\nSigned-By: DIR/dest/keyrings/our-own.asc\nSuites: x\nTypes: deb\n\
+         URIs: http://a.example\n"
+    );
+    assert_eq!(program.read("dest/authorized_keys"), "no-pty ssh-ed25519 AAAA ann\nno-pty ssh-rsa BBBB bob\n");
+    let lookup = format!("/pks/lookup?op=get&options=mr&search=0x{FINGERPRINT}");
+    assert!(web.seen().iter().any(|asked| asked.line.contains(&lookup)));
+    program.run("undo last").expect(0);
+    let left: Vec<_> =
+        std::fs::read_dir(program.path("dest")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.is_empty(), "{left:?}");
+
+    let given = program.read("play.yml");
+    for (from, says) in [("/key,", "holds no key"), ("/ssh,", "is no public key")] {
+        program.file("play.yml", &given.replace(from, &format!("/plain{}", &from[from.len() - 1..])));
+        let failed = play(&program, "--check").expect(2);
+        assert!(failed.stdout.contains(says), "{from}: {}", failed.stdout);
+    }
+    program.file("play.yml", &given.replace("/key,", "/none,"));
+    let failed = play(&program, "--check").expect(2);
+    assert!(failed.stdout.contains("HTTP Error 404: Not Here"), "{}", failed.stdout);
 }

@@ -32,8 +32,11 @@ pub const RIGHTS: &[Argument] = &[
     Argument::new("serole", Kind::Text, "SELinux role, as `selevel`."),
     Argument::new("setype", Kind::Text, "SELinux type, as `selevel`."),
     Argument::new("seuser", Kind::Text, "SELinux user, as `selevel`."),
-    Argument::new("unsafe_writes", Kind::Bool, "Write in place where a rename fails.")
-        .refused("every write is atomic; a half-written file is never left behind"),
+    Argument::new(
+        "unsafe_writes",
+        Kind::Bool,
+        "Without effect: a file is always replaced by a rename, and where that cannot be the task fails with nothing written.",
+    ),
 ];
 
 /// Whose a path is to be. What is not asked for stays as it is, or is as for any new path.

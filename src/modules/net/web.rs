@@ -7,7 +7,7 @@ use crate::host::View;
 use crate::modules::files::checksum::Algorithm;
 use crate::modules::{Argument, Kind, ModuleError};
 use crate::secret;
-use crate::transport::{Command, Digest, Output};
+use crate::transport::{Command, Digest, INLINE_LIMIT, Output};
 use crate::web::{Answer, Failure, Part, Request};
 
 pub const ASKING: &[Argument] = &[
@@ -141,6 +141,19 @@ const MOST_REDIRECTS: usize = 10;
 pub async fn ask(host: &View, request: &Request, limit: u64) -> Result<Result<Answer, Failure>, ModuleError> {
     let output = host.probe(&command(request, Part::Whole(limit))?).await?;
     Ok(answer(limit, &output))
+}
+
+/// Returns what an URL leads to, as the host reads it; for what is small: a key, a list.
+pub async fn body(host: &View, url: &str, validate_certs: bool) -> Result<Vec<u8>, ModuleError> {
+    let mut request = Request::to(url);
+    request.secrets().iter().for_each(|text| secret::note(text));
+    request.validate_certs = validate_certs;
+    let failed = |why: &str| ModuleError::failed(format!("Failed to read `{}`: {why}", request.url));
+    let answer = ask(host, &request, INLINE_LIMIT).await?.map_err(|failure| failed(failure.text()))?;
+    if !answer.is_success() {
+        return Err(failed(&format!("HTTP Error {}: {}", answer.status, answer.reason())));
+    }
+    answer.body.ok_or_else(|| failed("it is larger than what is read there may be"))
 }
 
 pub fn answer(limit: u64, output: &Output) -> Result<Answer, Failure> {

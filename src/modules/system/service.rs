@@ -90,6 +90,12 @@ pub struct Service {
     /// systemd is told what to do, and not waited for: what it has in its queue counts as done.
     #[serde(default)]
     no_block: bool,
+    /// Links that are in the way of `enabled` are replaced (systemd).
+    #[serde(default)]
+    force: bool,
+    /// The unit is one of the systemd of the user that is logged in.
+    #[serde(default)]
+    of_user: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -109,6 +115,11 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     }
     Ok(Box::new(service))
 }
+
+/// Turns `systemctl` to the systemd of the user that is logged in.
+pub const OF_USER: &str = r#"XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/run/user/$(id -u)}; export XDG_RUNTIME_DIR
+systemctl() { command systemctl --user "$@"; }
+"#;
 
 /// Sets `manager` and defines `running` and `enabled` for the service `$name`, and what runs a script of SysV init.
 const DETECT: &str = r#"PATH=$PATH:/sbin:/usr/sbin:/usr/local/bin:/command
@@ -209,7 +220,7 @@ settle() {
 
 const ENABLE: &str = r#"case $manager in
   daemontools) if [ $boot = enable ]; then rm -f "/service/$name/down"; else touch "/service/$name/down"; fi ;;
-  systemd) systemctl $boot "$name" ;;
+  systemd) if [ $boot = enable ]; then systemctl $force enable "$name"; else systemctl disable "$name"; fi ;;
   openrc) if [ $boot = enable ]; then rc-update add "$name" "$runlevel"; else rc-update del "$name" "$runlevel"; fi ;;
   *) if command -v chkconfig >/dev/null; then
       if [ $boot = enable ]; then chkconfig "$name" on; else chkconfig "$name" off; fi
@@ -232,13 +243,14 @@ fi
 #[async_trait]
 impl Module for Service {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
-        let (what, probe) = (format!("service {}", self.name), self.script(PROBE));
+        let whose = if self.of_user { format!(" of user {}", host.identity().user.name) } else { String::new() };
+        let (what, probe) = (format!("service {}{whose}", self.name), self.script(PROBE));
         let mut found = host.state(&what, &probe).await?;
         if found == "missing" && host.plans_ahead() {
             found = self.foreseen(host).await?.unwrap_or(found);
         }
         let mut changes = match self.daemon_reload {
-            true => reload(host, Some((&self.name, self.manager()))).await?.into_iter().collect(),
+            true => reload(host, Some((&self.name, self.manager())), false).await?.into_iter().collect(),
             false => Vec::new(),
         };
         let Some((running, enabled, manager)) = read(&found) else {
@@ -317,7 +329,7 @@ impl Service {
     fn script(&self, body: &str) -> Command {
         let text = |value: &Option<String>| quote(value.as_deref().unwrap_or(""));
         Command::shell(format!(
-            "name={} pattern={} arguments={} use={} levels={} runlevel={} daemonize={} no_block={}\n{DETECT}{body}",
+            "name={} pattern={} arguments={} use={} levels={} runlevel={} daemonize={} no_block={} force={}\n{}{DETECT}{body}",
             quote(&self.name),
             text(&self.pattern),
             text(&self.arguments),
@@ -326,6 +338,8 @@ impl Service {
             quote(self.runlevel.as_deref().unwrap_or("default")),
             if self.daemonize { "yes" } else { "''" },
             if self.no_block { "--no-block" } else { "''" },
+            if self.force { "--force" } else { "''" },
+            if self.of_user { OF_USER } else { "" },
         ))
     }
 
@@ -400,19 +414,33 @@ fn booting(from: &str, to: &str) -> String {
     }
 }
 
-/// Returns the change by which systemd reads its units anew, if files of this one (of any) are newer than what it has read.
-pub async fn reload(host: &View, service: Option<(&str, &str)>) -> Result<Option<Change>, ModuleError> {
+/// Returns the change by which systemd, or that of the user, reads its units anew, if files of this one (of any) are newer than
+/// what it has read.
+pub async fn reload(host: &View, service: Option<(&str, &str)>, of_user: bool) -> Result<Option<Change>, ModuleError> {
     let (name, manager) = service.unwrap_or(("*", "systemd"));
+    let before = match of_user {
+        true => OF_USER.to_string(),
+        false => format!(
+            "[ {manager} = systemd ] || [ {manager} = auto ] && [ -d /run/systemd/system ] || {{ echo read; exit; }}\n"
+        ),
+    };
     let script = format!(
-        "[ {manager} = systemd ] || [ {manager} = auto ] && [ -d /run/systemd/system ] || {{ echo read; exit; }}\n\
+        "{before}\
          case $(systemctl show -p NeedDaemonReload {} 2>/dev/null) in *=yes*) echo older ;; *) echo read ;; esac",
         quote(name)
     );
-    let (what, probe) = ("units of systemd", Command::shell(script));
-    let found = host.state(what, &probe).await?;
-    let by = vec![Command::argv(["systemctl", "daemon-reload"])];
+    let whose = if of_user { format!(" of user {}", host.identity().user.name) } else { String::new() };
+    let (what, probe) = (format!("units of systemd{whose}"), Command::shell(script));
+    let found = host.state(&what, &probe).await?;
+    let by = vec![systemctl(of_user, &["daemon-reload"])];
     let change = Change::state(what, probe, (found, "read".into()), by);
     Ok(change.map(|change| change.taken_back(Back::Again)))
+}
+
+/// Returns a call of systemctl, for the system's systemd or for that of the user.
+pub fn systemctl(of_user: bool, words: &[&str]) -> Command {
+    let command = Command::argv(["systemctl"].iter().chain(words).copied());
+    if of_user { Command::shell(format!("{OF_USER}{}", command.line())) } else { command }
 }
 
 /// Reads what the probe prints: running or stopped, enabled or disabled, the manager.

@@ -34,7 +34,7 @@ pub const GATHER_FACTS: Entry = Entry {
     summary: "Gathers facts about a host, as a play does at its start",
     arguments: &[
         ARGUMENTS,
-        &[Argument::new("parallel", Kind::Bool, "").refused("all facts come in one exchange; take the argument out")],
+        &[Argument::new("parallel", Kind::Bool, "Without effect: all facts come in one exchange.")],
     ],
     free_form: None,
     example: "\

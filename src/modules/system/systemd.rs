@@ -10,7 +10,7 @@ use crate::host::View;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results};
 use crate::transport::Command;
 
-use super::service::{Service, reload};
+use super::service::{OF_USER, Service, reload, systemctl};
 
 pub const SYSTEMD: Entry = Entry {
     name: "systemd",
@@ -28,8 +28,6 @@ pub const SYSTEMD: Entry = Entry {
     build,
 };
 
-const USERS: &str = "units of a user's own are not supported; run `systemctl --user` with a `command` task";
-
 const ARGUMENTS: &[Argument] = &[
     Argument::new("name", Kind::Text, "The unit; `.service` may be left out.").alias(&["service", "unit"]),
     Argument::new(
@@ -46,24 +44,25 @@ const ARGUMENTS: &[Argument] = &[
         "systemd reads its units anew before, if a file of theirs is newer than what it has read.",
     )
     .alias(&["daemon-reload"]),
-    Argument::new("daemon_reexec", Kind::Bool, "")
-        .alias(&["daemon-reexec"])
-        .refused("it changes no state; run `systemctl daemon-reexec` with a `command` task"),
+    Argument::new(
+        "daemon_reexec",
+        Kind::Bool,
+        "systemd starts itself anew before, if the program that runs is no longer the one that is there.",
+    )
+    .alias(&["daemon-reexec"]),
     Argument::new(
         "scope",
         Kind::Text,
-        "Whose units: those of the system, or `global`, those that each user's own systemd has. These run nowhere by themselves: \
-         `enabled` and `masked` alone are for them.",
+        "Whose units: those of the system, `user`, those of the systemd of the user that the task runs as, or `global`, those that \
+         each user's own systemd has. These run nowhere by themselves: `enabled` and `masked` alone are for them.",
     )
-    .choices(&["system", "global"]),
-    Argument::new("force", Kind::Bool, "Links that are in the way of `enabled` are replaced; systemctl asks for it.")
-        .refused("remove the link that is in the way with `file`"),
+    .choices(&["system", "user", "global"]),
+    Argument::new("force", Kind::Bool, "Links that are in the way of `enabled` are replaced."),
     Argument::new(
         "no_block",
         Kind::Bool,
         "systemd is told what to do, and its end is not waited for: a start or stop in its queue counts as done.",
     ),
-    Argument::new("user", Kind::Bool, "").refused(USERS),
 ];
 
 #[derive(Deserialize)]
@@ -73,6 +72,8 @@ struct Systemd {
     masked: Option<bool>,
     #[serde(default)]
     daemon_reload: bool,
+    #[serde(default)]
+    daemon_reexec: bool,
     enabled: Option<bool>,
     state: Option<String>,
     #[serde(default)]
@@ -87,6 +88,7 @@ struct Systemd {
 enum Scope {
     #[default]
     System,
+    User,
     Global,
 }
 
@@ -97,15 +99,23 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     if asks && systemd.name.is_empty() {
         return Err(Diagnostic::new("`state`, `enabled` and `masked` of `systemd` need `name`"));
     }
-    if !asks && !systemd.daemon_reload && systemd.name.is_empty() {
-        return Err(Diagnostic::new("`systemd` needs one of `state`, `enabled`, `masked` and `daemon_reload`"));
+    if !asks && !systemd.daemon_reload && !systemd.daemon_reexec && systemd.name.is_empty() {
+        return Err(Diagnostic::new(
+            "`systemd` needs one of `state`, `enabled`, `masked`, `daemon_reload` and `daemon_reexec`",
+        ));
+    }
+    if systemd.daemon_reexec && systemd.scope != Scope::System {
+        return Err(Diagnostic::new("`daemon_reexec` of `systemd` is for the system's own, which has `scope: system`"));
     }
     if !systemd.name.is_empty() {
         let mut fields = json!({"name": systemd.name, "use": "systemd"});
         for name in ["state", "enabled"] {
             fields[name] = arguments.get(name).cloned().unwrap_or(Value::Null);
         }
-        fields["no_block"] = arguments.get("no_block").cloned().unwrap_or(false.into());
+        for name in ["no_block", "force"] {
+            fields[name] = arguments.get(name).cloned().unwrap_or(false.into());
+        }
+        fields["of_user"] = (systemd.scope == Scope::User).into();
         let service: Service = serde_json::from_value(fields).map_err(|error| Diagnostic::new(error.to_string()))?;
         service.check()?;
         systemd.service = state.then_some(service);
@@ -120,9 +130,12 @@ impl Module for Systemd {
         if self.scope == Scope::Global {
             return self.for_each_user(host).await;
         }
+        if self.daemon_reexec {
+            changes.extend(self.started_anew(host).await?);
+        }
         if self.daemon_reload {
             let service = (!self.name.is_empty()).then_some((self.name.as_str(), "systemd"));
-            changes.extend(reload(host, service).await?);
+            changes.extend(reload(host, service, self.scope == Scope::User).await?);
         }
         let masks = match self.masked {
             Some(masked) => self.mask(host, masked).await?,
@@ -184,15 +197,36 @@ impl Systemd {
     }
 
     fn systemctl(&self, verb: &str) -> Command {
-        let scope = (self.scope == Scope::Global).then_some("--global");
-        Command::argv(["systemctl"].into_iter().chain(scope).chain([verb, &self.name]))
+        match self.scope {
+            Scope::Global => Command::argv(["systemctl", "--global", verb, &self.name]),
+            scope => systemctl(scope == Scope::User, &[verb, &self.name]),
+        }
+    }
+
+    /// Returns the change that has systemd start itself anew, if a newer one is installed than runs.
+    async fn started_anew(&self, host: &View) -> Result<Option<Change>, ModuleError> {
+        let script = "[ -d /run/systemd/system ] || { echo newest; exit; }
+            case $(readlink /proc/1/exe) in '') ;; *' (deleted)') echo older ;; *) echo newest ;; esac";
+        let (what, probe) = ("systemd itself", Command::shell(script));
+        let found = host.state(what, &probe).await?;
+        if found.is_empty() {
+            let message =
+                "which systemd runs is not to be seen: `/proc/1/exe` cannot be read\nhint: root sees it, with `become`";
+            return Err(ModuleError::failed(message));
+        }
+        let by = vec![systemctl(false, &["daemon-reexec"])];
+        Ok(Change::state(what, probe, (found, "newest".into()), by))
     }
 
     async fn mask(&self, host: &View, masked: bool) -> Result<Option<Change>, ModuleError> {
         let quoted = crate::transport::command::quote(&self.name);
-        let (scope, whose) = if self.scope == Scope::Global { (" --global", " of all users") } else { ("", "") };
+        let (before, scope, whose) = match self.scope {
+            Scope::System => ("", "", String::new()),
+            Scope::User => (OF_USER, "", format!(" of user {}", host.identity().user.name)),
+            Scope::Global => ("", " --global", " of all users".into()),
+        };
         let script = format!(
-            "case $(systemctl{scope} is-enabled {quoted} 2>/dev/null) in masked*) echo masked ;; *) echo 'not masked' ;; esac"
+            "{before}case $(systemctl{scope} is-enabled {quoted} 2>/dev/null) in masked*) echo masked ;; *) echo 'not masked' ;; esac"
         );
         let (what, probe) = (format!("mask of {}{whose}", self.name), Command::shell(script));
         let found = host.state(&what, &probe).await?;
@@ -221,7 +255,8 @@ mod tests {
             (json!({}), "needs one of"),
             (json!({"state": "started"}), "need `name`"),
             (json!({"name": "-x", "enabled": true}), "is no name of a service"),
-            (json!({"name": "x", "scope": "user"}), "cannot be `user`"),
+            (json!({"name": "x", "scope": "users"}), "cannot be `users`"),
+            (json!({"daemon_reexec": true, "scope": "user"}), "is for the system's own"),
         ] {
             let error = built(value).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");

@@ -8,7 +8,8 @@ use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::files::edit::{Target, bare, end_line_before, lines_of};
 use crate::modules::files::rights::Rights;
-use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, State};
+use crate::modules::net::web::body;
+use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Outcome, Planned, Results, State};
 
 use super::database::Database;
 
@@ -20,7 +21,8 @@ pub const AUTHORIZED_KEY: Entry = Entry {
         Argument::new(
             "key",
             Kind::Text,
-            "The keys, a line each, as a `.pub` file has them; options may stand before the type.",
+            "The keys, a line each, as a `.pub` file has them; options may stand before the type. Or the URL of such lines, which \
+             the host reads.",
         )
         .required(),
         Argument::new("path", Kind::Path, "The file; `.ssh/authorized_keys` in the user's home unless given."),
@@ -39,8 +41,7 @@ pub const AUTHORIZED_KEY: Entry = Entry {
             "Make the directory of the file, with its owner and mode 0700. True unless it is set.",
         ),
         Argument::new("follow", Kind::Bool, "Follow a link in place of the file, which is always done here."),
-        Argument::new("validate_certs", Kind::Bool, "")
-            .refused("`key` is no address here: `uri` reads one, and `lookup('url')` too"),
+        Argument::new("validate_certs", Kind::Bool, "`false` trusts any certificate of the server that an URL in `key` names."),
     ]],
     free_form: None,
     example: "\
@@ -65,11 +66,13 @@ struct Given {
     #[serde(default)]
     exclusive: bool,
     manage_dir: Option<bool>,
+    validate_certs: Option<bool>,
 }
 
 struct AuthorizedKey {
     given: Given,
-    keys: Vec<Key>,
+    /// `None`: they are read where `key` leads to.
+    keys: Option<Vec<Key>>,
 }
 
 /// A line of the file (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
@@ -88,11 +91,16 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
 
 impl AuthorizedKey {
     fn new(given: Given) -> Result<AuthorizedKey, Diagnostic> {
-        if given.key.starts_with("http://") || given.key.starts_with("https://") {
-            return Err(Diagnostic::new("`key` of `authorized_key` is an address, and has to be the keys themselves")
-                .hint("`key: \"{{ lookup('url', 'https://...', split_lines=false) }}\"`"));
-        }
-        let lines = given.key.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let is_url = ["http://", "https://", "ftp://", "file://"].iter().any(|scheme| given.key.starts_with(scheme));
+        let keys = (!is_url).then(|| given.keys(&given.key)).transpose()?;
+        Ok(AuthorizedKey { given, keys })
+    }
+}
+
+impl Given {
+    /// Reads keys, each with what the task says of it.
+    fn keys(&self, text: &str) -> Result<Vec<Key>, Diagnostic> {
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let mut keys: Vec<Key> = Vec::new();
         for line in lines {
             let Some(mut key) = Key::read(line) else {
@@ -100,16 +108,16 @@ impl AuthorizedKey {
                     .hint("a line is `TYPE KEY COMMENT`, as in a `.pub` file")
                     .msg(format!("invalid key specified: {line}")));
             };
-            key.options = given.key_options.clone().unwrap_or(key.options);
-            key.comment = given.comment.clone().unwrap_or(key.comment);
+            key.options = self.key_options.clone().unwrap_or(key.options);
+            key.comment = self.comment.clone().unwrap_or(key.comment);
             if !keys.iter().any(|known| known.key == key.key) {
                 keys.push(key);
             }
         }
-        if keys.is_empty() {
-            return Err(Diagnostic::new("`key` of `authorized_key` has no key"));
+        match keys.is_empty() {
+            true => Err(Diagnostic::new("`key` of `authorized_key` has no key")),
+            false => Ok(keys),
         }
-        Ok(AuthorizedKey { given, keys })
     }
 }
 
@@ -120,10 +128,20 @@ impl Module for AuthorizedKey {
         let Some(user) = database.users.get(&self.given.user) else {
             return Err(ModuleError::failed(format!("Failed to lookup user {}: no such user", self.given.user)));
         };
+        let read;
+        let keys = match &self.keys {
+            Some(keys) => keys,
+            None if host.only_asks => return Ok(Planned::new(Vec::new(), Results::new())),
+            None => {
+                let lines = body(host, &self.given.key, self.given.validate_certs != Some(false)).await?;
+                read = self.given.keys(&String::from_utf8_lossy(&lines))?;
+                &read
+            }
+        };
         let home = format!("{}/.ssh/authorized_keys", user.home.trim_end_matches('/'));
         let target = Target::look(host, self.given.path.as_deref().unwrap_or(&home)).await?;
         let path = target.place.path.clone();
-        let new = self.edited(target.text.as_deref().unwrap_or_default());
+        let new = self.edited(keys, target.text.as_deref().unwrap_or_default());
         let theirs = |mode: &str| Rights::of((&self.given.user, &user.gid.to_string()), mode);
         let directory = (self.given.manage_dir != Some(false)).then(|| theirs("0700"));
         let mut planned = target.rewrite(host, new, (theirs("0600"), directory)).await?;
@@ -141,11 +159,11 @@ impl Module for AuthorizedKey {
 
 impl AuthorizedKey {
     /// Returns the file as it is to be: keys that are there stay where they are, new ones come last.
-    fn edited(&self, text: &str) -> String {
+    fn edited(&self, keys: &[Key], text: &str) -> String {
         let mut lines = lines_of(text);
         let asked = |line: &String| {
             let found = Key::read(bare(line))?;
-            Some((self.keys.iter().find(|key| key.key == found.key), found))
+            Some((keys.iter().find(|key| key.key == found.key), found))
         };
         if self.given.state == State::Absent {
             lines.retain(|line| !matches!(asked(line), Some((Some(_), _))));
@@ -168,7 +186,7 @@ impl AuthorizedKey {
             _ => Some(line.clone()),
         });
         let mut lines: Vec<String> = kept.collect();
-        for key in self.keys.iter().filter(|key| !there.contains(&key.key.as_str())) {
+        for key in keys.iter().filter(|key| !there.contains(&key.key.as_str())) {
             let end = lines.len();
             end_line_before(&mut lines, end);
             lines.push(key.line());
@@ -234,8 +252,9 @@ mod tests {
 
     fn edited(task: Value, text: &str) -> String {
         let module = made(task).unwrap();
-        let once = module.edited(text);
-        assert_eq!(module.edited(&once), once);
+        let keys = module.keys.as_deref().unwrap();
+        let once = module.edited(keys, text);
+        assert_eq!(module.edited(keys, &once), once);
         once
     }
 
@@ -260,12 +279,7 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_refused() {
-        for (key, says) in [
-            ("AAAA", "is no public key"),
-            ("ssh-rsa", "is no public key"),
-            ("# none", "has no key"),
-            ("https://example.com/ann.keys", "is an address"),
-        ] {
+        for (key, says) in [("AAAA", "is no public key"), ("ssh-rsa", "is no public key"), ("# none", "has no key")] {
             let error = made(json!({"key": key})).err().unwrap().to_string();
             assert!(error.contains(says), "{error}");
         }

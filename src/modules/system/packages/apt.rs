@@ -14,11 +14,12 @@ use crate::modules::{Argument, Arguments, DIFFERENCE, Entry, Kind, Module, Modul
 use crate::transport::command::quote;
 use crate::transport::{Command, Output};
 
-use super::database::{Database, Name, probe_of_lists};
+use super::database::{Database, Name, State, probe_of_lists};
 use super::fetched::{Fetched, package_in};
 use super::foreseen::{self, Lists};
 use super::named;
 use super::request::Request;
+use super::retries::{MAX_DELAY, RETRIES, Retries};
 use super::selections::SELECTION;
 use super::simulation::{self, Fate};
 use super::transaction::{Transaction, quiet};
@@ -41,9 +42,9 @@ const STATE: Argument =
     Argument::new(
         "state",
         Kind::Text,
-        "`latest` upgrades what is there; `build-dep` installs what the source packages need to be built. The default is `present`.",
+        "`latest` upgrades what is there; `build-dep` installs what the source packages need to be built; `fixed` also puts right what packages that are there lack. The default is `present`.",
     )
-    .choices(&["present", "installed", "absent", "removed", "latest", "build-dep"]);
+    .choices(&["present", "installed", "absent", "removed", "latest", "build-dep", "fixed"]);
 
 pub const ARGUMENTS: &[Argument] = &[
     Argument::new(
@@ -120,12 +121,8 @@ pub const ARGUMENTS: &[Argument] = &[
         "Downloaded packages that can no longer be had are removed, where nothing else changes.",
     ),
     Argument::new("clean", Kind::Bool, "All downloaded packages are removed, where nothing else changes."),
-    Argument::new("update_cache_retries", Kind::Int, "How often a list that cannot be fetched is tried again. The default is 5."),
-    Argument::new(
-        "update_cache_retry_max_delay",
-        Kind::Int,
-        "Seconds between two tries at most (apt 2.3.2 and newer). The default is 12.",
-    ),
+    RETRIES,
+    MAX_DELAY,
 ];
 
 #[derive(Default, Deserialize)]
@@ -152,8 +149,8 @@ struct Fields {
     clean: bool,
     deb: Option<String>,
     policy_rc_d: Option<i64>,
-    update_cache_retries: Option<u32>,
-    update_cache_retry_max_delay: Option<u32>,
+    #[serde(flatten)]
+    retries: Retries,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -167,6 +164,7 @@ enum Wanted {
     Latest,
     #[serde(rename = "build-dep")]
     BuildDep,
+    Fixed,
 }
 
 pub struct Apt {
@@ -270,6 +268,7 @@ impl Apt {
             (fields.allow_change_held_packages || fields.force, "--allow-change-held-packages"),
             (fields.fail_on_autoremove, "--no-remove"),
             (fields.purge, "--purge"),
+            (fields.state == Wanted::Fixed, "--fix-broken"),
         ] {
             words.extend(asked.then(|| flag.to_string()));
         }
@@ -316,6 +315,11 @@ impl Apt {
                     open.words.push(format!("{name}-"));
                     open.named.insert(name);
                 }
+                continue;
+            }
+            // apt puts it right by itself; of one that is named it only says that something is missing.
+            if matches!(state, State::Half { .. }) && request.version.is_none() {
+                open.named.insert(name);
                 continue;
             }
             let is_there = state.version().is_some();
@@ -435,13 +439,14 @@ async fn is_virtual(host: &View, name: &str) -> Result<bool, ModuleError> {
 #[async_trait]
 impl Module for Apt {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
-        self.plan_with(host, Database::of(host).await?).await
+        self.plan_with(host, Database::with_halves(host).await?).await
     }
 }
 
 impl Apt {
     /// The same where it is known what there is.
     pub async fn plan_with(&self, host: &View, database: Database) -> Result<Planned, ModuleError> {
+        let database = if self.fields.state == Wanted::Fixed { database } else { database.whole(host)? };
         let updated = !host.planned_accounts("lists").is_empty();
         let due = self.lists_are_due(&database, updated);
         let lists = if due || updated { Lists::New } else { Lists::There };
@@ -449,7 +454,7 @@ impl Apt {
             return Ok(Planned::new(Vec::new(), Results::new()));
         }
         let mut open = self.open((host, &database), lists).await?;
-        let everything = self.upgrade.is_some() || self.fields.autoremove;
+        let everything = self.upgrade.is_some() || self.fields.autoremove || self.fields.state == Wanted::Fixed;
         let (mut fates, mut said) = (BTreeMap::new(), Output::default());
         if !open.words.is_empty() || everything {
             if !host.planned_accounts(SELECTION).is_empty() {
@@ -471,7 +476,7 @@ impl Apt {
         let cleans = self.fields.autoclean || self.fields.clean;
         let only_lists = self.requests.is_empty() && !everything;
         if due && (only_lists || !transaction.is_empty()) {
-            changes.extend(update(&database, updated, &self.retries()));
+            changes.extend(update(&database, updated, &self.fields.retries.options()));
         }
         let mut result = if fates.is_empty() { Results::new() } else { simulation::told(&said) };
         if !fates.is_empty() {
@@ -484,13 +489,6 @@ impl Apt {
             changes.extend(self.cleaned(host).await?);
         }
         Ok(Planned { warnings: transaction.warnings(), ..Planned::new(changes, result) })
-    }
-
-    /// Returns the options of apt that say how often what cannot be fetched is tried again.
-    fn retries(&self) -> Vec<String> {
-        let retries = format!("Acquire::Retries={}", self.fields.update_cache_retries.unwrap_or(5));
-        let delay = self.fields.update_cache_retry_max_delay.unwrap_or(12);
-        vec![retries, format!("Acquire::Retries::Delay::Maximum={delay}")]
     }
 
     /// As Ansible decides it: lists that are older than `cache_valid_time` are updated.
@@ -559,7 +557,7 @@ mod tests {
             (json!({"name": "a", "upgrade": "full"}), "not both"),
             (json!({"name": "a<=1"}), "is no name of a package"),
             (json!({"name": ["*", "a"], "state": "latest"}), "all packages or some"),
-            (json!({"name": "a", "state": "fixed"}), "cannot be `fixed`"),
+            (json!({"name": "a", "state": "mended"}), "cannot be `mended`"),
             (json!({"name": "a", "default_release": "-o X"}), "no option of apt"),
             (json!({"deb": "/a.deb", "name": "a"}), "`deb` alone"),
             (json!({"deb": "http://a/a b.deb"}), "is no URL"),

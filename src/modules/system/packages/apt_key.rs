@@ -9,10 +9,11 @@ use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::files::place::{Place, Writing, absolute, bytes_of, make_directories, parent};
 use crate::modules::files::rights::Rights;
+use crate::modules::net::web::body;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results, State};
 use crate::transport::{Content, Links, Node, Want};
 
-use super::openpgp::{Certificate, certificates, is_armored};
+use super::openpgp::{Certificate, certificates, is_armored, on_keyserver};
 
 pub const APT_KEY: Entry = Entry {
     name: "apt_key",
@@ -28,9 +29,17 @@ pub const APT_KEY: Entry = Entry {
         ),
         Argument::new("state", Kind::Text, "Whether it is trusted. The default is `present`.")
             .choices(&["present", "absent"]),
-        Argument::new("validate_certs", Kind::Bool, "Nothing is fetched here; without effect."),
-        Argument::new("url", Kind::Text, "").refused("fetch it with `get_url`, and name it in `file`"),
-        Argument::new("keyserver", Kind::Text, "").refused("put the key beside the playbook, and give it in `data`"),
+        Argument::new("url", Kind::Text, "Where the host reads the key, if it has not one that `id` names."),
+        Argument::new(
+            "keyserver",
+            Kind::Text,
+            "The server of keys that the host asks for the key that `id` names (HKP).",
+        ),
+        Argument::new(
+            "validate_certs",
+            Kind::Bool,
+            "`false` trusts any certificate of the server that the key is read from.",
+        ),
     ]],
     free_form: None,
     example: EXAMPLE,
@@ -42,18 +51,21 @@ const EXAMPLE: &str = concat!(
     include_str!("archive_key.txt")
 );
 
-#[derive(Deserialize)]
-struct Fields {
+#[derive(Default, Deserialize)]
+pub struct Key {
     id: Option<String>,
     data: Option<String>,
     file: Option<String>,
+    url: Option<String>,
+    keyserver: Option<String>,
+    validate_certs: Option<bool>,
     keyring: Option<String>,
     #[serde(default)]
     state: State,
 }
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
-    let mut fields: Fields = arguments.read()?;
+    let mut fields: Key = arguments.read()?;
     if let Some(id) = &fields.id {
         let digits = id.replace(' ', "").to_uppercase();
         let digits = digits.strip_prefix("0X").unwrap_or(&digits).to_string();
@@ -63,13 +75,17 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
         }
         fields.id = Some(digits);
     }
-    let gives = fields.data.is_some() || fields.file.is_some();
-    match (fields.state, &fields.id, gives) {
-        _ if fields.data.is_some() && fields.file.is_some() => {
-            Err(Diagnostic::new("`data` and `file` cannot both be given"))
-        }
+    let given = [&fields.data, &fields.file, &fields.url, &fields.keyserver].into_iter().flatten().count();
+    match (fields.state, &fields.id, given) {
+        (_, _, 2..) => Err(Diagnostic::new("of `data`, `file`, `url` and `keyserver` one can be given")
+            .msg("parameters are mutually exclusive: data|file|keyserver|url")),
         (State::Absent, None, _) => Err(Diagnostic::new("`state: absent` of `apt_key` needs `id`")),
-        (State::Present, _, false) => Err(Diagnostic::new("`state: present` of `apt_key` needs `data` or `file`")),
+        (State::Present, _, 0) => {
+            Err(Diagnostic::new("`state: present` of `apt_key` needs `data`, `file`, `url` or `keyserver`"))
+        }
+        (State::Present, None, _) if fields.keyserver.is_some() => {
+            Err(Diagnostic::new("`keyserver` of `apt_key` needs `id`"))
+        }
         _ => Ok(Box::new(fields)),
     }
 }
@@ -86,7 +102,7 @@ struct Keyring {
 }
 
 #[async_trait]
-impl Module for Fields {
+impl Module for Key {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
         let mut keyrings = Vec::new();
         for path in self.paths(host).await? {
@@ -94,6 +110,7 @@ impl Module for Fields {
         }
         let before: Vec<String> = keyrings.iter().flat_map(|keyring| &keyring.keys).map(short).collect();
         let mut changes = Vec::new();
+        let is_known = |id: &str| keyrings.iter().flat_map(|keyring| &keyring.keys).any(|key| key.is_called(id));
         let (id, after) = match self.state {
             State::Absent => {
                 let id = self.id.clone().unwrap_or_default();
@@ -105,6 +122,10 @@ impl Module for Fields {
                 let all = keyrings.iter().flat_map(|keyring| &keyring.keys);
                 (id, all.filter(stays).map(short).collect::<Vec<_>>())
             }
+            // What is trusted already is not fetched again.
+            State::Present if self.is_fetched() && (host.only_asks || self.id.as_deref().is_some_and(is_known)) => {
+                (self.id.clone().unwrap_or_default(), before.clone())
+            }
             State::Present => {
                 let (given, keys) = self.given(host).await?;
                 let primary = keys.first().map(|key| key.fingerprint().to_string()).unwrap_or_default();
@@ -112,9 +133,8 @@ impl Module for Fields {
                 if !keys.iter().any(|key| key.is_called(&id)) {
                     return Err(ModuleError::failed(format!("the key `{id}` is not in what was given")));
                 }
-                let is_there = keyrings.iter().flat_map(|keyring| &keyring.keys).any(|key| key.is_called(&id));
                 let mut after = before.clone();
-                if !is_there {
+                if !is_known(&id) {
                     after.extend(keys.iter().map(short));
                     changes.extend(self.added(host, keyrings, (&given, &keys)).await?);
                 }
@@ -135,7 +155,17 @@ fn short(key: &Certificate) -> String {
     fingerprint[fingerprint.len().saturating_sub(8)..].to_string()
 }
 
-impl Fields {
+impl Key {
+    /// A key that a server of keys has by this fingerprint, in a keyring of its own.
+    pub fn of_server((server, fingerprint): (&str, &str), keyring: String) -> Key {
+        let (id, keyserver, keyring) = (Some(fingerprint.into()), Some(server.into()), Some(keyring));
+        Key { id, keyserver, keyring, ..Key::default() }
+    }
+
+    fn is_fetched(&self) -> bool {
+        self.url.is_some() || self.keyserver.is_some()
+    }
+
     /// Returns where the key is looked for; a new one goes to the first.
     async fn paths(&self, host: &View) -> Result<Vec<String>, ModuleError> {
         if let Some(keyring) = &self.keyring {
@@ -149,9 +179,12 @@ impl Fields {
 
     /// Returns what is to be trusted, as it was given and its keys.
     async fn given(&self, host: &View) -> Result<(Vec<u8>, Vec<Certificate>), ModuleError> {
-        let (bytes, name) = match (&self.data, &self.file) {
-            (Some(data), _) => (data.clone().into_bytes(), "data".to_string()),
-            (None, file) => {
+        let id = self.id.as_deref().unwrap_or_default();
+        let url = self.keyserver.as_ref().map(|server| on_keyserver(server, id)).or_else(|| self.url.clone());
+        let (bytes, name) = match (&self.data, url, &self.file) {
+            (Some(data), ..) => (data.clone().into_bytes(), "data".to_string()),
+            (None, Some(url), _) => (body(host, &url, self.validate_certs != Some(false)).await?, url),
+            (None, None, file) => {
                 let place = Place::look(host, file.as_deref().unwrap_or(""), Links::Follow, Want::Content).await?;
                 let Some(content) = place.node.content() else {
                     return Err(ModuleError::failed(format!("no file `{}` on `{}`", place.path, host.name)));
@@ -252,6 +285,8 @@ mod tests {
             (json!({"data": KEY, "id": "DEADBEEF"}), "is not in what was given"),
             (json!({"data": "none"}), "holds no key"),
             (json!({"state": "absent"}), "needs `id`"),
+            (json!({"keyserver": "keys.example"}), "needs `id`"),
+            (json!({"url": "http://a/b", "file": "/b"}), "one can be given"),
             (json!({"id": "x", "state": "absent"}), "identifies no key"),
             (json!({"file": "/etc/none"}), "no file `/etc/none`"),
         ] {

@@ -21,12 +21,23 @@ pub enum State {
         version: String,
         automatic: bool,
     },
+    /// Neither there nor gone, as dpkg names it, with the version: `unpacked 1.0`.
+    Half {
+        text: String,
+        automatic: bool,
+    },
 }
+
+/// How the texts of a [`State::Half`] begin (dpkg.1).
+const HALVES: [&str; 3] = ["unpacked ", "half-configured ", "half-installed "];
 
 impl State {
     pub fn read(text: &str) -> State {
         if let Some(version) = text.strip_prefix("configuration of ") {
             return State::Configuration(version.into());
+        }
+        if HALVES.iter().any(|half| text.starts_with(half)) {
+            return State::Half { text: text.into(), automatic: false };
         }
         match (text, text.strip_suffix(", automatic")) {
             ("absent" | "", _) => State::Absent,
@@ -41,6 +52,7 @@ impl State {
             State::Configuration(version) => format!("configuration of {version}"),
             State::Installed { version, automatic: true } => format!("{version}, automatic"),
             State::Installed { version, automatic: false } => version.clone(),
+            State::Half { text, .. } => text.clone(),
         }
     }
 
@@ -49,7 +61,7 @@ impl State {
     }
 
     pub fn is_automatic(&self) -> bool {
-        matches!(self, State::Installed { automatic: true, .. })
+        matches!(self, State::Installed { automatic: true, .. } | State::Half { automatic: true, .. })
     }
 }
 
@@ -66,6 +78,8 @@ pub struct Database {
     pub lists: (i64, String),
     /// The host's clock, in seconds since 1970.
     pub now: i64,
+    /// A package that is neither there nor gone, as which nothing but apt's `--fix-broken` goes on.
+    pub half: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -96,7 +110,20 @@ const STAMP: &str = "stamp() { cd /var/lib/apt && stat -c '%Y %y' lists periodic
 impl Database {
     /// Reads it in one exchange. A host without apt is an error that says what it has.
     pub async fn of(host: &View) -> Result<Database, ModuleError> {
+        Database::with_halves(host).await?.whole(host)
+    }
+
+    /// The same with packages that are neither there nor gone.
+    pub async fn with_halves(host: &View) -> Result<Database, ModuleError> {
         Database::look(host).await?.map_err(|without| without.error(host))
+    }
+
+    /// Returns it if each package is there or gone.
+    pub fn whole(self, host: &View) -> Result<Database, ModuleError> {
+        match &self.half {
+            Some(half) => Err(ModuleError::failed(format!("`{}`: {half}\n{CONFIGURE}", host.name))),
+            None => Ok(self),
+        }
     }
 
     /// Reads it, or says what the host has in its place.
@@ -142,7 +169,10 @@ impl Database {
                 "installed" | "triggers-pending" | "triggers-awaited" => {
                     State::Installed { version: version.into(), automatic: automatic.contains(&name) }
                 }
-                half => return Err(Unusable::Broken(format!("package `{name}` is {half}\n{CONFIGURE}"))),
+                half => {
+                    database.half = Some(format!("package `{name}` is {half}"));
+                    State::Half { text: format!("{half} {version}"), automatic: automatic.contains(&name) }
+                }
             };
             let (section, provides) = (next().to_string(), next().to_string());
             let architecture = architecture.to_string();
@@ -177,7 +207,8 @@ impl Database {
 }
 
 /// What ends an interrupted or failed run of dpkg's (dpkg.1).
-const CONFIGURE: &str = "hint: `dpkg --configure -a` on the host ends it, or says what is wrong";
+const CONFIGURE: &str =
+    "hint: `dpkg --configure -a` on the host, or `apt` with `state: fixed`, ends it, or says what is wrong";
 
 /// A host has no apt, and these.
 #[derive(Debug)]
@@ -274,7 +305,7 @@ mod tests {
         assert_eq!(database.provider("awk"), Some(&"mawk".to_string()));
         assert_eq!((database.provider("so"), database.provider("editor")), (Some(&"libc6".to_string()), None));
         assert_eq!((database.lists.0, database.now), (1_700_000_000, 1_700_000_100));
-        for state in ["absent", "1.2-3", "1.2-3, automatic", "configuration of 1.2-3"] {
+        for state in ["absent", "1.2-3", "1.2-3, automatic", "configuration of 1.2-3", "unpacked 1.2-3"] {
             assert_eq!(State::read(state).text(), state);
         }
     }
@@ -289,7 +320,9 @@ mod tests {
         assert_eq!(without("dnf\nyum\n"), ["dnf", "yum"]);
         assert!(without("").is_empty());
         let half = OUTPUT.replace("deinstall ok config-files", "install ok half-configured");
-        assert_eq!(read(&half), Unusable::Broken(format!("package `gone` is half-configured\n{CONFIGURE}")));
+        let half = Database::read(&half).unwrap();
+        assert_eq!(half.half.as_deref(), Some("package `gone` is half-configured"));
+        assert_eq!(half.state("gone").text(), "half-configured 1:0.9");
         let interrupted = OUTPUT.replace("tmp.i", "0001\ntmp.i");
         assert_eq!(read(&interrupted), Unusable::Broken(format!("dpkg was interrupted\n{CONFIGURE}")));
     }

@@ -8,8 +8,11 @@ use crate::error::Diagnostic;
 use crate::host::View;
 use crate::modules::files::place::{Place, Writing, join, make_directories, parent};
 use crate::modules::files::rights::Rights;
+use crate::modules::net::web::body;
 use crate::modules::{Argument, Arguments, Entry, Kind, Module, ModuleError, Planned, Results};
 use crate::transport::{Content, Links, Node, Want};
+
+use super::openpgp::{certificates, is_armored};
 
 pub const DEB822_REPOSITORY: Entry = Entry {
     name: "deb822_repository",
@@ -40,6 +43,12 @@ const FIELDS: &[Argument] = &[
     Argument::new("components", Kind::List, "Its components, such as `main`."),
     Argument::new("date_max_future", Kind::Int, "Seconds that its date may lie in the future."),
     Argument::new("enabled", Kind::Bool, "Whether it is read at all."),
+    Argument::new("exclude", Kind::List, "Packages, also by patterns, that are not taken from it (apt 3.1 and newer)."),
+    Argument::new(
+        "include",
+        Kind::List,
+        "Packages, also by patterns, that alone are taken from it (apt 3.1 and newer).",
+    ),
     Argument::new("inrelease_path", Kind::Text, "Where its `InRelease` is, below the address."),
     Argument::new("languages", Kind::List, "The languages of descriptions."),
     Argument::new("name", Kind::Text, "Its name, from which that of the file is made.").required(),
@@ -47,7 +56,8 @@ const FIELDS: &[Argument] = &[
     Argument::new(
         "signed_by",
         Kind::Text,
-        "Who signs it: the path of a key ring on the host, fingerprints, or a public key as text.",
+        "Who signs it: the path of a key ring on the host, fingerprints, a public key as text, or the URL of one: it is read from \
+         the host and kept in `keyrings`, beside the directory of the file.",
     ),
     Argument::new("suites", Kind::List, "Its suites, such as `bookworm`."),
     Argument::new("targets", Kind::List, "What is downloaded."),
@@ -61,25 +71,20 @@ const FILE: &[Argument] = &[
         .choices(&["present", "absent"]),
     Argument::new("mode", Kind::Mode, "Permission bits of the file; `\"0644\"` unless given."),
     Argument::new("directory", Kind::Path, "Where such files are; `/etc/apt/sources.list.d` unless given."),
-    Argument::new("exclude", Kind::List, "").refused("name the packages in a file of `preferences.d`"),
-    Argument::new("include", Kind::List, "").refused("name the packages in a file of `preferences.d`"),
     Argument::new("install_python_debian", Kind::Bool, "Nothing is needed that could be installed."),
 ];
 
 struct Repository {
     path: String,
-    /// `None`: it is not to be there.
-    text: Option<String>,
+    /// What it is to hold. `None`: it is not to be there.
+    fields: Option<Arguments>,
+    /// The file of the key that is read from an URL, without its extension.
+    key: String,
     writing: Writing,
 }
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     let text = |name: &str| arguments.get(name).and_then(Value::as_str);
-    if text("signed_by").is_some_and(|key| key.contains("://")) {
-        return Err(Diagnostic::new("`signed_by` is an address, and no key is taken from one unseen").hint(
-            "put the key beside the playbook and on the host with `copy`, and give its path, or give the key itself",
-        ));
-    }
     let mode = text("mode").unwrap_or("0644");
     let rights = Rights::default().with_mode(Some(mode.into()));
     rights.check()?;
@@ -92,9 +97,11 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     if slug.is_empty() {
         return Err(Diagnostic::new("`name` of `deb822_repository` has no letter for the name of a file"));
     }
-    let path = join(text("directory").unwrap_or("/etc/apt/sources.list.d"), &format!("{slug}.sources"));
+    let directory = text("directory").unwrap_or("/etc/apt/sources.list.d").trim_end_matches('/');
+    let path = join(directory, &format!("{slug}.sources"));
+    let key = join(&join(parent(directory), "keyrings"), &slug);
     let writing = Writing { rights, ..Writing::default() };
-    Ok(Box::new(Repository { path, text: present.then(|| stanza(arguments)), writing }))
+    Ok(Box::new(Repository { path, fields: present.then(|| arguments.clone()), key, writing }))
 }
 
 /// Returns the name as that of a file: small letters, digits and dashes.
@@ -105,12 +112,15 @@ fn slug(name: &str) -> String {
     words.join("-").chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect()
 }
 
-/// Returns the file's text.
-fn stanza(arguments: &Arguments) -> String {
-    let types = Value::from(vec!["deb"]);
+/// Returns the file's text; `key` is the file of the key, where that was read from an URL.
+fn stanza(arguments: &Arguments, key: Option<&str>) -> String {
+    let (types, key) = (Value::from(vec!["deb"]), key.map(Value::from));
     let mut text = String::new();
     for argument in FIELDS {
-        let given = arguments.get(argument.name).or((argument.name == "types").then_some(&types));
+        let given = match argument.name {
+            "signed_by" if key.is_some() => key.as_ref(),
+            name => arguments.get(name).or((name == "types").then_some(&types)),
+        };
         if let Some(value) = given {
             let value = written(value);
             let space = if value.starts_with('\n') { "" } else { " " };
@@ -157,21 +167,68 @@ impl Module for Repository {
         let mut place = Place::look(host, &self.path, Links::Follow, Want::Content).await?;
         let mut results = Results::new();
         results.insert("dest".into(), place.path.as_str().into());
-        results.insert("key_filename".into(), Value::Null);
-        results.insert("repo".into(), self.text.as_deref().map_or(Value::Null, Value::from));
-        let Some(text) = &self.text else {
-            let gone = place.change(Node::Absent);
-            return Ok(Planned::new(gone.into_iter().collect(), results));
+        let Some(fields) = &self.fields else {
+            let mut changes: Vec<Change> = place.change(Node::Absent).into_iter().collect();
+            for path in self.keys() {
+                let place = Place::look(host, &path, Links::Keep, Want::Content).await?;
+                changes.extend(place.change(Node::Absent));
+            }
+            results.extend([("key_filename".to_string(), Value::Null), ("repo".into(), Value::Null)]);
+            return Ok(Planned::new(changes, results));
         };
-        let mut changes: Vec<Change> = Vec::new();
-        if place.parent == Node::Absent {
-            (changes, place.parent) = make_directories(host, parent(&place.path), &Rights::default()).await?;
+        let url = fields.get("signed_by").and_then(Value::as_str).filter(|key| is_url(key));
+        if url.is_some() && host.only_asks {
+            return Ok(Planned::new(Vec::new(), results));
         }
-        let (made, of_file) = place.write(host, Content::here(text.clone().into_bytes()), &self.writing).await?;
+        let (mut changes, key) = match url {
+            Some(url) => self.with_key(host, url).await?,
+            None => (Vec::new(), None),
+        };
+        let text = stanza(fields, key.as_deref());
+        results.insert("key_filename".into(), key.into());
+        results.insert("repo".into(), text.as_str().into());
+        if place.parent == Node::Absent {
+            let (made, above) = make_directories(host, parent(&place.path), &Rights::default()).await?;
+            changes.extend(made);
+            place.parent = above;
+        }
+        let (made, of_file) = place.write(host, Content::here(text.into_bytes()), &self.writing).await?;
         changes.extend(made);
         results.extend(of_file);
         Ok(Planned::new(changes, results))
     }
+}
+
+impl Repository {
+    /// Returns the files that a key from an URL may be in: apt tells by the name whether it is armored (apt-secure(8)).
+    fn keys(&self) -> [String; 2] {
+        ["asc", "gpg"].map(|extension| format!("{}.{extension}", self.key))
+    }
+
+    /// Returns the changes that put the key there, and its file.
+    async fn with_key(&self, host: &View, url: &str) -> Result<(Vec<Change>, Option<String>), ModuleError> {
+        let key = body(host, url, true).await?;
+        match certificates(&key) {
+            Ok(keys) if !keys.is_empty() => {}
+            Ok(_) => return Err(ModuleError::failed(format!("`{url}` holds no key"))),
+            Err(why) => return Err(ModuleError::failed(format!("`{url}` holds no key: {why}"))),
+        }
+        let [armored, binary] = self.keys();
+        let path = if is_armored(&key) { armored } else { binary };
+        let mut place = Place::look(host, &path, Links::Follow, Want::Content).await?;
+        let mut changes = Vec::new();
+        if place.parent == Node::Absent {
+            let rights = Rights::default().with_mode(Some("0755".into()));
+            (changes, place.parent) = make_directories(host, parent(&place.path), &rights).await?;
+        }
+        let writing = Writing { rights: Rights::default().with_mode(Some("0644".into())), ..Writing::default() };
+        changes.extend(place.write(host, Content::here(key), &writing).await?.0);
+        Ok((changes, Some(path)))
+    }
+}
+
+fn is_url(key: &str) -> bool {
+    !key.contains('\n') && key.contains("://")
 }
 
 #[cfg(test)]
@@ -207,7 +264,6 @@ mod tests {
         for (task, says) in [
             (json!({"name": "a", "suites": "b"}), "needs `uris`"),
             (json!({"name": "!", "state": "absent"}), "no letter"),
-            (json!({"name": "a", "uris": "u", "suites": "s", "signed_by": "https://k"}), "is an address"),
         ] {
             assert!(bench.fails("deb822_repository", task).await.contains(says));
         }

@@ -63,7 +63,8 @@ pub fn script(database: &Database, lists: Lists) -> String {
 fn stanza(name: &str, state: &State, own: &str) -> String {
     let (bare, architecture) = name.split_once(':').unwrap_or((name, own));
     match state {
-        State::Absent => String::new(),
+        // No change leaves a package halfway.
+        State::Absent | State::Half { .. } => String::new(),
         State::Configuration(version) => format!(
             "printf 'Package: %s\\nStatus: deinstall ok config-files\\nArchitecture: %s\\nVersion: %s\\n\\n' {} {} {} >>\"$new/status\"\n",
             quote(bare),

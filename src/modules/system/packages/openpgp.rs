@@ -52,6 +52,24 @@ pub fn certificates(file: &[u8]) -> Result<Vec<Certificate>, String> {
     Ok(found)
 }
 
+/// Returns where a server of keys has the one that an identifier names (draft-gallagher-openpgp-hkp, 3.1).
+pub fn on_keyserver(server: &str, id: &str) -> String {
+    let server = server.trim_end_matches('/');
+    let site = match server.split_once("://") {
+        Some(("hkps", rest)) => format!("https://{rest}"),
+        Some(("hkp", rest)) => with_port(rest),
+        Some(_) => server.into(),
+        None => with_port(server),
+    };
+    format!("{site}/pks/lookup?op=get&options=mr&search=0x{id}")
+}
+
+/// Returns a server of HKP's at the port that it has by itself.
+fn with_port(server: &str) -> String {
+    let is_given = server.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && !port.contains(']'));
+    format!("http://{server}{}", if is_given { "" } else { ":11371" })
+}
+
 pub fn is_armored(file: &[u8]) -> bool {
     String::from_utf8_lossy(&file[..file.len().min(4096)]).contains("-----BEGIN PGP PUBLIC KEY BLOCK-----")
 }
@@ -122,6 +140,16 @@ pub mod tests {
     /// A key of Ed25519 that was made for this test with GnuPG, and what GnuPG says of it.
     pub const KEY: &str = include_str!("archive_key.txt");
     pub const FINGERPRINT: &str = "069A72BAA9227AEB8DFDA39FB9461B71583FB986";
+
+    #[test]
+    fn a_server_of_keys_is_asked_at_its_port() {
+        let at = |server: &str| on_keyserver(server, "AB12").replace("/pks/lookup?op=get&options=mr&search=0xAB12", "");
+        assert_eq!(at("keys.example"), "http://keys.example:11371");
+        assert_eq!(at("hkp://keys.example:80/"), "http://keys.example:80");
+        assert_eq!(at("hkps://[::1]:443"), "https://[::1]:443");
+        assert_eq!(at("hkp://[::1]"), "http://[::1]:11371");
+        assert_eq!(at("https://keys.example/x"), "https://keys.example/x");
+    }
 
     #[test]
     fn a_key_has_the_fingerprint_that_gnupg_tells() {

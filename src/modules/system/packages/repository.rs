@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::change::Change;
 use crate::error::Diagnostic;
@@ -14,6 +15,8 @@ use crate::transport::{Content, Links, Node, Want};
 
 use super::apt::update;
 use super::database::Database;
+use super::ppa::{Ppa, codename};
+use super::retries::{MAX_DELAY, RETRIES, Retries};
 
 pub const APT_REPOSITORY: Entry = Entry {
     name: "apt_repository",
@@ -31,8 +34,13 @@ pub const APT_REPOSITORY: Entry = Entry {
 };
 
 const ARGUMENTS: &[Argument] = &[
-    Argument::new("repo", Kind::Text, "The line: `deb ADDRESS SUITE COMPONENT...`, or `deb-src` of the same.")
-        .required(),
+    Argument::new(
+        "repo",
+        Kind::Text,
+        "The line: `deb ADDRESS SUITE COMPONENT...`, `deb-src` of the same, or `ppa:OWNER/NAME`, an archive of Launchpad's: its key \
+         comes from Ubuntu's server of keys, to `trusted.gpg.d`.",
+    )
+    .required(),
     Argument::new("state", Kind::Text, "Whether it is to be there. The default is `present`.")
         .choices(&["present", "absent"]),
     Argument::new(
@@ -48,15 +56,12 @@ const ARGUMENTS: &[Argument] = &[
     )
     .alias(&["update-cache"]),
     Argument::new("directory", Kind::Path, "Where `sources.list` and `sources.list.d` are; `/etc/apt` unless given."),
-    Argument::new("validate_certs", Kind::Bool, "Nothing is fetched for it."),
+    Argument::new("validate_certs", Kind::Bool, "A `ppa:` is read from servers with good certificates only."),
     Argument::new("install_python_apt", Kind::Bool, "Nothing is needed that could be installed."),
-    Argument::new("codename", Kind::Text, "")
-        .refused("it belongs to `ppa:` lines, which name no archive that could be shown"),
-    Argument::new("update_cache_retries", Kind::Int, "").refused(RETRIES),
-    Argument::new("update_cache_retry_max_delay", Kind::Int, "").refused(RETRIES),
+    Argument::new("codename", Kind::Text, "The release that a `ppa:` is for; the host's unless given."),
+    RETRIES,
+    MAX_DELAY,
 ];
-
-const RETRIES: &str = "a task that may fail is tried again with `retries` and `until`";
 
 #[derive(Deserialize)]
 struct Fields {
@@ -67,12 +72,25 @@ struct Fields {
     mode: Option<String>,
     update_cache: Option<bool>,
     directory: Option<String>,
+    codename: Option<String>,
+    #[serde(flatten)]
+    retries: Retries,
 }
 
 struct Repository {
     fields: Fields,
-    /// As it is compared and written.
+    archive: Archive,
+}
+
+enum Archive {
+    Line(String),
+    Ppa(Ppa),
+}
+
+/// What is to be there or not: a line as it is compared and written, and the file that it comes to.
+struct Source {
     line: String,
+    file: String,
 }
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
@@ -80,14 +98,12 @@ fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     if let Some(mode) = &fields.mode {
         Rights::default().with_mode(Some(mode.clone())).check()?;
     }
-    let Some(line) = source(&fields.repo) else {
-        let error = Diagnostic::new(format!("`{}` is no line of a source of packages", fields.repo));
-        return Err(match fields.repo.starts_with("ppa:") {
-            true => error.hint("write the archive's own line and put its key on the host with `copy`"),
-            false => error.hint("`deb [OPTIONS] ADDRESS SUITE COMPONENT...`"),
-        });
+    let line = source(&fields.repo).map(Archive::Line);
+    let Some(archive) = line.or_else(|| Ppa::read(&fields.repo).map(Archive::Ppa)) else {
+        return Err(Diagnostic::new(format!("`{}` is no line of a source of packages", fields.repo))
+            .hint("`deb [OPTIONS] ADDRESS SUITE COMPONENT...`, or `ppa:OWNER/NAME`"));
     };
-    Ok(Box::new(Repository { fields, line }))
+    Ok(Box::new(Repository { fields, archive }))
 }
 
 /// Returns a source as one line with single spaces, without what is behind `#`, if it is one.
@@ -115,6 +131,14 @@ struct File {
     path: String,
     old: String,
     new: String,
+    is_new: bool,
+}
+
+impl File {
+    /// Says whether the line was all that was in a file that such lines alone are in.
+    fn goes(&self) -> bool {
+        self.new.is_empty() && !self.old.is_empty() && parent(&self.path).ends_with(".d")
+    }
 }
 
 #[async_trait]
@@ -122,16 +146,28 @@ impl Module for Repository {
     async fn plan(&self, host: &View) -> Result<Planned, ModuleError> {
         let directory = self.fields.directory.as_deref().unwrap_or("/etc/apt");
         let mut files = files(host, directory).await?;
-        match self.fields.state {
-            State::Absent => files.iter_mut().for_each(|file| file.new = self.without(&file.old)),
-            State::Present => self.add(&mut files, directory),
-        }
+        let source = self.source(host).await?;
         let mut changes = Vec::new();
+        match self.fields.state {
+            State::Absent => files.iter_mut().for_each(|file| file.new = source.without(&file.old)),
+            State::Present if files.iter().any(|file| source.is_in(&file.old)) => {}
+            State::Present => {
+                if let (Archive::Ppa(ppa), false) = (&self.archive, host.only_asks) {
+                    changes.extend(ppa.key(host, directory).await?);
+                }
+                source.add(&mut files, directory);
+            }
+        }
+        let told = |is_meant: fn(&File) -> bool| -> Value {
+            files.iter().filter(|file| is_meant(file)).map(|file| file.path.as_str()).collect::<Vec<_>>().into()
+        };
+        let added = told(|file| file.is_new && !file.new.is_empty());
+        let removed = told(|file| file.goes());
         let rights = Rights::default().with_mode(Some(self.fields.mode.clone().unwrap_or("0644".into())));
         let writing = Writing { rights, ..Writing::default() };
         for file in files.into_iter().filter(|file| file.new != file.old) {
             let mut place = Place::look(host, &file.path, Links::Follow, Want::Content).await?;
-            if file.new.is_empty() && parent(&file.path).ends_with(".d") {
+            if file.goes() {
                 changes.extend(place.change(Node::Absent));
                 continue;
             }
@@ -144,11 +180,14 @@ impl Module for Repository {
         }
         if !changes.is_empty() && self.fields.update_cache.unwrap_or(true) {
             let updated = !host.planned_accounts("lists").is_empty();
-            changes.extend::<Option<Change>>(update(&Database::of(host).await?, updated, &[]));
+            let options = self.fields.retries.options();
+            changes.extend::<Option<Change>>(update(&Database::of(host).await?, updated, &options));
         }
         let state = self.fields.state.name();
-        let results = [("repo", self.fields.repo.as_str()), ("state", state)];
-        Ok(Planned::new(changes, results.into_iter().map(|(name, value)| (name.to_string(), value.into())).collect()))
+        let results = json!({
+            "repo": self.fields.repo, "state": state, "sources_added": added, "sources_removed": removed,
+        });
+        Ok(Planned::new(changes, results.as_object().cloned().unwrap_or_default()))
     }
 }
 
@@ -163,24 +202,40 @@ async fn files(host: &View, directory: &str) -> Result<Vec<File>, ModuleError> {
     for ((path, _), node) in paths.into_iter().zip(nodes) {
         if let Some(content) = node.content() {
             let text = String::from_utf8_lossy(&bytes_of(host, &path, content).await?).into_owned();
-            files.push(File { path, old: text.clone(), new: text });
+            files.push(File { path, old: text.clone(), new: text, is_new: false });
         }
     }
     Ok(files)
 }
 
 impl Repository {
+    async fn source(&self, host: &View) -> Result<Source, ModuleError> {
+        let (line, file) = match (&self.archive, &self.fields.codename) {
+            (Archive::Line(line), _) => (line.clone(), file_name(line)),
+            (Archive::Ppa(ppa), Some(codename)) => ppa.line(codename),
+            (Archive::Ppa(ppa), None) => ppa.line(&codename(host).await?),
+        };
+        let file = match &self.fields.filename {
+            Some(name) if name.ends_with(".list") => name.clone(),
+            Some(name) => format!("{name}.list"),
+            None => file,
+        };
+        Ok(Source { line, file })
+    }
+}
+
+impl Source {
+    fn is_in(&self, text: &str) -> bool {
+        text.lines().any(|line| source(line).as_ref() == Some(&self.line))
+    }
+
     fn without(&self, text: &str) -> String {
         let lines = lines_of(text);
         lines.into_iter().filter(|line| source(bare(line)).as_ref() != Some(&self.line)).collect()
     }
 
-    /// Adds the line unless a file has it; one that has it behind `#` is the place for it.
+    /// Adds the line; a file that has it behind `#` is the place for it.
     fn add(&self, files: &mut Vec<File>, directory: &str) {
-        let has = |text: &str| text.lines().any(|line| source(line).as_ref() == Some(&self.line));
-        if files.iter().any(|file| has(&file.old)) {
-            return;
-        }
         for file in files.iter_mut() {
             let mut lines = lines_of(&file.old);
             let off = |line: &String| {
@@ -193,16 +248,11 @@ impl Repository {
                 return;
             }
         }
-        let name = match &self.fields.filename {
-            Some(name) if name.ends_with(".list") => name.clone(),
-            Some(name) => format!("{name}.list"),
-            None => file_name(&self.line),
-        };
-        let path = join(&join(directory, "sources.list.d"), &name);
+        let path = join(&join(directory, "sources.list.d"), &self.file);
         let file = match files.iter().position(|file| file.path == path) {
             Some(at) => &mut files[at],
             None => {
-                files.push(File { path, old: String::new(), new: String::new() });
+                files.push(File { path, old: String::new(), new: String::new(), is_new: true });
                 let last = files.len() - 1;
                 &mut files[last]
             }
@@ -242,7 +292,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_source_is_refused() {
         let bench = Bench::new();
-        for (repo, says) in [("ppa:a/b", "own line"), ("deb http://x", "no line of a source"), ("rpm a b", "no line")] {
+        for (repo, says) in [("ppa:a/../b", "no line"), ("deb http://x", "no line of a source"), ("rpm a b", "no line")]
+        {
             let error = bench.fails("apt_repository", json!({"repo": repo})).await;
             assert!(error.contains(says), "{error}");
         }

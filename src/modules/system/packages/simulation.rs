@@ -25,7 +25,8 @@ pub struct Refusal {
     pub is_unknown: bool,
 }
 
-/// Reads what a simulation printed: lines such as `Inst name [1.0] (2.0 Debian:12 [amd64])`.
+/// Reads what a simulation printed: lines such as `Inst name [1.0] (2.0 Debian:12 [amd64])`. What is only to be configured is
+/// a `Conf` without one.
 pub fn read(output: &Output) -> Result<BTreeMap<Name, Fate>, Refusal> {
     if !output.success() {
         return Err(refusal(output));
@@ -35,7 +36,7 @@ pub fn read(output: &Output) -> Result<BTreeMap<Name, Fate>, Refusal> {
         let mut words = line.split(' ');
         let (Some(verb), Some(name)) = (words.next(), words.next()) else { continue };
         let fate = match verb {
-            "Inst" => line
+            "Inst" | "Conf" => line
                 .split_once(" (")
                 .and_then(|(_, rest)| rest.split([' ', ')']).next())
                 .map(|version| Fate::Installed(version.into())),

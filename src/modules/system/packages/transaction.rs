@@ -47,7 +47,8 @@ impl Transaction {
             let (before, is_named) = (database.state(name), named.contains(name));
             let after = match (fates.get(name), &before) {
                 (Some(Fate::Installed(version)), _) => {
-                    let automatic = before.version().is_none() || before.is_automatic();
+                    let is_new = matches!(before, State::Absent | State::Configuration(_));
+                    let automatic = is_new || before.is_automatic();
                     State::Installed { version: version.clone(), automatic: automatic && !is_named }
                 }
                 (Some(Fate::Removed), State::Installed { .. }) if !database.packages.contains_key(name) => {
@@ -113,7 +114,7 @@ impl Transaction {
     fn can_be_undone(&self, one: &Move) -> bool {
         match (&one.before, one.after.version()) {
             (State::Absent, _) => true,
-            (State::Configuration(_), _) => false,
+            (State::Configuration(_) | State::Half { .. }, _) => false,
             (State::Installed { version, .. }, after) => {
                 after == Some(version) || self.archive.contains(&(one.name.clone(), version.clone()))
             }
