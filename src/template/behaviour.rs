@@ -103,7 +103,11 @@ mod errors {
 
     #[test]
     fn methods_that_would_change_a_list_say_what_to_write() {
-        assert!(render("{{ l.append(4) }}").unwrap_err().contains("hint: use `{% set list = list + [item] %}`"));
+        assert!(
+            render("{{ people[0].tags.append(4) }}")
+                .unwrap_err()
+                .contains("hint: use `{% set list = list + [item] %}`")
+        );
         assert_eq!(
             render(
                 "{% set r = [] %}{% for i in l %}{% set _ = r.append(i) %}{% endfor %}{% set x = r.pop(0) %}{{ [r, x] }}"
@@ -128,7 +132,7 @@ mod errors {
         assert!(render("{% set r = [1] %}{% set _ = r.remove(r) %}").unwrap_err().contains("is not in the list"));
         assert!(render("{% set d = {} %}{% set _ = d.setdefault(d, 1) %}").unwrap_err().contains("unhashable"));
         assert_eq!(render("{% set d = {} %}{% set _ = d.update({'a': 1}) %}{{ d[d] is defined }}"), Ok(json!(false)));
-        assert!(render("{{ d.update({}) }}").unwrap_err().contains("combine"));
+        assert!(render("{{ people[0].update({}) }}").unwrap_err().contains("combine"));
         assert!(render("{{ s % x }}").unwrap_err().contains("hint:"));
     }
 

@@ -57,8 +57,13 @@ impl Broken {
 
 impl Fault {
     pub fn new(broken: &Broken, origin: &Origin, context: &Context) -> Fault {
-        if let Some(Raised(failure)) = source_of(&broken.error) {
-            return Fault::Other(failure.clone());
+        match source_of(&broken.error) {
+            Some(Raised { failure: Failure::Wrong(diagnostic), is_undefined: true }) => {
+                let place = origin.place(innermost(&broken.error), broken.offset);
+                return Fault::Undefined(diagnostic.clone().at(&place));
+            }
+            Some(Raised { failure, .. }) => return Fault::Other(failure.clone()),
+            None => {}
         }
         let error = innermost(&broken.error);
         let place = origin.place(error, broken.offset);
@@ -158,11 +163,15 @@ fn divides_by_zero(detail: &str) -> bool {
 
 /// Carries a failure through the template engine.
 #[derive(Debug)]
-struct Raised(Failure);
+struct Raised {
+    failure: Failure,
+    /// That something is left undefined, which `default` may swallow.
+    is_undefined: bool,
+}
 
 impl fmt::Display for Raised {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.failure {
             Failure::Unknown(what) => write!(f, "{what} is not known yet"),
             Failure::Wrong(diagnostic) => write!(f, "{}", diagnostic.message),
         }
@@ -173,13 +182,19 @@ impl std::error::Error for Raised {}
 
 /// Returns an engine error from which [`Fault::new`] gets `failure` back.
 pub(super) fn raise(failure: Failure) -> Error {
-    let raised = Raised(failure);
+    let raised = Raised { failure, is_undefined: false };
     Error::new(ErrorKind::InvalidOperation, raised.to_string()).with_source(raised)
+}
+
+/// Returns the same for what is left undefined.
+pub(super) fn raise_undefined(why: Diagnostic) -> Error {
+    let raised = Raised { failure: Failure::Wrong(why), is_undefined: true };
+    Error::new(ErrorKind::UndefinedError, raised.to_string()).with_source(raised)
 }
 
 /// Says whether an error is only that something is not known yet.
 pub(super) fn is_unknown(error: &Error) -> bool {
-    matches!(source_of(error), Some(Raised(Failure::Unknown(_))))
+    matches!(source_of(error), Some(Raised { failure: Failure::Unknown(_), .. }))
 }
 
 fn source_of(error: &Error) -> Option<&Raised> {

@@ -34,11 +34,12 @@ const FUNCTIONS: &[Row] = &[
     ("q", query),
     ("now", moments::now),
     ("undef", functions::undef),
+    ("cycler", functions::cycler),
     ("dict", functions::dict),
 ];
 
 /// The engine's functions, and `omit`, which is no function but stands among them.
-const ENGINE: &[&str] = &["cycler", "debug", "joiner", "lipsum", "namespace", "range"];
+const ENGINE: &[&str] = &["debug", "joiner", "lipsum", "namespace", "range"];
 
 /// What a lookup is given.
 pub(super) struct Terms<'a> {

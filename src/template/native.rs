@@ -10,7 +10,7 @@ use super::fault::Broken;
 use super::functions::usable;
 use super::prepared::Prepared;
 use super::shown::{Use, leniently};
-use super::values::json;
+use super::values::{items, json, pairs};
 
 /// Returns an environment with Jinja2's own vocabulary and Ansible's settings for templates in playbooks.
 pub(super) fn environment() -> Environment<'static> {
@@ -41,6 +41,7 @@ fn record(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Erro
         return minijinja::value::StringInput::new(state, value).map(|_| ());
     }
     usable(value)?;
+    let value = &without_tuples(value)?;
     let emitted = state.get_or_insert_extension(Emitted::default());
     // Beside other values `None` is nothing, as in Ansible.
     emitted.count += usize::from(!value.is_none());
@@ -58,7 +59,49 @@ fn record(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Erro
         ValueKind::Bytes => {
             out.write_str(&String::from_utf8_lossy(value.as_bytes().unwrap_or_default())).map_err(Error::from)
         }
+        ValueKind::Number if !value.is_integer() => out.write_str(&printed(value)).map_err(Error::from),
         _ => escape_formatter(out, state, value),
+    }
+}
+
+/// Returns a value with lists in the place of tuples, as which Ansible finishes them.
+fn without_tuples(value: &Value) -> Result<Value, Error> {
+    fn has_one(value: &Value) -> Result<bool, Error> {
+        Ok(match value.kind() {
+            ValueKind::Seq => value.is_tuple() || any(items(value)?)?,
+            ValueKind::Map => any(pairs(value)?.into_iter().map(|(_, value)| value).collect())?,
+            _ => false,
+        })
+    }
+    fn any(values: Vec<Value>) -> Result<bool, Error> {
+        values.iter().try_fold(false, |found, value| Ok(found || has_one(value)?))
+    }
+    if !has_one(value)? {
+        return Ok(value.clone());
+    }
+    match value.kind() {
+        ValueKind::Map => {
+            let entries = pairs(value)?.into_iter().map(|(name, value)| Ok((name, without_tuples(&value)?)));
+            Ok(Value::from_pairs(entries.collect::<Result<Vec<_>, Error>>()?))
+        }
+        _ => Ok(items(value)?.iter().map(without_tuples).collect::<Result<Vec<_>, Error>>()?.into()),
+    }
+}
+
+/// Returns a value as Python prints it; a float with an exponent where it is very large or small.
+fn printed(value: &Value) -> String {
+    match f64::try_from(value.clone()) {
+        Ok(float) if value.kind() == ValueKind::Number && !value.is_integer() && float.is_finite() => {
+            let text = format!("{float:?}");
+            match text.split_once('e') {
+                None => text,
+                Some((digits, exponent)) => {
+                    let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
+                    format!("{digits}e{sign}{exponent:0>2}")
+                }
+            }
+        }
+        _ => value.to_string(),
     }
 }
 
@@ -114,7 +157,7 @@ fn with_newlines_of(text: &str, mut output: String) -> String {
 }
 
 fn is_written_as(value: &Value, output: &str) -> bool {
-    if value.is_none() { output.is_empty() } else { value.to_string() == output }
+    if value.is_none() { output.is_empty() } else { printed(value) == output }
 }
 
 /// Evaluates an expression as it stands in `when:`.

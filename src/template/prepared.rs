@@ -170,6 +170,9 @@ impl<'a> Prepared<'a> {
             edits.extend(group((text, syntax), &tokens, index));
         }
         edits.extend(assigned(&tokens, &changed));
+        if syntax == Syntax::Template {
+            edits.extend(given(&tokens, &changed, config));
+        }
         edits.extend(newlines(text));
         edits.sort_by_key(|(range, _)| (range.start, range.end));
         let mut new = String::with_capacity(text.len());
@@ -255,6 +258,28 @@ fn assigned(tokens: &Tokens, changed: &[Option<&str>]) -> Vec<(Range<usize>, Str
     edits
 }
 
+/// Spells `{% set name = name|_own %}` before a template that changes what a variable `name` holds: its own copy of that is
+/// changed, and nobody else's, as with Ansible.
+fn given(tokens: &Tokens, changed: &[Option<&str>], config: &SyntaxConfig) -> Option<(Range<usize>, String)> {
+    let is_set = |name: &str| {
+        (3..tokens.0.len()).any(|index| {
+            matches!(tokens.0[index].0, Token::Assign) && tokens.is(index - 2, "set") && tokens.is(index - 1, name)
+        })
+    };
+    let is_variable = |name: &str| {
+        let stands = |index: usize| tokens.is(index, name) && !tokens.is(index - 1, ".") && !tokens.is(index - 1, "|");
+        (1..tokens.0.len()).any(stands) && !is_set(name)
+    };
+    let mut names: Vec<&str> = changed.iter().flatten().copied().filter(|name| is_variable(name)).collect();
+    names.sort_unstable();
+    names.dedup();
+    let spelt = |name| format!("{{% if {name} is defined %}}{{% set {name} = {name}|_own %}}{{% endif +%}}");
+    let all: String = names.into_iter().map(spelt).collect();
+    // A template may have other delimiters.
+    let is_block = Tokens::new(&all, Syntax::Template, config).is(0, "{%");
+    is_block.then_some((0..0, all))
+}
+
 /// Says whether what stands before `index` may be undefined: `| default`, `| mandatory`, `is defined`.
 pub(super) fn tolerates_undefined(tokens: &Tokens, index: usize) -> bool {
     if tokens.is(index, "|") {
@@ -329,6 +354,26 @@ fn is_slice(tokens: &Tokens, open: usize, close: usize) -> bool {
     })
 }
 
+/// Doubles the backslashes of a string; what one of them keeps from ending the string still does not end it.
+fn doubled(written: &str) -> String {
+    let quote = written.chars().next();
+    let (mut spelt, mut letters) = (String::new(), written.chars());
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => match letters.next() {
+                Some('\\') => spelt.push_str(r"\\\\"),
+                Some(next) if Some(next) == quote => spelt.extend([r"\\\", &next.to_string()]),
+                next => {
+                    spelt.push_str(r"\\");
+                    spelt.extend(next);
+                }
+            },
+            letter => spelt.push(letter),
+        }
+    }
+    spelt
+}
+
 /// Spells the backslashes of a string so that they stay: Ansible doubles them in the expressions of playbooks. Elsewhere the group
 /// of a regular expression, `'\\1'` or `'\\g<name>'`, stays one, which the engine would read as a control character.
 fn group((text, syntax): (&str, Syntax), tokens: &Tokens, index: usize) -> Option<(Range<usize>, String)> {
@@ -338,7 +383,7 @@ fn group((text, syntax): (&str, Syntax), tokens: &Tokens, index: usize) -> Optio
     let range = tokens.range(index);
     let written = text.get(range.clone())?;
     if syntax == Syntax::Template && written.contains('\\') && tokens.is_printed(index) {
-        return Some((range, written.replace('\\', "\\\\")));
+        return Some((range, doubled(written)));
     }
     let (mut spelt, mut rest) = (String::new(), written);
     while let Some((before, after)) = rest.split_once('\\') {

@@ -29,6 +29,7 @@ twice: "{{ wrapped }}"
 lazy: {ok: "{{ x }}", bad: "{{ nope }}", deep: ["{{ s }}", {k: "{{ l }}"}]}
 bad: "{{ nope.x }}"
 raw: !unsafe "{{ x }}"
+left: "{{ undef(hint='set me') }}"
 key: b
 expression: x == 5 and s is match('hello')
 changed_result: {changed: true, failed: false}
@@ -512,4 +513,46 @@ fn python_methods() {
         ("{{ 'é'.encode().decode() }}", json!("é")),
         ("{{ '{}-{}'.format(s, x) }}", json!("hello world-5")),
     ]);
+}
+
+#[test]
+fn what_python_prints_and_changes_is_so_here() {
+    check_rows(vec![
+        (
+            "{{ (1, (2, [3, (4,)])) }} {{ {'a': (1,)} }} {{ (1,) | string }}",
+            json!("[1, [2, [3, [4]]]] {'a': [1]} (1,)"),
+        ),
+        ("{{ 1e20 }} {{ 1.5e-7 }} {{ 1e16 }} {{ 0.0001 }} {{ 3.0 }}", json!("1e+20 1.5e-07 1e+16 0.0001 3.0")),
+        ("{{ 'a<b>\"\\'' | length }} {{ 'a\\\\' }} {{ \"a\\\"b\" }}", json!("7 a\\\\ a\\\"b")),
+        (
+            "{% set c = cycler(1, 2) %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ c.current }}{{ c.reset() }}{{ c.next() }}",
+            json!("12121"),
+        ),
+        ("{{ {'a': [1, 2]} | to_json(separators=(',', ':')) }}", json!("{\"a\":[1,2]}")),
+        ("{{ {'b': 1, 'a': ['x' * 90]} | pprint | length }}", json!(109)),
+        (
+            "{{ s is sequence }} {{ d is sequence }} {{ x is sequence }} {{ n is sequence }}",
+            json!("True True False False"),
+        ),
+        (
+            "{{ 'cab' | sort }} {{ people | sort(true, false, 'age') | map(attribute='name') }}",
+            json!("['a', 'b', 'c'] ['ann', 'bob']"),
+        ),
+        // Of a variable the template has a copy, which it may change.
+        ("  {% set _ = l.append(4) %}{{ l }}", json!("  [3, 1, 2, 4]")),
+        ("{{ l }}", json!([3, 1, 2])),
+        ("{{ d.pop('a') }} {{ d }}", json!("1 {'b': {'c': 2}}")),
+        ("{{ left | default('d') }} {{ left is defined }} {{ left is undefined }}", json!("d False True")),
+        ("{{ '2.0.dev1' is version('2.0a1', '<', version_type='pep440') }}", json!(true)),
+    ]);
+    for (template, says) in [
+        ("{{ left }}", "play.yml:17:11"),
+        ("{{ {'a': left} }}", "left undefined on purpose"),
+        ("{{ [{'n': 2}, {'m': 1}] | sort(attribute='n') }}", "object of type 'dict' has no attribute 'n'"),
+        ("{{ [{'n': 2}, {'m': 1}] | groupby('n') }}", "object of type 'dict' has no attribute 'n'"),
+        ("{{ nope is sequence }}", "`nope` is undefined"),
+    ] {
+        let error = render(template).unwrap_err();
+        assert!(error.contains(says), "{template}: {error}");
+    }
 }

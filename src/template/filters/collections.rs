@@ -11,10 +11,12 @@ pub(super) const FILTERS: &[Row] = &[
     ("dict2items", dict_to_items),
     ("extract", extract),
     ("flatten", flatten),
+    ("groupby", group_by),
     ("items2dict", items_to_dict),
     ("rejectattr", |call| by_attribute(call, false)),
     ("rekey_on_member", rekey),
     ("selectattr", |call| by_attribute(call, true)),
+    ("sort", sort),
     ("subelements", subelements),
 ];
 
@@ -33,14 +35,9 @@ fn by_attribute(call: &mut Call, wanted: bool) -> Result<Value, Error> {
     }
     let mut found = Vec::new();
     for item in list {
-        let attribute = path.split('.').try_fold(item.clone(), |value, name| match name.parse::<usize>() {
-            _ if value.is_undefined() => Ok(value),
-            Ok(index) => value.get_item_by_index(index).or_else(|_| value.get_item(&Value::from(name))),
-            Err(_) => value.get_attr(name),
-        })?;
+        let attribute = attribute(&item, &path)?;
         if attribute.is_undefined() && !asks {
-            let message = format!("object of type '{}' has no attribute '{path}'", python_type(&item));
-            return Err(Error::new(ErrorKind::UndefinedError, message));
+            return Err(without_attribute(&item, &path));
         }
         let holds = match &test {
             None => attribute.is_true(),
@@ -54,6 +51,44 @@ fn by_attribute(call: &mut Call, wanted: bool) -> Result<Value, Error> {
         }
     }
     Ok(found.into())
+}
+
+/// Returns an attribute, or one of an attribute: `a.b.0`.
+fn attribute(item: &Value, path: &str) -> Result<Value, Error> {
+    path.split('.').try_fold(item.clone(), |value, name| match name.parse::<usize>() {
+        _ if value.is_undefined() => Ok(value),
+        Ok(index) => value.get_item_by_index(index).or_else(|_| value.get_item(&Value::from(name))),
+        Err(_) => value.get_attr(name),
+    })
+}
+
+fn without_attribute(item: &Value, path: &str) -> Error {
+    let message = format!("object of type '{}' has no attribute '{path}'", python_type(item));
+    Error::new(ErrorKind::UndefinedError, message)
+}
+
+/// Refuses items without an attribute, as ansible-core 2.19 does where it compares them.
+fn all_have(items: &[Value], path: &str) -> Result<(), Error> {
+    items.iter().try_for_each(|item| match attribute(item, path)?.is_undefined() {
+        true => Err(without_attribute(item, path)),
+        false => Ok(()),
+    })
+}
+
+fn sort(call: &mut Call) -> Result<Value, Error> {
+    let items = elements(&call.value()?)?;
+    let options = call.named(&["reverse", "case_sensitive", "attribute"])?;
+    if let Some(paths) = options.peek::<Option<Value>>("attribute")?.filter(|paths| !paths.is_none()) {
+        text(&paths).split(',').try_for_each(|path| all_have(&items, path.trim()))?;
+    }
+    minijinja::filters::sort(call.state, items.into(), options)
+}
+
+fn group_by(call: &mut Call) -> Result<Value, Error> {
+    let (items, path) = (elements(&call.value()?)?, call.need_text("attribute")?);
+    all_have(&items, &path)?;
+    let options = call.named(&["default", "case_sensitive"])?;
+    minijinja::filters::groupby(items.into(), Some(&path), options)
 }
 
 /// What `combine` does where both sides have a list.

@@ -170,11 +170,18 @@ fn to_json(call: &mut Call, indent: Option<usize>, sorted: bool) -> Result<Value
     let indent = call.next_number("indent")?.map(|indent| indent.max(0) as usize).or(indent);
     let sorted = call.next("sort_keys")?.map_or(sorted, |flag| flag.is_true());
     let ascii = call.next("ensure_ascii")?.is_none_or(|flag| flag.is_true());
+    let separators = match call.keyword("separators").filter(|given| !given.is_none()) {
+        None => (if indent.is_some() { "," } else { ", " }.to_string(), ": ".to_string()),
+        Some(given) => match items(&given)?.as_slice() {
+            [item, key] => (text(item), text(key)),
+            _ => return Err(wrong("`separators` are two: that of items and that behind a key")),
+        },
+    };
     // Accepted by Ansible; they do not change what plain values look like.
     call.keyword("preprocess_unsafe");
     call.keyword("vault_to_text");
     let mut out = String::new();
-    JsonStyle { indent, sorted, ascii }.write(&input, 0, &mut out);
+    JsonStyle { indent, sorted, ascii, separators }.write(&input, 0, &mut out);
     Ok(out.into())
 }
 
@@ -183,6 +190,8 @@ pub(in super::super) struct JsonStyle {
     pub indent: Option<usize>,
     pub sorted: bool,
     pub ascii: bool,
+    /// What stands between two items, and between a key and its value.
+    pub separators: (String, String),
 }
 
 impl JsonStyle {
@@ -205,7 +214,7 @@ impl JsonStyle {
                 for (index, (key, item)) in entries.into_iter().enumerate() {
                     self.separate(index, depth + 1, out);
                     self.text(key, out);
-                    out.push_str(": ");
+                    out.push_str(&self.separators.1);
                     self.write(item, depth + 1, out);
                 }
                 self.close(depth, '}', out);
@@ -218,11 +227,12 @@ impl JsonStyle {
     fn separate(&self, index: usize, depth: usize, out: &mut String) {
         match (self.indent, index) {
             (Some(indent), _) => {
-                out.push_str(if index > 0 { ",\n" } else { "\n" });
+                out.push_str(if index > 0 { &self.separators.0 } else { "" });
+                out.push('\n');
                 out.push_str(&" ".repeat(indent * depth));
             }
             (None, 0) => {}
-            (None, _) => out.push_str(", "),
+            (None, _) => out.push_str(&self.separators.0),
         }
     }
 

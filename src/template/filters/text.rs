@@ -12,6 +12,7 @@ pub(super) const FILTERS: &[Row] = &[
     ("forceescape", |call| call.value()),
     ("indent", indent),
     ("mandatory", mandatory),
+    ("pprint", |call| Ok(represented(&call.value()?).into())),
     ("quote", |call| {
         let value = call.value()?;
         Ok(quote(&if value.is_none() { String::new() } else { text(&value) }).into())
@@ -151,4 +152,10 @@ fn wordwrap(call: &mut Call) -> Result<Value, Error> {
     let value = call.value()?;
     let options = call.named(&["width", "break_long_words", "wrapstring", "break_on_hyphens"])?;
     minijinja_contrib::filters::wordwrap(&value, options)
+}
+
+/// Returns a value as Python's `repr` writes it, and `pprint` the values of Ansible, which it does not break into lines.
+fn represented(value: &Value) -> String {
+    let listed = Value::from(vec![value.clone()]).to_string();
+    listed.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&listed).to_string()
 }
