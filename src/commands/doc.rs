@@ -2,12 +2,12 @@
 
 use std::io::Write as _;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::cli::Stop;
 use crate::error::{Diagnostic, Diagnostics};
 use crate::modules::{self, Entry, reference};
-use crate::run::action;
+use crate::run::action::{self, Action};
 use crate::template;
 
 /// Show what modules there are, their arguments and an example of each.
@@ -80,21 +80,73 @@ fn names(of: Type) -> Vec<&'static str> {
     names
 }
 
+/// What a task can call: a module of the table, or an action of the runner's own.
+enum Called {
+    Module(&'static Entry),
+    Action(&'static Action),
+}
+
+impl Called {
+    fn find(name: &str) -> Result<Called, Diagnostic> {
+        let action = || action::ACTIONS.iter().find(|action| action.name == crate::names::short(name));
+        let found = modules::find(name).map(Called::Module).or_else(|| action().map(Called::Action));
+        let known = summaries().into_iter().map(|(name, _)| name);
+        found.ok_or_else(|| Diagnostic::new(format!("unknown module `{name}`")).suggest(name, known))
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Called::Module(entry) => entry.name,
+            Called::Action(action) => action.name,
+        }
+    }
+
+    fn section(&self) -> String {
+        let action = match self {
+            Called::Module(entry) => return reference::section(entry),
+            Called::Action(action) => action,
+        };
+        let arguments = match action.arguments {
+            Some(names) => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+            None => "any".into(),
+        };
+        format!(
+            "## {}\n\n{}\n\nAn action of the runner's own, on the controller, as Ansible documents it. Arguments: {arguments}\n",
+            action.name, action.summary
+        )
+    }
+
+    fn json(&self) -> Value {
+        let action = match self {
+            Called::Module(entry) => return reference::json(entry),
+            Called::Action(action) => action,
+        };
+        let options = action.arguments.unwrap_or_default().iter().map(|name| (name.to_string(), json!({})));
+        let options: Map<String, Value> = options.collect();
+        json!({"doc": { "module": action.name, "short_description": action.summary, "options": options }})
+    }
+
+    fn snippet(&self) -> String {
+        let action = match self {
+            Called::Module(entry) => return reference::snippet(entry),
+            Called::Action(action) => action,
+        };
+        let arguments = action.arguments.unwrap_or_default().iter().map(|name| format!("      {name}:\n"));
+        format!("- name: {}\n  {}:\n{}", action.summary, action.name, arguments.collect::<String>())
+    }
+}
+
 fn shown(arguments: &Arguments) -> Result<String, Diagnostics> {
     let mut errors = Diagnostics::default();
-    let known = || modules::all().map(|entry| entry.name);
-    let find = |name: &String| {
-        let missing = || Diagnostic::new(format!("unknown module `{name}`")).suggest(name, known());
-        modules::find(name).ok_or_else(missing)
-    };
-    let found: Vec<&Entry> = arguments.modules.iter().filter_map(|name| errors.catch(find(name))).collect();
+    let found: Vec<Called> =
+        arguments.modules.iter().filter_map(|name| errors.catch(Called::find(name))).collect();
     errors.or(())?;
     Ok(match found.as_slice() {
         [] if arguments.json => document(modules::all().map(|entry| (entry.name, reference::json(entry)))),
         [] => reference::markdown(),
-        some if arguments.json => document(some.iter().map(|entry| (entry.name, reference::json(entry)))),
-        some if arguments.snippet => some.iter().map(|entry| reference::snippet(entry)).collect(),
-        some => some.iter().map(|entry| reference::section(entry)).collect::<Vec<_>>().join("\n"),
+        some if arguments.json => document(some.iter().map(|called| (called.name(), called.json()))),
+        some if arguments.snippet => some.iter().map(Called::snippet).collect(),
+        some => some.iter().map(Called::section).collect::<Vec<_>>().join("\n"),
     })
 }
 

@@ -71,6 +71,8 @@ fn modules_are_documented_for_people_editors_and_programs() {
     assert!(both.contains("## copy") && both.contains("## file"), "{both}");
     let json: Value = serde_json::from_str(&read("doc --json copy")).unwrap();
     assert_eq!(json["copy"]["doc"]["options"]["dest"]["required"], true);
+    let action = read("doc debug");
+    assert!(action.contains("An action of the runner's own") && action.contains("`verbosity`\n"), "{action}");
     let listed: Value = serde_json::from_str(&read("doc -l -j")).unwrap();
     assert!(listed["copy"].is_string() && listed["debug"].is_string());
     let snippet = read("doc -s ping copy");
