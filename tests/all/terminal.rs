@@ -136,3 +136,43 @@ fn without_a_terminal_nobody_is_asked_and_the_way_out_is_named() {
     );
     assert!(printed.stdout.contains("`ssh-add DIR/key` hands it to an agent"), "{}", printed.stdout);
 }
+
+#[test]
+fn the_questions_of_a_play_are_asked_and_what_is_private_is_not_shown() {
+    let program = Program::new();
+    program.file("hosts", "a ansible_connection=local\n").file(
+        "play.yml",
+        "- hosts: a
+  gather_facts: no
+  vars: {greeting: Who}
+  vars_prompt:
+    - {name: who, prompt: '{{ greeting }}', private: no, default: ann}
+    - {name: pin, prompt: Pin, confirm: yes}
+    - {name: hash, prompt: Password, encrypt: sha512_crypt, salt: saltsalt}
+    - {name: given, prompt: Given}
+  tasks:
+    - copy: {content: \"{{ who }} {{ pin }} {{ hash }} {{ given }}\", dest: '{{ playbook_dir }}/made', mode: '0600'}
+      diff: no
+",
+    );
+    let mut terminal = OnTerminal::start(&program, "play -i hosts play.yml -e given=before");
+    terminal.sees("Who [ann]: ");
+    terminal.types("\n");
+    terminal.sees("Pin: ");
+    terminal.types("4711\n");
+    terminal.sees("confirm Pin: ");
+    terminal.types("4712\n");
+    terminal.sees("DO NOT MATCH");
+    terminal.types("4711\n");
+    assert!(wait_for(|| terminal.text().matches("confirm Pin: ").count() == 2), "{}", terminal.text());
+    terminal.types("4711\n");
+    terminal.sees("Password: ");
+    terminal.types("geheim\n");
+    assert_eq!(terminal.end(), 0, "{}", terminal.text());
+    let text = terminal.text();
+    assert!(!text.contains("4711") && !text.contains("geheim") && !text.contains("Given"), "{text}");
+    let salt = "rounds=656000$saltsalt";
+    let hash = run(Command::new("openssl").args(["passwd", "-6", "-salt", salt, "geheim"])).stdout;
+    let hash = String::from_utf8(hash).unwrap();
+    assert_eq!(program.read("made"), format!("ann 4711 {} before", hash.trim()));
+}
