@@ -138,8 +138,7 @@ impl Called {
 
 fn shown(arguments: &Arguments) -> Result<String, Diagnostics> {
     let mut errors = Diagnostics::default();
-    let found: Vec<Called> =
-        arguments.modules.iter().filter_map(|name| errors.catch(Called::find(name))).collect();
+    let found: Vec<Called> = arguments.modules.iter().filter_map(|name| errors.catch(Called::find(name))).collect();
     errors.or(())?;
     Ok(match found.as_slice() {
         [] if arguments.json => document(modules::all().map(|entry| (entry.name, reference::json(entry)))),

@@ -30,8 +30,14 @@ pub struct Human<W: Write> {
     diffs: bool,
     /// Hosts that a task passes over are printed.
     skipped: bool,
-    /// Results are YAML.
-    yaml: bool,
+    /// Hosts where a task changes nothing are printed.
+    ok: bool,
+    /// Failures go to standard error.
+    apart: bool,
+    /// Results are YAML, indented by so many blanks.
+    yaml: Option<usize>,
+    /// The heading of the task, as long as it has printed nothing that is to be seen.
+    heading: Option<String>,
     /// The task at hand, for the progress line.
     task: String,
     /// Its result is what it is for, and is printed.
@@ -74,8 +80,11 @@ impl<W: Write> Human<W> {
             mode,
             verbosity,
             diffs,
-            yaml: false,
+            yaml: (settings::value("ANSIBLE_CALLBACK_RESULT_FORMAT").as_deref() == Some("yaml")).then_some(4),
             skipped: settings::switch("ANSIBLE_DISPLAY_SKIPPED_HOSTS", true),
+            ok: settings::switch("ANSIBLE_DISPLAY_OK_HOSTS", true),
+            apart: settings::switch("ANSIBLE_DISPLAY_FAILED_STDERR", false),
+            heading: None,
             task: String::new(),
             speaks: false,
             written: None,
@@ -91,7 +100,7 @@ impl<W: Write> Human<W> {
 
     /// Prints results as YAML and not as JSON.
     pub fn in_yaml(self) -> Human<W> {
-        Human { yaml: true, ..self }
+        Human { yaml: Some(2), ..self }
     }
 
     /// Takes in one event. Errors are those of `out`: a closed pipe ends the run.
@@ -134,7 +143,10 @@ impl<W: Write> Human<W> {
                 let text = format!("[WARNING]: Found variable using reserved name '{name}'.\nOrigin: {place}\n");
                 writeln!(anstream::stderr(), "{}", paint(AnsiColor::Magenta, &text))?;
             }
-            Event::PlayStarted { name } => self.banner(&format!("PLAY [{name}]"))?,
+            Event::PlayStarted { name } => {
+                self.heading = None;
+                self.banner(&format!("PLAY [{name}]"))?;
+            }
             Event::PlayWithoutHosts => writeln!(self.out, "skipping: no hosts matched")?,
             Event::TaskStarted { hosts, kind, name, place, speaks, written } => {
                 self.written = written.clone();
@@ -144,9 +156,9 @@ impl<W: Write> Human<W> {
                 let word = if *kind == TaskKind::Handler { "RUNNING HANDLER" } else { "TASK" };
                 self.speaks = *speaks;
                 self.shown.clear();
-                self.banner(&format!("{word} [{name}]"))?;
-                if self.verbosity >= 2 {
-                    writeln!(self.out, "task path: {place}")?;
+                self.heading = Some(format!("{word} [{name}]"));
+                if self.skipped && self.ok {
+                    self.begin()?;
                 }
             }
             Event::Planned { subject, diffs } if self.diffs => self.diffs(subject, diffs)?,
@@ -197,6 +209,7 @@ impl<W: Write> Human<W> {
         if let Some(bar) = &self.progress {
             bar.finish_and_clear();
         }
+        self.heading = None;
         self.recap()?;
         self.half_done()?;
         self.left_over()?;
@@ -207,6 +220,7 @@ impl<W: Write> Human<W> {
 
     /// Prints one line instead of the recap.
     pub(super) fn end(mut self, line: &str) -> std::io::Result<()> {
+        self.heading = None;
         self.half_done()?;
         self.left_over()?;
         writeln!(self.out, "{}", printable(line))?;
@@ -296,15 +310,37 @@ impl<W: Write> Human<W> {
         Ok(())
     }
 
+    /// Prints the heading of the task, if it is not yet there.
+    fn begin(&mut self) -> std::io::Result<()> {
+        let Some(heading) = self.heading.take() else { return Ok(()) };
+        self.banner(&heading)?;
+        if self.verbosity >= 2 {
+            writeln!(self.out, "task path: {}", self.place)?;
+        }
+        Ok(())
+    }
+
     fn banner(&mut self, title: &str) -> std::io::Result<()> {
         banner(&mut self.out, title)
     }
 
     fn line(&mut self, color: AnsiColor, text: &str) -> std::io::Result<()> {
+        self.begin()?;
         writeln!(self.out, "{}", paint(color, text))
     }
 
+    /// Prints a line of a failure.
+    fn failed(&mut self, text: &str) -> std::io::Result<()> {
+        if !self.apart {
+            return self.line(AnsiColor::Red, text);
+        }
+        self.begin()?;
+        self.out.flush()?;
+        writeln!(anstream::stderr(), "{}", paint(AnsiColor::Red, text))
+    }
+
     fn diffs(&mut self, subject: &Subject, diffs: &[Diff]) -> std::io::Result<()> {
+        self.begin()?;
         let lines: Vec<Line> = diffs.iter().flat_map(|diff| diff.lines.iter().cloned()).collect();
         if let Some((_, host)) = self.shown.iter().find(|(known, _)| *known == lines) {
             let item = of_item(subject.item.as_deref());
@@ -334,6 +370,7 @@ impl<W: Write> Human<W> {
         let item = of_item(subject.item.as_deref());
         let message = result.get("msg").and_then(Value::as_str).unwrap_or_default();
         match verdict {
+            Verdict::Ok if !self.ok => Ok(()),
             Verdict::Ok => self.result(AnsiColor::Green, &format!("ok: [{name}]{item}"), result),
             Verdict::Changed => self.result(AnsiColor::Yellow, &format!("{changed}: [{name}]{item}"), result),
             Verdict::Skipped if !self.skipped => Ok(()),
@@ -373,32 +410,32 @@ impl<W: Write> Human<W> {
     /// Prints why something failed: the result, then the error as it is drawn and what has several lines as it stands.
     fn failure(&mut self, head: &str, result: &Results) -> std::io::Result<()> {
         let text = self.told(result, result.contains_key("assertion"));
-        self.line(AnsiColor::Red, &format!("{head} =>{text}"))?;
+        self.failed(&format!("{head} =>{text}"))?;
         let drawn = result.get("exception").and_then(Value::as_str);
         for name in ["msg", "stdout", "stderr"] {
             let text = result.get(name).and_then(Value::as_str).unwrap_or_default();
             let prefix = if name == "msg" { String::new() } else { format!("  {name}: ") };
-            if self.yaml || text.lines().count() < 2 || (name == "msg" && drawn.is_some()) {
+            if self.yaml.is_some() || text.lines().count() < 2 || (name == "msg" && drawn.is_some()) {
                 continue;
             }
             for line in text.lines() {
-                self.line(AnsiColor::Red, &format!("{prefix}{line}"))?;
+                self.failed(&format!("{prefix}{line}"))?;
             }
         }
         let written = std::mem::take(&mut self.written);
         if let Some(drawn) = drawn {
-            return drawn.lines().try_for_each(|line| self.line(AnsiColor::Red, line));
+            return drawn.lines().try_for_each(|line| self.failed(line));
         }
         let message = result.get("msg").and_then(Value::as_str).unwrap_or_default();
-        if self.yaml || message.lines().count() < 2 {
+        if self.yaml.is_some() || message.lines().count() < 2 {
             let message = message.lines().next().unwrap_or("the task failed");
-            self.line(AnsiColor::Red, &format!("error: {message}"))?;
+            self.failed(&format!("error: {message}"))?;
         }
         if !self.place.is_empty() {
-            self.line(AnsiColor::Red, &format!(" --> {}", self.place))?;
+            self.failed(&format!(" --> {}", self.place))?;
         }
         let written = written.as_ref().map(quoted::to).unwrap_or_default();
-        written.lines().try_for_each(|line| self.line(AnsiColor::Red, line))
+        written.lines().try_for_each(|line| self.failed(line))
     }
 
     /// Returns a result as Ansible prints it behind the arrow: sorted, without what is told elsewhere.
@@ -417,9 +454,9 @@ impl<W: Write> Human<W> {
             result.iter().filter(|(name, _)| !(told_elsewhere(name) || hidden(name) || printed && beside(name)));
         let mut shown = Value::Object(shown.map(|(name, value)| (name.clone(), value.clone())).collect());
         shown.sort_all_objects();
-        if self.yaml {
+        if let Some(indent) = self.yaml {
             let text = serde_yaml::to_string(&shown).unwrap_or_default();
-            return text.lines().map(|line| format!("\n  {line}")).collect();
+            return text.lines().map(|line| format!("\n{:indent$}{line}", "")).collect();
         }
         let json = if pretty || self.verbosity > 2 { pretty_json(&shown) } else { python_json(&shown) };
         format!(" {json}")

@@ -47,8 +47,12 @@ impl Recap {
         }
         match event {
             // The sum of a loop counts, its items do not.
-            Event::Finished { subject, verdict, .. } if subject.item.is_none() => {
-                self.hosts.entry(subject.host.clone()).or_default().add(*verdict);
+            Event::Finished { subject, verdict, result } if subject.item.is_none() => {
+                let counts = self.hosts.entry(subject.host.clone()).or_default();
+                counts.add(*verdict);
+                // What has failed and is ignored may have changed something all the same, as a command has.
+                let has_changed = *verdict == Verdict::Ignored && result.get("changed") == Some(&Value::Bool(true));
+                counts.changed += u32::from(has_changed);
             }
             Event::Rescued { host } => {
                 let counts = self.hosts.entry(host.clone()).or_default();

@@ -79,6 +79,7 @@ impl File {
                 let place = match (section, key) {
                     ("inventory", "ignore_extensions") => ("defaults", "inventory_ignore_extensions"),
                     ("inventory", "ignore_patterns") => ("defaults", "inventory_ignore_patterns"),
+                    ("ssh_connection", key @ ("host_key_checking" | "timeout")) => ("defaults", key),
                     place => place,
                 };
                 let known = SETTINGS.iter().find(|setting| (setting.section, setting.key) == place);

@@ -103,7 +103,7 @@ fn a_job_of_cron_has_one_line_when_all_is_well_and_failures_in_full_when_not() {
     let text = "\nTASK [only the new one fails] *************************************************\n\
                 fatal: [new]: FAILED! => {\"changed\": false, \"msg\": \"this is why\"}\n\
                 error: this is why\n --> site.yml:27\n  27     - name: only the new one fails\n\
-                FAILED: site.yml: failed on new; 7 tasks changed new, old (2 hosts)\n";
+                FAILED: site.yml: failed on new; 9 tasks changed new, old (2 hosts)\n";
     assert_eq!((failed.stdout.as_str(), failed.stderr.as_str()), (text, ""));
 
     let play =
@@ -224,4 +224,39 @@ fn a_run_that_has_been_is_told_again_to_any_reporter() {
         line.ends_with("tasks changed old, new (2 hosts)\n") || line.ends_with("changed new, old (2 hosts)\n"),
         "{line}"
     );
+}
+
+#[test]
+fn settings_say_what_of_a_run_is_printed_and_where() {
+    let program = Program::new();
+    program.file("hosts", "a ansible_connection=local\n").file(
+        "play.yml",
+        "- hosts: a
+  gather_facts: no
+  tasks:
+    - ping:
+    - command: 'true'
+      when: false
+    - command: 'false'
+      ignore_errors: yes
+    - debug: {msg: {k: [v]}}
+",
+    );
+    let run = |settings: &[(&str, &str)]| {
+        let mut command = program.command();
+        command.args("play -i hosts play.yml".split(' ')).envs(settings.iter().copied());
+        program.printed(command.output().unwrap()).expect(0)
+    };
+    let all = run(&[("ANSIBLE_CALLBACK_RESULT_FORMAT", "yaml")]);
+    assert!(all.stdout.contains("ok: [a] =>\n    msg:\n      k:\n      - v\n"), "{}", all.stdout);
+    assert!(all.stdout.contains("TASK [ping]") && all.stdout.contains("skipping: [a]\n"), "{}", all.stdout);
+    // A command that has failed has changed something, for all anybody knows.
+    assert!(all.stdout.contains(": ok=3    changed=1 ") && all.stdout.contains(" ignored=1"), "{}", all.stdout);
+    let few = run(&[
+        ("ANSIBLE_DISPLAY_OK_HOSTS", "no"),
+        ("ANSIBLE_DISPLAY_SKIPPED_HOSTS", "no"),
+        ("ANSIBLE_DISPLAY_FAILED_STDERR", "yes"),
+    ]);
+    assert_eq!(few.stdout.matches("TASK [").count(), 1, "{}", few.stdout);
+    assert!(!few.stdout.contains("fatal:") && few.stderr.contains("fatal: [a]: FAILED! =>"), "{}", few.stderr);
 }
