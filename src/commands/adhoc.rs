@@ -1,5 +1,6 @@
 //! `cutover run`: one task on hosts of a pattern, with the flags of `ansible`.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -8,6 +9,8 @@ use super::passwords::Passwords;
 use super::printing::Printing;
 use super::{play, state};
 use crate::cli::Stop;
+use crate::inventory::Inventory;
+use crate::vars::{self, Fleet};
 
 /// Run one task on the hosts of a pattern, as `ansible` does.
 ///
@@ -108,6 +111,9 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
+    if arguments.list_hosts {
+        return list_hosts(arguments);
+    }
     let Arguments { inventory, limit, extra_vars, user, private_key, connection, .. } = arguments;
     let play = play::Arguments {
         playbooks: vec![arguments.playbook_dir.clone().unwrap_or_default().join("ad-hoc")],
@@ -129,7 +135,6 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         r#become: arguments.r#become,
         become_method: arguments.become_method.clone(),
         become_user: arguments.become_user.clone(),
-        list_hosts: arguments.list_hosts,
         printing: match arguments.diff {
             true => Printing::human(arguments.verbose),
             false => Printing::minimal(arguments.one_line, arguments.verbose),
@@ -138,6 +143,23 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
         ..play::Arguments::default()
     };
     play::run(&play).await
+}
+
+/// Prints the hosts that the task would be for.
+fn list_hosts(arguments: &Arguments) -> Result<u8, Stop> {
+    let fleet = Fleet::new(Inventory::load(&arguments.inventory)?, vars::extra(&arguments.extra_vars)?);
+    let selected = fleet.select(&arguments.pattern)?;
+    for warning in &selected.unmatched {
+        writeln!(anstream::stderr(), "[WARNING]: {}", warning.message).map_err(Stop::Output)?;
+    }
+    let mut hosts = selected.hosts;
+    if let Some(limit) = &arguments.limit {
+        let within = fleet.limit(limit)?;
+        hosts.retain(|host| within.contains(host));
+    }
+    let lines: String = hosts.iter().map(|host| format!("    {host}\n")).collect();
+    write!(anstream::stdout(), "  hosts ({}):\n{lines}", hosts.len()).map_err(Stop::Output)?;
+    Ok(0)
 }
 
 /// Returns the playbook of one task; JSON is YAML.

@@ -119,7 +119,7 @@ impl Shown<'_> {
 
     fn host(&self, host: &str) -> Map<String, Value> {
         let layer = match self.export {
-            true => self.inventory.hosts.get(host).map(|host| host.vars.clone()).unwrap_or_default(),
+            true => self.fleet.written_of_host(host),
             false => self.fleet.inventory_vars(host),
         };
         match object(&layer) {
@@ -147,8 +147,8 @@ impl Shown<'_> {
     }
 
     fn group_vars(&self, group: &str) -> Option<Value> {
-        let vars = &self.inventory.groups.get(group)?.vars;
-        (self.export && !vars.is_empty()).then(|| object(vars))
+        let vars = self.fleet.written_of_group(group);
+        (self.export && !vars.is_empty()).then(|| object(&vars))
     }
 
     /// Returns the form that inventory scripts have, and that `-i` reads.
@@ -214,9 +214,7 @@ impl Shown<'_> {
                 lines(text, depth + 2, &vars);
             }
         }
-        if let Some(group) = self.inventory.groups.get(group).filter(|_| self.vars)
-            && let Value::Object(vars) = object(&group.vars)
-        {
+        if let (true, Value::Object(vars)) = (self.vars, object(&self.fleet.written_of_group(group))) {
             lines(text, depth + 1, &vars);
         }
     }

@@ -515,7 +515,9 @@ fn write_playbook(
         for section in play.sections() {
             collect(section, &mut tasks);
         }
-        tasks.retain(|(_, tags)| selection.selects(tags));
+        // A list of tags is there to choose from: it has those of tasks that run only when they are named, too.
+        let named = |tags: &[String]| arguments.list_tags && tags.iter().any(|tag| tag == "never");
+        tasks.retain(|(_, tags)| selection.selects(tags) || named(tags));
         if arguments.list_tasks {
             writeln!(out, "    tasks:").map_err(Stop::Output)?;
             for (name, tags) in &tasks {

@@ -13,12 +13,14 @@ pub struct Minimal<W: Write> {
     out: W,
     /// Each host's block is one line.
     one_line: bool,
+    /// The result of the task at hand is what it is for (`debug`).
+    speaks: bool,
     recap: Recap,
 }
 
 impl<W: Write> Minimal<W> {
     pub fn new(out: W, one_line: bool) -> Minimal<W> {
-        Minimal { out, one_line, recap: Recap::default() }
+        Minimal { out, one_line, speaks: false, recap: Recap::default() }
     }
 }
 
@@ -26,8 +28,17 @@ impl<W: Write + Send> Reporter for Minimal<W> {
     fn event(&mut self, event: &Event) -> Result<()> {
         self.recap.add(event);
         match event {
+            Event::TaskStarted { speaks, .. } => {
+                self.speaks = *speaks;
+                return Ok(());
+            }
             Event::Finished { subject, verdict, result } => {
-                let block = block((&subject.host, *verdict), result, self.one_line);
+                let form = match self.one_line {
+                    true => Form::OneLine,
+                    false if self.speaks => Form::Spoken,
+                    false => Form::Whole,
+                };
+                let block = block((&subject.host, *verdict), result, form);
                 self.out.write_all(block.as_bytes())?;
             }
             Event::Warning(text) => writeln!(self.out, "[WARNING]: {text}")?,
@@ -45,8 +56,18 @@ impl<W: Write + Send> Reporter for Minimal<W> {
     }
 }
 
+/// How a result is printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    OneLine,
+    Whole,
+    /// Without that it has changed nothing.
+    Spoken,
+}
+
 /// Returns what is printed of a host: a command's output as it is, anything else as JSON.
-fn block((host, verdict): (&str, Verdict), result: &Results, one_line: bool) -> String {
+fn block((host, verdict): (&str, Verdict), result: &Results, form: Form) -> String {
+    let one_line = form == Form::OneLine;
     let word = match verdict {
         Verdict::Ok => "SUCCESS",
         Verdict::Changed => "CHANGED",
@@ -71,17 +92,20 @@ fn block((host, verdict): (&str, Verdict), result: &Results, one_line: bool) -> 
         return format!("{host} | {word} | rc={status} >>\n{}", if lines.is_empty() { "\n".into() } else { lines });
     }
     let bang = if matches!(word, "FAILED" | "UNREACHABLE") { "!" } else { "" };
-    let mut sorted: Vec<(&String, &Value)> = result.iter().collect();
-    sorted.sort_by_key(|(name, _)| *name);
-    let mut shown: Results = sorted.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    shown.entry("changed").or_insert((verdict == Verdict::Changed).into());
+    let mut shown = Value::Object(result.clone());
+    if let Value::Object(shown) = &mut shown {
+        shown.entry("changed").or_insert((verdict == Verdict::Changed).into());
+    }
+    if let (Value::Object(shown), Form::Spoken, Verdict::Ok) = (&mut shown, form, verdict) {
+        shown.remove("changed");
+    }
+    shown.sort_all_objects();
     let mut bytes = Vec::new();
-    let form = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-    let written = match one_line {
-        true => serde_json::to_writer(&mut bytes, &shown),
-        false => shown.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, form)),
-    };
+    let indented = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let written = shown.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, indented));
     let json = written.map(|()| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    // As Ansible, which leaves the ends of lines out and the blanks in.
+    let json = if one_line { json.replace('\n', "") } else { json };
     format!("{host} | {word}{bang} => {json}\n")
 }
 
@@ -92,7 +116,7 @@ mod tests {
     use super::*;
 
     fn printed(verdict: Verdict, result: Value, one_line: bool) -> String {
-        block(("web1", verdict), result.as_object().unwrap(), one_line)
+        block(("web1", verdict), result.as_object().unwrap(), if one_line { Form::OneLine } else { Form::Whole })
     }
 
     #[test]
@@ -108,6 +132,6 @@ mod tests {
             "web1 | SUCCESS => {\n    \"changed\": false,\n    \"ping\": \"pong\"\n}\n"
         );
         let gone = printed(Verdict::Unreachable, json!({"msg": "x"}), true);
-        assert_eq!(gone, "web1 | UNREACHABLE! => {\"msg\":\"x\",\"changed\":false}\n");
+        assert_eq!(gone, "web1 | UNREACHABLE! => {    \"changed\": false,    \"msg\": \"x\"}\n");
     }
 }

@@ -236,6 +236,22 @@ impl Fleet {
         vars
     }
 
+    /// Returns what is written of a group itself: in the inventory, in its `group_vars/`, and in those beside the playbook.
+    pub fn written_of_group(&self, name: &str) -> Layer {
+        let inner = self.read();
+        let own = inner.inventory.groups.get(name).map(|group| &group.vars);
+        let files = inner.directories().filter_map(|directory| directory.group(name).map(Arc::as_ref));
+        own.into_iter().chain(files).flatten().map(|(name, var)| (name.clone(), var.clone())).collect()
+    }
+
+    /// Returns what is written of a host itself, likewise.
+    pub fn written_of_host(&self, name: &str) -> Layer {
+        let inner = self.read();
+        let own = inner.inventory.hosts.get(name).map(|host| &host.vars);
+        let files = inner.directories().filter_map(|directory| directory.host(name).map(Arc::as_ref));
+        own.into_iter().chain(files).flatten().map(|(name, var)| (name.clone(), var.clone())).collect()
+    }
+
     /// Returns the names of all hosts of the inventory, in its order.
     pub fn hosts(&self) -> Vec<String> {
         self.read().inventory.members("all").into_iter().map(str::to_owned).collect()
@@ -324,6 +340,12 @@ impl Fleet {
 }
 
 impl Inner {
+    /// Returns the directories of variables files, the weakest first.
+    fn directories(&self) -> impl Iterator<Item = &VarsDirectory> {
+        let play = self.current.and_then(|index| self.play.get(index));
+        self.inventory.directories.iter().chain(play)
+    }
+
     fn origin(&self) -> Origin<'_> {
         let play = self.current.map_or(&[][..], |index| &self.play[index..=index]);
         Origin { inventory: &self.inventory, play }

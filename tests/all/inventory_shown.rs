@@ -41,3 +41,25 @@ fn the_list_is_that_of_ansible() {
     let yaml = "all:\n  children:\n    site:\n      children:\n        db:\n          hosts:\n            b:";
     assert!(shown("--list -y").starts_with(yaml));
 }
+
+#[test]
+fn hosts_are_listed_without_a_task_and_variables_stand_where_they_were_written() {
+    let program = Program::new();
+    program
+        .file("hosts", "[web]\nweb[1:3] port=80\n[db]\ndb1\n[web:vars]\nx=1\n")
+        .file("group_vars/web.yml", "z: [1, 2]\n")
+        .file("host_vars/db1.yml", "h: true\n")
+        .file("play.yml", "- hosts: db\n  tasks:\n    - debug: {msg: a}\n      tags: [never, late]\n");
+    let read = |words: &str| program.run(words).expect(0).stdout;
+    assert_eq!(read("run -i hosts web:!web2 --list-hosts"), "  hosts (2):\n    web1\n    web3\n");
+    assert_eq!(read("run -i hosts all -l db --list-hosts"), "  hosts (1):\n    db1\n");
+    let none = program.run("run -i hosts nope --list-hosts").expect(0);
+    assert!(none.stdout == "  hosts (0):\n" && none.stderr.contains("nope"), "{}", none.stderr);
+    let list: serde_json::Value = serde_json::from_str(&read("inventory -i hosts --list --export")).unwrap();
+    assert_eq!(list["web"]["vars"], serde_json::json!({"x": 1, "z": [1, 2]}));
+    assert_eq!(list["_meta"]["hostvars"]["db1"], serde_json::json!({"h": true}));
+    assert!(read("inventory -i hosts --graph --vars").contains("  |  |--{z = [1, 2]}\n"));
+    assert!(read("play -i hosts play.yml --list-tags").ends_with("TASK TAGS: [late, never]\n"));
+    let told = read("run -i localhost, localhost -m debug -a msg=hi");
+    assert_eq!(told, "localhost | SUCCESS => {\n    \"msg\": \"hi\"\n}\n");
+}
