@@ -187,3 +187,25 @@ fn a_user_is_kept_out_of_the_binary_log() {
     user(&fixture, "host_all: true");
     assert!(fixture.play("").expect(2).stdout.contains("host_all parameter cannot be used when adding a user"));
 }
+
+#[test]
+fn a_new_user_gets_the_password_that_the_others_of_its_name_have() {
+    let fixture = Fixture::new("");
+    let play = |flags: &str| fixture.play(&format!("{flags} --vault-password-file pw"));
+    let kept = |host: &str| {
+        let named = format!("User = 'u_{}' AND Host = '{host}'", fixture.database);
+        fixture.query(&format!("SELECT plugin, authentication_string FROM mysql.user WHERE {named}"))
+    };
+    user(&fixture, "password: geheim, update_password: on_new_username");
+    done(play);
+    user(&fixture, "host: '%', password: other, update_password: on_new_username");
+    let made = done(play);
+    assert_eq!(kept("%"), kept("localhost"));
+    assert!(!made.stdout.contains(kept("%").split('\t').nth(1).unwrap().trim()), "{}", made.stdout);
+    // Where they differ, the task's own is for the third.
+    user(&fixture, "host: '%', password: other");
+    done(play);
+    user(&fixture, "host: '192.0.2.%', password: third, update_password: on_new_username");
+    done(play);
+    assert!(kept("192.0.2.%") != kept("%") && kept("192.0.2.%") != kept("localhost"));
+}

@@ -33,9 +33,10 @@ pub const ARGUMENTS: &[Argument] = &[
     Argument::new(
         "update_password",
         Kind::Text,
-        "Whether a user who is there already gets the password or plugin, too. The default is `always`.",
+        "Whether a user who is there already gets the password or plugin, too. `on_new_username` gives a new one what all \
+         others of the same name have, if there are any. The default is `always`.",
     )
-    .choices(&["always", "on_create"]),
+    .choices(&["always", "on_create", "on_new_username"]),
     Argument::new("salt", Kind::Text, "")
         .refused("give what `plugin_auth_string` comes to with it as `plugin_hash_string`"),
 ];
@@ -57,6 +58,8 @@ pub struct Identity {
     secret: Secret,
     /// A user who is there keeps what it has.
     pub on_create: bool,
+    /// A new one gets what the others of its name have.
+    pub by_name: bool,
 }
 
 enum Secret {
@@ -110,11 +113,11 @@ impl Given {
             Some(name) if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') => {
                 Err(Diagnostic::new(format!("`{name}` is no name of a plugin")))
             }
-            plugin => Ok(Identity {
-                plugin: plugin.clone(),
-                secret,
-                on_create: self.update_password.as_deref() == Some("on_create"),
-            }),
+            plugin => {
+                let update = self.update_password.as_deref().unwrap_or("always");
+                let by_name = update == "on_new_username";
+                Ok(Identity { plugin: plugin.clone(), secret, on_create: update != "always", by_name })
+            }
         }
     }
 }
@@ -133,6 +136,12 @@ const NAMES: [&str; 9] = [
 ];
 
 impl Identity {
+    /// Returns that of a user who is there, as the server keeps it.
+    pub fn of(plugin: &str, kept: Vec<u8>) -> Option<Identity> {
+        let plugin = Some(plugin.to_string()).filter(|plugin| !plugin.is_empty());
+        Some(Identity { plugin, secret: Secret::Kept(String::from_utf8(kept).ok()?), on_create: true, by_name: true })
+    }
+
     /// Notes what must not be shown: a server that refuses a statement repeats it.
     pub fn note(&self, server: &Server) {
         if self.plugin.as_deref().is_some_and(|plugin| NAMES.contains(&plugin)) {

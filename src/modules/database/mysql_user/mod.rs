@@ -162,9 +162,10 @@ impl Module for MysqlUser {
                 false => ModuleError::failed(message),
             });
         }
+        let reused = self.reused(host, &server).await?;
         let mut changes = Vec::new();
         for from in hosts {
-            changes.extend(self.change(host, &server, from).await?);
+            changes.extend(self.change(host, (&server, reused.as_ref().unwrap_or(&self.identity)), from).await?);
         }
         let mut results = Results::new();
         results.insert("user".into(), json!(self.given.name));
@@ -174,12 +175,34 @@ impl Module for MysqlUser {
 }
 
 impl MysqlUser {
+    /// Returns how users of the same name are let in, if that is to be the same and all of them are let in alike.
+    async fn reused(&self, host: &View, server: &Server) -> Result<Option<Identity>, ModuleError> {
+        if !self.identity.by_name {
+            return Ok(None);
+        }
+        let (column, user) = (server.column(true), literal::text(&self.given.name));
+        let ask = format!("SELECT DISTINCT CONCAT(plugin, ' ', HEX({column})) FROM mysql.user WHERE User = {user};\n");
+        let answer = schema::answer(host, &self.given.login, &ask).await?;
+        let mut found = answer.lines();
+        let identity = match (found.next().and_then(|line| line.split_once(' ')), found.next()) {
+            (Some((plugin, hash)), None) => literal::unhex(hash).and_then(|hash| Identity::of(plugin, hash)),
+            _ => None,
+        };
+        identity.iter().for_each(|identity| identity.note(server));
+        Ok(identity)
+    }
+
     /// Returns the change of the user from one place, and whether it is one of the password.
-    async fn change(&self, host: &View, server: &Server, from: &str) -> Result<Option<(Change, bool)>, ModuleError> {
+    async fn change(
+        &self,
+        host: &View,
+        (server, identity): (&Server, &Identity),
+        from: &str,
+    ) -> Result<Option<(Change, bool)>, ModuleError> {
         let login = &self.given.login;
         let named = format!("{}@{}", literal::text(&self.given.name), literal::text(from));
         let what = format!("user {named} of MySQL");
-        let probe = self.probe(server, from, &named);
+        let probe = self.probe((server, identity), from, &named);
         let text = host.state(&what, &probe).await?;
         let before = match text.as_str() {
             "absent" => None,
@@ -195,7 +218,7 @@ impl MysqlUser {
             return Ok(change.map(|change| (self.secret(change.taken_back(Back::None), false), false)));
         }
         let mut after = before.clone().unwrap_or(Account { password: "none".into(), ..Account::default() });
-        let is_identified = self.identify(server, (&named, before.is_some()), &mut after)?;
+        let is_identified = self.identify((server, identity), (&named, before.is_some()), &mut after)?;
         after.attributes.extend(self.attributes.clone());
         if let Some(asked) = &self.grants {
             let other = |on: &Grants| after.grants.union(on).cloned().collect();
@@ -210,7 +233,7 @@ impl MysqlUser {
             after.grants.retain(|(on, name)| [ALL, OPTION].contains(&name.as_str()) || !whole.contains(on));
         }
         let now = before.clone().unwrap_or_default();
-        let identified = if is_identified { self.identity.clause(server) } else { String::new() };
+        let identified = if is_identified { identity.clause(server) } else { String::new() };
         let altering = |from: &Account, to: &Account| {
             let clauses = attributes::clauses(&from.attributes, &to.attributes);
             match (clauses.is_empty(), server.alters()) {
@@ -219,10 +242,10 @@ impl MysqlUser {
                 (_, false) => format!("GRANT USAGE ON *.* TO {named}{clauses};\n"),
             }
         };
-        let mut by = match (&before, &self.identity.plugin) {
+        let mut by = match (&before, &identity.plugin) {
             (None, _) => format!("CREATE USER {named}{identified};\n"),
             (Some(_), _) if !is_identified => String::new(),
-            (Some(_), None) if !server.is_new() => match self.identity.kept(server) {
+            (Some(_), None) if !server.is_new() => match identity.kept(server) {
                 Kept::Known(hash) => format!("SET PASSWORD FOR {named} = {};\n", literal::text(&hash)),
                 _ => String::new(),
             },
@@ -249,18 +272,18 @@ impl MysqlUser {
     /// Gives an account what identifies its user; says whether that is anything new.
     fn identify(
         &self,
-        server: &Server,
+        (server, identity): (&Server, &Identity),
         (named, is_there): (&str, bool),
         account: &mut Account,
     ) -> Result<bool, ModuleError> {
-        if is_there && self.identity.on_create {
+        if is_there && identity.on_create {
             return Ok(false);
         }
         let had = account.clone();
-        let plugin = self.identity.plugin.as_ref();
+        let plugin = identity.plugin.as_ref();
         let is_other = plugin.is_some_and(|plugin| had.attributes.get(&Attribute::Plugin) != Some(plugin));
         account.attributes.extend(plugin.map(|plugin| (Attribute::Plugin, plugin.clone())));
-        match self.identity.kept(server) {
+        match identity.kept(server) {
             Kept::Same if is_other => account.password = "none".into(),
             Kept::Same => {}
             Kept::Known(hash) => account.password = server.shown(&hash),
@@ -280,10 +303,10 @@ impl MysqlUser {
         if is_identified || self.given.login.has_secret() { change.with_secret_commands() } else { change }
     }
 
-    fn probe(&self, server: &Server, from: &str, named: &str) -> Command {
+    fn probe(&self, (server, identity): (&Server, &Identity), from: &str, named: &str) -> Command {
         let whose = format!("User = {} AND Host = {}", literal::text(&self.given.name), literal::text(from));
-        let column = server.column(self.identity.plugin.is_some());
-        let shown = match self.identity.kept(server) {
+        let column = server.column(identity.plugin.is_some());
+        let shown = match identity.kept(server) {
             Kept::Hash(_) => "'set'".to_string(),
             _ => literal::fingerprinting(column),
         };
@@ -291,7 +314,7 @@ impl MysqlUser {
             "SELECT IFNULL((SELECT CONCAT('password: ', IF(IFNULL({column}, '') = '', 'none', {shown})) FROM mysql.user WHERE \
              {whose}), 'absent');\n"
         );
-        let plugin = self.identity.plugin.iter().map(|plugin| (Attribute::Plugin, plugin.as_str()));
+        let plugin = identity.plugin.iter().map(|plugin| (Attribute::Plugin, plugin.as_str()));
         let asked = plugin.chain(self.attributes.iter().map(|(attribute, value)| (*attribute, value.as_str())));
         sql.extend(asked.map(|(attribute, value)| attribute.query(server, &whose, value)));
         let grants = quote(&format!("SHOW GRANTS FOR {named}"));
