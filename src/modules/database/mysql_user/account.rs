@@ -28,6 +28,11 @@ impl Server {
         self.is_new() || (self.is_mariadb() && self.numbers() >= (10, 2, 0))
     }
 
+    /// Says whether accounts can be locked, and passwords come to an end.
+    pub fn locks(&self) -> bool {
+        self.is_new() || (self.is_mariadb() && self.numbers() >= (10, 4, 3))
+    }
+
     fn numbers(&self) -> (u32, u32, u32) {
         let mut numbers = self.version.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
         let mut next = || numbers.next().unwrap_or(0);

@@ -158,8 +158,23 @@ impl Attribute {
         }
     }
 
-    /// Returns the query that prints its line for one account; of limits those that are asked for.
-    pub fn query(self, server: &Server, whose: &str, asked: &str) -> String {
+    /// What an account has unless it was given something else; no line says that.
+    fn usual(self) -> &'static str {
+        match self {
+            Attribute::Plugin | Attribute::Limits => "",
+            Attribute::Requires => "NONE",
+            Attribute::Locked => "no",
+            Attribute::Expires => "default",
+        }
+    }
+
+    /// Says whether a server knows of it.
+    pub fn is_known(self, server: &Server) -> bool {
+        !matches!(self, Attribute::Locked | Attribute::Expires) || server.locks()
+    }
+
+    /// Returns the query that prints its line for one account.
+    pub fn query(self, server: &Server, whose: &str) -> String {
         let in_json = server.is_mariadb() && matches!(self, Attribute::Locked | Attribute::Expires);
         let table = if in_json { "mysql.global_priv" } else { "mysql.user" };
         let value = match self {
@@ -175,9 +190,7 @@ impl Attribute {
                 )
             }
             Attribute::Limits => {
-                let asked: Vec<&str> = asked.split(' ').collect();
-                let parts = LIMITS.iter().filter(|(name, _)| asked.contains(name));
-                let parts: Vec<String> = parts.map(|(name, column)| format!("'{name}', {column}")).collect();
+                let parts = LIMITS.map(|(name, column)| format!("IF({column} = 0, NULL, CONCAT('{name} ', {column}))"));
                 format!("CONCAT_WS(' ', {})", parts.join(", "))
             }
             Attribute::Locked if in_json => {
@@ -197,7 +210,10 @@ impl Attribute {
                 )
             }
         };
-        format!("SELECT CONCAT('{}: ', {value}) FROM {table} WHERE {whose};\n", self.name())
+        let (name, usual) = (self.name(), self.usual());
+        format!(
+            "SELECT CONCAT('{name}: ', told) FROM (SELECT {value} AS told FROM {table} WHERE {whose}) one WHERE told <> '{usual}';\n"
+        )
     }
 
     /// Returns the part of `CREATE USER` or `ALTER USER` that gives it a value. A plugin comes with what identifies the user.
@@ -219,10 +235,49 @@ impl Attribute {
     }
 }
 
+/// Returns the number that limits have for a name.
+fn limit(limits: &str, name: &str) -> String {
+    let mut words = limits.split(' ').skip_while(|word| *word != name);
+    words.nth(1).unwrap_or("0").into()
+}
+
+/// Gives an account what is asked for.
+pub fn give(attributes: &mut BTreeMap<Attribute, String>, asked: &BTreeMap<Attribute, String>) {
+    for (attribute, value) in asked {
+        let value = match attribute {
+            Attribute::Limits => {
+                let had = attributes.get(attribute).cloned().unwrap_or_default();
+                let numbers = LIMITS.map(|(name, _)| {
+                    let number = limit(if value.split(' ').any(|word| word == name) { value } else { &had }, name);
+                    if number == "0" { String::new() } else { format!("{name} {number} ") }
+                });
+                numbers.concat().trim_end().to_string()
+            }
+            _ => value.clone(),
+        };
+        match value == attribute.usual() {
+            true => attributes.remove(attribute),
+            false => attributes.insert(*attribute, value),
+        };
+    }
+}
+
 /// Returns the clauses that turn some attributes into others.
 pub fn clauses(before: &BTreeMap<Attribute, String>, after: &BTreeMap<Attribute, String>) -> String {
-    let new = after.iter().filter(|(attribute, value)| before.get(attribute) != Some(value));
-    new.map(|(attribute, value)| attribute.clause(value)).collect()
+    let told = |all: &BTreeMap<Attribute, String>, attribute: Attribute| {
+        all.get(&attribute).cloned().unwrap_or_else(|| attribute.usual().into())
+    };
+    let pairs =
+        Attribute::ALL.into_iter().map(|attribute| (attribute, told(before, attribute), told(after, attribute)));
+    let clause = |(attribute, before, after): (Attribute, String, String)| match attribute {
+        Attribute::Limits => {
+            let new = LIMITS.iter().filter(|(name, _)| limit(&before, name) != limit(&after, name));
+            attribute
+                .clause(&new.map(|(name, _)| format!("{name} {}", limit(&after, name))).collect::<Vec<_>>().join(" "))
+        }
+        _ => attribute.clause(&after),
+    };
+    pairs.filter(|(_, before, after)| before != after).map(clause).collect()
 }
 
 #[cfg(test)]
@@ -277,7 +332,15 @@ mod tests {
             BTreeMap::from([(Attribute::Requires, requires.to_string()), (Attribute::Locked, locked.to_string())])
         };
         assert_eq!(clauses(&some("NONE", "no"), &some("SSL", "no")), " REQUIRE SSL");
-        assert_eq!(clauses(&some("NONE", "yes"), &some("NONE", "no")), " ACCOUNT UNLOCK");
+        assert_eq!(clauses(&some("X509", "yes"), &BTreeMap::new()), " REQUIRE NONE ACCOUNT UNLOCK");
         assert_eq!(clauses(&BTreeMap::new(), &some("X509", "yes")), " REQUIRE X509 ACCOUNT LOCK");
+        let limits = |text: &str| BTreeMap::from([(Attribute::Limits, text.to_string())]);
+        let mut given = limits("MAX_QUERIES_PER_HOUR 10 MAX_USER_CONNECTIONS 3");
+        let before = given.clone();
+        give(&mut given, &limits("MAX_UPDATES_PER_HOUR 5 MAX_USER_CONNECTIONS 0"));
+        assert_eq!(given, limits("MAX_QUERIES_PER_HOUR 10 MAX_UPDATES_PER_HOUR 5"));
+        assert_eq!(clauses(&before, &given), " WITH MAX_UPDATES_PER_HOUR 5 MAX_USER_CONNECTIONS 0");
+        give(&mut given, &some("NONE", "no"));
+        assert_eq!(given.len(), 1);
     }
 }

@@ -163,6 +163,10 @@ impl Module for MysqlUser {
             });
         }
         let reused = self.reused(host, &server).await?;
+        if let Some((attribute, _)) = self.attributes.iter().find(|(attribute, _)| !attribute.is_known(&server)) {
+            let message = format!("the server on `{}` is too old for what is {}", host.name, attribute.name());
+            return Err(ModuleError::failed(format!("{message}: {}", server.version)));
+        }
         let mut changes = Vec::new();
         for from in hosts {
             changes.extend(self.change(host, (&server, reused.as_ref().unwrap_or(&self.identity)), from).await?);
@@ -219,7 +223,7 @@ impl MysqlUser {
         }
         let mut after = before.clone().unwrap_or(Account { password: "none".into(), ..Account::default() });
         let is_identified = self.identify((server, identity), (&named, before.is_some()), &mut after)?;
-        after.attributes.extend(self.attributes.clone());
+        attributes::give(&mut after.attributes, &self.attributes);
         if let Some(asked) = &self.grants {
             let other = |on: &Grants| after.grants.union(on).cloned().collect();
             after.grants = match (self.given.append_privs, self.given.subtract_privs) {
@@ -314,9 +318,11 @@ impl MysqlUser {
             "SELECT IFNULL((SELECT CONCAT('password: ', IF(IFNULL({column}, '') = '', 'none', {shown})) FROM mysql.user WHERE \
              {whose}), 'absent');\n"
         );
-        let plugin = identity.plugin.iter().map(|plugin| (Attribute::Plugin, plugin.as_str()));
-        let asked = plugin.chain(self.attributes.iter().map(|(attribute, value)| (*attribute, value.as_str())));
-        sql.extend(asked.map(|(attribute, value)| attribute.query(server, &whose, value)));
+        let told = Attribute::ALL.into_iter().filter(|attribute| match attribute {
+            Attribute::Plugin => identity.plugin.is_some(),
+            other => other.is_known(server),
+        });
+        sql.extend(told.map(|attribute| attribute.query(server, &whose)));
         let grants = quote(&format!("SHOW GRANTS FOR {named}"));
         self.given.login.looking(&sql, &format!("[ \"$said\" = absent ] || again {grants} | {GRANTS}"))
     }
