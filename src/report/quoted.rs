@@ -11,7 +11,7 @@ use crate::secret::{MASK, is_noted_file, mask};
 #[allow(clippy::unwrap_used)] // The pattern is a constant, which a test reads.
 static KEY: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r#"(?i)["']?[\w.-]*(?:pass|secret|token|credential|private|authori[sz]|cookie)[\w.-]*["']?(\s*:(?:\s+|$)|=)"#,
+        r#"(?i)["']?[\w.-]*(?:pass|secret|token|credential|private|authori[sz]|cookie|auth_string|hash_string)[\w.-]*["']?(\s*:(?:\s+|$)|=)"#,
     )
     .unwrap()
 });
@@ -97,6 +97,7 @@ mod tests {
 - name: it is shown
   get_url: {url: x, password: 'ge, heim', url_password: geheim, dest: /x}
 - uri: url=x password=\"ge heim\" dest=y
+  mysql_user: {name: x, plugin_auth_string: geheim, plugin_hash_string: '*geheim'}
 - uri:
     login_password: geheim
     API_TOKEN: |
@@ -119,11 +120,12 @@ mod tests {
             "   1 - name: it is shown\n",
             "get_url: {url: x, password: ********, url_password: ********, dest: /x}\n",
             "uri: url=x password=******** dest=y\n",
+            "mysql_user: {name: x, plugin_auth_string: ********, plugin_hash_string: ********}\n",
             "    dest: y # shown\n",
-            "  18 - debug: msg=shown\n",
+            "  19 - debug: msg=shown\n",
         ] {
             assert!(shown.contains(kept), "{kept}: {shown}");
         }
-        assert_eq!(lines(text, 8, 9), "   8 \n   9       ********\n");
+        assert_eq!(lines(text, 9, 10), "   9 \n  10       ********\n");
     }
 }

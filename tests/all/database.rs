@@ -4,13 +4,13 @@ use crate::mariadb::{Mariadb, PSA};
 use crate::program::{Printed, Program};
 
 /// A playbook on this machine with a database of its own.
-struct Fixture {
-    program: Program,
-    database: String,
+pub struct Fixture {
+    pub program: Program,
+    pub database: String,
 }
 
 impl Fixture {
-    fn new(tasks: &str) -> Fixture {
+    pub fn new(tasks: &str) -> Fixture {
         let server = Mariadb::get();
         let fixture = Fixture { program: Program::new(), database: server.database(PSA) };
         fixture.program.file("hosts", "new ansible_connection=local\n").file("pw", "vault password\n");
@@ -18,7 +18,7 @@ impl Fixture {
         fixture
     }
 
-    fn tasks(&self, tasks: &str) {
+    pub fn tasks(&self, tasks: &str) {
         let socket = Mariadb::get().socket();
         let play = format!(
             "- hosts: new\n  gather_facts: no\n  vars: {{s: {socket}, d: {}}}\n  tasks:\n{tasks}",
@@ -27,15 +27,15 @@ impl Fixture {
         self.program.file("play.yml", &play);
     }
 
-    fn play(&self, flags: &str) -> Printed {
+    pub fn play(&self, flags: &str) -> Printed {
         self.program.run(&format!("play -i hosts play.yml {flags}"))
     }
 
-    fn cutover(&self, words: &str) -> Printed {
+    pub fn cutover(&self, words: &str) -> Printed {
         self.program.run(words)
     }
 
-    fn query(&self, sql: &str) -> String {
+    pub fn query(&self, sql: &str) -> String {
         Mariadb::get().query(&format!("USE {};\n{sql}", self.database))
     }
 
@@ -294,8 +294,6 @@ fn a_query_that_writes_waits_for_the_run_and_one_that_reads_is_read_in_a_check()
     let run = fixture.play("").expect(2);
     assert!(run.stdout.contains("You have an error in your SQL syntax"), "{}", run.stdout);
     assert_eq!(fixture.dump(), before, "one half of a transaction was done");
-    let refused = Fixture::new("    - mysql_query: {query: SELECT 1, check_hostname: true}\n").play("").expect(1);
-    assert!(refused.stderr.contains("`check_hostname` of `mysql_query` is not supported"), "{}", refused.stderr);
 }
 
 #[test]
@@ -391,67 +389,63 @@ fn a_dump_is_whole_or_not_there_and_comes_back_by_an_import() {
 }
 
 #[test]
-fn a_user_gets_a_password_and_exactly_the_privileges_that_are_asked_for() {
+fn a_server_s_name_is_compared_with_its_certificate_where_that_is_asked_for() {
     let fixture = Fixture::new("");
-    let user = format!("u_{}", fixture.database);
     let task = |more: &str| {
         fixture.tasks(&format!(
-            "    - mysql_user: {{login_unix_socket: '{{{{ s }}}}', login_user: root, name: \"u_{{{{ d }}}}\", {more}}}\n"
+            "    - mysql_query: {{login_unix_socket: '{{{{ s }}}}', login_user: root, query: SELECT 1, check_hostname: {more}}}\n"
         ));
+        fixture.play("")
     };
-    let does = || {
-        let check = fixture.play("--check --diff").expect(0).stdout;
-        let run = fixture.play("").expect(0).stdout;
-        assert!(run.contains("changed=1 "), "{run}");
-        let again = fixture.play("").expect(0).stdout;
-        assert!(again.contains("changed=0 "), "{again}");
-        assert!(!check.contains("geheim") && !run.contains("geheim"), "{check}");
-        check
-    };
-    let may = || {
-        let mut lines: Vec<String> = fixture
-            .query(&format!("SET SESSION sql_mode = ''; SHOW GRANTS FOR '{user}'@'localhost'"))
-            .lines()
-            .map(str::to_string)
-            .collect();
-        lines.remove(0);
-        lines.concat()
-    };
-    let logs_in = |password: &str| {
-        let socket = Mariadb::get().socket();
-        let mut client = std::process::Command::new("mariadb");
-        client.args(["--no-defaults", "--socket", &socket, "--user", &user, &format!("--password={password}")]);
-        client.args(["-e", "SELECT 1"]).output().unwrap().status.success()
-    };
-    let d = fixture.database.clone();
-    task("password: geheim, priv: '{{ d }}.*:select,insert/{{ d }}.mail:UPDATE (redir_addr, mbox_quota),GRANT'");
-    let shown = does();
-    assert!(shown.contains(&format!("+SELECT on `{d}`.*")) && shown.contains("+password: hidden:"), "{shown}");
-    assert!(logs_in("geheim") && !logs_in("other"));
-    assert!(
-        may().contains(&format!("GRANT SELECT, INSERT ON `{d}`.* TO")) && may().contains("WITH GRANT OPTION"),
-        "{}",
-        may()
-    );
+    task("false").expect(0);
+    // The tests' server has no certificate.
+    let refused = task("true").expect(2);
+    assert!(refused.stdout.to_uppercase().contains("SSL"), "{}", refused.stdout);
+}
 
-    task("password: other, priv: '{{ d }}.*:ALL', append_privs: true");
-    does();
-    assert!(logs_in("other") && may().contains(&format!("GRANT ALL PRIVILEGES ON `{d}`.* TO")), "{}", may());
-    task("password: geheim, update_password: on_create, priv: '{{ d }}.*:DELETE'");
-    does();
-    assert!(logs_in("other"));
-    assert_eq!(may().matches("GRANT ").count(), 1, "{}", may());
-    assert!(may().contains(&format!("GRANT DELETE ON `{d}`.* TO")), "{}", may());
-    fixture.cutover("undo last").expect(0);
-    assert!(
-        may().contains(&format!("GRANT ALL PRIVILEGES ON `{d}`.* TO")) && may().contains("UPDATE (`redir_addr`"),
-        "{}",
-        may()
+#[test]
+fn a_database_is_kept_out_of_the_binary_log_and_its_file_has_the_letters_that_are_asked_for() {
+    let fixture = Fixture::new("");
+    let d = fixture.database.clone();
+    let login = "login_unix_socket: '{{ s }}', login_user: nobody, login_password: wrong, check_implicit_admin: true";
+    let task = |more: &str| {
+        fixture.tasks(&format!(
+            "    - mysql_db: {{{login}, {more}}}\n      register: it\n    - debug: {{var: it.executed_commands}}\n"
+        ));
+        fixture.play("")
+    };
+    let ran = task("name: '{{ d }}_quiet', sql_log_bin: false").expect(0);
+    assert!(ran.stdout.contains(&format!("CREATE DATABASE `{d}_quiet`")), "{}", ran.stdout);
+    task("name: '{{ d }}_told'").expect(0);
+    let server = Mariadb::get();
+    assert_eq!((server.logged(&format!("{d}_quiet")).len(), server.logged(&format!("{d}_told")).len()), (0, 1));
+    fixture.query("CREATE TABLE letters (t text); INSERT INTO letters VALUES ('grün')");
+    fixture.tasks(&format!(
+        "    - mysql_db: {{{login}, name: '{{{{ d }}}}', state: dump, target: letters.sql, chdir: {}, encoding: latin1, \
+         master_data: 2, dump_extra_args: '--skip-extended-insert letters', use_shell: true, unsafe_login_password: true}}\n",
+        fixture.program.path("").display()
+    ));
+    fixture.play("").expect(0);
+    let dumped = std::fs::read(fixture.program.path("letters.sql")).unwrap();
+    let has = |bytes: &[u8]| dumped.windows(bytes.len()).any(|window| window == bytes);
+    assert!(has(b"gr\xfcn") && has(b"-- CHANGE MASTER TO") && !has(b"`mail`"));
+    fixture.tasks(&format!(
+        "    - mysql_db: {{{login}, name: '{{{{ d }}}}_quiet', state: import, target: '{}', encoding: latin1, sql_log_bin: false}}\n",
+        fixture.program.path("letters.sql").display()
+    ));
+    fixture.play("").expect(0);
+    assert_eq!(fixture.query(&format!("SELECT t FROM {d}_quiet.letters")), "grün\n");
+    assert!(server.logged(&format!("{d}_quiet")).is_empty());
+}
+
+#[test]
+fn only_the_file_of_options_that_is_named_is_read_where_that_is_asked_for() {
+    let fixture = Fixture::new("");
+    fixture.program.file("own.cnf", "[client]\nuser=keeper\npassword=\"it's \\\"a\\\\b\\\" #1\"\n");
+    fixture.tasks(
+        "    - mysql_db: {login_unix_socket: '{{ s }}', config_file: ~/own.cnf, restrict_config_file: true, \
+         config_overrides_defaults: true, name: '{{ d }}_own'}\n",
     );
-    task("priv: '{{ d }}.*:ALL', subtract_privs: true");
-    does();
-    assert!(!may().contains("ALL PRIVILEGES"), "{}", may());
-    task("state: absent");
-    does();
-    assert!(!logs_in("other"));
+    fixture.play("").expect(0);
+    assert_eq!(fixture.query(&format!("SHOW DATABASES LIKE '{}_own'", fixture.database)).lines().count(), 1);
 }

@@ -14,6 +14,7 @@ mod broken;
 mod cli;
 mod crontab;
 mod database;
+mod database_users;
 mod dns;
 mod doors;
 mod elevation;

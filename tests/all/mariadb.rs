@@ -20,7 +20,7 @@ as=
 [ "$(id -u)" != 0 ] || as=--user=root
 mariadb-install-db --no-defaults $as --datadir="$1/data" --auth-root-authentication-method=normal --skip-test-db >install 2>&1
 PATH=$PATH:/usr/sbin mariadbd --no-defaults $as --datadir="$1/data" --tmpdir="$1" --socket="$1/socket" --pid-file="$1/pid" --skip-networking \
-    --innodb-buffer-pool-size=16M --innodb-flush-log-at-trx-commit=0 --innodb-fast-shutdown=2 >log 2>&1 &
+    --innodb-buffer-pool-size=16M --innodb-flush-log-at-trx-commit=0 --innodb-fast-shutdown=2 --log-bin=changes --server-id=1 >log 2>&1 &
 cat >/dev/null
 kill -KILL $!
 wait
@@ -51,7 +51,7 @@ impl Mariadb {
         for user in ["keeper", "admin"] {
             let password = r#"'it''s "a\\b" #1'"#;
             server.query(&format!(
-                "CREATE USER {user}@localhost IDENTIFIED BY {password}; GRANT ALL ON *.* TO {user}@localhost"
+                "CREATE USER {user}@localhost IDENTIFIED BY {password}; GRANT ALL ON *.* TO {user}@localhost WITH GRANT OPTION"
             ));
         }
         server
@@ -76,6 +76,12 @@ impl Mariadb {
         let output = client.wait_with_output().unwrap();
         assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The statements about something in the server's binary log.
+    pub fn logged(&self, what: &str) -> Vec<String> {
+        let events = self.query("SHOW BINLOG EVENTS");
+        events.lines().filter(|line| line.contains(what)).map(str::to_string).collect()
     }
 
     /// Makes a database of one test's own from SQL for it; returns its name.

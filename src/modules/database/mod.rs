@@ -18,7 +18,7 @@ pub mod rows;
 pub mod schema;
 
 pub use literal::Cell;
-pub use login::{LOGIN, Login};
+pub use login::{IMPLICIT, LOGIN, Login};
 pub use mysql_query::may_write;
 
 pub const MODULES: &[&Entry] = &[

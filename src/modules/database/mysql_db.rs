@@ -14,12 +14,12 @@ use crate::transport::command::quote;
 use super::literal;
 use super::login::Format;
 use super::schema;
-use super::{LOGIN, Login};
+use super::{IMPLICIT, LOGIN, Login};
 
 pub const ENTRY: Entry = Entry {
     name: "mysql_db",
     summary: "Makes sure that a database of MySQL or MariaDB is there, or is not; writes it to a file, or reads it from one",
-    arguments: &[ARGUMENTS, LOGIN],
+    arguments: &[ARGUMENTS, IMPLICIT, LOGIN],
     free_form: None,
     example: "\
 - name: A database for webmail
@@ -47,7 +47,7 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new(
         "encoding",
         Kind::Text,
-        "The letters of a new database, such as `utf8mb4`. The default is the server's.",
+        "The letters of a new database, or those in the file of a dump or import, such as `utf8mb4`. The default is the server's.",
     ),
     Argument::new("collation", Kind::Text, "How a new database sorts them. The default is the encoding's."),
     Argument::new(
@@ -71,9 +71,28 @@ const ARGUMENTS: &[Argument] = &[
         Kind::Int,
         "What a dump says of the binary log: 1 as a command, 2 as a remark. The default is 0.",
     ),
-    Argument::new("sql_log_bin", Kind::Bool, "")
-        .refused("give `SET sql_log_bin = 0` and the statements to `mysql_query`"),
+    Argument::new(
+        "chdir",
+        Kind::Path,
+        "Where the client runs: paths in an imported file start there, and `target` too.",
+    ),
+    Argument::new(
+        "restrict_config_file",
+        Kind::Bool,
+        "Of the client's files only `config_file` is read, and not those of the host.",
+    ),
+    Argument::new(
+        "config_overrides_defaults",
+        Kind::Bool,
+        "The client's files say which server it is, unless `login_host` and `login_port` do: it always is so here.",
+    ),
     Argument::new("pipefail", Kind::Bool, "A failing dump fails the task whatever compresses it: it always does here."),
+    Argument::new("use_shell", Kind::Bool, "A shell unpacks what is imported: it always does here."),
+    Argument::new(
+        "unsafe_login_password",
+        Kind::Bool,
+        "A password goes to the client as it is: it always does here, and is in no command line.",
+    ),
 ];
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -114,7 +133,10 @@ struct MysqlDb {
 }
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
-    let given: MysqlDb = arguments.read()?;
+    let mut given: MysqlDb = arguments.read()?;
+    for word in [&mut given.encoding, &mut given.collation] {
+        word.take_if(|word| word.is_empty());
+    }
     let is_file = matches!(given.state, State::Dump | State::Import);
     if is_file && given.target.is_none() {
         return Err(Diagnostic::new(
@@ -147,28 +169,31 @@ impl Module for MysqlDb {
             let changes = vec![Change::Run { command }];
             return Ok(Planned { changes, result: Outcome::Applied(result), warnings: Vec::new() });
         }
-        let mut changes = Vec::new();
+        let (mut changes, mut executed) = (Vec::new(), Vec::new());
         for name in &self.name {
             let (what, look) = (format!("database {name}"), look(name));
             let probe = self.sql(&look);
             let before = host.state(&what, &probe).await?;
             // A client that is missing or not let in says nothing.
             let before = if before.is_empty() { self.answer(host, &look).await? } else { before };
-            let drop = format!("DROP DATABASE {};\n", literal::name(name));
-            let (after, by) = match (self.state, before.as_str()) {
+            let drop = format!("DROP DATABASE {}", literal::name(name));
+            let (after, statement) = match (self.state, before.as_str()) {
                 (State::Absent, "absent") => continue,
-                (State::Absent, _) => ("absent".to_string(), self.sql(&drop)),
-                (_, "absent") => (self.made(host).await?, self.sql(&self.create(name))),
+                (State::Absent, _) => ("absent".to_string(), drop.clone()),
+                (_, "absent") => (self.made(host).await?, self.create(name)),
                 _ => continue,
             };
+            let by = |statement: &str| self.login.changing(&format!("{statement};\n"));
             // The number of tables is part of the state: one that has been filled is not taken back.
             let back = match self.state {
                 State::Absent => Back::None,
-                _ => Back::By(vec![self.sql(&drop)]),
+                _ => Back::By(vec![by(&drop)]),
             };
-            let change = Change::state(what, probe, (before, after), vec![by]);
+            let change = Change::state(what, probe, (before, after), vec![by(&statement)]);
             changes.extend(change.map(|change| change.taken_back(back)));
+            executed.push(statement);
         }
+        result.insert("executed_commands".into(), json!(executed));
         Ok(Planned::new(changes, result))
     }
 }
@@ -216,7 +241,12 @@ impl MysqlDb {
     fn create(&self, name: &str) -> String {
         let encoding = self.encoding.iter().map(|name| format!(" CHARACTER SET {name}")).collect::<String>();
         let collation = self.collation.iter().map(|name| format!(" COLLATE {name}")).collect::<String>();
-        format!("CREATE DATABASE {}{encoding}{collation};\n", literal::name(name))
+        format!("CREATE DATABASE {}{encoding}{collation}", literal::name(name))
+    }
+
+    /// The letters of the file.
+    fn letters(&self) -> Option<String> {
+        self.encoding.as_ref().map(|name| format!("--default-character-set={name}"))
     }
 
     fn dump(&self) -> Command {
@@ -228,21 +258,24 @@ impl MysqlDb {
             (self.skip_lock_tables, "--skip-lock-tables"),
         ];
         words.extend(flags.into_iter().filter(|(wanted, _)| *wanted).map(|(_, flag)| flag.to_string()));
-        words.extend((self.master_data > 0).then(|| format!("--master-data={}", self.master_data)));
+        words.extend(self.letters());
+        words.extend((self.master_data > 0).then(|| format!("$(positioned)={}", self.master_data)));
         words.extend(self.ignore_tables.iter().map(|table| quote(&format!("--ignore-table={table}"))));
-        words.push(self.dump_extra_args.clone());
         if self.is_all() {
             words.push("--all-databases".into());
         } else {
             words.extend((self.name.len() > 1).then(|| "--databases".to_string()));
             words.extend(self.name.iter().map(|name| quote(name)));
         }
+        // Tables may be among them, which stand behind their database.
+        words.push(self.dump_extra_args.clone());
         self.login.dump(&words.join(" "), self.file())
     }
 
     fn import(&self) -> Command {
         let mut words = Vec::new();
         words.extend(self.force.then(|| "--force".to_string()));
+        words.extend(self.letters());
         if !self.is_all() {
             words.extend(self.name.first().map(|name| quote(&format!("--database={name}"))));
         }

@@ -71,6 +71,9 @@ struct MysqlQuery {
 
 fn build(arguments: &Arguments) -> Result<Box<dyn Module>, Diagnostic> {
     let fields: Fields = arguments.read()?;
+    if !fields.positional_args.is_empty() && !fields.named_args.is_empty() {
+        return Err(Diagnostic::new("parameters are mutually exclusive: positional_args|named_args"));
+    }
     let queries = match &fields.query {
         Value::String(query) => vec![query.clone()],
         Value::Array(queries) => queries.iter().filter_map(|query| query.as_str().map(str::to_string)).collect(),

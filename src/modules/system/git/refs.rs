@@ -8,6 +8,15 @@ pub struct Target {
     /// The branch that it is the end of. `None`: a tag or a commit, with no branch.
     pub branch: Option<String>,
     pub commit: String,
+    /// The annotated tag that stands for it, if the version names one.
+    pub tag: Option<String>,
+}
+
+impl Target {
+    /// Returns the object that has the signature.
+    pub fn signed(&self) -> &str {
+        self.tag.as_deref().unwrap_or(&self.commit)
+    }
 }
 
 /// The names of a repository with their commits.
@@ -35,16 +44,19 @@ impl Refs {
         let found = |name: &str| self.commits.get(name).cloned();
         let branch = |name: &str| {
             let commit = found(&format!("refs/heads/{name}"))?;
-            Some(Target { branch: Some(name.into()), commit })
+            Some(Target { branch: Some(name.into()), commit, tag: None })
         };
-        let loose = |commit: String| Target { branch: None, commit };
+        let loose = |commit: String| Target { branch: None, commit, tag: None };
         if version == "HEAD" {
             return self.head.as_deref().and_then(branch).or_else(|| found("HEAD").map(loose));
         }
-        let tag = || found(&format!("refs/tags/{version}^{{}}")).or_else(|| found(&format!("refs/tags/{version}")));
+        let named = |name: &str| match (found(&format!("{name}^{{}}")), found(name)) {
+            (Some(commit), tag) => Some(Target { branch: None, commit, tag }),
+            (None, commit) => commit.map(loose),
+        };
         branch(version)
-            .or_else(|| tag().map(loose))
-            .or_else(|| found(&format!("{version}^{{}}")).or_else(|| found(version)).map(loose))
+            .or_else(|| named(&format!("refs/tags/{version}")))
+            .or_else(|| named(version))
             .or_else(|| is_hash(version).then(|| loose(version.to_lowercase())))
     }
 }
@@ -64,10 +76,13 @@ mod tests {
             "ref: refs/heads/main\tHEAD\na1\tHEAD\na1\trefs/heads/main\nb2\trefs/heads/both\nc3\trefs/tags/both\n\
              d4\trefs/tags/v1\ne5\trefs/tags/v1^{}\nf6\trefs/pull/1/head\n",
         );
-        let on = |branch: &str, commit: &str| Some(Target { branch: Some(branch.into()), commit: commit.into() });
-        let loose = |commit: &str| Some(Target { branch: None, commit: commit.into() });
+        let on =
+            |branch: &str, commit: &str| Some(Target { branch: Some(branch.into()), commit: commit.into(), tag: None });
+        let loose = |commit: &str| Some(Target { branch: None, commit: commit.into(), tag: None });
+        let tagged =
+            |tag: &str, commit: &str| Some(Target { branch: None, commit: commit.into(), tag: Some(tag.into()) });
         assert_eq!([refs.target("HEAD"), refs.target("both")], [on("main", "a1"), on("both", "b2")]);
-        assert_eq!([refs.target("v1"), refs.target("refs/pull/1/head")], [loose("e5"), loose("f6")]);
+        assert_eq!([refs.target("v1"), refs.target("refs/pull/1/head")], [tagged("d4", "e5"), loose("f6")]);
         assert_eq!(refs.target(&"AB".repeat(20)), loose(&"ab".repeat(20)));
         assert_eq!([refs.target("none"), refs.target("abc123")], [None, None]);
     }
