@@ -21,6 +21,7 @@ use crate::etc::{Etc, is_left};
 use crate::git::commit;
 use crate::mariadb::{Mariadb, PSA, PSA_OLD};
 use crate::named::{Named, zone};
+use crate::pip::{environment, wheel};
 use crate::program::{Printed, Program};
 use crate::sshd::run;
 use crate::userland::host::Host;
@@ -178,6 +179,11 @@ const ROWS: &[Row] = &[
         module: "qmail_daemon",
         replaced: &[("    ports:", "    directory: NEW\n    qmail_send: 'true'\n    ports:")],
         why: "the default directory is the machine's own",
+    },
+    Row {
+        module: "pip",
+        replaced: &[("    name:", "    extra_args: --no-index --find-links OLD/wheels\n    name:")],
+        why: "no index is asked, and the environment is one that is quickly made",
     },
     Row {
         module: "port_forward",
@@ -472,6 +478,10 @@ impl<'a> Fixture<'a> {
             std::fs::create_dir(&repository).unwrap();
             commit(&repository, "conf", "level=1\n");
         }
+        if self.entry.name == "pip" {
+            wheel(&self.program.path("old/var/qmail/wheels"), ("tiny", "1.0"), "");
+            environment(&new.join("survey"));
+        }
         if self.entry.name == "unarchive" {
             self.program.file("tools/conf", "level=1\n").file("tools/bin/survey", "#!/bin/sh\n");
             let packed = self.program.path("tools.tar.gz");
@@ -572,7 +582,8 @@ impl<'a> Fixture<'a> {
         let path = std::env::var("PATH").unwrap();
         let path = format!("{}:{path}", self.program.path("bin").display());
         let mut command = self.program.command();
-        command.env("PATH", path).args(words);
+        // pip asks any `rustc` for its version, and rustup would write to a home for that.
+        command.env("PATH", path).env("RUSTUP_HOME", "/none/rustup").args(words);
         if let Some(etc) = &self.etc {
             command = etc.around(&command);
         }
@@ -715,8 +726,11 @@ fn what_a_run_of_a_module_has_changed_is_taken_back_or_named() {
             let again = fixture.cutover("undo last --anyway").expect(0);
             let found = fixture.tree();
             let (found, after) = (timeless(&found), timeless(&after));
-            // git keeps times of its own in there.
-            let paths = found.keys().chain(after.keys()).filter(|path| !path.to_string_lossy().contains("/.git/"));
+            // git and Python keep times of their own in there.
+            let has_times = |path: &&&PathBuf| {
+                ["/.git/", "/__pycache__/"].iter().any(|directory| path.to_string_lossy().contains(directory))
+            };
+            let paths = found.keys().chain(after.keys()).filter(|path| !has_times(path));
             let differing: Vec<_> = paths.filter(|path| found.get(*path) != after.get(*path)).collect();
             let named = again.stderr.contains("not taken back: ");
             assert_eq!(

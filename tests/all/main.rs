@@ -49,6 +49,7 @@ mod packages;
 mod packed;
 mod page;
 mod paths;
+mod pip;
 mod plan;
 mod play_becoming;
 mod play_over_ssh;

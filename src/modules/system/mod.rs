@@ -16,6 +16,7 @@ mod mount;
 pub mod network;
 mod packages;
 mod ping;
+mod pip;
 mod port_forward;
 mod port_services;
 mod reboot;
@@ -67,6 +68,7 @@ pub const MODULES: &[&Entry] = &[
     &packages::PACKAGE,
     &packages::PACKAGE_FACTS,
     &ping::PING,
+    &pip::PIP,
     &packages::PKGNG,
     &port_forward::PORT_FORWARD,
     &shell::RAW,

@@ -60,6 +60,7 @@ const NO_SHADOW: Refused = &[
     ("tcp_rules", "`new` has no `tcprules`"),
     ("package", NO_APT),
     ("package_facts", NO_APT),
+    ("pip", "/bin/python: not found"),
     ("plesk_accounts", NO_CLIENT),
     ("plesk_facts", NO_CLIENT),
     ("user", "`new` has no `groupadd`"),
