@@ -23,6 +23,7 @@ use crate::mariadb::{Mariadb, PSA, PSA_OLD};
 use crate::named::{Named, zone};
 use crate::pip::{environment, wheel};
 use crate::program::{Printed, Program};
+use crate::rpms::ARCHIVE_KEY;
 use crate::sshd::run;
 use crate::userland::host::Host;
 use crate::web::Web;
@@ -316,7 +317,7 @@ const ACCOUNTS: &[&str] = &["group", "user"];
 const SYSTEM: &[&str] = &["at", "hostname", "iptables", "sysctl", "sysvinit", "timezone"];
 
 /// Modules that change packages: on this machine, with an apt of their own.
-const PACKAGES: &[&str] = &["apt", "debconf", "dnf", "dpkg_selections", "package", "package_facts"];
+const PACKAGES: &[&str] = &["apt", "debconf", "dnf", "dpkg_selections", "package", "package_facts", "rpm_key"];
 
 /// Stands for the programs of at, with one job at most.
 const AT: &str = "case ${0##*/} in
@@ -478,6 +479,9 @@ impl<'a> Fixture<'a> {
             std::fs::create_dir(&repository).unwrap();
             commit(&repository, "conf", "level=1\n");
         }
+        if self.entry.name == "rpm_key" {
+            self.program.file("new/var/qmail/archive.asc", ARCHIVE_KEY);
+        }
         if self.entry.name == "pip" {
             wheel(&self.program.path("old/var/qmail/wheels"), ("tiny", "1.0"), "");
             environment(&new.join("survey"));
@@ -616,6 +620,7 @@ impl<'a> Fixture<'a> {
             let asked = match self.entry.name {
                 "debconf" => "debconf-show postfix",
                 "dpkg_selections" => "dpkg --get-selections",
+                "rpm_key" => "rpm -q gpg-pubkey || :",
                 _ => ":",
             };
             all.insert("what dpkg keeps".into(), (0, 0, 0, 0, archive.sh(asked).into_bytes()));

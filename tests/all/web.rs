@@ -104,6 +104,7 @@ fn answer(asked: &Asked) -> (&'static str, String, Vec<u8>) {
             });
             ("201 Created", head, text.to_string().into_bytes())
         }
+        "/archive.asc" => ("200 OK", String::new(), crate::rpms::ARCHIVE_KEY.into()),
         "/lines" => ("200 OK", String::new(), b"one\ntwo\n".to_vec()),
         _ => ("404 Not Here", String::new(), b"nothing\n".to_vec()),
     }

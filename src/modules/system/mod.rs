@@ -73,6 +73,7 @@ pub const MODULES: &[&Entry] = &[
     &port_forward::PORT_FORWARD,
     &shell::RAW,
     &reboot::REBOOT,
+    &packages::RPM_KEY,
     &script::SCRIPT,
     &service::SERVICE,
     &service_facts::SERVICE_FACTS,
