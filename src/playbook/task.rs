@@ -52,7 +52,7 @@ const INCLUDE_KEYWORDS: &[&str] = &[
 ];
 
 /// Modules of Ansible that are not here.
-const OTHER_MODULES: &[&str] = &["expect", "mount_facts", "subversion", "zypper"];
+const OTHER_MODULES: &[&str] = &["expect", "mount_facts", "zypper"];
 
 impl Reader<'_> {
     pub fn is_action(&self, name: &str) -> bool {

@@ -25,6 +25,7 @@ use crate::pip::{environment, wheel};
 use crate::program::{Printed, Program};
 use crate::rpms::ARCHIVE_KEY;
 use crate::sshd::run;
+use crate::subversion::commit_to;
 use crate::userland::host::Host;
 use crate::web::Web;
 
@@ -246,6 +247,7 @@ const ROWS: &[Row] = &[
         replaced: &[("    name:", "    reposdir: NEW\n    name:")],
         why: "the directory of yum is the machine's own",
     },
+    Row { module: "subversion", replaced: &[("/srv/svn/", "OLD/")], why: "the repository is the test's own" },
     Row { module: "git", replaced: &[("/srv/git/", "OLD/")], why: "the repository is the test's own" },
     Row { module: "get_url", replaced: &[("127.0.0.1/", "127.0.0.1:WEB/")], why: "port 80 is the machine's own" },
     Row { module: "uri", replaced: &[("127.0.0.1/", "127.0.0.1:WEB/")], why: "port 80 is the machine's own" },
@@ -478,6 +480,9 @@ impl<'a> Fixture<'a> {
             let repository = self.program.path("old/var/qmail/tools.git");
             std::fs::create_dir(&repository).unwrap();
             commit(&repository, "conf", "level=1\n");
+        }
+        if self.entry.name == "subversion" {
+            commit_to(&self.program.path("old/var/qmail/tools"), "conf", "level=1\n");
         }
         if self.entry.name == "rpm_key" {
             self.program.file("new/var/qmail/archive.asc", ARCHIVE_KEY);
@@ -731,9 +736,9 @@ fn what_a_run_of_a_module_has_changed_is_taken_back_or_named() {
             let again = fixture.cutover("undo last --anyway").expect(0);
             let found = fixture.tree();
             let (found, after) = (timeless(&found), timeless(&after));
-            // git and Python keep times of their own in there.
+            // git, Subversion and Python keep times of their own in there.
             let has_times = |path: &&&PathBuf| {
-                ["/.git/", "/__pycache__/"].iter().any(|directory| path.to_string_lossy().contains(directory))
+                ["/.git/", "/.svn/", "/__pycache__/"].iter().any(|directory| path.to_string_lossy().contains(directory))
             };
             let paths = found.keys().chain(after.keys()).filter(|path| !has_times(path));
             let differing: Vec<_> = paths.filter(|path| found.get(*path) != after.get(*path)).collect();

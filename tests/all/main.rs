@@ -73,6 +73,7 @@ mod signatures;
 mod ssh;
 mod sshd;
 mod stuck;
+mod subversion;
 mod synchronize;
 mod system;
 mod templated;

@@ -26,6 +26,7 @@ mod service;
 mod service_facts;
 mod setup;
 mod shell;
+mod subversion;
 mod sysctl;
 mod systemd;
 mod sysvinit;
@@ -79,6 +80,7 @@ pub const MODULES: &[&Entry] = &[
     &service_facts::SERVICE_FACTS,
     &setup::SETUP,
     &shell::SHELL,
+    &subversion::SUBVERSION,
     &sysctl::SYSCTL,
     &systemd::SYSTEMD,
     &sysvinit::SYSVINIT,
