@@ -106,6 +106,7 @@ const LOOKING: &[&str] = &[
     "gather_facts",
     "mail_logins",
     "mail_probe",
+    "mount_facts",
     "ping",
     "plesk_facts",
     "qmail_activity",

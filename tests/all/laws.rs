@@ -264,6 +264,7 @@ const READING: &[&str] = &[
     "mail_addresses",
     "mail_logins",
     "mail_probe",
+    "mount_facts",
     "mysql_query",
     "package_facts",
     "ping",

@@ -13,6 +13,7 @@ mod hostname;
 mod iptables;
 mod known_hosts;
 mod mount;
+mod mount_facts;
 pub mod network;
 mod packages;
 mod ping;
@@ -66,6 +67,7 @@ pub const MODULES: &[&Entry] = &[
     &iptables::IPTABLES,
     &known_hosts::KNOWN_HOSTS,
     &mount::MOUNT,
+    &mount_facts::MOUNT_FACTS,
     &packages::PACKAGE,
     &packages::PACKAGE_FACTS,
     &ping::PING,
