@@ -52,7 +52,7 @@ const INCLUDE_KEYWORDS: &[&str] = &[
 ];
 
 /// Modules of Ansible that are not here.
-const OTHER_MODULES: &[&str] = &["expect", "mount_facts", "pip", "rpm_key", "subversion", "zypper"];
+const OTHER_MODULES: &[&str] = &["expect", "zypper"];
 
 impl Reader<'_> {
     pub fn is_action(&self, name: &str) -> bool {

@@ -18,7 +18,7 @@ impl Doing<'_> {
         let identity = machine.transport.identity();
         let (home, here) = (&identity.home, &identity.base);
         // A checkout and a database are states, and more than they say is below them.
-        let is_more = |what: &str| ["git /", "database "].iter().any(|start| what.starts_with(start));
+        let is_more = |what: &str| ["git /", "subversion /", "database "].iter().any(|start| what.starts_with(start));
         let more = |change: &Change| matches!(change, Change::State(state) if is_more(state.what()));
         let commands = changes.iter().any(|change| matches!(change, Change::Run { .. }) || more(change));
         let named = if commands { touched(&self.task.action, given, (home, here)) } else { Vec::new() };
@@ -106,6 +106,7 @@ const LOOKING: &[&str] = &[
     "gather_facts",
     "mail_logins",
     "mail_probe",
+    "mount_facts",
     "ping",
     "plesk_facts",
     "qmail_activity",

@@ -150,7 +150,7 @@ fn a_role_that_may_not_run_twice_is_left_out_where_it_has_run_in_any_way() {
 fn a_module_that_is_not_here_is_told_before_the_run_and_fails_only_where_a_run_comes_to_it() {
     let program = Program::new();
     program.file("library/of_python.py", "from ansible.module_utils.basic import AnsibleModule\n");
-    program.file("other.yml", "- of_python:\n- pip: {name: x}\n");
+    program.file("other.yml", "- of_python:\n- expect: {command: x}\n");
     let text = "- hosts: a
   gather_facts: no
   tasks:
@@ -162,7 +162,7 @@ fn a_module_that_is_not_here_is_told_before_the_run_and_fails_only_where_a_run_c
     - name: answers
       debug: {msg: heard}
     - name: installs
-      pip: {name: y}
+      expect: {command: y}
 ";
     let run = |whom: &str, elsewhere: &str| {
         program.file("hosts", "a ansible_connection=local\n").file("play.yml", &text.replace("WHOM", whom));
@@ -172,8 +172,8 @@ fn a_module_that_is_not_here_is_told_before_the_run_and_fails_only_where_a_run_c
     assert!(printed.stdout.contains("heard"), "{}", printed.stdout);
     for told in [
         "other.yml:1:3: the module `of_python` needs Ansible's own library of Python, which is not here: the task fails where the run comes to it",
-        "other.yml:2:3: unknown module or keyword `pip`: the task fails where the run comes to it",
-        "play.yml:12:7: unknown module or keyword `pip`: the task fails where the run comes to it",
+        "other.yml:2:3: unknown module or keyword `expect`: the task fails where the run comes to it",
+        "play.yml:12:7: unknown module or keyword `expect`: the task fails where the run comes to it",
     ] {
         assert_eq!(printed.stdout.matches(told).count(), 1, "{told}\n{}", printed.stdout);
     }
@@ -193,7 +193,7 @@ fn a_module_that_is_not_here_is_told_before_the_run_and_fails_only_where_a_run_c
     // What a handler must follow is not changed where that handler cannot run.
     std::fs::remove_file(program.path("made")).unwrap();
     let printed = run("installs", "false");
-    assert!(printed.status != 0 && printed.stdout.contains("unknown module or keyword `pip`"), "{}", printed.stdout);
+    assert!(printed.status != 0 && printed.stdout.contains("unknown module or keyword `expect`"), "{}", printed.stdout);
     assert!(!program.path("made").exists());
     let found = program.run("lint -i hosts play.yml").stdout;
     assert_eq!(found.matches("absent-module").count(), 3, "{found}");

@@ -21,8 +21,11 @@ use crate::etc::{Etc, is_left};
 use crate::git::commit;
 use crate::mariadb::{Mariadb, PSA, PSA_OLD};
 use crate::named::{Named, zone};
+use crate::pip::{environment, wheel};
 use crate::program::{Printed, Program};
+use crate::rpms::ARCHIVE_KEY;
 use crate::sshd::run;
+use crate::subversion::commit_to;
 use crate::userland::host::Host;
 use crate::web::Web;
 
@@ -180,6 +183,11 @@ const ROWS: &[Row] = &[
         why: "the default directory is the machine's own",
     },
     Row {
+        module: "pip",
+        replaced: &[("    name:", "    extra_args: --no-index --find-links OLD/wheels\n    name:")],
+        why: "no index is asked, and the environment is one that is quickly made",
+    },
+    Row {
         module: "port_forward",
         replaced: &[("    to:", "    directory: NEW\n    pidfile: NEW/xinetd.pid\n    to:")],
         why: "the default directory is the machine's own, and so is its xinetd",
@@ -239,6 +247,7 @@ const ROWS: &[Row] = &[
         replaced: &[("    name:", "    reposdir: NEW\n    name:")],
         why: "the directory of yum is the machine's own",
     },
+    Row { module: "subversion", replaced: &[("/srv/svn/", "OLD/")], why: "the repository is the test's own" },
     Row { module: "git", replaced: &[("/srv/git/", "OLD/")], why: "the repository is the test's own" },
     Row { module: "get_url", replaced: &[("127.0.0.1/", "127.0.0.1:WEB/")], why: "port 80 is the machine's own" },
     Row { module: "uri", replaced: &[("127.0.0.1/", "127.0.0.1:WEB/")], why: "port 80 is the machine's own" },
@@ -255,6 +264,7 @@ const READING: &[&str] = &[
     "mail_addresses",
     "mail_logins",
     "mail_probe",
+    "mount_facts",
     "mysql_query",
     "package_facts",
     "ping",
@@ -310,7 +320,7 @@ const ACCOUNTS: &[&str] = &["group", "user"];
 const SYSTEM: &[&str] = &["at", "hostname", "iptables", "sysctl", "sysvinit", "timezone"];
 
 /// Modules that change packages: on this machine, with an apt of their own.
-const PACKAGES: &[&str] = &["apt", "debconf", "dnf", "dpkg_selections", "package", "package_facts"];
+const PACKAGES: &[&str] = &["apt", "debconf", "dnf", "dpkg_selections", "package", "package_facts", "rpm_key"];
 
 /// Stands for the programs of at, with one job at most.
 const AT: &str = "case ${0##*/} in
@@ -472,6 +482,16 @@ impl<'a> Fixture<'a> {
             std::fs::create_dir(&repository).unwrap();
             commit(&repository, "conf", "level=1\n");
         }
+        if self.entry.name == "subversion" {
+            commit_to(&self.program.path("old/var/qmail/tools"), "conf", "level=1\n");
+        }
+        if self.entry.name == "rpm_key" {
+            self.program.file("new/var/qmail/archive.asc", ARCHIVE_KEY);
+        }
+        if self.entry.name == "pip" {
+            wheel(&self.program.path("old/var/qmail/wheels"), ("tiny", "1.0"), "");
+            environment(&new.join("survey"));
+        }
         if self.entry.name == "unarchive" {
             self.program.file("tools/conf", "level=1\n").file("tools/bin/survey", "#!/bin/sh\n");
             let packed = self.program.path("tools.tar.gz");
@@ -572,7 +592,8 @@ impl<'a> Fixture<'a> {
         let path = std::env::var("PATH").unwrap();
         let path = format!("{}:{path}", self.program.path("bin").display());
         let mut command = self.program.command();
-        command.env("PATH", path).args(words);
+        // pip asks any `rustc` for its version, and rustup would write to a home for that.
+        command.env("PATH", path).env("RUSTUP_HOME", "/none/rustup").args(words);
         if let Some(etc) = &self.etc {
             command = etc.around(&command);
         }
@@ -605,6 +626,7 @@ impl<'a> Fixture<'a> {
             let asked = match self.entry.name {
                 "debconf" => "debconf-show postfix",
                 "dpkg_selections" => "dpkg --get-selections",
+                "rpm_key" => "rpm -q gpg-pubkey || :",
                 _ => ":",
             };
             all.insert("what dpkg keeps".into(), (0, 0, 0, 0, archive.sh(asked).into_bytes()));
@@ -715,8 +737,11 @@ fn what_a_run_of_a_module_has_changed_is_taken_back_or_named() {
             let again = fixture.cutover("undo last --anyway").expect(0);
             let found = fixture.tree();
             let (found, after) = (timeless(&found), timeless(&after));
-            // git keeps times of its own in there.
-            let paths = found.keys().chain(after.keys()).filter(|path| !path.to_string_lossy().contains("/.git/"));
+            // git, Subversion and Python keep times of their own in there.
+            let has_times = |path: &&&PathBuf| {
+                ["/.git/", "/.svn/", "/__pycache__/"].iter().any(|directory| path.to_string_lossy().contains(directory))
+            };
+            let paths = found.keys().chain(after.keys()).filter(|path| !has_times(path));
             let differing: Vec<_> = paths.filter(|path| found.get(*path) != after.get(*path)).collect();
             let named = again.stderr.contains("not taken back: ");
             assert_eq!(

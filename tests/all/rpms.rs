@@ -2,6 +2,11 @@
 
 use crate::archive::Archive;
 use crate::packages::Machine;
+use crate::web::Web;
+
+/// A key of an archive, and its fingerprint.
+pub const ARCHIVE_KEY: &str = include_str!("../../src/modules/system/packages/archive_key.txt");
+const FINGERPRINT: &str = "069A72BAA9227AEB8DFDA39FB9461B71583FB986";
 
 /// This machine with an rpm and a dnf of its own.
 fn machine(tasks: &str) -> Machine {
@@ -156,4 +161,56 @@ fn packages_are_downloaded_alone_and_come_from_files_and_into_other_roots() {
     machine.tasks(&format!("dnf: {{name: xinetd, installroot: {root}, releasever: '1'}}"));
     machine.done();
     assert!(std::path::Path::new(&root).join("opt/xinetd/version").exists() && machine.archive().rpms().is_empty());
+}
+
+#[test]
+fn a_key_is_trusted_once_from_a_file_or_the_web_and_gone_by_its_name() {
+    let machine = machine("rpm_key: {key: '{{ playbook_dir }}/archive.asc'}");
+    machine.program.file("archive.asc", ARCHIVE_KEY);
+    let keys = || machine.archive().sh("rpm -q gpg-pubkey || :").trim().to_string();
+    let none = keys();
+    let run = machine.done();
+    assert!(
+        run.diffs().contains(&format!("--- rpm key {FINGERPRINT}\n+++ rpm key {FINGERPRINT}\n-absent\n+trusted\n"))
+    );
+    assert!(keys().starts_with("gpg-pubkey-583fb986-"), "{}", keys());
+    machine.cutover("undo last").expect(0);
+    assert_eq!(keys(), none);
+    machine.play("").expect(0);
+    let there = keys();
+    for id in ["583FB986", "0x583fb986", "b9461b71583fb986", FINGERPRINT] {
+        machine.tasks(&format!("rpm_key: {{key: '{id}'}}"));
+        assert!(machine.play("").expect(0).stdout.contains(" changed=0 "), "{id}");
+        machine.tasks(&format!("rpm_key: {{key: '{id}', state: absent}}"));
+        machine.done();
+        assert_eq!(keys(), none, "{id}");
+        machine.cutover("undo last").expect(0);
+        assert_eq!(keys(), there, "{id}");
+    }
+    machine.tasks("rpm_key: {key: '{{ playbook_dir }}/archive.asc', state: absent}");
+    machine.done();
+    let web = Web::start();
+    let url = format!("http://127.0.0.1:{}", web.port);
+    let fingerprint = "[069A 72BA A922 7AEB 8DFD  A39F B946 1B71 583F B986]";
+    machine.tasks(&format!("rpm_key: {{key: '{url}/archive.asc', fingerprint: {fingerprint}}}"));
+    machine.done();
+    assert_eq!(keys(), there);
+    machine.tasks(
+        "rpm_key: {key: '{{ playbook_dir }}/archive.asc', state: absent}\nrpm_key: {key: '583FB986', state: absent}",
+    );
+    machine.done();
+    for (task, words) in [
+        ("rpm_key: {key: '583FB986'}".to_string(), "When importing a key, a valid file must be given"),
+        ("rpm_key: {key: /none}".into(), "Not a valid key /none"),
+        ("rpm_key: {key: /etc/passwd}".into(), "`/etc/passwd` holds no key"),
+        (format!("rpm_key: {{key: '{url}/none'}}"), "/none`: HTTP Error 404: Not Here"),
+        (format!("rpm_key: {{key: '{url}/plain'}}"), "Not a public key: "),
+        (
+            "rpm_key: {key: '{{ playbook_dir }}/archive.asc', fingerprint: 00 11}".into(),
+            "The specified fingerprint, '{'0011'}', does not match any key fingerprints in",
+        ),
+    ] {
+        says(&machine, &task, words);
+    }
+    assert_eq!(keys(), none);
 }

@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use crate::program::{Printed, Program, done};
+use crate::rpms::ARCHIVE_KEY;
 
 /// A request as it came: its first line, its header and its body.
 #[derive(Clone, Debug, Default)]
@@ -104,8 +105,8 @@ fn answer(asked: &Asked) -> (&'static str, String, Vec<u8>) {
             });
             ("201 Created", head, text.to_string().into_bytes())
         }
-        "/key" => ("200 OK", String::new(), unindented(KEY)),
-        path if path.starts_with("/pks/lookup?") => ("200 OK", String::new(), unindented(KEY)),
+        "/key" | "/archive.asc" => ("200 OK", String::new(), unindented(ARCHIVE_KEY)),
+        path if path.starts_with("/pks/lookup?") => ("200 OK", String::new(), unindented(ARCHIVE_KEY)),
         "/ssh" => ("200 OK", String::new(), b"ssh-ed25519 AAAA ann\n# old\nssh-rsa BBBB bob\n".to_vec()),
         "/lines" => ("200 OK", String::new(), b"one\ntwo\n".to_vec()),
         _ => ("404 Not Here", String::new(), b"nothing\n".to_vec()),
@@ -397,8 +398,7 @@ fn a_login_of_netrc_goes_before_an_authorization_unless_it_is_left_out() {
     assert_eq!(asked("true").as_deref(), Some("Bearer x"));
 }
 
-/// A key of OpenPGP's, and its fingerprint.
-const KEY: &str = include_str!("../../src/modules/system/packages/archive_key.txt");
+/// The fingerprint of [`ARCHIVE_KEY`].
 const FINGERPRINT: &str = "069A72BAA9227AEB8DFDA39FB9461B71583FB986";
 
 /// A key as it stands in an example, without the example's indentation.
@@ -422,7 +422,7 @@ fn keys_are_read_where_an_url_or_a_server_of_keys_has_them() {
     );
     let ran = done(|flags| play(&program, flags));
     assert!(ran.stdout.contains("DIR/dest/keyrings/our-own.asc"), "{}", ran.stdout);
-    let key = String::from_utf8(unindented(KEY)).unwrap();
+    let key = String::from_utf8(unindented(ARCHIVE_KEY)).unwrap();
     assert_eq!((program.read("dest/own.asc"), program.read("dest/keyrings/our-own.asc")), (key.clone(), key));
     assert_eq!(std::fs::read(program.path("dest/own.gpg")).unwrap()[0] & 0xC0, 0x80, "it is armored");
     assert_eq!(

@@ -13,9 +13,11 @@ mod hostname;
 mod iptables;
 mod known_hosts;
 mod mount;
+mod mount_facts;
 pub mod network;
 mod packages;
 mod ping;
+mod pip;
 mod port_forward;
 mod port_services;
 mod reboot;
@@ -25,6 +27,7 @@ mod service;
 mod service_facts;
 mod setup;
 mod shell;
+mod subversion;
 mod sysctl;
 mod systemd;
 mod sysvinit;
@@ -64,18 +67,22 @@ pub const MODULES: &[&Entry] = &[
     &iptables::IPTABLES,
     &known_hosts::KNOWN_HOSTS,
     &mount::MOUNT,
+    &mount_facts::MOUNT_FACTS,
     &packages::PACKAGE,
     &packages::PACKAGE_FACTS,
     &ping::PING,
+    &pip::PIP,
     &packages::PKGNG,
     &port_forward::PORT_FORWARD,
     &shell::RAW,
     &reboot::REBOOT,
+    &packages::RPM_KEY,
     &script::SCRIPT,
     &service::SERVICE,
     &service_facts::SERVICE_FACTS,
     &setup::SETUP,
     &shell::SHELL,
+    &subversion::SUBVERSION,
     &sysctl::SYSCTL,
     &systemd::SYSTEMD,
     &sysvinit::SYSVINIT,

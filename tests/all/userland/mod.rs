@@ -39,6 +39,8 @@ const MISSING_TOOLS: Refused = &[
     ("package_facts", NO_APT),
     ("plesk_accounts", NO_CLIENT),
     ("plesk_facts", NO_CLIENT),
+    ("rpm_key", NO_RPM),
+    ("subversion", NO_SVN),
     ("uri", NO_WEB),
     ("wait_for", "`new` has neither `nc` nor `bash` to connect"),
     ("zone_file", "rndc: not found"),
@@ -60,14 +62,19 @@ const NO_SHADOW: Refused = &[
     ("tcp_rules", "`new` has no `tcprules`"),
     ("package", NO_APT),
     ("package_facts", NO_APT),
+    ("pip", "/bin/python: not found"),
     ("plesk_accounts", NO_CLIENT),
     ("plesk_facts", NO_CLIENT),
+    ("rpm_key", NO_RPM),
+    ("subversion", NO_SVN),
     ("user", "`new` has no `groupadd`"),
     ("zone_file", "rndc: not found"),
 ];
 const NO_APT: &str = "`new` has no apt, and no other package manager that is known";
 const NO_DNF: &str = "`new` has no dnf, and no other package manager that is known";
 const NO_GIT: &str = "`git` is not there";
+const NO_RPM: &str = "Failed to find required executable \"rpm\"";
+const NO_SVN: &str = "Failed to find required executable \"svn\"";
 const NO_WEB: &str = "neither curl nor wget is there";
 const NO_CLIENT: &str = "there is neither `mariadb` nor `mysql`, the client";
 

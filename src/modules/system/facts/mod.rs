@@ -13,7 +13,7 @@ mod hardware;
 mod initiators;
 mod interfaces;
 pub mod local;
-mod mounts;
+pub mod mounts;
 mod other;
 mod platform;
 mod seen;

@@ -65,7 +65,7 @@ fn bind(line: &str) -> Option<String> {
 }
 
 /// Finds what `stat -f` printed of a place, or else `df`.
-fn size(sizes: &str, mount: &str) -> Option<Value> {
+pub fn size(sizes: &str, mount: &str) -> Option<Value> {
     let numbers = |words: &[&str]| words.iter().map(|word| word.parse::<u64>().ok()).collect::<Option<Vec<_>>>();
     sizes.lines().rev().find_map(|line| {
         let fields: Vec<&str> = line.splitn(7, ' ').collect();
@@ -94,7 +94,7 @@ fn of_df(line: &str) -> Option<(String, String, Value)> {
 }
 
 /// Puts characters in the place of `\040` and its like.
-fn unescaped(word: &str) -> String {
+pub fn unescaped(word: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = word.as_bytes();
     while let [first, tail @ ..] = rest {
