@@ -404,15 +404,10 @@ impl Pip {
             Some(env) => (without(host, env).await?, Vec::new()),
             None => self.back(host, (place, found), moves).await?,
         };
-        let as_the_task = |commands: Vec<Command>| commands.into_iter().map(|one| host.as_the_task(one)).collect();
-        let back = match back {
-            Back::By(commands) => Back::By(as_the_task(commands)),
-            other => other,
-        };
         let parts = env.map(environment).into_iter().chain(names.iter().map(|name| format!("{called} {name}")));
         let paths = place.env.iter().cloned().chain(target.map(|target| join(&place.directory, &target)));
-        let probe = host.as_the_task(place.versions(&found.pip, &listed, &names));
-        let change = Change::state(called.clone(), probe, texts, as_the_task(by));
+        let probe = place.versions(&found.pip, &listed, &names);
+        let change = Change::state(called.clone(), probe, texts, by);
         let change = change.map(|change| change.taken_back(back).in_parts(parts.collect()).with_paths(paths.collect()));
         Ok((change, warnings))
     }
