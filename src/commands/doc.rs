@@ -88,7 +88,7 @@ enum Called {
 
 impl Called {
     fn find(name: &str) -> Result<Called, Diagnostic> {
-        let action = || action::ACTIONS.iter().find(|action| action.name == crate::names::short(name));
+        let action = || action::find(name.strip_prefix("ansible.builtin.").unwrap_or(name));
         let found = modules::find(name).map(Called::Module).or_else(|| action().map(Called::Action));
         let known = summaries().into_iter().map(|(name, _)| name);
         found.ok_or_else(|| Diagnostic::new(format!("unknown module `{name}`")).suggest(name, known))

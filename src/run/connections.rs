@@ -1,6 +1,6 @@
 //! The run's connections: one per host and login, one shell per user on it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub struct Connections {
     fleet: Arc<Fleet>,
     logins: Logins,
     open: Mutex<HashMap<Login, Arc<Opened>>>,
+    /// Whose connection was lost, until there is another one.
+    lost: Mutex<HashSet<Login>>,
     controller: OnceCell<Arc<dyn Transport>>,
     clock: Arc<Clock>,
     client: Arc<ssh::Client>,
@@ -74,6 +76,7 @@ impl Connections {
             fleet,
             logins: Logins::new(templates, defaults).with_neighbours(neighbours),
             open: Mutex::default(),
+            lost: Mutex::default(),
             controller: OnceCell::new(),
             clock: Arc::default(),
             client: Arc::default(),
@@ -100,6 +103,7 @@ impl Connections {
             // One that has ended answers nothing any more.
             if shells.get(&user).is_some_and(|cell| cell.get().is_some_and(|shell| shell.machine().is_lost())) {
                 shells.remove(&user);
+                lock(&self.lost).insert(login.clone());
             }
             shells.entry(user.clone()).or_default().clone()
         };
@@ -109,8 +113,10 @@ impl Connections {
             Ok::<_, TransportError>(Arc::new(ReadAhead::new(shell, self.clock.clone())))
         });
         let shell = shell.await.cloned();
-        if matches!(shell, Err(TransportError::Unreachable(_))) {
-            self.forget(login);
+        match &shell {
+            Ok(_) => drop(lock(&self.lost).remove(login)),
+            Err(TransportError::Unreachable(_)) => self.forget(login),
+            Err(_) => {}
         }
         shell
     }
@@ -162,7 +168,7 @@ impl Connections {
 
     /// Says whether a connection was lost that nothing has taken the place of yet.
     pub fn has_lost(&self) -> bool {
-        self.shells().iter().any(|(_, shell)| shell.machine().is_lost())
+        !lock(&self.lost).is_empty() || self.shells().iter().any(|(_, shell)| shell.machine().is_lost())
     }
 
     /// Ends what runs on the hosts, as nobody waits for it any more. Returns, by host, what could not be ended.

@@ -264,7 +264,7 @@ fn the_binary_is_the_programs_of_ansible_under_their_names() {
     assert_eq!(program.read("there"), "here\n");
     assert_eq!(
         run("ansible", "all -i hosts -m ping -o").stdout,
-        "here | SUCCESS => {\"changed\":false,\"ping\":\"pong\"}\n"
+        "here | SUCCESS => {    \"changed\": false,    \"ping\": \"pong\"}\n"
     );
     let list = run("ansible-inventory", "-i hosts --list").stdout;
     assert!(list.contains("\"ansible_connection\": \"local\""), "{list}");
