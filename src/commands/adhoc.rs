@@ -147,6 +147,7 @@ pub async fn run(arguments: &Arguments) -> Result<u8, Stop> {
 
 /// Prints the hosts that the task would be for.
 fn list_hosts(arguments: &Arguments) -> Result<u8, Stop> {
+    arguments.passwords.vault.read()?;
     let fleet = Fleet::new(Inventory::load(&arguments.inventory)?, vars::extra(&arguments.extra_vars)?);
     let selected = fleet.select(&arguments.pattern)?;
     for warning in &selected.unmatched {
