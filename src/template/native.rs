@@ -41,7 +41,7 @@ fn record(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Erro
         return minijinja::value::StringInput::new(state, value).map(|_| ());
     }
     usable(value)?;
-    let value = &without_tuples(value)?;
+    let value = &without_tuples(value)?.unwrap_or_else(|| value.clone());
     let emitted = state.get_or_insert_extension(Emitted::default());
     // Beside other values `None` is nothing, as in Ansible.
     emitted.count += usize::from(!value.is_none());
@@ -64,28 +64,22 @@ fn record(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Erro
     }
 }
 
-/// Returns a value with lists in the place of tuples, as which Ansible finishes them.
-fn without_tuples(value: &Value) -> Result<Value, Error> {
-    fn has_one(value: &Value) -> Result<bool, Error> {
-        Ok(match value.kind() {
-            ValueKind::Seq => value.is_tuple() || any(items(value)?)?,
-            ValueKind::Map => any(pairs(value)?.into_iter().map(|(_, value)| value).collect())?,
-            _ => false,
-        })
+/// Returns a value with lists in the place of tuples, as which Ansible finishes them; nothing where it has no tuple.
+fn without_tuples(value: &Value) -> Result<Option<Value>, Error> {
+    let parts = match value.kind() {
+        ValueKind::Seq => items(value)?.into_iter().map(|item| (Value::UNDEFINED, item)).collect(),
+        ValueKind::Map => pairs(value)?,
+        _ => return Ok(None),
+    };
+    let plain = parts.iter().map(|(_, part)| without_tuples(part)).collect::<Result<Vec<_>, Error>>()?;
+    if !value.is_tuple() && plain.iter().all(Option::is_none) {
+        return Ok(None);
     }
-    fn any(values: Vec<Value>) -> Result<bool, Error> {
-        values.iter().try_fold(false, |found, value| Ok(found || has_one(value)?))
-    }
-    if !has_one(value)? {
-        return Ok(value.clone());
-    }
-    match value.kind() {
-        ValueKind::Map => {
-            let entries = pairs(value)?.into_iter().map(|(name, value)| Ok((name, without_tuples(&value)?)));
-            Ok(Value::from_pairs(entries.collect::<Result<Vec<_>, Error>>()?))
-        }
-        _ => Ok(items(value)?.iter().map(without_tuples).collect::<Result<Vec<_>, Error>>()?.into()),
-    }
+    let parts = parts.into_iter().zip(plain).map(|((name, part), plain)| (name, plain.unwrap_or(part)));
+    Ok(Some(match value.kind() {
+        ValueKind::Map => Value::from_pairs(parts),
+        _ => parts.map(|(_, part)| part).collect(),
+    }))
 }
 
 /// Returns a value as Python prints it; a float with an exponent where it is very large or small.

@@ -239,17 +239,13 @@ impl Fleet {
     /// Returns what is written of a group itself: in the inventory, in its `group_vars/`, and in those beside the playbook.
     pub fn written_of_group(&self, name: &str) -> Layer {
         let inner = self.read();
-        let own = inner.inventory.groups.get(name).map(|group| &group.vars);
-        let files = inner.directories().filter_map(|directory| directory.group(name).map(Arc::as_ref));
-        own.into_iter().chain(files).flatten().map(|(name, var)| (name.clone(), var.clone())).collect()
+        inner.written(inner.inventory.groups.get(name).map(|group| &group.vars), |directory| directory.group(name))
     }
 
     /// Returns what is written of a host itself, likewise.
     pub fn written_of_host(&self, name: &str) -> Layer {
         let inner = self.read();
-        let own = inner.inventory.hosts.get(name).map(|host| &host.vars);
-        let files = inner.directories().filter_map(|directory| directory.host(name).map(Arc::as_ref));
-        own.into_iter().chain(files).flatten().map(|(name, var)| (name.clone(), var.clone())).collect()
+        inner.written(inner.inventory.hosts.get(name).map(|host| &host.vars), |directory| directory.host(name))
     }
 
     /// Returns the names of all hosts of the inventory, in its order.
@@ -340,10 +336,15 @@ impl Fleet {
 }
 
 impl Inner {
-    /// Returns the directories of variables files, the weakest first.
-    fn directories(&self) -> impl Iterator<Item = &VarsDirectory> {
-        let play = self.current.and_then(|index| self.play.get(index));
-        self.inventory.directories.iter().chain(play)
+    /// Returns what the inventory says itself, and above it what files of variables say.
+    fn written<'i>(
+        &'i self,
+        own: Option<&'i Layer>,
+        file: impl Fn(&'i VarsDirectory) -> Option<&'i Arc<Layer>>,
+    ) -> Layer {
+        let Origin { inventory, play } = self.origin();
+        let files = inventory.directories.iter().chain(play).filter_map(file).map(Arc::as_ref);
+        own.into_iter().chain(files).flatten().map(|(name, var)| (name.clone(), var.clone())).collect()
     }
 
     fn origin(&self) -> Origin<'_> {
