@@ -3,6 +3,7 @@
 //! The parts, in reading order, and the path of one task through them:
 //!
 //! - [`settings`] is what `ansible.cfg` and `ANSIBLE_*` variables say; [`ini`] reads such files, [`crypt`] hashes passwords and content.
+//! - [`pep440`] orders versions of Python's packages.
 //! - [`regex`] reads regular expressions as Python does.
 //! - [`provenance`] keeps what was read, for plans to say what they were made from.
 //! - [`names`] knows which names a built-in module has.
@@ -39,6 +40,7 @@ pub mod lab;
 pub mod lint;
 pub mod modules;
 pub mod names;
+pub mod pep440;
 pub mod playbook;
 pub mod provenance;
 pub mod regex;

@@ -2,7 +2,6 @@
 
 use std::cmp::Ordering;
 use std::path::Path;
-use std::sync::LazyLock;
 
 use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, Value};
@@ -10,6 +9,7 @@ use minijinja::{Environment, Error, Value};
 use super::call::{Call, Role, Row, list, register as register_row, text, wrong};
 use super::filters::pattern;
 use super::values::{as_bool, items};
+use crate::pep440::Version;
 use crate::regex;
 use crate::vault;
 
@@ -271,7 +271,7 @@ fn version(call: &mut Call) -> Result<Value, Error> {
     }
     let order = match kind.as_deref() {
         Some("semver" | "semantic") => semantic(&value).cmp(&semantic(&other)),
-        Some("pep440") => match (pep440(&value), pep440(&other)) {
+        Some("pep440") => match (Version::read(&value), Version::read(&other)) {
             (Some(left), Some(right)) => left.cmp(&right),
             _ => return Err(wrong(format!("Version comparison failed: Invalid version: '{value}' or '{other}'"))),
         },
@@ -346,41 +346,6 @@ fn semantic(version: &str) -> (Vec<u64>, bool, Vec<(bool, u64, String)>) {
     (numbers, pre.is_empty(), identifiers.collect())
 }
 
-/// A version as PEP 440 orders it: epoch, release, then what comes before, at or behind it, and a local part.
-type Pep440 = (u64, Vec<u64>, (i8, u64), (bool, u64), (bool, u64), Vec<(bool, u64, String)>);
-
-/// Reads `1!2.0rc1.post2.dev3+local.4` (PEP 440, "Summary of permitted suffixes and relative ordering").
-fn pep440(version: &str) -> Option<Pep440> {
-    static PATTERN: LazyLock<fancy_regex::Regex> = LazyLock::new(|| {
-        let pattern = r"^v?(?:(\d+)!)?(\d+(?:\.\d+)*)(?:[-_.]?(alpha|beta|preview|pre|a|b|c|rc)[-_.]?(\d*))?(?:-(\d+)|[-_.]?(post|rev|r)[-_.]?(\d*))?(?:[-_.]?(dev)[-_.]?(\d*))?(?:\+([a-z0-9]+(?:[-_.][a-z0-9]+)*))?$";
-        fancy_regex::Regex::new(pattern).unwrap_or_else(|error| unreachable!("{error}"))
-    });
-    let version = version.trim().to_lowercase();
-    let found = PATTERN.captures(&version).ok()??;
-    let part = |index: usize| found.get(index).map(|part| part.as_str());
-    let number = |index: usize| part(index).and_then(|digits| digits.parse().ok()).unwrap_or(0);
-    let mut release: Vec<u64> = part(2)?.split('.').map(|digits| digits.parse().unwrap_or(u64::MAX)).collect();
-    while release.len() > 1 && release.last() == Some(&0) {
-        release.pop();
-    }
-    let (post, dev) = (part(5).or(part(6)).is_some(), part(8).is_some());
-    let before = match part(3) {
-        Some("a" | "alpha") => (0, number(4)),
-        Some("b" | "beta") => (1, number(4)),
-        Some(_) => (2, number(4)),
-        // What is only on its way to a release comes before its first alpha.
-        None if dev && !post => (-1, 0),
-        None => (3, 0),
-    };
-    let local = part(10).unwrap_or_default().split(['-', '_', '.']).filter(|part| !part.is_empty());
-    let local = local.map(|part| match part.parse::<u64>() {
-        Ok(number) => (true, number, String::new()),
-        Err(_) => (false, 0, part.to_string()),
-    });
-    let post = (post, if part(5).is_some() { number(5) } else { number(7) });
-    Some((number(1), release, before, post, (!dev, number(9)), local.collect()))
-}
-
 #[cfg(test)]
 mod unit {
     use super::*;
@@ -402,9 +367,11 @@ mod unit {
         assert!(semantic("1.0.0-rc.1") < semantic("1.0.0"));
         let rising = "1.0.dev1 1.0a1.dev1 1.0a1 1.0alpha2 1.0b1 1.0c1 1.0rc2 v1.0 1.0+abc 1.0+5 1.0.post1.dev1 1.0-1 1.0.post2 1.0.1 \
             1.10 1!0.1";
-        let rising: Vec<_> = rising.split_whitespace().map(|version| pep440(version).unwrap()).collect();
+        let rising: Vec<_> = rising.split_whitespace().map(|version| Version::read(version).unwrap()).collect();
         let disorder = rising.windows(2).position(|pair| pair[0] > pair[1]);
         assert_eq!(disorder, None, "{rising:?}");
-        assert_eq!((pep440("1.0"), pep440("1.0-x"), pep440("")), (pep440("1.0.0"), None, None));
+        let read = Version::read;
+        assert_eq!(read("1.0").unwrap().cmp(&read("1.0.0").unwrap()), Ordering::Equal);
+        assert_eq!((read("1.0-x"), read("")), (None, None));
     }
 }

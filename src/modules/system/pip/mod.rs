@@ -16,7 +16,6 @@ use crate::web::without_login;
 mod asked;
 mod place;
 mod requirement;
-mod version;
 
 use super::run::words;
 

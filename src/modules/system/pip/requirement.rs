@@ -6,7 +6,7 @@ use fancy_regex::Regex;
 
 use crate::error::Diagnostic;
 
-use super::version::{OPERATORS, Specifier};
+use crate::pep440::{OPERATORS, Specifier};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirement {
